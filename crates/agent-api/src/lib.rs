@@ -1,0 +1,1 @@
+//! What the agent inside a sandbox answers: the toolbox API.

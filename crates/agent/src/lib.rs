@@ -1,0 +1,1 @@
+//! The static program that is process 1 of every sandbox.

@@ -1,0 +1,1 @@
+//! The alcove binary: serve, doctor, bench.

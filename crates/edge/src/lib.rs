@@ -1,0 +1,1 @@
+//! What reaches into sandboxes: the toolbox proxy.

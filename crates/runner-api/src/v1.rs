@@ -1,0 +1,155 @@
+//! Version 1 of the runner protocol.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use alcove_domain::SandboxId;
+use serde::{Deserialize, Serialize};
+
+/// The version of a sandbox's row that an order was made from. Grows with every order; a runner never
+/// goes back to a smaller one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Generation(pub u64);
+
+/// What a sandbox may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resources {
+    /// Processor time in thousandths of a core.
+    pub cpu_millis: u32,
+    pub memory_bytes: u64,
+    pub disk_bytes: u64,
+    /// Processes and threads.
+    pub pids: u32,
+}
+
+/// An image as the runner's store names it: the digest of its manifest, `sha256:` and 64 hex digits.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ImageDigest(pub String);
+
+/// An image that a runner has unpacked and can start sandboxes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageEntry {
+    pub digest: ImageDigest,
+    /// The name it was imported under, such as `default`.
+    pub name: String,
+    /// Bytes of all unpacked layers.
+    pub size_bytes: u64,
+    pub entrypoint: Vec<String>,
+    /// The user that the image's configuration names; empty where it names none.
+    pub user: String,
+}
+
+/// All that a runner needs to make a sandbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SandboxSpec {
+    pub image: ImageDigest,
+    pub resources: Resources,
+    /// The user inside, by name or number; the agent and all it starts run as this user.
+    pub user: String,
+    /// Variables of every process inside, those of the platform included.
+    pub env: BTreeMap<String, String>,
+}
+
+/// What should be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "goal", rename_all = "camelCase")]
+pub enum Goal {
+    /// Runs, its agent answers. Made if it does not exist, started if it is stopped.
+    Running(SandboxSpec),
+    /// Exists on disk, nothing of it runs. `grace` is the time between the polite signal and the kill;
+    /// zero kills at once.
+    Stopped { grace: Duration },
+    /// Nothing is left of it on the host.
+    Absent,
+}
+
+/// An order for one sandbox. Applying it again, or after a newer one, changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    pub sandbox: SandboxId,
+    pub generation: Generation,
+    #[serde(flatten)]
+    pub goal: Goal,
+}
+
+/// Why a sandbox is not what was asked, in words that a program can tell apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum FaultCode {
+    /// The image is not on the runner.
+    ImageMissing,
+    /// The user of the spec does not exist in the image.
+    UserMissing,
+    /// No disk space or no inodes left on the host.
+    HostDiskFull,
+    /// No memory left on the host.
+    HostMemoryFull,
+    /// No process slots left on the host.
+    HostPidsFull,
+    /// No free network slot.
+    NetworkSlotsFull,
+    /// The agent did not answer in time after the start.
+    AgentSilent,
+    /// The agent ended by itself or was killed.
+    AgentExited,
+    /// The sandbox used all of its memory and the kernel killed its first process.
+    OutOfMemory,
+    /// The host was rebooted while the sandbox ran.
+    HostRebooted,
+    /// The runner has no trace of a sandbox that should exist.
+    Lost,
+    /// Anything else; the text says what.
+    Internal,
+}
+
+/// A cause: the code for programs, the text for people. The text holds no secrets and no host paths.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    pub code: FaultCode,
+    pub message: String,
+}
+
+/// What is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "camelCase")]
+pub enum Observed {
+    Running {
+        agent_version: String,
+    },
+    /// `fault` tells why, where nobody asked for the stop.
+    Stopped {
+        fault: Option<Fault>,
+    },
+    /// It could not be made or started; what was half-made is gone, a disk that existed before is kept.
+    Failed {
+        fault: Fault,
+        has_disk: bool,
+    },
+    Absent,
+}
+
+/// One observation of one sandbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    pub sandbox: SandboxId,
+    /// The newest order that the runner had accepted for this sandbox when it looked.
+    pub generation: Generation,
+    #[serde(flatten)]
+    pub observed: Observed,
+}
+
+/// Why a runner did not take an order. Failures of the work itself are [`Observed::Failed`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "camelCase")]
+#[non_exhaustive]
+pub enum OrderError {
+    /// A newer order had been accepted; `current` is its generation.
+    #[error("the order is older than generation {}", current.0)]
+    Stale { current: Generation },
+    /// The runner cannot be reached or is shutting down: ask again later.
+    #[error("the runner is not available")]
+    Unavailable,
+}

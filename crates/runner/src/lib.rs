@@ -1,0 +1,1 @@
+//! The host side: one driver task a sandbox; images, disks, network slots, journal.

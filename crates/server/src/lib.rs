@@ -1,0 +1,1 @@
+//! The HTTP face: routes by client family, errors, OpenAPI, events.

@@ -1,0 +1,1 @@
+//! The single-threaded program that makes every sandbox's first process.

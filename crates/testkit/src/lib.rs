@@ -1,0 +1,1 @@
+//! Fixtures, fake runner, manual clock, seeded randomness.
