@@ -3,6 +3,28 @@
 //! Nothing here does I/O, reads a clock or knows a wire format: a caller brings the time and the
 //! facts, and gets a decision or a named refusal.
 
+pub mod account;
+pub mod bounds;
+pub mod create;
 pub mod id;
+pub mod interval;
+pub mod lifecycle;
+pub mod query;
+pub mod reason;
+pub mod sandbox;
+pub mod snapshot;
+pub mod text;
+pub mod timer;
 
+pub use account::{ApiKey, ApiKeyHash, Organization, Permission, Permissions, User};
+pub use create::{CreateFacts, CreatePlan, NewSandbox};
 pub use id::{OrganizationId, SandboxId, SnapshotId, UserId};
+pub use interval::Intervals;
+pub use lifecycle::{
+    Command, DesiredState, Fault, FaultCode, Lifecycle, Observation, Origin, Phase, Refusal,
+    SandboxState,
+};
+pub use query::{CursorPage, OffsetPage, SandboxFilter, SandboxSort, SnapshotSort, SortOrder};
+pub use reason::Reason;
+pub use sandbox::{Resources, Sandbox, SandboxClass};
+pub use snapshot::{Snapshot, SnapshotState};

@@ -1,1 +1,5 @@
 //! The only crate that knows SQL.
+
+/// The database.
+#[derive(Debug, Clone)]
+pub struct Store {}

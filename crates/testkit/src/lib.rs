@@ -1,1 +1,1 @@
-//! Fixtures, fake runner, manual clock, seeded randomness.
+//! What tests of several crates share. Only tests depend on this crate.

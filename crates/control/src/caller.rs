@@ -1,0 +1,27 @@
+//! Who is asking, once authenticated.
+
+use std::sync::Arc;
+
+use alcove_domain::{OrganizationId, Permission, Permissions, UserId};
+
+use crate::Error;
+
+/// An authenticated caller, bound to one organization.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    pub user: UserId,
+    pub organization: OrganizationId,
+    pub permissions: Arc<Permissions>,
+}
+
+impl Caller {
+    /// # Errors
+    /// [`Error::Forbidden`] if the caller lacks `permission`.
+    pub fn require(&self, permission: Permission) -> Result<(), Error> {
+        if self.permissions.contains(permission) {
+            Ok(())
+        } else {
+            Err(Error::access_denied())
+        }
+    }
+}

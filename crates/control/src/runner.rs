@@ -1,0 +1,56 @@
+//! The way to a runner, as a trait: the real one speaks to a host, the test kit's one plays a host.
+
+use std::fmt;
+
+use alcove_domain::SandboxId;
+use alcove_runner_api::{ImageEntry, Order, OrderError, Report};
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// A host that keeps sandboxes.
+#[async_trait]
+pub trait RunnerClient: Send + Sync + 'static {
+    /// Resolves when the goal is reached or has failed. Safe to repeat; dropping the future does not
+    /// take the order back.
+    async fn apply(&self, order: Order) -> Result<Report, OrderError>;
+
+    /// Everything that the host keeps.
+    async fn inventory(&self) -> Result<Vec<Report>, OrderError>;
+
+    /// Images that sandboxes can be started from.
+    async fn images(&self) -> Result<Vec<ImageEntry>, OrderError>;
+
+    /// Observations that nobody ordered. Calling it again gives a new stream from now on.
+    fn reports(&self) -> BoxStream<'static, Report>;
+
+    /// A fresh connection to the agent of a running sandbox.
+    async fn dial_agent(&self, sandbox: &SandboxId) -> Result<AgentConnection, DialError>;
+}
+
+/// Bytes to and from an agent.
+pub trait AgentStream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> AgentStream for T {}
+
+/// A connection to an agent with the secret that each request on it must carry in the header
+/// `X-Alcove-Agent-Token`.
+pub struct AgentConnection {
+    pub stream: Box<dyn AgentStream>,
+    pub token: String,
+}
+
+impl fmt::Debug for AgentConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AgentConnection").finish_non_exhaustive()
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DialError {
+    #[error("the sandbox is not running")]
+    NotRunning,
+    #[error("the runner or the agent is not available")]
+    Unavailable,
+}

@@ -1,0 +1,52 @@
+//! What the operator decides about the control plane.
+
+use std::time::Duration;
+
+use alcove_domain::Resources;
+
+/// Where sandboxes are: what the API calls a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Region {
+    pub id: String,
+    pub name: String,
+}
+
+/// The operator's settings.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub region: Region,
+    /// Name of the snapshot that a create without one gets.
+    pub default_snapshot: String,
+    /// Sizes of snapshots that are made from the runner's images.
+    pub default_resources: Resources,
+    /// Processes and threads that one sandbox may have.
+    pub pids_per_sandbox: u32,
+    /// How long create, start and stop hold the call for the state that was asked for.
+    pub settle_wait: Duration,
+    /// Between the polite signal and the kill when a sandbox stops.
+    pub stop_grace: Duration,
+    /// Longest time that one order may take before the sandbox is called broken.
+    pub order_timeout: Duration,
+    /// How often activity is written down, and how often the inventory is compared as a safety net.
+    pub activity_flush: Duration,
+    pub safety_net: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            region: Region {
+                id: "us".to_owned(),
+                name: "us".to_owned(),
+            },
+            default_snapshot: "default".to_owned(),
+            default_resources: Resources::DEFAULT,
+            pids_per_sandbox: 4096,
+            settle_wait: Duration::from_secs(30),
+            stop_grace: Duration::from_secs(10),
+            order_timeout: Duration::from_secs(300),
+            activity_flush: Duration::from_secs(10),
+            safety_net: Duration::from_secs(60),
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Who calls and what they may do.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use jiff::Timestamp;
+
+use crate::{OrganizationId, UserId};
+
+/// A person or a program with an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    pub id: UserId,
+    pub name: String,
+    pub email: String,
+    pub is_admin: bool,
+    pub created_at: Timestamp,
+}
+
+/// A tenant: owner of sandboxes, snapshots and keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Organization {
+    pub id: OrganizationId,
+    pub name: String,
+    pub created_by: UserId,
+    /// Each user has exactly one personal organization.
+    pub is_personal: bool,
+    pub created_at: Timestamp,
+}
+
+/// SHA-256 of a key's full text. The text itself is shown once and kept nowhere.
+///
+/// Keys carry 256 random bits, so a plain hash is enough, and looking one up by its hash tells an
+/// attacker nothing by its timing.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ApiKeyHash(pub [u8; 32]);
+
+impl fmt::Debug for ApiKeyHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ApiKeyHash(..)")
+    }
+}
+
+/// A user's API key in one organization.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiKey {
+    pub hash: ApiKeyHash,
+    pub organization_id: OrganizationId,
+    pub user_id: UserId,
+    pub name: String,
+    /// First and last three characters, for display.
+    pub prefix: String,
+    pub suffix: String,
+    pub permissions: Permissions,
+    pub created_at: Timestamp,
+    pub expires_at: Option<Timestamp>,
+}
+
+macro_rules! permissions {
+    ($($name:ident = $text:literal),* $(,)?) => {
+        /// One right that a key or a role can hold.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Permission { $($name),* }
+
+        impl Permission {
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text),* }
+            }
+
+            pub fn parse(text: &str) -> Option<Self> {
+                match text { $($text => Some(Self::$name),)* _ => None }
+            }
+        }
+    };
+}
+
+permissions! {
+    WriteRegistries = "write:registries",
+    DeleteRegistries = "delete:registries",
+    WriteSnapshots = "write:snapshots",
+    DeleteSnapshots = "delete:snapshots",
+    WriteSandboxes = "write:sandboxes",
+    DeleteSandboxes = "delete:sandboxes",
+    ReadVolumes = "read:volumes",
+    WriteVolumes = "write:volumes",
+    DeleteVolumes = "delete:volumes",
+    WriteRegions = "write:regions",
+    DeleteRegions = "delete:regions",
+    ReadRunners = "read:runners",
+    WriteRunners = "write:runners",
+    DeleteRunners = "delete:runners",
+    ReadAuditLogs = "read:audit_logs",
+}
+
+/// A set of rights.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Permissions(BTreeSet<Permission>);
+
+impl Permissions {
+    pub fn all() -> Self {
+        Self(Permission::ALL.iter().copied().collect())
+    }
+
+    pub fn contains(&self, permission: Permission) -> bool {
+        self.0.contains(&permission)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = Permission> + '_ {
+        self.0.iter().copied()
+    }
+}
+
+impl FromIterator<Permission> for Permissions {
+    fn from_iter<I: IntoIterator<Item = Permission>>(permissions: I) -> Self {
+        Self(permissions.into_iter().collect())
+    }
+}

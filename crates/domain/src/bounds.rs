@@ -1,0 +1,1 @@
+//! How many and how long labels and variables may be.

@@ -1,0 +1,1 @@
+//! Names and other text that people will see.

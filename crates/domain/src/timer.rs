@@ -1,0 +1,1 @@
+//! When a sandbox is due for something by itself.
