@@ -1,0 +1,79 @@
+//! Who the caller is.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::Timestamp;
+
+/// An API key as it may be shown: never the whole value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ApiKey {
+    pub name: String,
+    /// First three characters, asterisks, last three characters.
+    pub value: String,
+    pub created_at: Timestamp,
+    pub permissions: Vec<String>,
+    #[schema(required = true)]
+    pub last_used_at: Option<Timestamp>,
+    #[schema(required = true)]
+    pub expires_at: Option<Timestamp>,
+    pub user_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub organization_id: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct User {
+    pub id: String,
+    pub name: String,
+    pub email: String,
+    pub email_verified: bool,
+    pub public_keys: Vec<UserPublicKey>,
+    pub created_at: Timestamp,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UserPublicKey {
+    pub key: String,
+    pub name: String,
+}
+
+/// An organization. Limits of zero and null mean that nothing is set; clients need the keys.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "the contract has them as separate fields"
+)]
+pub struct Organization {
+    pub id: String,
+    pub name: String,
+    pub created_by: String,
+    pub personal: bool,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    pub suspended: bool,
+    #[schema(required = true)]
+    pub suspended_at: Option<Timestamp>,
+    #[schema(required = true)]
+    pub suspension_reason: Option<String>,
+    #[schema(required = true)]
+    pub suspended_until: Option<Timestamp>,
+    pub suspension_cleanup_grace_period_hours: u32,
+    pub max_cpu_per_sandbox: u32,
+    pub max_memory_per_sandbox: u32,
+    pub max_disk_per_sandbox: u32,
+    pub secret_quota: u32,
+    pub max_secrets_per_sandbox: u32,
+    pub snapshot_deactivation_timeout_minutes: u32,
+    #[schema(required = true)]
+    pub default_queue_timeout: Option<u32>,
+    pub sandbox_limited_network_egress: bool,
+    pub preview_warning_enabled: bool,
+    pub sso_enabled: bool,
+    pub scim_enabled: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default_region_id: Option<String>,
+}

@@ -1,0 +1,40 @@
+//! What the server tells everyone about itself.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Clients between 0.113 and 0.146 refuse to work when one of these fields is missing.
+///
+/// `analyticsApiUrl` is left out on purpose: clients that see it ask there for metrics, not here.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Configuration {
+    pub version: String,
+    pub oidc: Oidc,
+    pub linked_accounts_enabled: bool,
+    #[schema(value_type = Object)]
+    pub announcements: BTreeMap<String, serde_json::Value>,
+    /// Where previews are, with the placeholders `{{PORT}}` and `{{sandboxId}}`.
+    pub proxy_template_url: String,
+    pub proxy_toolbox_url: String,
+    pub default_snapshot: String,
+    pub dashboard_url: String,
+    /// Minutes.
+    pub max_auto_archive_interval: u32,
+    /// The contract spells it so.
+    #[serde(rename = "maintananceMode")]
+    pub maintenance_mode: bool,
+    pub environment: String,
+}
+
+/// The identity provider; all fields are empty where there is none.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Oidc {
+    pub issuer: String,
+    pub client_id: String,
+    pub audience: String,
+    pub provider: String,
+}

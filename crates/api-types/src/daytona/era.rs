@@ -1,0 +1,218 @@
+//! What old clients cannot read, and what they read instead.
+//!
+//! One server answers all generations with the union of all fields. Three things do not fit into that:
+//! closed lists of words before 0.170, a bare array where there is an object today, and Go clients that
+//! refuse unknown keys. Those are decided here, by the version that the client names.
+
+use serde_json::{Map, Value};
+
+use super::{SandboxDesiredState, SandboxState};
+
+/// Fields of a sandbox that came after 0.190, which strict Go clients before 0.188 refuse.
+const SANDBOX_FIELDS_AFTER_0190: [&str; 10] = [
+    "kvm",
+    "outboundProxyUrl",
+    "otelEndpointOverride",
+    "spot",
+    "spotEvictedAt",
+    "queueTimedOutAt",
+    "warmPoolId",
+    "autoPauseInterval",
+    "autoDestroyAt",
+    "queueTimeout",
+];
+
+/// What matters about a client's generation. The default is the newest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Era {
+    /// Major and minor number; `None` is the newest.
+    version: Option<(u64, u64)>,
+    is_go: bool,
+}
+
+impl Era {
+    /// From the headers `X-Daytona-SDK-Version` and `X-Daytona-Source`.
+    ///
+    /// Forms seen are `0.25.6`, `0.131.0-alpha.1`, `0.190.0a1`, `unknown`, `dev` and `0.0.0-dev`. What
+    /// does not name a release is the newest: a developer's build is newer than any release.
+    pub fn from_headers(version: Option<&str>, source: Option<&str>) -> Self {
+        let version = version.and_then(|text| {
+            let mut parts = text.trim().trim_start_matches('v').split('.');
+            let major = parts.next()?.parse().ok()?;
+            let minor = parts.next()?.parse().ok()?;
+            (!(major == 0 && minor == 0)).then_some((major, minor))
+        });
+        Self {
+            version,
+            is_go: source.is_some_and(|source| source.eq_ignore_ascii_case("sdk-go")),
+        }
+    }
+
+    fn is_before(self, minor: u64) -> bool {
+        self.version.is_some_and(|version| version < (0, minor))
+    }
+
+    /// `GET /sandbox` is a bare array of full sandboxes.
+    pub fn lists_arrays(self) -> bool {
+        self.is_before(108)
+    }
+
+    /// Unknown words in `state` make the whole answer unreadable.
+    pub fn has_closed_words(self) -> bool {
+        self.is_before(170)
+    }
+
+    fn refuses_unknown_fields(self) -> bool {
+        self.is_go && self.is_before(188)
+    }
+
+    /// Snapshots must have the field `enabled`.
+    fn needs_enabled_snapshots(self) -> bool {
+        self.is_before(25)
+    }
+
+    /// Turns a serialised sandbox, list item or label answer into what this client can read.
+    pub fn adapt_sandbox(self, sandbox: &mut Map<String, Value>) {
+        if self.has_closed_words() {
+            for (field, older) in [
+                ("state", older_state as fn(&str) -> Option<&'static str>),
+                ("desiredState", older_desired_state),
+            ] {
+                if let Some(value) = sandbox.get_mut(field)
+                    && let Some(word) = value.as_str().and_then(older)
+                {
+                    *value = word.into();
+                }
+            }
+        }
+        if self.refuses_unknown_fields() {
+            for field in SANDBOX_FIELDS_AFTER_0190 {
+                sandbox.remove(field);
+            }
+        }
+    }
+
+    /// Whether [`Self::adapt_sandbox`] would change anything at all.
+    pub fn needs_adapting(self) -> bool {
+        self.has_closed_words() || self.refuses_unknown_fields()
+    }
+
+    pub fn adapt_snapshot(self, snapshot: &mut Map<String, Value>) {
+        if self.needs_enabled_snapshots() {
+            snapshot.insert("enabled".to_owned(), true.into());
+        }
+        if self.is_before(210)
+            && let Some(state) = snapshot.get_mut("state")
+            && state == "snapshotting"
+        {
+            *state = "pending".into();
+        }
+        if self.refuses_unknown_fields() {
+            snapshot.remove("sourceSandboxId");
+        }
+    }
+}
+
+fn older_state(word: &str) -> Option<&'static str> {
+    let older = match SandboxState::from_word(word)? {
+        SandboxState::Paused => SandboxState::Stopped,
+        SandboxState::Pausing => SandboxState::Stopping,
+        SandboxState::Resuming | SandboxState::Resizing => SandboxState::Starting,
+        SandboxState::Snapshotting | SandboxState::Forking => SandboxState::Started,
+        SandboxState::Creating
+        | SandboxState::Restoring
+        | SandboxState::Destroyed
+        | SandboxState::Destroying
+        | SandboxState::Started
+        | SandboxState::Stopped
+        | SandboxState::Starting
+        | SandboxState::Stopping
+        | SandboxState::Error
+        | SandboxState::BuildFailed
+        | SandboxState::PendingBuild
+        | SandboxState::BuildingSnapshot
+        | SandboxState::Unknown
+        | SandboxState::PullingSnapshot
+        | SandboxState::Archived
+        | SandboxState::Archiving => return None,
+    };
+    Some(older.as_str())
+}
+
+fn older_desired_state(word: &str) -> Option<&'static str> {
+    match SandboxDesiredState::from_word(word)? {
+        SandboxDesiredState::Paused => Some(SandboxDesiredState::Stopped.as_str()),
+        SandboxDesiredState::Destroyed
+        | SandboxDesiredState::Started
+        | SandboxDesiredState::Stopped
+        | SandboxDesiredState::Resized
+        | SandboxDesiredState::Archived => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn era(version: &str) -> Era {
+        Era::from_headers(Some(version), None)
+    }
+
+    #[test]
+    fn a_version_that_names_no_release_is_the_newest() {
+        for text in ["unknown", "dev", "0.0.0-dev", "", "1", "x.y"] {
+            assert_eq!(era(text), Era::default(), "{text}");
+        }
+        assert!(!Era::from_headers(None, None).lists_arrays());
+    }
+
+    #[test]
+    fn pre_releases_count_as_their_release() {
+        assert!(era("0.107.9").lists_arrays());
+        assert!(!era("0.108.0").lists_arrays());
+        assert!(era("0.169.0-alpha.1").has_closed_words());
+        assert!(!era("0.190.0a1").has_closed_words());
+        assert!(!era("1.0.0").has_closed_words());
+    }
+
+    #[test]
+    fn no_state_is_unknown_to_a_client_with_a_closed_list() {
+        const CLOSED: [&str; 16] = [
+            "creating",
+            "restoring",
+            "destroyed",
+            "destroying",
+            "started",
+            "stopped",
+            "starting",
+            "stopping",
+            "error",
+            "build_failed",
+            "pending_build",
+            "building_snapshot",
+            "unknown",
+            "pulling_snapshot",
+            "archived",
+            "archiving",
+        ];
+        for state in SandboxState::ALL {
+            let mut sandbox = json!({"state": state, "desiredState": "paused"});
+            era("0.160.0").adapt_sandbox(sandbox.as_object_mut().unwrap());
+            let word = sandbox["state"].as_str().unwrap();
+            assert!(CLOSED.contains(&word), "{word}");
+            assert_eq!(sandbox["desiredState"], "stopped");
+        }
+    }
+
+    #[test]
+    fn strict_go_clients_get_no_newer_fields() {
+        let mut sandbox = json!({"id": "a", "kvm": false, "spot": false});
+        Era::from_headers(Some("0.187.0"), Some("sdk-go"))
+            .adapt_sandbox(sandbox.as_object_mut().unwrap());
+        assert_eq!(sandbox, json!({"id": "a"}));
+    }
+}
