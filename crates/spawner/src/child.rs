@@ -1,0 +1,276 @@
+//! What a sandbox's first process does between its birth and the agent's first instruction.
+//!
+//! The process is a copy of a single-threaded parent, so ordinary code (allocation included) is sound
+//! here. It holds all capabilities of its own new user namespace and none of the host's. The order of the
+//! steps matters: control groups first, so that all that follows is counted; the filter before the
+//! capabilities go, since loading it without `no_new_privs` needs one; the descriptors last.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+
+use alcove_spawner::protocol::{AGENT_CONFIG_FD, AGENT_LISTENER_FD, CgroupEntry, Spawn, Step};
+use rustix::mount::{MoveMountFlags, UnmountFlags, move_mount, unmount};
+
+use crate::seccomp::Filters;
+use crate::stage::{CPU_LIST, DEVICES, ROOT_POINT, mount};
+use crate::{capabilities, system};
+
+/// Files of `/proc` that tell about the host or steer it, covered by `/dev/null`. Those that a kernel does
+/// not have are skipped.
+const MASKED_FILES: [&str; 12] = [
+    "kcore",
+    "keys",
+    "key-users",
+    "kallsyms",
+    "kmsg",
+    "timer_list",
+    "sched_debug",
+    "sysrq-trigger",
+    "kpagecount",
+    "kpageflags",
+    "kpagecgroup",
+    "config.gz",
+];
+
+/// Folders of `/proc` covered by an empty one.
+const MASKED_FOLDERS: [&str; 4] = ["acpi", "scsi", "asound", "tty/driver"];
+
+/// Folders of `/proc` that stay visible but cannot be written.
+const READ_ONLY_FOLDERS: [&str; 4] = ["sys", "bus", "fs", "irq"];
+
+/// Descriptors of one spawn, as the child needs them.
+pub struct Descriptors {
+    pub root: OwnedFd,
+    pub agent_listener: OwnedFd,
+    pub agent_config: OwnedFd,
+    pub agent_program: OwnedFd,
+    pub agent_log: OwnedFd,
+    pub cgroups: Vec<OwnedFd>,
+}
+
+/// Ends in the agent's program, or writes the failed step into `status` and ends the process.
+pub fn run(spawn: &Spawn, fds: &Descriptors, filters: &Filters, go: OwnedFd, status: OwnedFd) -> ! {
+    let (step, error) = match prepare(spawn, fds, filters, go) {
+        Ok(never) => match never {},
+        Err(failure) => failure,
+    };
+    let mut report = vec![step as u8];
+    report.extend_from_slice(&error.raw_os_error().unwrap_or(0).to_le_bytes());
+    // The parent sees an empty report as a crash of the child, which is as good an answer.
+    let _ = fs::File::from(status).write_all(&report);
+    system::exit_now(127)
+}
+
+fn prepare(
+    spawn: &Spawn,
+    fds: &Descriptors,
+    filters: &Filters,
+    go: OwnedFd,
+) -> Result<std::convert::Infallible, (Step, io::Error)> {
+    let at = |step: Step| move |error: io::Error| (step, error);
+
+    if spawn.cgroup_entry == CgroupEntry::WriteTasks {
+        for cgroup in &fds.cgroups {
+            rustix::io::write(cgroup, b"0").map_err(|e| (Step::EnterCgroup, e.into()))?;
+        }
+    }
+    // The parent writes the id maps meanwhile, and then one byte; the end of the pipe means that it failed.
+    let mut byte = [0_u8; 1];
+    fs::File::from(go)
+        .read_exact(&mut byte)
+        .map_err(at(Step::MapIds))?;
+
+    system::become_root().map_err(at(Step::BecomeRoot))?;
+    rustix::process::setsid().map_err(|e| (Step::BecomeRoot, e.into()))?;
+    system::unshare_cgroup().map_err(at(Step::EnterCgroup))?;
+    rustix::system::sethostname(spawn.hostname.as_bytes())
+        .map_err(|e| (Step::Hostname, e.into()))?;
+
+    mount("none", "/", "", libc::MS_REC | libc::MS_PRIVATE, "").map_err(at(Step::AttachRoot))?;
+    move_mount(
+        fds.root.as_fd(),
+        "",
+        rustix::fs::CWD,
+        ROOT_POINT,
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+    )
+    .map_err(|e| (Step::AttachRoot, e.into()))?;
+    std::env::set_current_dir(ROOT_POINT).map_err(at(Step::AttachRoot))?;
+
+    mount_proc().map_err(at(Step::MountProc))?;
+    mount_dev(spawn.shm_bytes).map_err(at(Step::MountDev))?;
+    mount_sys().map_err(at(Step::MountSys))?;
+    mask_proc().map_err(at(Step::MaskProc))?;
+    pivot().map_err(at(Step::PivotRoot))?;
+
+    capabilities::drop_bounding().map_err(at(Step::DropCapabilities))?;
+    system::load_filters(filters).map_err(at(Step::LoadSeccomp))?;
+    let program = pass_descriptors(fds).map_err(at(Step::PassDescriptors))?;
+    Err((Step::Exec, system::exec_descriptor(&program)))
+}
+
+fn ensure_folder(path: &str) -> io::Result<()> {
+    match fs::create_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            // A link in the image must not lead a mount elsewhere.
+            if fs::symlink_metadata(path)?.is_dir() {
+                Ok(())
+            } else {
+                Err(io::Error::from_raw_os_error(libc::ENOTDIR))
+            }
+        }
+        other => other,
+    }
+}
+
+fn mount_proc() -> io::Result<()> {
+    ensure_folder("proc")?;
+    mount(
+        "proc",
+        "proc",
+        "proc",
+        libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC,
+        "",
+    )?;
+    // No user namespaces below this one: they are the way to most of the kernel's attack surface.
+    fs::write("proc/sys/user/max_user_namespaces", "0")
+}
+
+fn mount_dev(shm_bytes: u64) -> io::Result<()> {
+    ensure_folder("dev")?;
+    mount(
+        "dev",
+        "dev",
+        "tmpfs",
+        libc::MS_NOSUID | libc::MS_NOEXEC,
+        "mode=755,size=64k",
+    )?;
+    for device in DEVICES {
+        let target = format!("dev/{device}");
+        fs::write(&target, "")?;
+        mount(&format!("/dev/{device}"), &target, "", libc::MS_BIND, "")?;
+    }
+    for folder in ["dev/pts", "dev/shm", "dev/mqueue"] {
+        fs::create_dir(folder)?;
+    }
+    let quiet = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+    // Group 5 is `tty` in every distribution; it owns terminals.
+    let options = "newinstance,ptmxmode=0666,mode=0620,gid=5";
+    mount(
+        "devpts",
+        "dev/pts",
+        "devpts",
+        libc::MS_NOSUID | libc::MS_NOEXEC,
+        options,
+    )?;
+    let options = format!("mode=1777,size={shm_bytes}");
+    mount("shm", "dev/shm", "tmpfs", quiet, &options)?;
+    mount("mqueue", "dev/mqueue", "mqueue", quiet, "")?;
+    for (link, target) in [
+        ("dev/ptmx", "pts/ptmx"),
+        ("dev/fd", "/proc/self/fd"),
+        ("dev/stdin", "/proc/self/fd/0"),
+        ("dev/stdout", "/proc/self/fd/1"),
+        ("dev/stderr", "/proc/self/fd/2"),
+    ] {
+        symlink(target, link)?;
+    }
+    Ok(())
+}
+
+/// A real `/sys` shows the host's devices, and cannot be mounted by a namespace that does not own its
+/// network. What programs look for there is the number of processors.
+fn mount_sys() -> io::Result<()> {
+    ensure_folder("sys")?;
+    let quiet = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+    mount("sys", "sys", "tmpfs", quiet, "mode=755,size=64k")?;
+    fs::create_dir_all("sys/devices/system/cpu")?;
+    if Path::new(CPU_LIST).exists() {
+        mount(CPU_LIST, "sys/devices/system/cpu", "", libc::MS_BIND, "")?;
+    }
+    mount(
+        "none",
+        "sys",
+        "",
+        libc::MS_REMOUNT | libc::MS_RDONLY | quiet,
+        "mode=755,size=64k",
+    )
+}
+
+fn mask_proc() -> io::Result<()> {
+    for file in MASKED_FILES {
+        skip_missing(mount(
+            "/dev/null",
+            &format!("proc/{file}"),
+            "",
+            libc::MS_BIND,
+            "",
+        ))?;
+    }
+    let quiet = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+    for folder in MASKED_FOLDERS {
+        let target = format!("proc/{folder}");
+        skip_missing(mount(
+            "empty",
+            &target,
+            "tmpfs",
+            libc::MS_RDONLY | quiet,
+            "size=0",
+        ))?;
+    }
+    for folder in READ_ONLY_FOLDERS {
+        let target = format!("proc/{folder}");
+        skip_missing(
+            mount(&target, &target, "", libc::MS_BIND | libc::MS_REC, "").and_then(|()| {
+                let flags = libc::MS_BIND | libc::MS_REMOUNT | libc::MS_RDONLY | quiet;
+                mount("none", &target, "", flags, "")
+            }),
+        )?;
+    }
+    Ok(())
+}
+
+fn skip_missing(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+fn pivot() -> io::Result<()> {
+    // Old and new root in one place: the old one then lies on top and is taken off.
+    rustix::process::pivot_root(".", ".")?;
+    unmount(".", UnmountFlags::DETACH)?;
+    std::env::set_current_dir("/")?;
+    // Images differ here, and a missing /tmp breaks nearly every program.
+    if ensure_folder("tmp").is_ok() {
+        let _ = fs::set_permissions("tmp", fs::Permissions::from_mode(0o1777));
+    }
+    Ok(())
+}
+
+/// Puts the agent's descriptors where it expects them and returns the one to execute.
+///
+/// Everything else closes on exec: the parent opens and receives nothing without that mark.
+fn pass_descriptors(fds: &Descriptors) -> io::Result<OwnedFd> {
+    // First all out of the way of the numbers that are about to be given out.
+    let high = |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, 32);
+    let listener = high(&fds.agent_listener)?;
+    let config = high(&fds.agent_config)?;
+    let program = high(&fds.agent_program)?;
+    let log = high(&fds.agent_log)?;
+    let null = fs::OpenOptions::new().read(true).open("/dev/null")?;
+    for (from, to) in [
+        (null.as_raw_fd(), 0),
+        (log.as_raw_fd(), 1),
+        (log.as_raw_fd(), 2),
+        (listener.as_raw_fd(), AGENT_LISTENER_FD),
+        (config.as_raw_fd(), AGENT_CONFIG_FD),
+    ] {
+        system::duplicate_onto(from, to)?;
+    }
+    Ok(program)
+}
