@@ -1,1 +1,32 @@
 //! What the agent inside a sandbox answers: the toolbox API.
+//!
+//! Only words live here: bodies, error codes, the stream format of session logs and the rules that tell one
+//! generation of clients from another. Nothing in this crate does I/O, so that server and agent can share it.
+
+mod client;
+mod code_run;
+mod config;
+mod error;
+mod file;
+mod info;
+mod marker;
+mod process;
+mod session;
+
+pub use client::{
+    ClientGeneration, LogForm, SDK_VERSION_HEADER, SOURCE_HEADER, SPLIT_OUTPUT_HEADER,
+    WS_VERSION_PREFIX,
+};
+pub use code_run::{Chart, ChartElement, CodeRunArtifacts, CodeRunRequest, CodeRunResponse};
+pub use config::{
+    AGENT_TOKEN_HEADER, AgentConfig, CONFIG_FD, EXIT_START_FAILURE, EXIT_UNKNOWN_USER, LISTEN_FD,
+};
+pub use error::{DAEMON_SOURCE, ErrorBody, ErrorCode};
+pub use file::{DownloadRequest, FileInfo, UploadOutcome, UploadedFile, WrittenFile};
+pub use info::{Dir, InitRequest, InitResponse, Version};
+pub use marker::{MarkerWriter, STDERR_MARKER, STDOUT_MARKER, Stream};
+pub use process::{ExecuteRequest, ExecuteResponse};
+pub use session::{
+    Command, CreateSessionRequest, ENTRYPOINT_SESSION, InputRequest, Session, SessionExecRequest,
+    SessionExecResponse, SessionLogs,
+};

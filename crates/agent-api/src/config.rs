@@ -1,0 +1,54 @@
+//! What whoever starts the agent hands it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Header that carries the sandbox's secret; every request to the agent must have it.
+pub const AGENT_TOKEN_HEADER: &str = "x-alcove-agent-token";
+
+/// Descriptor of the listening unix stream socket.
+pub const LISTEN_FD: i32 = 3;
+
+/// Descriptor of the configuration, JSON, read from its beginning.
+pub const CONFIG_FD: i32 = 4;
+
+/// The agent could not start; one line on standard error says why.
+pub const EXIT_START_FAILURE: i32 = 2;
+
+/// The configuration names a user that the image does not have.
+pub const EXIT_UNKNOWN_USER: i32 = 3;
+
+/// The agent's configuration.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentConfig {
+    pub sandbox_id: String,
+    /// The secret that requests must carry.
+    pub token: String,
+    /// A name of the image's `/etc/passwd`, or `uid`, or `uid:gid`, or `name:group`.
+    pub user: String,
+    /// Variables of every process that the agent starts.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+    /// The image's working directory; the user's home where it is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workdir: Option<String>,
+    /// Most bytes of output kept for one session command; the oldest go first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_log_max_bytes: Option<u64>,
+}
+
+// The token must not reach a log by way of a debug print.
+impl fmt::Debug for AgentConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AgentConfig")
+            .field("sandbox_id", &self.sandbox_id)
+            .field("user", &self.user)
+            .field("workdir", &self.workdir)
+            .finish_non_exhaustive()
+    }
+}
