@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Intervals, Reason, Snapshot, bounds, interval, text};
+use crate::{Intervals, Reason, SandboxClass, Snapshot, SnapshotState, bounds, interval, text};
 
 /// A create request as the caller wrote it. Absent fields are None; nothing is checked yet.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -47,8 +47,6 @@ pub struct NewSandbox {
 pub struct CreateFacts<'a> {
     /// The id that the sandbox will get.
     pub id: &'a str,
-    pub region_id: &'a str,
-    pub region_name: &'a str,
     /// The snapshot that the request resolves to; None where there is none.
     pub snapshot: Option<&'a Snapshot>,
     /// The snapshot's name or id as asked for, or the default one's name.
@@ -64,4 +62,310 @@ pub struct CreatePlan {
     pub labels: BTreeMap<String, String>,
     pub is_public: bool,
     pub intervals: Intervals,
+}
+
+/// The user of images that name none: the first of every Linux system.
+const USER_OF_PLAIN_IMAGES: &str = "root";
+
+/// Checks a request against the facts.
+///
+/// # Errors
+/// Every reason that stands against it, in the order of the fields.
+pub fn plan_create(request: NewSandbox, facts: CreateFacts<'_>) -> Result<CreatePlan, Vec<Reason>> {
+    let mut reasons = Vec::new();
+    let name = match request.name.as_deref() {
+        None | Some("") => facts.id.to_owned(),
+        Some(name) => {
+            text::check_sandbox_name(name, facts.id, &mut reasons);
+            name.to_owned()
+        }
+    };
+    let snapshot_user = match facts.snapshot {
+        None => {
+            reasons.push(Reason::invalid(format!(
+                "Snapshot {} not found",
+                facts.snapshot_asked
+            )));
+            ""
+        }
+        Some(snapshot) => {
+            if snapshot.state != SnapshotState::Active {
+                reasons.push(Reason::invalid(format!(
+                    "Snapshot {} is {}",
+                    snapshot.name,
+                    snapshot.state.as_str()
+                )));
+            }
+            snapshot.user.as_str()
+        }
+    };
+    let user = match request.user.as_deref() {
+        None | Some("") if snapshot_user.is_empty() => USER_OF_PLAIN_IMAGES.to_owned(),
+        None | Some("") => snapshot_user.to_owned(),
+        Some(user) => {
+            text::check_os_user(user, &mut reasons);
+            user.to_owned()
+        }
+    };
+    bounds::check_env(&request.env, &mut reasons);
+    bounds::check_labels(&request.labels, &mut reasons);
+    let intervals = plan_intervals(&request, &mut reasons);
+    check_sizes(&request, &mut reasons);
+    refuse_unsupported(&request, &mut reasons);
+    if !reasons.is_empty() {
+        return Err(reasons);
+    }
+    Ok(CreatePlan {
+        name,
+        user,
+        env: request.env,
+        labels: request.labels,
+        is_public: request.is_public.unwrap_or(false),
+        intervals,
+    })
+}
+
+fn plan_intervals(request: &NewSandbox, reasons: &mut Vec<Reason>) -> Intervals {
+    let mut intervals = Intervals::default();
+    match request.auto_stop_interval.map(interval::parse_auto_stop) {
+        Some(Ok(minutes)) => intervals.auto_stop_minutes = minutes,
+        Some(Err(reason)) => reasons.push(reason),
+        None => {}
+    }
+    if let Some(Err(reason)) = request.auto_pause_interval.map(interval::parse_auto_pause) {
+        reasons.push(reason);
+    }
+    match request
+        .auto_archive_interval
+        .map(interval::parse_auto_archive)
+    {
+        Some(Ok(minutes)) => intervals.auto_archive_minutes = minutes,
+        Some(Err(reason)) => reasons.push(reason),
+        None => {}
+    }
+    match request
+        .auto_delete_interval
+        .map(interval::parse_auto_delete)
+    {
+        Some(Ok(minutes)) => intervals.auto_delete_minutes = minutes,
+        Some(Err(reason)) => reasons.push(reason),
+        None => {}
+    }
+    match request.ttl_minutes.map(interval::parse_ttl) {
+        Some(Ok(minutes)) => intervals.ttl_minutes = minutes,
+        Some(Err(reason)) => reasons.push(reason),
+        None => {}
+    }
+    intervals
+}
+
+fn check_sizes(request: &NewSandbox, reasons: &mut Vec<Reason>) {
+    let gpu = request.gpu.filter(|gpu| *gpu != 0);
+    let sizes = [request.cpu, request.memory, request.disk, gpu];
+    if request.has_build_info {
+        if request.snapshot.is_some() {
+            reasons.push(Reason::invalid(
+                "Cannot specify a snapshot when using a build info entry",
+            ));
+        }
+    } else if sizes.iter().any(Option::is_some) {
+        reasons.push(Reason::invalid(
+            "Cannot specify Sandbox resources when using a snapshot",
+        ));
+    }
+    if !request.gpu_types.is_empty() {
+        reasons.push(Reason::invalid(
+            "Cannot specify gpuType when using a snapshot",
+        ));
+    }
+}
+
+/// Names what this server does not offer. Values that ask for nothing (false, empty) pass, since clients
+/// send them always.
+fn refuse_unsupported(request: &NewSandbox, reasons: &mut Vec<Reason>) {
+    let is_given = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
+    let class_is_other = request
+        .class
+        .as_deref()
+        .is_some_and(|class| class != SandboxClass::Container.as_str());
+    let asked = [
+        ("sandboxClass", class_is_other),
+        ("volumes", request.volume_count > 0),
+        ("secrets", request.secret_count > 0),
+        ("buildInfo", request.has_build_info),
+        ("linkedSandbox", is_given(&request.linked_sandbox)),
+        ("spot", request.spot == Some(true)),
+        ("kvm", request.kvm == Some(true)),
+        ("networkBlockAll", request.network_block_all == Some(true)),
+        ("networkAllowList", is_given(&request.network_allow_list)),
+        ("domainAllowList", is_given(&request.domain_allow_list)),
+        ("outboundProxyUrl", is_given(&request.outbound_proxy_url)),
+        (
+            "otelEndpointOverride",
+            is_given(&request.otel_endpoint_override),
+        ),
+        ("queueTimeout", request.queue_timeout.is_some()),
+    ];
+    for (field, is_asked) in asked {
+        if is_asked {
+            reasons.push(Reason::unsupported(format!(
+                "{field} is not supported by this server"
+            )));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::reason::ReasonKind;
+    use crate::{Resources, SnapshotId};
+
+    fn snapshot(user: &str, state: SnapshotState) -> Snapshot {
+        Snapshot {
+            id: SnapshotId::from_uuid(uuid::Uuid::from_u128(3)),
+            organization_id: None,
+            name: "default".to_owned(),
+            image: "sha256:0".to_owned(),
+            state,
+            size_bytes: None,
+            entrypoint: Vec::new(),
+            user: user.to_owned(),
+            resources: Resources::DEFAULT,
+            class: SandboxClass::Container,
+            error_reason: None,
+            created_at: Timestamp::UNIX_EPOCH,
+            updated_at: Timestamp::UNIX_EPOCH,
+            last_used_at: None,
+        }
+    }
+
+    fn plan(request: NewSandbox) -> Result<CreatePlan, Vec<Reason>> {
+        let snapshot = snapshot("daytona", SnapshotState::Active);
+        plan_create(
+            request,
+            CreateFacts {
+                id: "0f8fad5b-d9cb-469f-a165-70867728950e",
+                snapshot: Some(&snapshot),
+                snapshot_asked: "default",
+            },
+        )
+    }
+
+    #[test]
+    fn an_empty_request_gets_the_defaults() {
+        let plan = plan(NewSandbox::default()).unwrap();
+        assert_eq!(plan.name, "0f8fad5b-d9cb-469f-a165-70867728950e");
+        assert_eq!(plan.user, "daytona");
+        assert_eq!(plan.intervals, Intervals::default());
+        assert!(!plan.is_public);
+    }
+
+    #[test]
+    fn what_clients_send_always_is_taken() {
+        let request = NewSandbox {
+            name: Some(String::new()),
+            class: Some("container".to_owned()),
+            gpu: Some(0),
+            spot: Some(false),
+            kvm: Some(false),
+            network_block_all: Some(false),
+            network_allow_list: Some(String::new()),
+            auto_pause_interval: Some(0),
+            auto_stop_interval: Some(0),
+            auto_delete_interval: Some(-1),
+            ..NewSandbox::default()
+        };
+        assert!(plan(request).is_ok());
+    }
+
+    #[test]
+    fn everything_not_offered_is_refused_by_name() {
+        let text = || Some("x".to_owned());
+        let request = NewSandbox {
+            class: Some("windows".to_owned()),
+            volume_count: 1,
+            secret_count: 1,
+            linked_sandbox: text(),
+            spot: Some(true),
+            kvm: Some(true),
+            network_block_all: Some(true),
+            network_allow_list: text(),
+            domain_allow_list: text(),
+            outbound_proxy_url: text(),
+            otel_endpoint_override: text(),
+            queue_timeout: Some(1),
+            has_build_info: true,
+            auto_pause_interval: Some(5),
+            ..NewSandbox::default()
+        };
+        let reasons = plan(request).unwrap_err();
+        assert_eq!(reasons.len(), 14);
+        assert!(
+            reasons
+                .iter()
+                .all(|reason| reason.kind == ReasonKind::Unsupported)
+        );
+    }
+
+    #[test]
+    fn sizes_beside_a_snapshot_are_refused_once() {
+        let request = NewSandbox {
+            cpu: Some(1),
+            memory: Some(1),
+            disk: Some(3),
+            ..NewSandbox::default()
+        };
+        let reasons = plan(request).unwrap_err();
+        let expected = Reason::invalid("Cannot specify Sandbox resources when using a snapshot");
+        assert_eq!(reasons, [expected]);
+    }
+
+    #[test]
+    fn every_reason_is_collected() {
+        let request = NewSandbox {
+            name: Some("<b>x</b>".to_owned()),
+            user: Some("a b".to_owned()),
+            env: [("DAYTONA_X".to_owned(), String::new())].into(),
+            labels: [(String::new(), String::new())].into(),
+            auto_stop_interval: Some(-1),
+            auto_archive_interval: Some(-1),
+            ttl_minutes: Some(-1),
+            kvm: Some(true),
+            ..NewSandbox::default()
+        };
+        assert_eq!(plan(request).unwrap_err().len(), 8);
+    }
+
+    #[test]
+    fn a_missing_or_inactive_snapshot_is_refused_with_its_name() {
+        let facts = |snapshot| CreateFacts {
+            id: "x",
+            snapshot,
+            snapshot_asked: "nope",
+        };
+        let reasons = plan_create(NewSandbox::default(), facts(None)).unwrap_err();
+        assert_eq!(reasons, [Reason::invalid("Snapshot nope not found")]);
+        let pulling = snapshot("", SnapshotState::Pulling);
+        let reasons = plan_create(NewSandbox::default(), facts(Some(&pulling))).unwrap_err();
+        assert_eq!(reasons, [Reason::invalid("Snapshot default is pulling")]);
+    }
+
+    #[test]
+    fn an_image_without_a_user_runs_as_root() {
+        let plain = snapshot("", SnapshotState::Active);
+        let facts = CreateFacts {
+            id: "x",
+            snapshot: Some(&plain),
+            snapshot_asked: "plain",
+        };
+        assert_eq!(
+            plan_create(NewSandbox::default(), facts).unwrap().user,
+            "root"
+        );
+    }
 }

@@ -21,8 +21,8 @@ pub use create::{CreateFacts, CreatePlan, NewSandbox};
 pub use id::{OrganizationId, SandboxId, SnapshotId, UserId};
 pub use interval::Intervals;
 pub use lifecycle::{
-    Command, DesiredState, Fault, FaultCode, Lifecycle, Observation, Origin, Phase, Refusal,
-    SandboxState,
+    Command, DesiredState, Effect, Fault, FaultCode, Goal, Lifecycle, Observation, Origin, Phase,
+    Refusal, SandboxState, Step,
 };
 pub use query::{CursorPage, OffsetPage, SandboxFilter, SandboxSort, SnapshotSort, SortOrder};
 pub use reason::Reason;

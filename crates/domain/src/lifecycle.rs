@@ -1,6 +1,36 @@
-//! The life of a sandbox.
+//! The life of a sandbox: what it is, what it should become, and what may happen next.
+//!
+//! ```text
+//!            create                        start
+//!              │              ┌───────────────────────────────┐
+//!              ▼    running   ▼   stop                stopped │
+//!          creating ───────► started ───────► stopping ─────► stopped
+//!              │              │  ▲  │            ▲              ▲ │
+//!              │       failed │  │  └────────────┼─ agent died ─┘ │ start
+//!              ▼              ▼  │ running       │ stop           ▼
+//!             error ◄────────────┴──────────────────────────── starting
+//!              │ delete, from everywhere
+//!              ▼
+//!          destroying ───────► destroyed
+//! ```
+//!
+//! A [`Lifecycle`] changes in three ways: a [`Command`] is taken or refused, an [`Observation`] is
+//! taken or dropped, and an order that has had its time is given up. Each consumes the old value and
+//! gives a [`Step`]: the new value and what is to be done about it.
+//!
+//! The generation is the fence. Every order carries a new one, and so does every turn that nobody
+//! ordered (a sandbox that died): an observation made under an older one says nothing and is dropped.
+//! Within one generation an observation on the stream may be doubled or late, so a settled state
+//! leaves only for an observation that cannot stem from the way to it.
+//!
+//! Phases of archiving, building, pausing, resizing, forking are named already; nothing leads to them
+//! yet, and no match here has a `_` arm over phases, so that each must be thought about when it comes.
 
+mod command;
+mod observe;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use jiff::Timestamp;
 
@@ -11,6 +41,15 @@ pub use state::{DesiredState, FaultCode, SandboxState};
 pub struct Fault {
     pub code: FaultCode,
     pub message: String,
+}
+
+impl Fault {
+    pub fn new(code: FaultCode, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+        }
+    }
 }
 
 /// What a sandbox is, with what only that state knows.
@@ -91,30 +130,20 @@ impl Phase {
 pub struct Lifecycle {
     pub phase: Phase,
     pub desired: DesiredState,
-    /// Number of the newest order; reports made from an older one say nothing.
+    /// Number of the newest order or unordered turn.
     pub generation: u64,
+    /// Moves with the state only, never with activity: a stuck sandbox with traffic is still stuck.
     pub state_changed_at: Timestamp,
-}
-
-impl Lifecycle {
-    pub fn display_state(&self) -> SandboxState {
-        self.phase.state()
-    }
-
-    pub fn is_visible(&self) -> bool {
-        true
-    }
-
-    pub fn is_recoverable(&self) -> bool {
-        matches!(self.phase, Phase::Error { has_disk: true, .. })
-    }
 }
 
 /// What a caller or a timer wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
     Start,
-    Stop { force: bool },
+    /// `force` kills at once.
+    Stop {
+        force: bool,
+    },
     Delete,
 }
 
@@ -127,16 +156,46 @@ pub enum Observation {
     Absent,
 }
 
-/// How an observation came.
+/// How an observation came, which decides how far it can be trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
+    /// As the answer to the order of its generation: what the order led to.
     Answer,
+    /// On the stream of things that nobody ordered: true when it was seen, perhaps in the middle of an
+    /// order, perhaps a while ago, perhaps twice.
     Stream,
+    /// From a look at everything on the host.
     Inventory,
 }
 
-/// Why a command is not taken.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+/// What a runner is to be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Goal {
+    Running,
+    Stopped { force: bool },
+    Absent,
+}
+
+/// What a transition asks of its caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing changed: already so, or the observation says nothing.
+    Keep,
+    /// The lifecycle changed and no order is open any more.
+    Settle,
+    /// The lifecycle changed; the runner is to be given this goal under the new generation.
+    Order(Goal),
+}
+
+/// Outcome of a transition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    pub lifecycle: Lifecycle,
+    pub effect: Effect,
+}
+
+/// Why a command is not taken. Every one is the caller's to handle: none is a server error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     #[error("Sandbox state change in progress")]
     InProgress { state: SandboxState },
@@ -146,6 +205,180 @@ pub enum Refusal {
     NotStoppable { state: SandboxState },
     #[error("Sandbox is not in a startable state")]
     NotStartable { state: SandboxState },
-    #[error("Sandbox is being destroyed")]
+    /// It is going or gone: as good as not there.
+    #[error("Sandbox not found")]
     Gone,
+}
+
+impl Lifecycle {
+    /// A sandbox that was just asked for; its first order is [`Goal::Running`].
+    pub fn created(at: Timestamp) -> Self {
+        Self {
+            phase: Phase::Creating,
+            desired: DesiredState::Started,
+            generation: 1,
+            state_changed_at: at,
+        }
+    }
+
+    /// The state to show: what is, with what is about to be where nothing moves yet.
+    pub fn display_state(&self) -> SandboxState {
+        match (self.phase.state(), self.desired) {
+            (SandboxState::Started, DesiredState::Stopped) => SandboxState::Stopping,
+            (SandboxState::Started | SandboxState::Stopped, DesiredState::Destroyed) => {
+                SandboxState::Destroying
+            }
+            (SandboxState::Stopped, DesiredState::Started) => SandboxState::Starting,
+            (SandboxState::Stopped, DesiredState::Archived) => SandboxState::Archiving,
+            (SandboxState::Unknown, DesiredState::Started) => SandboxState::Creating,
+            (SandboxState::Archived, DesiredState::Started) => SandboxState::Restoring,
+            (state, _) => state,
+        }
+    }
+
+    /// Whether its owner still sees it.
+    pub fn is_visible(&self) -> bool {
+        match self.phase {
+            Phase::Destroyed => false,
+            Phase::Error { .. } | Phase::BuildFailed { .. } => {
+                self.desired != DesiredState::Destroyed
+            }
+            _ => true,
+        }
+    }
+
+    /// Whether it still holds its name.
+    pub fn holds_name(&self) -> bool {
+        self.desired != DesiredState::Destroyed
+    }
+
+    /// Whether a start may succeed although the sandbox is in `error`.
+    pub fn is_recoverable(&self) -> bool {
+        matches!(self.phase, Phase::Error { has_disk: true, .. })
+            && self.desired != DesiredState::Destroyed
+    }
+
+    /// The goal that the open order has; None where nothing is being worked on.
+    pub fn open_goal(&self) -> Option<Goal> {
+        match self.phase {
+            Phase::Creating | Phase::Starting | Phase::Restoring | Phase::Resuming => {
+                Some(Goal::Running)
+            }
+            Phase::Stopping => Some(Goal::Stopped { force: false }),
+            Phase::Destroying => Some(Goal::Absent),
+            Phase::Started
+            | Phase::Stopped { .. }
+            | Phase::Error { .. }
+            | Phase::BuildFailed { .. }
+            | Phase::Destroyed
+            | Phase::PendingBuild
+            | Phase::BuildingSnapshot
+            | Phase::Unknown
+            | Phase::PullingSnapshot
+            | Phase::Archived
+            | Phase::Archiving
+            | Phase::Resizing
+            | Phase::Snapshotting
+            | Phase::Forking
+            | Phase::Pausing
+            | Phase::Paused => None,
+        }
+    }
+
+    /// Puts the open order above `current`, which the runner says it has already seen.
+    #[must_use]
+    pub fn outrank(mut self, current: u64) -> Self {
+        self.generation = self.generation.max(current).saturating_add(1);
+        self
+    }
+
+    fn keep(self) -> Step {
+        Step {
+            lifecycle: self,
+            effect: Effect::Keep,
+        }
+    }
+
+    fn settle(self, phase: Phase, desired: DesiredState, at: Timestamp) -> Step {
+        let state_changed_at = if phase.state() == self.phase.state() {
+            self.state_changed_at
+        } else {
+            at
+        };
+        Step {
+            lifecycle: Self {
+                phase,
+                desired,
+                generation: self.generation,
+                state_changed_at,
+            },
+            effect: Effect::Settle,
+        }
+    }
+
+    /// A change that nobody ordered.
+    fn turn(mut self, phase: Phase, desired: DesiredState, at: Timestamp) -> Step {
+        self.generation = self.generation.saturating_add(1);
+        self.settle(phase, desired, at)
+    }
+
+    fn order(self, phase: Phase, desired: DesiredState, goal: Goal, at: Timestamp) -> Step {
+        let step = self.turn(phase, desired, at);
+        Step {
+            effect: Effect::Order(goal),
+            ..step
+        }
+    }
+
+    fn order_stop(self, force: bool, at: Timestamp) -> Step {
+        self.order(
+            Phase::Stopping,
+            DesiredState::Stopped,
+            Goal::Stopped { force },
+            at,
+        )
+    }
+}
+
+/// Whether a state may stand beside a wish: the invariant that every write keeps.
+pub fn may_coexist(desired: DesiredState, state: SandboxState) -> bool {
+    use SandboxState as S;
+    match desired {
+        DesiredState::Started => !matches!(
+            state,
+            S::Destroyed | S::Destroying | S::Stopping | S::Pausing
+        ),
+        DesiredState::Stopped => matches!(
+            state,
+            S::Started
+                | S::Stopping
+                | S::Stopped
+                | S::Error
+                | S::BuildFailed
+                | S::Resizing
+                | S::Snapshotting
+                | S::Forking
+                | S::Paused
+                | S::Pausing
+        ),
+        DesiredState::Archived => matches!(
+            state,
+            S::Archived | S::Archiving | S::Stopped | S::Error | S::BuildFailed
+        ),
+        DesiredState::Destroyed => matches!(
+            state,
+            S::Destroyed
+                | S::Destroying
+                | S::Stopped
+                | S::Started
+                | S::Archived
+                | S::Error
+                | S::BuildFailed
+                | S::Archiving
+                | S::PendingBuild
+                | S::Paused
+        ),
+        DesiredState::Paused => matches!(state, S::Started | S::Pausing | S::Paused),
+        DesiredState::Resized => false,
+    }
 }

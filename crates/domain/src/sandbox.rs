@@ -125,3 +125,31 @@ impl Sandbox {
         self.lifecycle.is_visible()
     }
 }
+
+/// A started sandbox for tests of this crate.
+#[cfg(test)]
+pub(crate) fn sample(at: Timestamp) -> Sandbox {
+    let id = SandboxId::from_uuid(uuid::Uuid::from_u128(1));
+    Sandbox {
+        name: id.to_string(),
+        id,
+        organization_id: OrganizationId::from_uuid(uuid::Uuid::from_u128(2)),
+        snapshot_id: SnapshotId::from_uuid(uuid::Uuid::from_u128(3)),
+        snapshot: "default".to_owned(),
+        image: "sha256:0".to_owned(),
+        class: SandboxClass::Container,
+        user: "daytona".to_owned(),
+        env: BTreeMap::new(),
+        labels: BTreeMap::new(),
+        is_public: false,
+        region: "us".to_owned(),
+        resources: Resources::DEFAULT,
+        intervals: Intervals::default(),
+        lifecycle: Lifecycle::created(at),
+        agent_version: None,
+        created_at: at,
+        updated_at: at,
+        last_activity_at: at,
+        version: 1,
+    }
+}
