@@ -1,0 +1,176 @@
+//! A proxy on a TCP port in front of an agent on a unix socket, both real.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use alcove_control::{AgentConnection, DialError, Error};
+use alcove_domain::SandboxId;
+use alcove_edge::{Edge, Gate, Refusal, Target};
+use async_trait::async_trait;
+use axum::body::Body;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+pub const KEY: &str = "dtn_good";
+pub const AGENT_TOKEN: &str = "agent-secret";
+
+/// A control plane that knows one key and one sandbox, `box`.
+#[derive(Clone)]
+pub struct FakeGate {
+    socket: PathBuf,
+    pub dials: Arc<AtomicUsize>,
+    pub activity: Arc<AtomicUsize>,
+    pub dial_error: Arc<Mutex<Option<DialError>>>,
+}
+
+#[async_trait]
+impl Gate for FakeGate {
+    async fn admit(&self, bearer: &str, id_or_name: &str) -> Result<Target, Refusal> {
+        if bearer != KEY {
+            return Err(Refusal::Control(Error::Unauthenticated {
+                message: "Invalid credentials",
+                code: "UNAUTHORIZED",
+            }));
+        }
+        if id_or_name != "box" {
+            return Err(Refusal::Control(Error::NotFound {
+                message: format!("Sandbox with ID or name {id_or_name} not found"),
+            }));
+        }
+        Ok(Target {
+            sandbox: "box".parse().unwrap(),
+            generation: 1,
+        })
+    }
+
+    async fn dial(&self, _: &SandboxId) -> Result<AgentConnection, DialError> {
+        if let Some(error) = *self.dial_error.lock().unwrap() {
+            return Err(error);
+        }
+        self.dials.fetch_add(1, Ordering::SeqCst);
+        let stream = UnixStream::connect(&self.socket)
+            .await
+            .map_err(|_| DialError::Unavailable)?;
+        Ok(AgentConnection {
+            stream: Box::new(stream),
+            token: AGENT_TOKEN.to_owned(),
+        })
+    }
+
+    fn record_activity(&self, _: &SandboxId) {
+        self.activity.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+pub struct Bench {
+    pub gate: FakeGate,
+    pub edge: Edge<FakeGate>,
+    pub port: u16,
+    /// Taken by the test that plays the agent by hand.
+    pub agent: Option<UnixListener>,
+    _folder: tempfile::TempDir,
+}
+
+impl Bench {
+    /// A proxy whose agent nobody plays yet.
+    pub async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("agent.sock");
+        let agent = UnixListener::bind(&socket).unwrap();
+        let gate = FakeGate {
+            socket,
+            dials: Arc::default(),
+            activity: Arc::default(),
+            dial_error: Arc::default(),
+        };
+        let edge = Edge::new(gate.clone());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let serving = edge.clone();
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                stream.set_nodelay(true).unwrap();
+                let edge = serving.clone();
+                tokio::spawn(async move {
+                    let service = service_fn(move |request: hyper::Request<_>| {
+                        let edge = edge.clone();
+                        async move {
+                            Ok::<_, std::convert::Infallible>(
+                                edge.handle(request.map(Body::new)).await,
+                            )
+                        }
+                    });
+                    let _ = http1::Builder::new()
+                        .timer(TokioTimer::new())
+                        .serve_connection(TokioIo::new(stream), service)
+                        .with_upgrades()
+                        .await;
+                });
+            }
+        });
+        Self {
+            gate,
+            edge,
+            port,
+            agent: Some(agent),
+            _folder: folder,
+        }
+    }
+
+    /// A proxy whose agent is a program.
+    pub async fn with_agent(router: axum::Router) -> Self {
+        let mut bench = Self::start().await;
+        let agent = bench.agent.take().unwrap();
+        tokio::spawn(async move { axum::serve(agent, router).await.unwrap() });
+        bench
+    }
+
+    pub async fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream
+    }
+
+    /// Sends bytes on a connection of their own and reads until the proxy closes it.
+    pub async fn exchange(&self, request: &str) -> String {
+        let mut stream = self.connect().await;
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        within(stream.read_to_end(&mut answer)).await.unwrap();
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    /// A GET of a toolbox path with the right key.
+    pub async fn get(&self, path: &str) -> String {
+        self.exchange(&format!(
+            "GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n\
+             Connection: close\r\n\r\n"
+        ))
+        .await
+    }
+}
+
+/// No test waits longer than this for anything.
+pub async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(10), future)
+        .await
+        .expect("in time")
+}
+
+/// Reads from a stream until `end` has come.
+pub async fn read_until(stream: &mut (impl AsyncReadExt + Unpin), end: &str) -> String {
+    let mut seen = Vec::new();
+    while !String::from_utf8_lossy(&seen).contains(end) {
+        let mut buffer = [0; 4096];
+        let count = within(stream.read(&mut buffer)).await.unwrap();
+        assert!(count > 0, "ended after {}", String::from_utf8_lossy(&seen));
+        seen.extend_from_slice(&buffer[..count]);
+    }
+    String::from_utf8(seen).unwrap()
+}
