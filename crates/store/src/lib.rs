@@ -1,5 +1,29 @@
 //! The only crate that knows SQL.
+//!
+//! [`Store`] opens the database, brings its schema up to date and hands out two things that are types of
+//! their own, so that a signature says which it needs: a [`Reader`] (any number at once, cannot write)
+//! and a [`Tx`] (one at a time). Rows never leave the crate; what comes out is `alcove-domain`'s.
+//!
+//! To add a table: a migration in `migration/`, an entity in `entity/`, methods on [`Reader`] and [`Tx`]
+//! in a file of its own named after the noun, and the schema snapshot read and accepted.
+//!
+//! SQL here must mean the same on SQLite and PostgreSQL: times are whole milliseconds in a bigint, maps are
+//! JSON texts that only this crate reads, hashes are hex texts.
 
-/// The database.
-#[derive(Debug, Clone)]
-pub struct Store {}
+mod account;
+mod command;
+mod convert;
+mod entity;
+mod error;
+mod migration;
+mod open;
+mod outbox;
+mod sandbox;
+mod secret;
+mod snapshot;
+
+pub use command::{Claim, OpenCommand, OwnerId};
+pub use error::StoreError;
+pub use open::{Reader, Store, Tx};
+pub use outbox::{NewOutboxEntry, OutboxChange, OutboxEntry};
+pub use sandbox::{SandboxCursor, SortKey};

@@ -1,0 +1,11 @@
+//! Rows. Private to the crate.
+
+pub(crate) mod api_key;
+pub(crate) mod command;
+pub(crate) mod organization;
+pub(crate) mod outbox;
+pub(crate) mod sandbox;
+pub(crate) mod sandbox_label;
+pub(crate) mod secret;
+pub(crate) mod snapshot;
+pub(crate) mod user;

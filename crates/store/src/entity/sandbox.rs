@@ -1,0 +1,56 @@
+//! One row of `sandboxes`.
+
+use sea_orm::entity::prelude::*;
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel, Serialize, Deserialize)]
+#[sea_orm(table_name = "sandboxes")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: String,
+    pub organization_id: String,
+    pub name: String,
+    /// For prefixes without regard to case.
+    pub name_lower: String,
+    pub snapshot_id: String,
+    pub snapshot: String,
+    pub image: String,
+    pub class: String,
+    pub os_user: String,
+    /// JSON map.
+    pub env: String,
+    /// JSON map; the table of labels repeats it for searching.
+    pub labels: String,
+    pub is_public: bool,
+    pub region: String,
+    pub cpu_cores: i64,
+    pub memory_gib: i64,
+    pub disk_gib: i64,
+    pub gpu: i64,
+    pub auto_stop_minutes: i64,
+    pub auto_archive_minutes: i64,
+    pub auto_delete_minutes: Option<i64>,
+    pub ttl_minutes: Option<i64>,
+    /// Follows from creation and time to live; kept for searching.
+    pub auto_destroy_at: Option<i64>,
+    pub state: String,
+    pub desired_state: String,
+    pub generation: i64,
+    pub state_changed_at: i64,
+    pub fault_code: Option<String>,
+    pub fault_message: Option<String>,
+    /// Means something in `error` only.
+    pub has_disk: bool,
+    /// Follows from the state; kept for searching.
+    pub is_recoverable: bool,
+    pub agent_version: Option<String>,
+    pub created_at: i64,
+    pub updated_at: i64,
+    pub last_activity_at: i64,
+    pub version: i64,
+}
+
+#[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

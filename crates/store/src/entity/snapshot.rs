@@ -1,0 +1,33 @@
+//! One row of `snapshots`.
+
+use sea_orm::entity::prelude::*;
+
+#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "snapshots")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: String,
+    /// None for a general one.
+    pub organization_id: Option<String>,
+    pub name: String,
+    pub image: String,
+    pub state: String,
+    pub size_bytes: Option<i64>,
+    /// JSON list.
+    pub entrypoint: String,
+    pub os_user: String,
+    pub cpu_cores: i64,
+    pub memory_gib: i64,
+    pub disk_gib: i64,
+    pub gpu: i64,
+    pub class: String,
+    pub error_reason: Option<String>,
+    pub created_at: i64,
+    pub updated_at: i64,
+    pub last_used_at: Option<i64>,
+}
+
+#[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

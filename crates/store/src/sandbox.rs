@@ -1,0 +1,166 @@
+//! Sandboxes.
+
+mod list;
+mod row;
+
+use std::collections::BTreeMap;
+
+use alcove_domain::{DesiredState, Sandbox, SandboxId, SandboxState};
+use jiff::Timestamp;
+use sea_orm::sea_query::Expr;
+use sea_orm::{
+    ActiveModelTrait, ActiveValue, ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter,
+    QuerySelect, SqlErr,
+};
+
+use crate::convert::bigint;
+use crate::entity::sandbox::{Column, Entity};
+use crate::entity::sandbox_label;
+use crate::{Reader, StoreError, Tx};
+
+pub use list::{SandboxCursor, SortKey};
+pub(crate) use row::{from_row, to_row};
+
+impl Reader {
+    pub async fn sandbox_find(&self, id: &SandboxId) -> Result<Option<Sandbox>, StoreError> {
+        let row = Entity::find_by_id(id.as_str())
+            .one(&self.connection)
+            .await
+            .map_err(StoreError::read("a sandbox"))?;
+        row.map(from_row).transpose()
+    }
+
+    /// Every sandbox that is not destroyed.
+    pub async fn sandbox_list_live(&self) -> Result<Vec<Sandbox>, StoreError> {
+        let rows = Entity::find()
+            .filter(Column::State.ne(SandboxState::Destroyed.as_str()))
+            .all(&self.connection)
+            .await
+            .map_err(StoreError::read("sandboxes"))?;
+        rows.into_iter().map(from_row).collect()
+    }
+}
+
+impl Tx {
+    /// # Errors
+    /// [`StoreError::NameTaken`] if a live sandbox of the organization has the name.
+    pub async fn sandbox_insert(&self, sandbox: &Sandbox) -> Result<(), StoreError> {
+        Entity::insert(to_row(sandbox).into_active_model())
+            .exec_without_returning(&self.transaction)
+            .await
+            .map_err(|source| match source.sql_err() {
+                // The id is random: of the two unique things, only the name can be taken.
+                Some(SqlErr::UniqueConstraintViolation(_)) => StoreError::NameTaken,
+                _ => StoreError::Write {
+                    what: "a sandbox",
+                    source,
+                },
+            })?;
+        self.labels_insert(&sandbox.id, &sandbox.labels).await
+    }
+
+    /// Writes the row over the version before it.
+    ///
+    /// # Errors
+    /// [`StoreError::Changed`] if the row has another version than `sandbox.version - 1`.
+    pub async fn sandbox_update(&self, sandbox: &Sandbox) -> Result<(), StoreError> {
+        let mut row = to_row(sandbox).into_active_model().reset_all();
+        // What never changes is left out, to keep the statement short.
+        row.id = ActiveValue::NotSet;
+        row.organization_id = ActiveValue::NotSet;
+        row.name = ActiveValue::NotSet;
+        row.name_lower = ActiveValue::NotSet;
+        row.env = ActiveValue::NotSet;
+        row.created_at = ActiveValue::NotSet;
+        let result = Entity::update_many()
+            .set(row)
+            .filter(Column::Id.eq(sandbox.id.as_str()))
+            .filter(Column::Version.eq(bigint(sandbox.version) - 1))
+            .exec(&self.transaction)
+            .await
+            .map_err(StoreError::write("a sandbox"))?;
+        if result.rows_affected == 1 {
+            Ok(())
+        } else {
+            Err(StoreError::Changed { what: "a sandbox" })
+        }
+    }
+
+    /// Brings the search table of labels in line with the row.
+    pub async fn sandbox_labels_replace(&self, sandbox: &Sandbox) -> Result<(), StoreError> {
+        self.labels_delete(&sandbox.id).await?;
+        self.labels_insert(&sandbox.id, &sandbox.labels).await
+    }
+
+    /// Notes activity, never backwards. The version stays: this is no change of the sandbox.
+    pub async fn sandbox_touch(&self, id: &SandboxId, at: Timestamp) -> Result<(), StoreError> {
+        Entity::update_many()
+            .col_expr(Column::LastActivityAt, Expr::value(at.as_millisecond()))
+            .filter(Column::Id.eq(id.as_str()))
+            .filter(Column::LastActivityAt.lt(at.as_millisecond()))
+            .exec(&self.transaction)
+            .await
+            .map_err(StoreError::write("the activity of a sandbox"))?;
+        Ok(())
+    }
+
+    /// Removes rows that have been destroyed since before `before`, at most `limit` of them.
+    pub async fn sandbox_prune(&self, before: Timestamp, limit: u64) -> Result<u64, StoreError> {
+        let ids: Vec<String> = Entity::find()
+            .select_only()
+            .column(Column::Id)
+            .filter(Column::State.eq(SandboxState::Destroyed.as_str()))
+            .filter(Column::DesiredState.eq(DesiredState::Destroyed.as_str()))
+            .filter(Column::StateChangedAt.lt(before.as_millisecond()))
+            .limit(limit)
+            .into_tuple()
+            .all(&self.transaction)
+            .await
+            .map_err(StoreError::read("destroyed sandboxes"))?;
+        if ids.is_empty() {
+            return Ok(0);
+        }
+        sandbox_label::Entity::delete_many()
+            .filter(sandbox_label::Column::SandboxId.is_in(ids.iter()))
+            .exec(&self.transaction)
+            .await
+            .map_err(StoreError::write("labels"))?;
+        let result = Entity::delete_many()
+            .filter(Column::Id.is_in(ids.iter()))
+            .exec(&self.transaction)
+            .await
+            .map_err(StoreError::write("destroyed sandboxes"))?;
+        Ok(result.rows_affected)
+    }
+
+    async fn labels_delete(&self, id: &SandboxId) -> Result<(), StoreError> {
+        sandbox_label::Entity::delete_many()
+            .filter(sandbox_label::Column::SandboxId.eq(id.as_str()))
+            .exec(&self.transaction)
+            .await
+            .map_err(StoreError::write("labels"))?;
+        Ok(())
+    }
+
+    async fn labels_insert(
+        &self,
+        id: &SandboxId,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<(), StoreError> {
+        if labels.is_empty() {
+            return Ok(());
+        }
+        let rows = labels
+            .iter()
+            .map(|(key, value)| sandbox_label::ActiveModel {
+                sandbox_id: ActiveValue::Set(id.to_string()),
+                key: ActiveValue::Set(key.clone()),
+                value: ActiveValue::Set(value.clone()),
+            });
+        sandbox_label::Entity::insert_many(rows)
+            .exec_without_returning(&self.transaction)
+            .await
+            .map_err(StoreError::write("labels"))?;
+        Ok(())
+    }
+}

@@ -1,0 +1,143 @@
+//! Between the row and the domain's sandbox.
+
+use alcove_domain::{
+    DesiredState, Fault, FaultCode, Intervals, Lifecycle, Phase, Resources, Sandbox, SandboxClass,
+    SandboxState,
+};
+use jiff::Timestamp;
+
+use crate::StoreError;
+use crate::convert::{Place, bigint, json_map};
+use crate::entity::sandbox::Model;
+
+fn place(column: &'static str) -> Place {
+    Place {
+        table: "sandboxes",
+        column,
+    }
+}
+
+pub(crate) fn to_row(sandbox: &Sandbox) -> Model {
+    let life = &sandbox.lifecycle;
+    let fault = life.phase.fault();
+    Model {
+        id: sandbox.id.to_string(),
+        organization_id: sandbox.organization_id.to_string(),
+        name: sandbox.name.clone(),
+        name_lower: sandbox.name.to_lowercase(),
+        snapshot_id: sandbox.snapshot_id.to_string(),
+        snapshot: sandbox.snapshot.clone(),
+        image: sandbox.image.clone(),
+        class: sandbox.class.as_str().to_owned(),
+        os_user: sandbox.user.clone(),
+        env: json_map(&sandbox.env),
+        labels: json_map(&sandbox.labels),
+        is_public: sandbox.is_public,
+        region: sandbox.region.clone(),
+        cpu_cores: sandbox.resources.cpu_cores.into(),
+        memory_gib: sandbox.resources.memory_gib.into(),
+        disk_gib: sandbox.resources.disk_gib.into(),
+        gpu: sandbox.resources.gpu.into(),
+        auto_stop_minutes: sandbox.intervals.auto_stop_minutes.into(),
+        auto_archive_minutes: sandbox.intervals.auto_archive_minutes.into(),
+        auto_delete_minutes: sandbox.intervals.auto_delete_minutes.map(Into::into),
+        ttl_minutes: sandbox.intervals.ttl_minutes.map(Into::into),
+        auto_destroy_at: sandbox.auto_destroy_at().map(Timestamp::as_millisecond),
+        state: life.phase.state().as_str().to_owned(),
+        desired_state: life.desired.as_str().to_owned(),
+        generation: bigint(life.generation),
+        state_changed_at: life.state_changed_at.as_millisecond(),
+        fault_code: fault.map(|fault| fault.code.as_str().to_owned()),
+        fault_message: fault.map(|fault| fault.message.clone()),
+        has_disk: matches!(life.phase, Phase::Error { has_disk: true, .. }),
+        is_recoverable: sandbox.is_recoverable(),
+        agent_version: sandbox.agent_version.clone(),
+        created_at: sandbox.created_at.as_millisecond(),
+        updated_at: sandbox.updated_at.as_millisecond(),
+        last_activity_at: sandbox.last_activity_at.as_millisecond(),
+        version: bigint(sandbox.version),
+    }
+}
+
+pub(crate) fn from_row(row: Model) -> Result<Sandbox, StoreError> {
+    let phase = phase_from_row(&row)?;
+    Ok(Sandbox {
+        id: place("id").id(row.id)?,
+        organization_id: place("organization_id").id(row.organization_id)?,
+        name: row.name,
+        snapshot_id: place("snapshot_id").id(row.snapshot_id)?,
+        snapshot: row.snapshot,
+        image: row.image,
+        class: place("class").word(&row.class, SandboxClass::parse)?,
+        user: row.os_user,
+        env: place("env").map(&row.env)?,
+        labels: place("labels").map(&row.labels)?,
+        is_public: row.is_public,
+        region: row.region,
+        resources: Resources {
+            cpu_cores: place("cpu_cores").small(row.cpu_cores)?,
+            memory_gib: place("memory_gib").small(row.memory_gib)?,
+            disk_gib: place("disk_gib").small(row.disk_gib)?,
+            gpu: place("gpu").small(row.gpu)?,
+        },
+        intervals: Intervals {
+            auto_stop_minutes: place("auto_stop_minutes").small(row.auto_stop_minutes)?,
+            auto_archive_minutes: place("auto_archive_minutes").small(row.auto_archive_minutes)?,
+            auto_delete_minutes: place("auto_delete_minutes")
+                .small_option(row.auto_delete_minutes)?,
+            ttl_minutes: place("ttl_minutes").small_option(row.ttl_minutes)?,
+        },
+        lifecycle: Lifecycle {
+            phase,
+            desired: place("desired_state").word(&row.desired_state, DesiredState::parse)?,
+            generation: place("generation").unsigned(row.generation)?,
+            state_changed_at: place("state_changed_at").time(row.state_changed_at)?,
+        },
+        agent_version: row.agent_version,
+        created_at: place("created_at").time(row.created_at)?,
+        updated_at: place("updated_at").time(row.updated_at)?,
+        last_activity_at: place("last_activity_at").time(row.last_activity_at)?,
+        version: place("version").unsigned(row.version)?,
+    })
+}
+
+fn phase_from_row(row: &Model) -> Result<Phase, StoreError> {
+    let fault = match &row.fault_code {
+        Some(code) => Some(Fault {
+            code: place("fault_code").word(code, FaultCode::parse)?,
+            message: row.fault_message.clone().unwrap_or_default(),
+        }),
+        None => None,
+    };
+    let state = place("state").word(&row.state, SandboxState::parse)?;
+    let must = |fault: Option<Fault>| fault.ok_or_else(|| place("fault_code").bad("NULL"));
+    Ok(match state {
+        SandboxState::Creating => Phase::Creating,
+        SandboxState::Restoring => Phase::Restoring,
+        SandboxState::Destroyed => Phase::Destroyed,
+        SandboxState::Destroying => Phase::Destroying,
+        SandboxState::Started => Phase::Started,
+        SandboxState::Stopped => Phase::Stopped { fault },
+        SandboxState::Starting => Phase::Starting,
+        SandboxState::Stopping => Phase::Stopping,
+        SandboxState::Error => Phase::Error {
+            fault: must(fault)?,
+            has_disk: row.has_disk,
+        },
+        SandboxState::BuildFailed => Phase::BuildFailed {
+            fault: must(fault)?,
+        },
+        SandboxState::PendingBuild => Phase::PendingBuild,
+        SandboxState::BuildingSnapshot => Phase::BuildingSnapshot,
+        SandboxState::Unknown => Phase::Unknown,
+        SandboxState::PullingSnapshot => Phase::PullingSnapshot,
+        SandboxState::Archived => Phase::Archived,
+        SandboxState::Archiving => Phase::Archiving,
+        SandboxState::Resizing => Phase::Resizing,
+        SandboxState::Snapshotting => Phase::Snapshotting,
+        SandboxState::Forking => Phase::Forking,
+        SandboxState::Pausing => Phase::Pausing,
+        SandboxState::Paused => Phase::Paused,
+        SandboxState::Resuming => Phase::Resuming,
+    })
+}

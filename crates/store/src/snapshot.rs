@@ -1,0 +1,216 @@
+//! Snapshots.
+
+use alcove_domain::{
+    OrganizationId, Resources, SandboxClass, Snapshot, SnapshotId, SnapshotSort, SnapshotState,
+    SortOrder,
+};
+use jiff::Timestamp;
+use sea_orm::sea_query::{Expr, ExprTrait as _, LikeExpr, NullOrdering, Order};
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, Condition, EntityTrait, IntoActiveModel, PaginatorTrait,
+    QueryFilter, QueryOrder, QuerySelect,
+};
+
+use crate::convert::{Place, bigint, json_list};
+use crate::entity::snapshot::{ActiveModel, Column, Entity, Model};
+use crate::{Reader, StoreError, Tx};
+
+fn visible_to(org: &OrganizationId) -> Condition {
+    Condition::any()
+        .add(Column::OrganizationId.eq(org.as_str()))
+        .add(Column::OrganizationId.is_null())
+}
+
+impl Reader {
+    /// Finds by id or name among the organization's own and the general ones; own before general, active
+    /// before others.
+    pub async fn snapshot_find(
+        &self,
+        org: &OrganizationId,
+        id_or_name: &str,
+    ) -> Result<Option<Snapshot>, StoreError> {
+        let rows = Entity::find()
+            .filter(visible_to(org))
+            .filter(
+                Condition::any()
+                    .add(Column::Id.eq(id_or_name))
+                    .add(Column::Name.eq(id_or_name)),
+            )
+            .all(&self.connection)
+            .await
+            .map_err(StoreError::read("a snapshot"))?;
+        let mut snapshots = rows
+            .into_iter()
+            .map(from_row)
+            .collect::<Result<Vec<_>, _>>()?;
+        snapshots.sort_by_key(|snapshot| {
+            (
+                snapshot.id.as_str() != id_or_name,
+                snapshot.state != SnapshotState::Active,
+                snapshot.is_general(),
+            )
+        });
+        Ok(snapshots.into_iter().next())
+    }
+
+    /// The general snapshot of this name.
+    pub async fn snapshot_find_general(&self, name: &str) -> Result<Option<Snapshot>, StoreError> {
+        let row = Entity::find()
+            .filter(Column::OrganizationId.is_null())
+            .filter(Column::Name.eq(name))
+            .one(&self.connection)
+            .await
+            .map_err(StoreError::read("a general snapshot"))?;
+        row.map(from_row).transpose()
+    }
+
+    /// One page, general ones last, and how many there are in all.
+    pub async fn snapshot_list(
+        &self,
+        org: &OrganizationId,
+        name_part: Option<&str>,
+        sort: SnapshotSort,
+        order: SortOrder,
+        offset: u64,
+        limit: u64,
+    ) -> Result<(Vec<Snapshot>, u64), StoreError> {
+        let mut query = Entity::find().filter(visible_to(org));
+        if let Some(part) = name_part {
+            query = query.filter(
+                Expr::col(Column::Name)
+                    .like(LikeExpr::new(format!("%{}%", escape_like(part))).escape('\\')),
+            );
+        }
+        let total = query
+            .clone()
+            .count(&self.connection)
+            .await
+            .map_err(StoreError::read("the number of snapshots"))?;
+        let column = match sort {
+            SnapshotSort::Name => Column::Name,
+            SnapshotSort::State => Column::State,
+            SnapshotSort::LastUsedAt => Column::LastUsedAt,
+            SnapshotSort::CreatedAt => Column::CreatedAt,
+        };
+        let order = to_order(order);
+        let rows = query
+            .order_by(Expr::col(Column::OrganizationId).is_null(), Order::Asc)
+            .order_by_with_nulls(column, order.clone(), NullOrdering::Last)
+            .order_by(Column::Id, order)
+            .offset(offset)
+            .limit(limit)
+            .all(&self.connection)
+            .await
+            .map_err(StoreError::read("snapshots"))?;
+        let snapshots = rows.into_iter().map(from_row).collect::<Result<_, _>>()?;
+        Ok((snapshots, total))
+    }
+}
+
+impl Tx {
+    pub async fn snapshot_insert(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
+        Entity::insert(to_row(snapshot))
+            .exec_without_returning(&self.transaction)
+            .await
+            .map_err(StoreError::write("a snapshot"))?;
+        Ok(())
+    }
+
+    pub async fn snapshot_update(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
+        Entity::update_many()
+            .set(to_row(snapshot))
+            .filter(Column::Id.eq(snapshot.id.as_str()))
+            .exec(&self.transaction)
+            .await
+            .map_err(StoreError::write("a snapshot"))?;
+        Ok(())
+    }
+
+    /// Notes when sandboxes were last made from these.
+    pub async fn snapshot_touch(&self, id: &SnapshotId, at: Timestamp) -> Result<(), StoreError> {
+        Entity::update_many()
+            .col_expr(Column::LastUsedAt, Expr::value(at.as_millisecond()))
+            .filter(Column::Id.eq(id.as_str()))
+            .exec(&self.transaction)
+            .await
+            .map_err(StoreError::write("the last use of a snapshot"))?;
+        Ok(())
+    }
+}
+
+/// Text that stands for itself in a `LIKE` pattern whose escape is the backslash.
+pub(crate) fn escape_like(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        if matches!(character, '%' | '_' | '\\') {
+            escaped.push('\\');
+        }
+        escaped.push(character);
+    }
+    escaped
+}
+
+pub(crate) fn to_order(order: SortOrder) -> Order {
+    match order {
+        SortOrder::Ascending => Order::Asc,
+        SortOrder::Descending => Order::Desc,
+    }
+}
+
+fn to_row(snapshot: &Snapshot) -> ActiveModel {
+    Model {
+        id: snapshot.id.to_string(),
+        organization_id: snapshot.organization_id.as_ref().map(ToString::to_string),
+        name: snapshot.name.clone(),
+        image: snapshot.image.clone(),
+        state: snapshot.state.as_str().to_owned(),
+        size_bytes: snapshot.size_bytes.map(bigint),
+        entrypoint: json_list(&snapshot.entrypoint),
+        os_user: snapshot.user.clone(),
+        cpu_cores: snapshot.resources.cpu_cores.into(),
+        memory_gib: snapshot.resources.memory_gib.into(),
+        disk_gib: snapshot.resources.disk_gib.into(),
+        gpu: snapshot.resources.gpu.into(),
+        class: snapshot.class.as_str().to_owned(),
+        error_reason: snapshot.error_reason.clone(),
+        created_at: snapshot.created_at.as_millisecond(),
+        updated_at: snapshot.updated_at.as_millisecond(),
+        last_used_at: snapshot.last_used_at.map(Timestamp::as_millisecond),
+    }
+    .into_active_model()
+    .reset_all()
+}
+
+fn from_row(row: Model) -> Result<Snapshot, StoreError> {
+    let place = |column| Place {
+        table: "snapshots",
+        column,
+    };
+    Ok(Snapshot {
+        id: place("id").id(row.id)?,
+        organization_id: row
+            .organization_id
+            .map(|id| place("organization_id").id(id))
+            .transpose()?,
+        name: row.name,
+        image: row.image,
+        state: place("state").word(&row.state, SnapshotState::parse)?,
+        size_bytes: row
+            .size_bytes
+            .map(|size| place("size_bytes").unsigned(size))
+            .transpose()?,
+        entrypoint: place("entrypoint").list(&row.entrypoint)?,
+        user: row.os_user,
+        resources: Resources {
+            cpu_cores: place("cpu_cores").small(row.cpu_cores)?,
+            memory_gib: place("memory_gib").small(row.memory_gib)?,
+            disk_gib: place("disk_gib").small(row.disk_gib)?,
+            gpu: place("gpu").small(row.gpu)?,
+        },
+        class: place("class").word(&row.class, SandboxClass::parse)?,
+        error_reason: row.error_reason,
+        created_at: place("created_at").time(row.created_at)?,
+        updated_at: place("updated_at").time(row.updated_at)?,
+        last_used_at: place("last_used_at").time_option(row.last_used_at)?,
+    })
+}
