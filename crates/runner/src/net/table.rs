@@ -2,7 +2,7 @@
 //! sandbox.
 //!
 //! ```text
-//!  from a sandbox ──> guard ────────> door ───────> forward ──────────> masquerade ──> internet
+//!  from a sandbox ──> guard ────────> door ───────> forward ──────────> translation ─> internet
 //!                     IPv4 only,      to the host:  not to a neighbour,
 //!                     own source      DNS and ping  not to a private
 //!                     address         of gateway    network
@@ -111,7 +111,7 @@ pub(super) fn script(config: &NetworkConfig) -> String {
         ct state established,related accept
         drop
     }}
-    chain masquerade {{
+    chain translation {{
         type nat hook postrouting priority srcnat; policy accept;
         ip saddr {pool} oifname != "lo" oifname != {ours} masquerade
     }}
