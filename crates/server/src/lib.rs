@@ -1,1 +1,20 @@
 //! The HTTP face: routes by client family, errors, OpenAPI, events.
+//!
+//! A handler parses, authenticates, calls one method of the control plane and turns the answer into the
+//! client's JSON. It holds no rule and no query. What is the same for all answers (request id, CORS,
+//! error body, version headers) is done once, in [`App`].
+
+mod app;
+mod error;
+mod events;
+mod extract;
+mod openapi;
+mod present;
+mod query;
+mod routes;
+mod serve;
+
+pub use app::{App, Options};
+pub use openapi::document as openapi_document;
+pub use routes::{Access, ROUTES, Route};
+pub use serve::serve;

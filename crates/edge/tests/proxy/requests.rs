@@ -1,5 +1,6 @@
 //! Requests through the proxy: who may, what passes, what happens when the agent fails.
 
+use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 
 use crate::support::{AGENT_TOKEN, Bench, KEY, read_until, within};
@@ -14,10 +15,10 @@ async fn echo(request: Request) -> impl IntoResponse {
     let (parts, body) = request.into_parts();
     let mut text = format!("{} {}\n", parts.method, parts.uri);
     for (name, value) in &parts.headers {
-        text += &format!("{name}={}\n", value.to_str().unwrap());
+        writeln!(text, "{name}={}", value.to_str().unwrap()).unwrap();
     }
     let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
-    text += &format!("body={}", String::from_utf8_lossy(&body));
+    write!(text, "body={}", String::from_utf8_lossy(&body)).unwrap();
     text
 }
 

@@ -1,0 +1,150 @@
+//! The API: sandboxes, snapshots, and what the server says about itself.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use alcove_api_types::daytona::{
+    Configuration, CreateSandbox, Health, Readiness, Sandbox, SandboxLabels, SandboxListItem,
+    SandboxesList, SnapshotPage,
+};
+use http::Method;
+
+use crate::transport::{Transport, escaped};
+use crate::{ClientError, Toolbox};
+
+/// A connection to one server with one key. Clones share their connections.
+#[derive(Debug, Clone)]
+pub struct Client {
+    transport: Transport,
+}
+
+/// Which sandboxes to list.
+#[derive(Debug, Clone, Default)]
+pub struct ListFilter {
+    pub labels: BTreeMap<String, String>,
+    /// Words as the API has them.
+    pub states: Vec<String>,
+}
+
+impl Client {
+    /// `api_url` is the address of the API with its path, such as `http://127.0.0.1:3000/api`.
+    ///
+    /// # Errors
+    /// [`ClientError::NeedsTls`] for an https address.
+    pub fn new(api_url: &str, key: &str) -> Result<Self, ClientError> {
+        Ok(Self {
+            transport: Transport::new(api_url, key)?,
+        })
+    }
+
+    /// The same client with another limit for each call; None waits for ever.
+    #[must_use]
+    pub fn with_timeout(&self, timeout: Option<Duration>) -> Self {
+        Self {
+            transport: self.transport.with_timeout(timeout),
+        }
+    }
+
+    pub async fn health(&self) -> Result<Health, ClientError> {
+        self.transport.call(Method::GET, "/health").await
+    }
+
+    pub async fn readiness(&self) -> Result<Readiness, ClientError> {
+        self.transport.call(Method::GET, "/health/ready").await
+    }
+
+    pub async fn config(&self) -> Result<Configuration, ClientError> {
+        self.transport.call(Method::GET, "/config").await
+    }
+
+    pub async fn create(&self, create: &CreateSandbox) -> Result<Sandbox, ClientError> {
+        self.transport
+            .call_with(Method::POST, "/sandbox", create)
+            .await
+    }
+
+    pub async fn get(&self, id_or_name: &str) -> Result<Sandbox, ClientError> {
+        self.transport
+            .call(Method::GET, &format!("/sandbox/{}", escaped(id_or_name)))
+            .await
+    }
+
+    /// All sandboxes that match, page after page.
+    pub async fn list(&self, filter: &ListFilter) -> Result<Vec<SandboxListItem>, ClientError> {
+        let mut query = String::from("limit=200");
+        if !filter.labels.is_empty() {
+            let labels =
+                serde_json::to_string(&filter.labels).map_err(|source| ClientError::Encode {
+                    method: Method::GET,
+                    path: "/sandbox".to_owned(),
+                    source,
+                })?;
+            query.push_str("&labels=");
+            query.push_str(&escaped(&labels));
+        }
+        for state in &filter.states {
+            query.push_str("&states=");
+            query.push_str(&escaped(state));
+        }
+        let mut found = Vec::new();
+        let mut path = format!("/sandbox?{query}");
+        loop {
+            let page: SandboxesList = self.transport.call(Method::GET, &path).await?;
+            found.extend(page.items);
+            match page.next_cursor {
+                None => return Ok(found),
+                Some(cursor) => path = format!("/sandbox?{query}&cursor={}", escaped(&cursor)),
+            }
+        }
+    }
+
+    pub async fn delete(&self, id_or_name: &str) -> Result<Sandbox, ClientError> {
+        self.transport
+            .call(Method::DELETE, &format!("/sandbox/{}", escaped(id_or_name)))
+            .await
+    }
+
+    pub async fn start(&self, id_or_name: &str) -> Result<Sandbox, ClientError> {
+        let path = format!("/sandbox/{}/start", escaped(id_or_name));
+        self.transport.call(Method::POST, &path).await
+    }
+
+    /// With `force` the programs inside are not asked to end first.
+    pub async fn stop(&self, id_or_name: &str, force: bool) -> Result<Sandbox, ClientError> {
+        let path = format!("/sandbox/{}/stop?force={force}", escaped(id_or_name));
+        self.transport.call(Method::POST, &path).await
+    }
+
+    pub async fn set_labels(
+        &self,
+        id_or_name: &str,
+        labels: BTreeMap<String, String>,
+    ) -> Result<SandboxLabels, ClientError> {
+        let path = format!("/sandbox/{}/labels", escaped(id_or_name));
+        self.transport
+            .call_with(Method::PUT, &path, &SandboxLabels { labels })
+            .await
+    }
+
+    /// Idle minutes until the sandbox is stopped; 0 is never.
+    pub async fn set_auto_stop(
+        &self,
+        id_or_name: &str,
+        minutes: i64,
+    ) -> Result<Sandbox, ClientError> {
+        let path = format!("/sandbox/{}/autostop/{minutes}", escaped(id_or_name));
+        self.transport.call(Method::POST, &path).await
+    }
+
+    /// The first page of snapshots.
+    pub async fn snapshots(&self) -> Result<SnapshotPage, ClientError> {
+        self.transport.call(Method::GET, "/snapshots").await
+    }
+
+    /// The toolbox of a sandbox, at the address that the sandbox names.
+    pub fn toolbox(&self, sandbox: &Sandbox) -> Result<Toolbox, ClientError> {
+        let base = sandbox.toolbox_proxy_url.trim_end_matches('/');
+        let url = format!("{base}/{}", escaped(&sandbox.id));
+        Ok(Toolbox::new(self.transport.with_base(&url)?))
+    }
+}

@@ -1,0 +1,267 @@
+//! Sending a request and reading its answer.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
+use http::{HeaderMap, Method, Request, Uri};
+use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy::Client as HttpClient;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::{ApiError, ClientError};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Shorter than what servers wait, so that no request goes out on a connection that is being closed.
+const IDLE_FOR: Duration = Duration::from_mins(1);
+/// A create that is held for the sandbox to start, and then some.
+pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_mins(2);
+
+/// What a request carries.
+pub(crate) enum Payload {
+    Nothing,
+    Bytes { content_type: String, bytes: Bytes },
+}
+
+/// One server and the headers that go to it.
+#[derive(Debug, Clone)]
+pub(crate) struct Transport {
+    http: HttpClient<HttpConnector, Full<Bytes>>,
+    base: Arc<str>,
+    headers: HeaderMap,
+    timeout: Option<Duration>,
+}
+
+/// Checks that `url` is an http address and drops slashes at its end.
+fn checked(url: &str) -> Result<&str, ClientError> {
+    let parsed: Uri = url.parse().map_err(|source| ClientError::BadUrl {
+        url: url.to_owned(),
+        source: Some(source),
+    })?;
+    match parsed.scheme_str() {
+        Some("http") if parsed.authority().is_some() && parsed.query().is_none() => {
+            Ok(url.trim_end_matches('/'))
+        }
+        Some("https") => Err(ClientError::NeedsTls {
+            url: url.to_owned(),
+        }),
+        _ => Err(ClientError::BadUrl {
+            url: url.to_owned(),
+            source: None,
+        }),
+    }
+}
+
+impl Transport {
+    pub(crate) fn new(url: &str, key: &str) -> Result<Self, ClientError> {
+        let base = checked(url)?;
+        let mut headers = HeaderMap::new();
+        if !key.is_empty() {
+            let mut value =
+                HeaderValue::try_from(format!("Bearer {key}")).map_err(|_| ClientError::BadKey)?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        headers.insert(
+            USER_AGENT,
+            HeaderValue::from_static(concat!("alcove/", env!("CARGO_PKG_VERSION"))),
+        );
+        headers.insert("x-daytona-source", HeaderValue::from_static("alcove"));
+        // Not a release of the original's SDKs: the server takes it for the newest.
+        headers.insert("x-daytona-sdk-version", HeaderValue::from_static("dev"));
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        let http = HttpClient::builder(TokioExecutor::new())
+            .pool_idle_timeout(IDLE_FOR)
+            .pool_timer(TokioTimer::new())
+            .build(connector);
+        Ok(Self {
+            http,
+            base: base.into(),
+            headers,
+            timeout: Some(DEFAULT_TIMEOUT),
+        })
+    }
+
+    /// The same connections, another base.
+    pub(crate) fn with_base(&self, url: &str) -> Result<Self, ClientError> {
+        Ok(Self {
+            base: checked(url)?.into(),
+            ..self.clone()
+        })
+    }
+
+    pub(crate) fn with_timeout(&self, timeout: Option<Duration>) -> Self {
+        Self {
+            timeout,
+            ..self.clone()
+        }
+    }
+
+    /// The answer's body; the error of a refusal holds what the server said.
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        payload: Payload,
+    ) -> Result<Bytes, ClientError> {
+        let exchange = self.exchange(&method, path, payload);
+        match self.timeout {
+            None => exchange.await,
+            Some(limit) => match tokio::time::timeout(limit, exchange).await {
+                Ok(answer) => answer,
+                Err(_) => Err(ClientError::Timeout {
+                    method,
+                    path: path.to_owned(),
+                    limit,
+                }),
+            },
+        }
+    }
+
+    async fn exchange(
+        &self,
+        method: &Method,
+        path: &str,
+        payload: Payload,
+    ) -> Result<Bytes, ClientError> {
+        let url = format!("{}{path}", self.base);
+        let uri: Uri = url.parse().map_err(|source| ClientError::BadUrl {
+            url,
+            source: Some(source),
+        })?;
+        let mut request = Request::new(Full::default());
+        *request.method_mut() = method.clone();
+        *request.uri_mut() = uri;
+        *request.headers_mut() = self.headers.clone();
+        if let Payload::Bytes {
+            content_type,
+            bytes,
+        } = payload
+        {
+            if let Ok(value) = HeaderValue::try_from(content_type) {
+                request.headers_mut().insert(CONTENT_TYPE, value);
+            }
+            *request.body_mut() = Full::new(bytes);
+        }
+        let response = self
+            .http
+            .request(request)
+            .await
+            .map_err(|source| ClientError::Send {
+                method: method.clone(),
+                path: path.to_owned(),
+                source,
+            })?;
+        let status = response.status();
+        let body = response
+            .into_body()
+            .collect()
+            .await
+            .map_err(|source| ClientError::Receive {
+                method: method.clone(),
+                path: path.to_owned(),
+                source,
+            })?
+            .to_bytes();
+        if status.is_success() {
+            Ok(body)
+        } else {
+            let refusal = ApiError::read(method.clone(), path.to_owned(), status, &body);
+            Err(Box::new(refusal).into())
+        }
+    }
+
+    /// A request without a body whose answer is JSON.
+    pub(crate) async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+    ) -> Result<T, ClientError> {
+        let body = self.send(method.clone(), path, Payload::Nothing).await?;
+        decode(method, path, &body)
+    }
+
+    /// A request with a JSON body whose answer is JSON.
+    pub(crate) async fn call_with<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        let payload = json(&method, path, body)?;
+        let body = self.send(method.clone(), path, payload).await?;
+        decode(method, path, &body)
+    }
+}
+
+pub(crate) fn json(
+    method: &Method,
+    path: &str,
+    body: &impl Serialize,
+) -> Result<Payload, ClientError> {
+    let bytes = serde_json::to_vec(body).map_err(|source| ClientError::Encode {
+        method: method.clone(),
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(Payload::Bytes {
+        content_type: "application/json".to_owned(),
+        bytes: bytes.into(),
+    })
+}
+
+fn decode<T: DeserializeOwned>(method: Method, path: &str, body: &Bytes) -> Result<T, ClientError> {
+    serde_json::from_slice(body).map_err(|source| ClientError::Decode {
+        method,
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Makes a text safe as one path segment or query value.
+pub(crate) fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
+            escaped.push(char::from(byte));
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(escaped, "%{byte:02X}");
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_https_address_is_refused_by_name() {
+        let error = Transport::new("https://example.org/api", "k").err();
+        assert!(
+            matches!(error, Some(ClientError::NeedsTls { .. })),
+            "{error:?}"
+        );
+        for url in ["example.org", "ftp://x", "http://", "http://x/?a=b", ""] {
+            let error = Transport::new(url, "k").err();
+            assert!(
+                matches!(error, Some(ClientError::BadUrl { .. })),
+                "{url} {error:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn names_and_paths_are_escaped() {
+        assert_eq!(escaped("a b/ü?"), "a%20b%2F%C3%BC%3F");
+    }
+}

@@ -1,0 +1,202 @@
+//! The one place that turns failures into status codes and bodies.
+//!
+//! A handler's error does not know its request. It leaves an outline in the answer, and the outermost
+//! layer writes the body from it, with the request's path, method and id.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use alcove_api_types::{ErrorBody, ErrorSource};
+use alcove_control::Error;
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{Method, StatusCode};
+use serde_json::{Map, Value};
+
+/// A failed request.
+#[derive(Debug, Clone)]
+pub(crate) struct ApiError {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+    details: Map<String, Value>,
+    retry_after: Option<Duration>,
+    /// What the log gets and the caller does not.
+    cause: Option<String>,
+}
+
+impl ApiError {
+    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            code,
+            message: message.into(),
+            details: Map::new(),
+            retry_after: None,
+            cause: None,
+        }
+    }
+
+    /// A request that cannot be read; all reasons are told.
+    pub(crate) fn invalid(reasons: &[String]) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", reasons.join(", "))
+    }
+
+    pub(crate) fn invalid_json() -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "INVALID_REQUEST_BODY",
+            "Invalid JSON in request body",
+        )
+    }
+
+    pub(crate) fn unreadable_body(status: StatusCode) -> Self {
+        let (code, message) = if status == StatusCode::PAYLOAD_TOO_LARGE {
+            ("PAYLOAD_TOO_LARGE", "The request body is too large")
+        } else {
+            ("INVALID_REQUEST_BODY", "The request body could not be read")
+        };
+        Self::new(status, code, message)
+    }
+
+    pub(crate) fn no_credentials() -> Self {
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "UNAUTHORIZED",
+            "Invalid credentials",
+        )
+    }
+
+    pub(crate) fn no_such_route(method: &Method, path: &str) -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "NOT_FOUND",
+            format!("Cannot {method} {path}"),
+        )
+    }
+
+    pub(crate) fn wrong_method() -> Self {
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "METHOD_NOT_ALLOWED",
+            "This path does not take this method",
+        )
+    }
+
+    pub(crate) fn panicked() -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "INTERNAL_SERVER_ERROR",
+            "An unexpected error occurred.",
+        )
+    }
+
+    /// The answer that [`finish`] completes.
+    fn outline(self) -> Response {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = self.status;
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<Error> for ApiError {
+    fn from(error: Error) -> Self {
+        let status = match &error {
+            Error::NotFound { .. } => StatusCode::NOT_FOUND,
+            Error::Conflict { .. } => StatusCode::CONFLICT,
+            // Over quota is 400, not 403 or 429: that is what clients take it by.
+            Error::Invalid { .. } | Error::QuotaExceeded { .. } => StatusCode::BAD_REQUEST,
+            Error::Unprocessable { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            Error::Unauthenticated { .. } => StatusCode::UNAUTHORIZED,
+            Error::Forbidden { .. } => StatusCode::FORBIDDEN,
+            Error::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Error::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        let mut api = Self::new(status, error.code(), error.public_message());
+        if let Some(sandbox) = error.sandbox() {
+            api.details
+                .insert("sandboxId".to_owned(), sandbox.as_str().into());
+        }
+        if let Some(state) = error.state() {
+            api.details
+                .insert("state".to_owned(), state.as_str().into());
+        }
+        if let Error::Unavailable { retry_after, .. } = &error {
+            api.retry_after = *retry_after;
+        }
+        if matches!(error, Error::Unavailable { .. } | Error::Internal { .. }) {
+            api.cause = Some(chain(&error));
+        }
+        api
+    }
+}
+
+fn chain(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        self.outline()
+    }
+}
+
+/// What the body needs to know about the request.
+#[derive(Debug)]
+pub(crate) struct Subject<'a> {
+    pub method: &'a Method,
+    pub path: &'a str,
+    pub request_id: &'a str,
+}
+
+/// Writes the body of an outlined failure; any other answer passes as it is.
+pub(crate) fn finish(mut response: Response, subject: &Subject<'_>) -> Response {
+    let Some(error) = response.extensions_mut().remove::<ApiError>() else {
+        return response;
+    };
+    if error.status.is_server_error() {
+        tracing::error!(
+            request.id = subject.request_id,
+            http.method = %subject.method,
+            http.path = subject.path,
+            status = error.status.as_u16(),
+            "request failed: {}",
+            error.cause.as_deref().unwrap_or(&error.message),
+        );
+    }
+    let body = ErrorBody {
+        status_code: error.status.as_u16(),
+        error: error
+            .status
+            .canonical_reason()
+            .unwrap_or_default()
+            .to_owned(),
+        message: error.message,
+        code: error.code.to_owned(),
+        source: ErrorSource::Api,
+        timestamp: jiff::Timestamp::now().into(),
+        path: subject.path.to_owned(),
+        method: subject.method.to_string(),
+        request_id: Some(subject.request_id.to_owned()),
+        details: (!error.details.is_empty()).then_some(error.details),
+    };
+    *response.body_mut() = Body::from(serde_json::to_vec(&body).unwrap_or_default());
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if error.status == StatusCode::UNAUTHORIZED {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if let Some(wait) = error.retry_after {
+        headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+    }
+    response
+}

@@ -1,0 +1,203 @@
+//! The event socket: Socket.IO at `/api/socket.io/`, WebSocket transport only.
+//!
+//! A client proves itself in the Socket.IO CONNECT packet, not in the HTTP handshake, and then gets all
+//! events of its organization; it does not subscribe to anything. Without this endpoint, programs on
+//! Node.js do not end for minutes after their last line.
+//!
+//! One task an organization turns the control plane's events into messages, as long as somebody
+//! listens. A client that does not keep up loses messages, which costs it a second: it also polls.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use alcove_control::{Caller, Event, EventBody};
+use alcove_domain::OrganizationId;
+use axum::Router;
+use futures_util::StreamExt;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use socketioxide::extract::{SocketRef, State, TryData};
+use socketioxide::handler::ConnectHandler;
+use socketioxide::layer::SocketIoLayer;
+use socketioxide::{SocketIo, TransportType};
+use tower::Layer;
+
+use crate::app::App;
+use crate::present;
+
+/// What clients are told about liveness; they compute their own deadlines from it.
+const PING_INTERVAL: Duration = Duration::from_secs(25);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// The longest message that a client may send. It has nothing to say but its token.
+const PAYLOAD_MAX_BYTES: u64 = 1_000_000;
+/// Messages held for one slow client.
+const BUFFER_MAX_MESSAGES: usize = 256;
+
+/// Goes around the router and takes the socket's path.
+pub(crate) struct EventLayer(SocketIoLayer);
+
+impl EventLayer {
+    pub(crate) fn layer_on(&self, router: Router) -> Router {
+        Router::new().fallback_service(self.0.layer(router))
+    }
+}
+
+pub(crate) fn layer(app: App) -> (EventLayer, SocketIo) {
+    let (layer, io) = SocketIo::builder()
+        .req_path("/api/socket.io")
+        .transports([TransportType::Websocket])
+        .ping_interval(PING_INTERVAL)
+        .ping_timeout(PING_TIMEOUT)
+        .max_payload(PAYLOAD_MAX_BYTES)
+        .max_buffer_size(BUFFER_MAX_MESSAGES)
+        .with_state(Feeds {
+            app,
+            listeners: Arc::default(),
+        })
+        .build_layer();
+    io.ns("/", joined.with(admit));
+    (EventLayer(layer), io)
+}
+
+/// Which organizations are listened to, and by how many sockets.
+#[derive(Clone)]
+struct Feeds {
+    app: App,
+    listeners: Arc<Mutex<HashMap<OrganizationId, Listeners>>>,
+}
+
+struct Listeners {
+    count: usize,
+    task: tokio::task::AbortHandle,
+}
+
+#[derive(Deserialize)]
+struct Auth {
+    token: String,
+}
+
+/// What a refused client reads.
+#[derive(Debug)]
+struct Refused;
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Invalid credentials")
+    }
+}
+
+impl std::error::Error for Refused {}
+
+async fn admit(
+    socket: SocketRef,
+    TryData(auth): TryData<Auth>,
+    State(feeds): State<Feeds>,
+) -> Result<(), Refused> {
+    let auth = auth.map_err(|_| Refused)?;
+    // SDKs send the bare token; a caller that copies the header's value is understood as well.
+    let token = auth.token.strip_prefix("Bearer ").unwrap_or(&auth.token);
+    let caller = feeds
+        .app
+        .control()
+        .authenticate(token)
+        .await
+        .map_err(|_| Refused)?;
+    socket.extensions.insert(caller);
+    Ok(())
+}
+
+async fn joined(socket: SocketRef, io: SocketIo, State(feeds): State<Feeds>) {
+    let Some(caller) = socket.extensions.get::<Caller>() else {
+        return;
+    };
+    let organization = caller.organization;
+    socket.join(room(&organization));
+    feeds.listen(&io, &organization);
+    let leaving = feeds.clone();
+    socket.on_disconnect(async move || leaving.leave(&organization));
+}
+
+fn room(organization: &OrganizationId) -> String {
+    format!("organization:{organization}")
+}
+
+impl Feeds {
+    fn listen(&self, io: &SocketIo, organization: &OrganizationId) {
+        let mut listeners = self
+            .listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(listeners) = listeners.get_mut(organization) {
+            listeners.count += 1;
+            return;
+        }
+        let feeds = self.clone();
+        let io = io.clone();
+        let mut events = self.app.control().subscribe_events(organization);
+        let room = room(organization);
+        let task = tokio::spawn(async move {
+            while let Some(event) = events.next().await {
+                let (name, payload) = message(&feeds.app, &event);
+                if let Err(error) = io.to(room.clone()).emit(name, &payload).await {
+                    tracing::debug!(%error, event = name, "event did not reach every listener");
+                }
+            }
+        });
+        listeners.insert(
+            organization.clone(),
+            Listeners {
+                count: 1,
+                task: task.abort_handle(),
+            },
+        );
+    }
+
+    fn leave(&self, organization: &OrganizationId) {
+        let mut listeners = self
+            .listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(left) = listeners.get_mut(organization) {
+            left.count -= 1;
+            if left.count == 0 {
+                left.task.abort();
+                listeners.remove(organization);
+            }
+        }
+    }
+}
+
+/// An event's name and payload. The sandbox is always the whole object: Go clients decode it as one.
+fn message(app: &App, event: &Event) -> (&'static str, Value) {
+    match &event.body {
+        EventBody::SandboxCreated { sandbox } => {
+            ("sandbox.created", json!(present::sandbox(app, sandbox)))
+        }
+        EventBody::SandboxStateUpdated {
+            sandbox,
+            old_state,
+            new_state,
+        } => (
+            "sandbox.state.updated",
+            json!({
+                "sandbox": present::sandbox(app, sandbox),
+                "oldState": old_state.as_str(),
+                "newState": new_state.as_str(),
+            }),
+        ),
+        EventBody::SandboxDesiredStateUpdated {
+            sandbox,
+            old_desired_state,
+            new_desired_state,
+        } => (
+            "sandbox.desired-state.updated",
+            json!({
+                "sandbox": present::sandbox(app, sandbox),
+                "oldDesiredState": old_desired_state.as_str(),
+                "newDesiredState": new_desired_state.as_str(),
+            }),
+        ),
+    }
+}

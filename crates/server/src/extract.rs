@@ -1,0 +1,108 @@
+//! What handlers take out of a request.
+
+use alcove_api_types::body::FromBody;
+use alcove_api_types::daytona::era::Era;
+use alcove_control::Caller;
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::response::IntoResponse;
+use bytes::Bytes;
+use http::header::AUTHORIZATION;
+use http::request::Parts;
+use http::{HeaderMap, StatusCode};
+use serde_json::Value;
+
+use crate::app::App;
+use crate::error::ApiError;
+use crate::query::Query;
+
+/// The authenticated caller.
+///
+/// An API key belongs to one organization, so `X-Daytona-Organization-ID` is not looked at; it chooses
+/// among the organizations of a person who logged in, which no credential here stands for yet.
+pub(crate) struct Authenticated(pub Caller);
+
+impl FromRequestParts<App> for Authenticated {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let bearer = bearer(&parts.headers).ok_or_else(ApiError::no_credentials)?;
+        Ok(Self(app.control().authenticate(bearer).await?))
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+/// The client's generation.
+pub(crate) struct ClientEra(pub Era);
+
+impl FromRequestParts<App> for ClientEra {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Self::Rejection> {
+        let header = |name| {
+            parts
+                .headers
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+        };
+        Ok(Self(Era::from_headers(
+            header("x-daytona-sdk-version"),
+            header("x-daytona-source"),
+        )))
+    }
+}
+
+/// The query, to be read parameter by parameter.
+pub(crate) struct QueryOf(pub Query);
+
+impl FromRequestParts<App> for QueryOf {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Self::Rejection> {
+        Ok(Self(Query::parse(parts.uri.query().unwrap_or_default())))
+    }
+}
+
+/// The variable parts of the path, decoded.
+pub(crate) struct PathOf<T>(pub T);
+
+impl<T: serde::de::DeserializeOwned + Send> FromRequestParts<App> for PathOf<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        match Path::from_request_parts(parts, app).await {
+            Ok(Path(parts)) => Ok(Self(parts)),
+            Err(_) => Err(ApiError::invalid(&["the path must be UTF-8".to_owned()])),
+        }
+    }
+}
+
+/// A JSON body, whatever its content type says. An empty one is an empty object.
+pub(crate) struct BodyOf<T>(pub T);
+
+impl<T: FromBody> FromRequest<App> for BodyOf<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
+        let bytes = Bytes::from_request(request, app).await.map_err(|refused| {
+            let status = refused.into_response().status();
+            ApiError::unreadable_body(if status.is_client_error() {
+                status
+            } else {
+                StatusCode::BAD_REQUEST
+            })
+        })?;
+        let value = if bytes.iter().all(u8::is_ascii_whitespace) {
+            Value::Object(serde_json::Map::new())
+        } else {
+            serde_json::from_slice(&bytes).map_err(|_| ApiError::invalid_json())?
+        };
+        T::from_json(value)
+            .map(Self)
+            .map_err(|reasons| ApiError::invalid(&reasons))
+    }
+}

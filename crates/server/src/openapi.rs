@@ -1,0 +1,56 @@
+//! The OpenAPI document, made from the handlers.
+
+use std::sync::LazyLock;
+
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+
+use crate::routes::daytona::{sandbox, sandbox_list, settings, snapshot, system};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Alcove",
+        description = "Runs untrusted code in sandboxes; speaks the Daytona API."
+    ),
+    paths(
+        system::config, system::health, system::ready, system::openapi,
+        sandbox::create, sandbox::get, sandbox::delete, sandbox::start, sandbox::stop,
+        sandbox::toolbox_url, sandbox::last_activity,
+        sandbox_list::list, sandbox_list::page,
+        settings::labels, settings::auto_stop, settings::auto_pause, settings::auto_archive,
+        settings::auto_delete, settings::ttl, settings::public,
+        snapshot::list, snapshot::get,
+    ),
+    modifiers(&Bearer),
+    security(("bearer" = []))
+)]
+struct Document;
+
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
+        document
+            .components
+            .get_or_insert_default()
+            .add_security_scheme("bearer", SecurityScheme::Http(scheme));
+    }
+}
+
+static TEXT: LazyLock<String> = LazyLock::new(|| {
+    // A document that does not serialise is caught by the test that compares it with the tree's copy.
+    let mut text = Document::openapi().to_pretty_json().unwrap_or_default();
+    text.push('\n');
+    text
+});
+
+/// The document as it is served and kept in `docs/openapi.json`.
+pub fn document() -> &'static str {
+    &TEXT
+}
+
+pub(crate) fn text() -> &'static str {
+    document()
+}

@@ -1,0 +1,148 @@
+//! From the control plane's objects to what a client reads.
+
+use alcove_api_types::daytona::era::Era;
+use alcove_api_types::daytona::{self as api};
+use alcove_domain::{OffsetPage, Sandbox, Snapshot};
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::app::App;
+
+/// A sandbox in the newest clients' words.
+pub(crate) fn sandbox(app: &App, sandbox: &Sandbox) -> api::Sandbox {
+    let resources = &sandbox.resources;
+    let intervals = &sandbox.intervals;
+    api::Sandbox {
+        id: sandbox.id.to_string(),
+        organization_id: sandbox.organization_id.to_string(),
+        name: sandbox.name.clone(),
+        snapshot: Some(sandbox.snapshot.clone()),
+        user: sandbox.user.clone(),
+        env: sandbox.env.clone(),
+        labels: sandbox.labels.clone(),
+        public: sandbox.is_public,
+        network_block_all: false,
+        kvm: false,
+        network_allow_list: None,
+        domain_allow_list: None,
+        target: sandbox.region.clone(),
+        cpu: resources.cpu_cores,
+        gpu: resources.gpu,
+        spot: false,
+        memory: resources.memory_gib,
+        disk: resources.disk_gib,
+        state: api::SandboxState::from_word(sandbox.state().as_str()),
+        desired_state: api::SandboxDesiredState::from_word(sandbox.desired_state().as_str()),
+        error_reason: sandbox.fault().map(|fault| fault.message.clone()),
+        recoverable: sandbox.is_recoverable(),
+        backup_state: Some("None".to_owned()),
+        auto_stop_interval: Some(intervals.auto_stop_minutes.into()),
+        auto_pause_interval: Some(0),
+        auto_archive_interval: Some(intervals.auto_archive_minutes.into()),
+        auto_delete_interval: Some(intervals.auto_delete_minutes.map_or(-1, i64::from)),
+        auto_destroy_at: sandbox.auto_destroy_at().map(Into::into),
+        volumes: Vec::new(),
+        created_at: Some(sandbox.created_at.into()),
+        updated_at: Some(sandbox.updated_at.into()),
+        last_activity_at: Some(sandbox.last_activity_at.into()),
+        sandbox_class: Some(sandbox.class.as_str().to_owned()),
+        daemon_version: sandbox.agent_version.clone(),
+        runner_id: None,
+        toolbox_proxy_url: app.toolbox_url().to_owned(),
+    }
+}
+
+/// A snapshot in the newest clients' words.
+pub(crate) fn snapshot(app: &App, snapshot: &Snapshot) -> api::Snapshot {
+    #[expect(clippy::cast_precision_loss, reason = "a size for people, in GiB")]
+    let size = snapshot
+        .size_bytes
+        .map(|bytes| bytes as f64 / f64::from(1 << 30));
+    api::Snapshot {
+        id: snapshot.id.to_string(),
+        organization_id: snapshot.organization_id.as_ref().map(ToString::to_string),
+        general: snapshot.is_general(),
+        name: snapshot.name.clone(),
+        image_name: None,
+        state: api::SnapshotState::from_word(snapshot.state.as_str())
+            .unwrap_or(api::SnapshotState::Error),
+        size,
+        entrypoint: (!snapshot.entrypoint.is_empty()).then(|| snapshot.entrypoint.clone()),
+        cpu: snapshot.resources.cpu_cores,
+        gpu: snapshot.resources.gpu,
+        mem: snapshot.resources.memory_gib,
+        disk: snapshot.resources.disk_gib,
+        error_reason: snapshot.error_reason.clone(),
+        created_at: snapshot.created_at.into(),
+        updated_at: snapshot.updated_at.into(),
+        last_used_at: snapshot.last_used_at.map(Into::into),
+        source_sandbox_id: None,
+        region_ids: vec![app.control().settings().region.id.clone()],
+        reference: Some(snapshot.image.clone()),
+        sandbox_class: Some(snapshot.class.as_str().to_owned()),
+    }
+}
+
+/// An answer with one sandbox in it.
+pub(crate) fn sandbox_answer(app: &App, era: Era, found: &Sandbox) -> Response {
+    let found = sandbox(app, found);
+    if !era.needs_adapting() {
+        return Json(found).into_response();
+    }
+    adapted(&found, |value| adapt_sandbox(era, value))
+}
+
+/// An answer of any shape whose sandboxes are below `items`, or which is itself a list of them.
+pub(crate) fn sandboxes_answer(era: Era, page: &impl Serialize) -> Response {
+    if !era.needs_adapting() {
+        return Json(page).into_response();
+    }
+    adapted(page, |value| {
+        each_item(value, |item| adapt_sandbox(era, item));
+    })
+}
+
+pub(crate) fn snapshot_answer(app: &App, era: Era, found: &Snapshot) -> Response {
+    adapted(&snapshot(app, found), |value| adapt_snapshot(era, value))
+}
+
+pub(crate) fn snapshots_answer(app: &App, era: Era, page: &OffsetPage<Snapshot>) -> Response {
+    let page = api::SnapshotPage {
+        items: page.items.iter().map(|item| snapshot(app, item)).collect(),
+        total: page.total,
+        page: page.page,
+        total_pages: page.total_pages,
+    };
+    adapted(&page, |value| {
+        each_item(value, |item| adapt_snapshot(era, item));
+    })
+}
+
+fn adapt_sandbox(era: Era, value: &mut Value) {
+    if let Some(fields) = value.as_object_mut() {
+        era.adapt_sandbox(fields);
+    }
+}
+
+fn adapt_snapshot(era: Era, value: &mut Value) {
+    if let Some(fields) = value.as_object_mut() {
+        era.adapt_snapshot(fields);
+    }
+}
+
+fn each_item(value: &mut Value, change: impl FnMut(&mut Value)) {
+    let items = match value {
+        Value::Array(items) => Some(items),
+        other => other.get_mut("items").and_then(Value::as_array_mut),
+    };
+    items.into_iter().flatten().for_each(change);
+}
+
+fn adapted(answer: &impl Serialize, change: impl FnOnce(&mut Value)) -> Response {
+    // Our own types have only text keys and finite numbers; what serialises once does so again.
+    let mut value = serde_json::to_value(answer).unwrap_or_default();
+    change(&mut value);
+    Json(value).into_response()
+}

@@ -1,0 +1,50 @@
+//! All routes, and who may call them.
+
+pub(crate) mod daytona;
+
+use axum::Router;
+
+use crate::app::App;
+
+/// Who may call a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Everyone.
+    Public,
+    /// Holders of an API key.
+    Key,
+}
+
+/// One route. Handlers enforce the access themselves, by asking for the caller; a test calls every route
+/// of this list without a credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route {
+    /// In lower case.
+    pub method: &'static str,
+    pub path: &'static str,
+    pub access: Access,
+}
+
+/// Declares routes once, for the router and for the list that tests go through.
+macro_rules! routes {
+    ($($method:ident $path:literal, $access:ident => $handler:path;)*) => {
+        pub(super) const ROUTES: &[crate::routes::Route] = &[$(crate::routes::Route {
+            method: stringify!($method),
+            path: $path,
+            access: crate::routes::Access::$access,
+        }),*];
+
+        pub(super) fn router() -> axum::Router<crate::app::App> {
+            axum::Router::new()$(.route($path, axum::routing::$method($handler)))*
+        }
+    };
+}
+pub(crate) use routes;
+
+/// Every route of the server but the toolbox proxy and the event socket, which are no routes of the
+/// router.
+pub const ROUTES: &[Route] = daytona::ROUTES;
+
+pub(crate) fn router() -> Router<App> {
+    daytona::router()
+}

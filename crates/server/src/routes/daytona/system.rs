@@ -1,0 +1,70 @@
+//! What everyone may ask.
+
+use std::collections::BTreeMap;
+
+use alcove_api_types::daytona::{Configuration, Health, Oidc, Readiness};
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+
+use crate::app::App;
+use crate::openapi;
+
+/// Longest `autoArchiveInterval`, in minutes.
+const AUTO_ARCHIVE_MAX_MINUTES: u32 = alcove_domain::interval::AUTO_ARCHIVE_MAX_MINUTES;
+
+/// What the server tells about itself.
+#[utoipa::path(get, path = "/api/config", tag = "config", operation_id = "ConfigController_getConfig",
+    responses((status = 200, body = Configuration)), security(()))]
+pub(crate) async fn config(State(app): State<App>) -> Json<Configuration> {
+    let base = app.public_url();
+    // A preview's host name is made of port and sandbox, in front of our own.
+    let (scheme, host) = base.split_once("://").unwrap_or(("http", base));
+    Json(Configuration {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        oidc: Oidc::default(),
+        linked_accounts_enabled: false,
+        announcements: BTreeMap::new(),
+        proxy_template_url: format!("{scheme}://{{{{PORT}}}}-{{{{sandboxId}}}}.{host}"),
+        proxy_toolbox_url: app.toolbox_url().to_owned(),
+        default_snapshot: app.control().settings().default_snapshot.clone(),
+        dashboard_url: format!("{base}/dashboard"),
+        max_auto_archive_interval: AUTO_ARCHIVE_MAX_MINUTES,
+        maintenance_mode: false,
+        environment: "self-hosted".to_owned(),
+    })
+}
+
+/// Whether the server answers at all.
+#[utoipa::path(get, path = "/api/health", tag = "Health", operation_id = "HealthController_live",
+    responses((status = 200, body = Health)), security(()))]
+pub(crate) async fn health() -> Json<Health> {
+    Json(Health {
+        status: "ok".to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    })
+}
+
+/// Whether all parts work. Public, since probes carry no keys, and it tells no more than up or down.
+#[utoipa::path(get, path = "/api/health/ready", tag = "Health",
+    operation_id = "HealthController_check",
+    responses((status = 200, body = Readiness), (status = 503, body = Readiness)), security(()))]
+pub(crate) async fn ready(State(app): State<App>) -> Response {
+    let readiness = app.control().readiness().await;
+    let readiness = Readiness::of([("database", readiness.store), ("runner", readiness.runner)]);
+    let status = if readiness.is_ready() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (status, Json(readiness)).into_response()
+}
+
+/// This document.
+#[utoipa::path(get, path = "/api/openapi.json", tag = "config", operation_id = "getOpenApiDocument",
+    responses((status = 200, description = "The OpenAPI document", body = Object)), security(()))]
+pub(crate) async fn openapi() -> impl IntoResponse {
+    ([(CONTENT_TYPE, "application/json")], openapi::text())
+}
