@@ -1,3 +1,27 @@
 //! The host side: one driver task a sandbox; images, disks, network slots, journal.
+//!
+//! [`Runner`] takes orders from the control plane and tells what is on the host. It is the only code that
+//! touches what sandboxes are made of; everything that it leaves on the host while it is not running is in the
+//! journal.
 
+pub mod agent_probe;
+pub mod disk;
+pub mod disk_pool;
+pub mod driver;
+pub mod faults;
+pub mod host;
+pub mod host_layer;
+pub mod image;
+pub mod journal;
+pub mod limits;
+pub mod making;
+pub mod mounts;
 pub mod net;
+mod pidfd;
+pub mod ranges;
+mod runner;
+pub mod spawner_client;
+
+pub use agent_probe::{TOKEN_HEADER, socket_path};
+pub use host::Bounds;
+pub use runner::{DialError, OpenError, Runner, RunnerConfig};

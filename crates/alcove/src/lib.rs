@@ -1,1 +1,0 @@
-//! The alcove binary: serve, doctor, bench.

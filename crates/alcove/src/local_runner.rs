@@ -1,0 +1,71 @@
+//! The runner of this process, as the control plane wants to see one.
+
+use alcove_control::{AgentConnection, DialError, RunnerClient};
+use alcove_domain::SandboxId;
+use alcove_runner::Runner;
+use alcove_runner_api::{ImageEntry, Order, OrderError, Report};
+use async_trait::async_trait;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use tokio::sync::broadcast;
+use tokio_stream::wrappers::BroadcastStream;
+
+/// Reports that a slow listener may be behind. What it misses it learns from the inventory.
+const REPORTS: usize = 1024;
+
+#[derive(Debug)]
+pub struct LocalRunner {
+    runner: Runner,
+    reports: broadcast::Sender<Report>,
+}
+
+impl LocalRunner {
+    pub fn new(runner: Runner) -> Self {
+        let (reports, _) = broadcast::channel(REPORTS);
+        if let Some(mut source) = runner.take_reports() {
+            let sender = reports.clone();
+            tokio::spawn(async move {
+                while let Some(report) = source.recv().await {
+                    // Nobody listens while the control plane starts; it reads the inventory then.
+                    let _ = sender.send(report);
+                }
+            });
+        }
+        Self { runner, reports }
+    }
+}
+
+#[async_trait]
+impl RunnerClient for LocalRunner {
+    async fn apply(&self, order: Order) -> Result<Report, OrderError> {
+        self.runner.apply(order).await
+    }
+
+    async fn inventory(&self) -> Result<Vec<Report>, OrderError> {
+        Ok(self.runner.inventory())
+    }
+
+    async fn images(&self) -> Result<Vec<ImageEntry>, OrderError> {
+        Ok(self.runner.images())
+    }
+
+    fn reports(&self) -> BoxStream<'static, Report> {
+        BroadcastStream::new(self.reports.subscribe())
+            .filter_map(|report| std::future::ready(report.ok()))
+            .boxed()
+    }
+
+    async fn dial_agent(&self, sandbox: &SandboxId) -> Result<AgentConnection, DialError> {
+        match self.runner.dial_agent(sandbox).await {
+            Ok((stream, token)) => Ok(AgentConnection {
+                stream: Box::new(stream),
+                token: token.to_string(),
+            }),
+            Err(alcove_runner::DialError::NotRunning) => Err(DialError::NotRunning),
+            Err(error @ alcove_runner::DialError::Connect(_)) => {
+                tracing::warn!(sandbox.id = %sandbox, %error, "an agent does not take connections");
+                Err(DialError::Unavailable)
+            }
+        }
+    }
+}

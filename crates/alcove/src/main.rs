@@ -1,0 +1,59 @@
+//! `alcove`: the server, its doctor and its benchmarks in one program.
+
+mod doctor;
+mod images;
+mod key;
+mod local_runner;
+mod parts;
+mod serve;
+mod welcome;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "alcove",
+    version,
+    about = "Runs code that nobody trusts, in sandboxes on your own hardware."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the server in the foreground.
+    Serve(serve::Arguments),
+    /// Tells what this host can do, and what to do about what it cannot.
+    Doctor(doctor::Arguments),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("alcove: cannot start the runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = runtime.block_on(async {
+        match cli.command {
+            Command::Serve(arguments) => serve::run(arguments).await,
+            Command::Doctor(arguments) => doctor::run(arguments).await,
+        }
+    });
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("alcove: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

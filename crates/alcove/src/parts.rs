@@ -1,0 +1,73 @@
+//! The agent and the spawner, as files that can be executed.
+//!
+//! A released binary carries both and writes them into the data folder, under a name made from their
+//! contents: a newer server never changes a program that runs. A binary without them takes those beside it.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use sha2::{Digest, Sha256};
+
+mod embedded {
+    include!(concat!(env!("OUT_DIR"), "/parts.rs"));
+}
+
+/// The programs that the runner needs.
+#[derive(Debug)]
+pub struct Parts {
+    pub agent: PathBuf,
+    pub spawner: PathBuf,
+}
+
+impl Parts {
+    pub fn unpack(data_dir: &Path) -> anyhow::Result<Self> {
+        Ok(Self {
+            agent: unpack(data_dir, "alcove-agent", embedded::AGENT)?,
+            spawner: unpack(data_dir, "alcove-spawner", embedded::SPAWNER)?,
+        })
+    }
+}
+
+fn unpack(data_dir: &Path, name: &str, bytes: Option<&[u8]>) -> anyhow::Result<PathBuf> {
+    let Some(bytes) = bytes else {
+        return beside(name);
+    };
+    let folder = data_dir.join("parts");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let path = folder.join(format!(
+        "{name}-{}",
+        hex::encode(&Sha256::digest(bytes)[..8])
+    ));
+    if path.exists() {
+        return Ok(path);
+    }
+    let write = || {
+        let mut draft = tempfile::NamedTempFile::new_in(&folder)?;
+        draft.write_all(bytes)?;
+        draft
+            .as_file()
+            .set_permissions(fs::Permissions::from_mode(0o755))?;
+        draft.as_file().sync_all()?;
+        // A program that is open for writing cannot be executed.
+        let (file, draft) = draft.into_parts();
+        drop(file);
+        draft.persist(&path)?;
+        std::io::Result::Ok(())
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
+}
+
+fn beside(name: &str) -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe().context("cannot find the own program")?;
+    let path = own.with_file_name(name);
+    anyhow::ensure!(
+        path.exists(),
+        "this build carries no {name}, and there is none at {}; build with `make build`",
+        path.display()
+    );
+    Ok(path)
+}

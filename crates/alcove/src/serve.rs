@@ -1,0 +1,256 @@
+//! `alcove serve`: puts the parts together, runs until it is told to stop.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use alcove_control::{Control, Settings, SystemClock, SystemRng};
+use alcove_edge::Edge;
+use alcove_runner::net::Ipv4Pool;
+use alcove_runner::probe::{ProbeRequest, probe, required_failures};
+use alcove_runner::{Runner, RunnerConfig};
+use alcove_server::{App, Options};
+use alcove_store::Store;
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+use crate::images::{self, NamedImage};
+use crate::key;
+use crate::local_runner::LocalRunner;
+use crate::parts::Parts;
+use crate::welcome::{self, FirstRun};
+
+/// Where a server of root keeps its data.
+pub const DATA_DIR: &str = "/var/lib/alcove";
+
+/// How long open requests may take to end after Ctrl-C.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// The one folder for all data.
+    #[arg(long, env = "ALCOVE_DATA_DIR", default_value = DATA_DIR)]
+    data_dir: PathBuf,
+    /// Address and port of the API. Port 0 takes a free one.
+    #[arg(long, env = "ALCOVE_LISTEN", default_value = "127.0.0.1:3000")]
+    listen: SocketAddr,
+    /// How clients reach this server, where that is not the address it listens on.
+    #[arg(long, env = "ALCOVE_PUBLIC_URL")]
+    public_url: Option<String>,
+    /// The image of the snapshot `default`: an OCI archive.
+    #[arg(long, env = "ALCOVE_DEFAULT_IMAGE")]
+    default_image: Option<PathBuf>,
+    /// Another image, as NAME=FILE; its snapshot gets that name.
+    #[arg(long = "image")]
+    images: Vec<NamedImage>,
+    /// Addresses for sandboxes; must not overlap with any network of the host.
+    #[arg(long, env = "ALCOVE_NETWORK_POOL", default_value_t)]
+    network_pool: Ipv4Pool,
+    /// Network slots, disks and id ranges to hold ready.
+    #[arg(long, env = "ALCOVE_READY_PARTS", default_value_t = 8)]
+    ready_parts: usize,
+    /// API key of the administrator. Made at the first start where it is not given.
+    #[arg(long, env = "ALCOVE_ADMIN_API_KEY", hide_env_values = true)]
+    admin_api_key: Option<String>,
+    /// Runs one sandbox as a check before saying that the server is ready.
+    #[arg(long)]
+    check: bool,
+    /// Disk space that creates leave to the host, in MiB.
+    #[arg(long, env = "ALCOVE_DISK_RESERVE_MIB", default_value_t = 256)]
+    disk_reserve_mib: u64,
+    /// Memory that creates leave to the host, in MiB.
+    #[arg(long, env = "ALCOVE_MEMORY_RESERVE_MIB", default_value_t = 128)]
+    memory_reserve_mib: u64,
+    /// Log lines as JSON.
+    #[arg(long, env = "ALCOVE_LOG_JSON")]
+    log_json: bool,
+}
+
+pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    start_log(arguments.log_json);
+    let data_dir = open_data_dir(&arguments.data_dir)?;
+    refuse_unfit_host(&data_dir, arguments.network_pool).await?;
+    // Before anything is started: a port that is taken is the commonest mistake.
+    let listener = TcpListener::bind(arguments.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", arguments.listen))?;
+    let address = listener
+        .local_addr()
+        .context("cannot read the own address")?;
+    let url = arguments
+        .public_url
+        .clone()
+        .unwrap_or_else(|| format!("http://{address}"));
+
+    let runner = open_runner(&arguments, &data_dir).await?;
+    let result = serve(&arguments, &data_dir, listener, &url, &runner).await;
+    // On every way out: what is pooled goes, what runs stays.
+    let running = runner.running_count();
+    runner.close().await;
+    let _ = fs::remove_file(data_dir.join("server.json"));
+    if result.is_ok() && running > 0 {
+        eprintln!("alcove: {running} sandboxes keep running; the next start takes them over");
+    }
+    result.map(|()| ExitCode::SUCCESS)
+}
+
+async fn serve(
+    arguments: &Arguments,
+    data_dir: &Path,
+    listener: TcpListener,
+    url: &str,
+    runner: &Runner,
+) -> anyhow::Result<()> {
+    let mut wanted = arguments.images.clone();
+    wanted.extend(arguments.default_image.clone().map(|archive| NamedImage {
+        name: "default".to_owned(),
+        archive,
+    }));
+    images::import(runner, data_dir, wanted).await?;
+    if runner.images().is_empty() {
+        tracing::warn!("there is no image yet, so no sandbox can be made; give --default-image");
+    }
+
+    let store = Store::open(&data_dir.join("alcove.db"))
+        .await
+        .context("cannot open the store")?;
+    let control = Control::open(
+        store,
+        Arc::new(LocalRunner::new(runner.clone())),
+        Arc::new(SystemClock),
+        Arc::new(SystemRng),
+        Settings::default(),
+    )
+    .await
+    .context("cannot start the control plane")?;
+    let key_file = data_dir.join("admin.key");
+    let key = key::ensure(&key_file, arguments.admin_api_key.as_deref())?;
+    control
+        .bootstrap(&key.value)
+        .await
+        .context("cannot make the administrator")?;
+
+    let app = App::new(
+        control.clone(),
+        Edge::new(control.clone()),
+        &Options {
+            public_url: url.to_owned(),
+        },
+    );
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for Ctrl-C")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
+    let shutdown = CancellationToken::new();
+    let served = tokio::spawn(alcove_server::serve(
+        listener,
+        app,
+        shutdown.clone(),
+        SHUTDOWN_GRACE,
+    ));
+    write_server_file(data_dir, url)?;
+
+    let first = if arguments.check {
+        Some(run_first(url, &key.value).await?)
+    } else {
+        None
+    };
+    print!(
+        "{}",
+        welcome::text(url, &key, &key_file.display().to_string(), first.as_ref())
+    );
+
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    tracing::info!("stopping");
+    shutdown.cancel();
+    served.await.context("the server's task failed")?;
+    control.shutdown().await;
+    Ok(())
+}
+
+fn start_log(json: bool) {
+    let filter = EnvFilter::try_from_env("ALCOVE_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn,socketioxide=warn,engineioxide=warn"));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    if json {
+        builder.json().init();
+    } else {
+        builder.with_target(false).init();
+    }
+}
+
+fn open_data_dir(path: &Path) -> anyhow::Result<PathBuf> {
+    fs::create_dir_all(path).with_context(|| format!("cannot make {}", path.display()))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700))
+        .with_context(|| format!("cannot close off {}", path.display()))?;
+    fs::canonicalize(path).with_context(|| format!("cannot find {}", path.display()))
+}
+
+async fn refuse_unfit_host(data_dir: &Path, network_pool: Ipv4Pool) -> anyhow::Result<()> {
+    let request = ProbeRequest {
+        data_dir: data_dir.to_owned(),
+        network_pool,
+    };
+    let checks = tokio::task::spawn_blocking(move || probe(&request)).await?;
+    let failures = required_failures(&checks);
+    if failures.is_empty() {
+        return Ok(());
+    }
+    let lines: Vec<String> = failures
+        .iter()
+        .map(|check| {
+            format!(
+                "{}: found {}, needs {}. {}",
+                check.name, check.found, check.need, check.advice
+            )
+        })
+        .collect();
+    anyhow::bail!("this host cannot run sandboxes:\n  {}", lines.join("\n  "))
+}
+
+async fn open_runner(arguments: &Arguments, data_dir: &Path) -> anyhow::Result<Runner> {
+    let parts = Parts::unpack(data_dir)?;
+    let key = data_dir.as_os_str().as_encoded_bytes();
+    let mut config = RunnerConfig::new(
+        data_dir,
+        key,
+        arguments.network_pool,
+        &parts.agent,
+        &parts.spawner,
+    );
+    config.ready_parts = arguments.ready_parts;
+    config.network.ready_slots = arguments.ready_parts;
+    config.bounds.disk_reserve_bytes = arguments.disk_reserve_mib << 20;
+    config.bounds.memory_reserve_bytes = arguments.memory_reserve_mib << 20;
+    Runner::open(config)
+        .await
+        .context("cannot start the runner")
+}
+
+/// Tells scripts where the server is.
+fn write_server_file(data_dir: &Path, url: &str) -> anyhow::Result<()> {
+    let path = data_dir.join("server.json");
+    let draft = path.with_extension("draft");
+    let text = serde_json::json!({ "apiUrl": format!("{url}/api"), "pid": std::process::id() });
+    fs::write(&draft, text.to_string())
+        .and_then(|()| fs::rename(&draft, &path))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+async fn run_first(url: &str, key: &str) -> anyhow::Result<FirstRun> {
+    let _ = (url, key);
+    Ok(FirstRun {
+        output: String::new(),
+        took: Duration::ZERO,
+    })
+}

@@ -1,0 +1,587 @@
+//! The driver: one task a sandbox, the only one that changes anything of it on this host.
+//!
+//! ```text
+//!                Running(spec)                 Running(spec)
+//!     Absent ────────────────────► Running ◄──────────────────── Stopped
+//!        ▲                          │   │  Stopped, or the end     ▲ │
+//!        │          Absent          │   │  of its first process    │ │
+//!        ├──────────────────────────┘   └──────────────────────────┘ │
+//!        └───────────────────────────────────────────────────────────┘
+//!                                    Absent
+//! ```
+//!
+//! Orders come through a mailbox and are worked off one at a time; between them the driver waits for the end
+//! of the sandbox's first process. An order is taken if its generation is not older than the newest taken
+//! one, and applying one again finds its goal reached.
+
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use alcove_domain::SandboxId;
+use alcove_runner_api::{
+    Fault, FaultCode, Generation, Goal, Observed, Order, OrderError, Report, SandboxSpec,
+};
+use alcove_spawner::protocol::ExitStatus;
+use rustix::process::{Signal, pidfd_send_signal};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::disk_pool::blocking;
+use crate::faults::Step;
+use crate::host::{Host, HostError};
+use crate::journal::{Phase, Record, Running};
+use crate::making::{self, Failed, LastDevice, Made, Start};
+
+/// A killed process that is still there after this long is stuck in the kernel.
+const KILL_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long to wait for the spawner's word on how a process ended. It comes within a millisecond, or never
+/// where that spawner is gone.
+const EXIT_STATUS_LIMIT: Duration = Duration::from_millis(250);
+
+/// An order and where its report goes.
+pub type Message = (Order, oneshot::Sender<Result<Report, OrderError>>);
+
+/// What others may see of a sandbox without asking its driver.
+#[derive(Debug, Clone)]
+pub struct View {
+    pub report: Report,
+    /// The secret of the agent, while the sandbox runs.
+    pub token: Option<Arc<str>>,
+}
+
+/// The view, as driver and readers share it.
+pub type SharedView = Arc<RwLock<View>>;
+
+#[derive(Debug)]
+enum Held {
+    Absent {
+        fault: Option<Fault>,
+    },
+    Stopped {
+        record: Record,
+        device: LastDevice,
+        why: Why,
+    },
+    Running(Box<Live>),
+}
+
+/// Why a sandbox is stopped.
+#[derive(Debug, Clone)]
+enum Why {
+    Asked,
+    /// Nobody asked: its first process ended.
+    Ended(Fault),
+    /// It was to run again and could not.
+    StartFailed(Fault),
+}
+
+impl Why {
+    fn fault(&self) -> Option<&Fault> {
+        match self {
+            Self::Asked => None,
+            Self::Ended(fault) | Self::StartFailed(fault) => Some(fault),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Live {
+    record: Record,
+    running: Running,
+    pidfd: OwnedFd,
+}
+
+#[derive(Debug)]
+pub struct Driver {
+    host: Arc<Host>,
+    sandbox: SandboxId,
+    generation: Generation,
+    held: Held,
+    view: SharedView,
+}
+
+impl Driver {
+    /// A driver for a sandbox that this host does not have.
+    pub fn absent(host: Arc<Host>, sandbox: SandboxId) -> Self {
+        Self::with(host, sandbox, Generation(0), Held::Absent { fault: None })
+    }
+
+    /// A driver for what the journal tells of. `pidfd` is that of the first process, if it still runs.
+    pub fn adopt(
+        host: Arc<Host>,
+        record: Record,
+        pidfd: Option<OwnedFd>,
+        fault: Option<Fault>,
+    ) -> Self {
+        let (sandbox, generation) = (record.sandbox.clone(), record.generation);
+        let held = match (&record.phase, pidfd) {
+            (Phase::Running(running), Some(pidfd)) => {
+                let running = running.clone();
+                Held::Running(Box::new(Live {
+                    record,
+                    running,
+                    pidfd,
+                }))
+            }
+            (phase, _) => {
+                let device = match phase {
+                    Phase::Running(running) => LastDevice::Known(running.loop_device),
+                    _ => LastDevice::Released,
+                };
+                let why = fault.map_or(Why::Asked, Why::Ended);
+                Held::Stopped {
+                    record,
+                    device,
+                    why,
+                }
+            }
+        };
+        Self::with(host, sandbox, generation, held)
+    }
+
+    fn with(host: Arc<Host>, sandbox: SandboxId, generation: Generation, held: Held) -> Self {
+        let report = Report {
+            sandbox: sandbox.clone(),
+            generation,
+            observed: observed(&held),
+        };
+        let view = Arc::new(RwLock::new(View {
+            report,
+            token: token(&held),
+        }));
+        Self {
+            host,
+            sandbox,
+            generation,
+            held,
+            view,
+        }
+    }
+
+    pub fn view(&self) -> SharedView {
+        self.view.clone()
+    }
+
+    /// Works until the mailbox closes.
+    pub async fn run(mut self, mut mailbox: mpsc::Receiver<Message>) {
+        loop {
+            let message = match &self.held {
+                Held::Running(live) => tokio::select! {
+                    biased;
+                    message = mailbox.recv() => message,
+                    _ = crate::pidfd::ended(&live.pidfd) => {
+                        self.ended_by_itself().await;
+                        continue;
+                    }
+                },
+                _ => mailbox.recv().await,
+            };
+            let Some((order, answer)) = message else {
+                return;
+            };
+            let result = self.apply(order).await;
+            // Someone who no longer waits reads the inventory.
+            let _ = answer.send(result);
+        }
+    }
+
+    async fn apply(&mut self, order: Order) -> Result<Report, OrderError> {
+        if order.generation < self.generation {
+            return Err(OrderError::Stale {
+                current: self.generation,
+            });
+        }
+        self.generation = order.generation;
+        match order.goal {
+            Goal::Running(spec) => self.make_run(spec).await,
+            Goal::Stopped { grace } => self.make_stop(grace).await,
+            Goal::Absent => self.make_absent().await,
+        }
+        Ok(self.publish())
+    }
+
+    fn publish(&self) -> Report {
+        let report = Report {
+            sandbox: self.sandbox.clone(),
+            generation: self.generation,
+            observed: observed(&self.held),
+        };
+        let view = View {
+            report: report.clone(),
+            token: token(&self.held),
+        };
+        *self.view.write().unwrap_or_else(PoisonError::into_inner) = view;
+        report
+    }
+
+    /// The held state, to be replaced before the next await that can fail.
+    fn take_held(&mut self) -> Held {
+        std::mem::replace(&mut self.held, Held::Absent { fault: None })
+    }
+
+    async fn make_run(&mut self, spec: SandboxSpec) {
+        match self.take_held() {
+            Held::Running(live) => {
+                // An order can cross with the end of the process.
+                if making::is_alive(&live.pidfd) {
+                    self.note_generation(&live.record);
+                    self.held = Held::Running(live);
+                } else {
+                    self.held = self.wind_up(*live, Why::Asked).await;
+                    Box::pin(self.make_run(spec)).await;
+                }
+            }
+            Held::Absent { .. } => {
+                self.held = match self.make_new(&spec).await {
+                    Ok(made) => live(made),
+                    Err(failed) => Held::Absent {
+                        fault: Some(self.fault(&failed.error)),
+                    },
+                };
+            }
+            Held::Stopped { record, device, .. } => {
+                let starting = Record {
+                    generation: self.generation,
+                    phase: Phase::Starting,
+                    ..record.clone()
+                };
+                let result = self.make_again(&spec, starting, device).await;
+                self.held = match result {
+                    Ok(made) => live(made),
+                    Err(failed) => {
+                        let why = Why::StartFailed(self.fault(&failed.error));
+                        let device = failed.busy.map_or(LastDevice::Released, LastDevice::Known);
+                        self.stopped(record, device, why)
+                    }
+                };
+            }
+        }
+    }
+
+    fn fault(&self, error: &HostError) -> Fault {
+        let fault = error.to_fault();
+        tracing::warn!(
+            sandbox.id = %self.sandbox,
+            code = ?fault.code,
+            "sandbox {} did not start: {}",
+            self.sandbox,
+            fault.message
+        );
+        fault
+    }
+
+    async fn make_new(&self, spec: &SandboxSpec) -> Result<Made, Failed> {
+        let host = &self.host;
+        let hit = |step| {
+            host.faults.at(step).map_err(|source| HostError::Io {
+                step: "pass a fault point",
+                source,
+            })
+        };
+        let full = |e| HostError::Range(crate::ranges::MakeRangeError::Full(e));
+        let range = host.ranges.claim().map_err(full)?;
+        let record = Record::new(
+            self.sandbox.clone(),
+            self.generation,
+            range,
+            spec.image.clone(),
+        );
+        let start = async {
+            hit(Step::Range)?;
+            host.journal.write(&record).map_err(HostError::Journal)?;
+            hit(Step::RecordMaking)?;
+            making::start(Start {
+                host,
+                sandbox: &self.sandbox,
+                spec,
+                record: record.clone(),
+                last_device: LastDevice::NoDisk,
+            })
+            .await
+        };
+        let result = start.await;
+        if result.is_err() {
+            self.forget(&record);
+        }
+        result
+    }
+
+    async fn make_again(
+        &self,
+        spec: &SandboxSpec,
+        record: Record,
+        last_device: LastDevice,
+    ) -> Result<Made, Failed> {
+        if let Err(error) = self.host.journal.write(&record) {
+            // The disk is where it was.
+            let busy = match last_device {
+                LastDevice::Known(number) => Some(number),
+                LastDevice::NoDisk | LastDevice::Released => None,
+            };
+            return Err(Failed {
+                error: HostError::Journal(error),
+                busy,
+            });
+        }
+        let (host, sandbox) = (&*self.host, &self.sandbox);
+        making::start(Start {
+            host,
+            sandbox,
+            spec,
+            record,
+            last_device,
+        })
+        .await
+    }
+
+    async fn make_stop(&mut self, grace: Duration) {
+        match self.take_held() {
+            Held::Running(live) => {
+                self.end(&live, grace).await;
+                self.held = self.wind_up(*live, Why::Asked).await;
+            }
+            Held::Stopped { record, device, .. } => {
+                self.note_generation(&record);
+                self.held = Held::Stopped {
+                    record,
+                    device,
+                    why: Why::Asked,
+                };
+            }
+            Held::Absent { .. } => {
+                let fault = Fault {
+                    code: FaultCode::Lost,
+                    message: "the sandbox is not on this runner".to_owned(),
+                };
+                self.held = Held::Absent { fault: Some(fault) };
+            }
+        }
+    }
+
+    async fn make_absent(&mut self) {
+        let (record, device) = match self.take_held() {
+            Held::Running(live) => {
+                self.end(&live, Duration::ZERO).await;
+                let device = LastDevice::Known(live.running.loop_device);
+                self.release(&live).await;
+                (live.record, device)
+            }
+            Held::Stopped { record, device, .. } => (record, device),
+            Held::Absent { .. } => return,
+        };
+        if let LastDevice::Known(number) = device {
+            // The ids of the range must not be given to another sandbox while this disk is still mounted.
+            if let Err(error) = self
+                .host
+                .disk_pool
+                .await_release(self.sandbox.as_str(), Some(number))
+                .await
+            {
+                tracing::warn!(sandbox.id = %self.sandbox, %error, "a removed sandbox's disk is slow to go");
+            }
+        }
+        if let Err(error) = self.host.disks.remove(self.sandbox.as_str()) {
+            tracing::error!(sandbox.id = %self.sandbox, %error, "cannot remove a disk");
+        }
+        self.forget(&record);
+    }
+
+    /// Removes the last traces of a sandbox without a disk.
+    fn forget(&self, record: &Record) {
+        making::remove_log(&self.host, &self.sandbox);
+        match self.host.journal.remove(&self.sandbox) {
+            Ok(()) => self.host.ranges.release(record.range),
+            // The range stays claimed: a record says that it is in use.
+            Err(error) => {
+                tracing::error!(sandbox.id = %self.sandbox, %error, "cannot forget a sandbox")
+            }
+        }
+    }
+
+    /// Ends the first process, and with it all others of the sandbox.
+    async fn end(&self, live: &Live, grace: Duration) {
+        let wait = |limit| tokio::time::timeout(limit, crate::pidfd::ended(&live.pidfd));
+        if !grace.is_zero()
+            && pidfd_send_signal(&live.pidfd, Signal::TERM).is_ok()
+            && wait(grace).await.is_ok()
+        {
+            return;
+        }
+        // A process that is gone already needs no signal.
+        let _ = pidfd_send_signal(&live.pidfd, Signal::KILL);
+        if wait(KILL_DEADLINE).await.is_err() {
+            tracing::error!(sandbox.id = %self.sandbox, pid = live.running.process.pid, "a killed sandbox does not end");
+        }
+    }
+
+    /// Gives back what a running sandbox has on the host, apart from its disk.
+    async fn release(&self, live: &Live) {
+        let group = self.host.limits.group(&self.sandbox);
+        match blocking(move || group.destroy()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::error!(sandbox.id = %self.sandbox, %error, "cannot remove a control group");
+            }
+            Err(error) => {
+                tracing::error!(sandbox.id = %self.sandbox, %error, "cannot remove a control group");
+            }
+        }
+        making::remove_listener(&self.host, &self.sandbox);
+        self.host.network.release(live.running.slot);
+    }
+
+    /// After the end of the process: everything is given back, the disk is written and let go of.
+    async fn wind_up(&self, live: Live, why: Why) -> Held {
+        self.release(&live).await;
+        let number = live.running.loop_device;
+        let released = self
+            .host
+            .disk_pool
+            .await_release(self.sandbox.as_str(), Some(number))
+            .await;
+        let device = match released {
+            Ok(()) => LastDevice::Released,
+            Err(error) => {
+                // The next start waits again; it never mounts a disk twice.
+                tracing::warn!(sandbox.id = %self.sandbox, %error, "a stopped sandbox's disk is slow to go");
+                LastDevice::Known(number)
+            }
+        };
+        self.stopped(live.record, device, why)
+    }
+
+    fn stopped(&self, record: Record, device: LastDevice, why: Why) -> Held {
+        let phase = Phase::Stopped {
+            fault: why.fault().cloned(),
+        };
+        let record = Record {
+            generation: self.generation,
+            phase,
+            ..record
+        };
+        if let Err(error) = self.host.journal.write(&record) {
+            // The old record says that it runs; the next start of the runner sees that it does not.
+            tracing::error!(sandbox.id = %self.sandbox, %error, "cannot write the journal");
+        }
+        Held::Stopped {
+            record,
+            device,
+            why,
+        }
+    }
+
+    fn note_generation(&self, record: &Record) {
+        let record = Record {
+            generation: self.generation,
+            ..record.clone()
+        };
+        if let Err(error) = self.host.journal.write(&record) {
+            tracing::error!(sandbox.id = %self.sandbox, %error, "cannot write the journal");
+        }
+    }
+
+    async fn ended_by_itself(&mut self) {
+        let Held::Running(live) = self.take_held() else {
+            return;
+        };
+        let group = self.host.limits.group(&self.sandbox);
+        let status = self
+            .host
+            .spawner
+            .exit_status(live.running.process.pid, EXIT_STATUS_LIMIT)
+            .await;
+        let fault = ending_fault(status, group.had_oom_kill());
+        tracing::warn!(
+            sandbox.id = %self.sandbox,
+            code = ?fault.code,
+            "sandbox {} ended: {}",
+            self.sandbox,
+            fault.message
+        );
+        self.held = self.wind_up(*live, Why::Ended(fault)).await;
+        let report = self.publish();
+        // Full means that the control plane is behind; it compares inventories when it catches up.
+        if self.host.reports.try_send(report).is_err() {
+            tracing::warn!(sandbox.id = %self.sandbox, "a report was not taken; the inventory will tell");
+        }
+    }
+}
+
+fn live(made: Made) -> Held {
+    let Made {
+        record,
+        running,
+        pidfd,
+    } = made;
+    Held::Running(Box::new(Live {
+        record,
+        running,
+        pidfd,
+    }))
+}
+
+fn token(held: &Held) -> Option<Arc<str>> {
+    match held {
+        Held::Running(live) => Some(live.running.token.as_str().into()),
+        _ => None,
+    }
+}
+
+fn observed(held: &Held) -> Observed {
+    match held {
+        Held::Running(live) => Observed::Running {
+            agent_version: live.running.agent_version.clone(),
+        },
+        Held::Stopped {
+            why: Why::StartFailed(fault),
+            ..
+        } => Observed::Failed {
+            fault: fault.clone(),
+            has_disk: true,
+        },
+        Held::Stopped { why, .. } => Observed::Stopped {
+            fault: why.fault().cloned(),
+        },
+        Held::Absent { fault: Some(fault) } => Observed::Failed {
+            fault: fault.clone(),
+            has_disk: false,
+        },
+        Held::Absent { fault: None } => Observed::Absent,
+    }
+}
+
+fn ending_fault(status: Option<ExitStatus>, had_oom_kill: bool) -> Fault {
+    let was_killed = matches!(status, None | Some(ExitStatus::Signal(libc::SIGKILL)));
+    if had_oom_kill && was_killed {
+        let message = "the sandbox ran out of memory and its first process was killed".to_owned();
+        return Fault {
+            code: FaultCode::OutOfMemory,
+            message,
+        };
+    }
+    let how = match status {
+        Some(ExitStatus::Code(code)) => format!("the agent ended with code {code}"),
+        Some(ExitStatus::Signal(signal)) => format!("the agent was ended by signal {signal}"),
+        None => "the agent ended".to_owned(),
+    };
+    Fault {
+        code: FaultCode::AgentExited,
+        message: how,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_killed_agent_after_an_oom_kill_ran_out_of_memory() {
+        let killed = Some(ExitStatus::Signal(libc::SIGKILL));
+        assert_eq!(ending_fault(killed, true).code, FaultCode::OutOfMemory);
+        assert_eq!(ending_fault(killed, false).code, FaultCode::AgentExited);
+        // The job was killed for memory, the agent ended for another reason.
+        let exited = Some(ExitStatus::Code(1));
+        assert_eq!(ending_fault(exited, true).code, FaultCode::AgentExited);
+    }
+}

@@ -1,0 +1,58 @@
+//! Named places at which a test makes the work fail.
+//!
+//! Every step that leaves something on the host asks here first. In production nobody answers; the tests
+//! fail each step in turn and look at what is left behind.
+
+use std::io;
+
+/// The steps of making and unmaking a sandbox, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Step {
+    Admit,
+    Range,
+    RecordMaking,
+    Disk,
+    Group,
+    Network,
+    Root,
+    Listener,
+    Spawn,
+    Agent,
+    RecordRunning,
+}
+
+impl Step {
+    pub const ALL: [Self; 11] = [
+        Self::Admit,
+        Self::Range,
+        Self::RecordMaking,
+        Self::Disk,
+        Self::Group,
+        Self::Network,
+        Self::Root,
+        Self::Listener,
+        Self::Spawn,
+        Self::Agent,
+        Self::RecordRunning,
+    ];
+}
+
+/// Who decides whether a step fails.
+pub trait Faults: std::fmt::Debug + Send + Sync {
+    /// Called after the step has done its work and before anyone relies on it.
+    ///
+    /// # Errors
+    /// The error with which the step shall fail.
+    fn at(&self, step: Step) -> io::Result<()>;
+}
+
+/// Nothing fails on purpose.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoFaults;
+
+impl Faults for NoFaults {
+    fn at(&self, _: Step) -> io::Result<()> {
+        Ok(())
+    }
+}

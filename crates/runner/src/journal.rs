@@ -1,0 +1,300 @@
+//! The runner's journal: what is on this host, one file a sandbox.
+//!
+//! A file is replaced by a rename, so a reader sees the old or the new one, never half of one. Nothing is
+//! flushed to the disk: the journal answers "what did the server leave running when it was killed?", and a
+//! killed process loses nothing that it has written. After a loss of power nothing runs any more, and what
+//! should exist is in the store.
+
+use std::fs;
+use std::io::{self, Write};
+use std::net::Ipv4Addr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use alcove_domain::SandboxId;
+use alcove_runner_api::{Fault, Generation, ImageDigest, SandboxSpec};
+use serde::{Deserialize, Serialize};
+
+use crate::disk::LoopNumber;
+use crate::net::SlotIndex;
+
+/// Raised when a record changes its meaning. A record of another version is kept aside, not guessed at.
+const FORMAT: u32 = 1;
+
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    #[error("cannot {step} {path}")]
+    Io {
+        step: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot read {path}: it is not a record of this version")]
+    Format {
+        path: PathBuf,
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+impl JournalError {
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Self::Io { source, .. } => source.raw_os_error(),
+            Self::Format { .. } => None,
+        }
+    }
+}
+
+/// Which of the host's id ranges a sandbox has; see [`crate::ranges`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RangeIndex(pub u32);
+
+/// One sandbox on this host.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    pub(crate) format: u32,
+    pub sandbox: SandboxId,
+    pub generation: Generation,
+    pub range: RangeIndex,
+    pub image: ImageDigest,
+    pub phase: Phase,
+}
+
+impl Record {
+    pub fn new(
+        sandbox: SandboxId,
+        generation: Generation,
+        range: RangeIndex,
+        image: ImageDigest,
+    ) -> Self {
+        Self {
+            format: FORMAT,
+            sandbox,
+            generation,
+            range,
+            image,
+            phase: Phase::Making,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "phase", rename_all = "snake_case")]
+pub enum Phase {
+    /// Being made for the first time. Found at a start of the runner, it is taken apart: nobody was told
+    /// that it exists.
+    Making,
+    /// Being started from its disk. Found at a start of the runner, it is stopped.
+    Starting,
+    Running(Running),
+    Stopped {
+        fault: Option<Fault>,
+    },
+}
+
+/// What is needed to find a running sandbox again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Running {
+    pub spec: SandboxSpec,
+    pub process: ProcessIdentity,
+    pub slot: SlotIndex,
+    pub address: Ipv4Addr,
+    pub loop_device: LoopNumber,
+    /// The secret that the agent asks of every request.
+    pub token: String,
+    pub agent_version: String,
+}
+
+/// A process number that cannot be mistaken for a later process of the same number.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessIdentity {
+    pub pid: i32,
+    /// Start time in clock ticks since the boot.
+    pub start_ticks: u64,
+    pub boot_id: String,
+}
+
+impl ProcessIdentity {
+    /// The identity of a process that runs now.
+    pub fn of(pid: i32) -> io::Result<Self> {
+        Ok(Self {
+            pid,
+            start_ticks: start_ticks(pid)?,
+            boot_id: boot_id()?,
+        })
+    }
+
+    /// A descriptor of the process, if it still runs.
+    pub fn open(&self) -> Option<std::os::fd::OwnedFd> {
+        let pid = rustix::process::Pid::from_raw(self.pid)?;
+        let fd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()?;
+        // Looked at after the descriptor is there: it cannot change its meaning any more.
+        let is_same = boot_id().is_ok_and(|id| id == self.boot_id)
+            && start_ticks(self.pid).is_ok_and(|ticks| ticks == self.start_ticks);
+        is_same.then_some(fd)
+    }
+}
+
+/// The kernel's name of this boot.
+pub fn boot_id() -> io::Result<String> {
+    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?
+        .trim()
+        .to_owned())
+}
+
+fn start_ticks(pid: i32) -> io::Result<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The program's name may hold blanks and brackets; the last bracket ends it. Field 22 follows as the
+    // 20th after it.
+    let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let mut fields = rest.split_whitespace();
+    let state = fields.next().unwrap_or_default();
+    if matches!(state, "Z" | "X") {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    fields
+        .nth(18)
+        .and_then(|f| f.parse().ok())
+        .ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// The folder of records.
+#[derive(Debug)]
+pub struct Journal {
+    folder: PathBuf,
+}
+
+impl Journal {
+    /// Opens the folder and reads all records. A file that cannot be read is renamed to `*.unreadable`, so
+    /// that one broken file does not keep the others from being adopted.
+    pub fn open(folder: PathBuf) -> Result<(Self, Vec<Record>), JournalError> {
+        fs::create_dir_all(&folder).map_err(|e| failed("make the folder", &folder)(e))?;
+        let mut records = Vec::new();
+        let entries = fs::read_dir(&folder).map_err(|e| failed("list", &folder)(e))?;
+        for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
+            match path.extension().and_then(|e| e.to_str()) {
+                Some("json") => match read(&path) {
+                    Ok(record) => records.push(record),
+                    Err(error) => {
+                        tracing::error!(path = %path.display(), %error, "a journal record is set aside");
+                        let _ = fs::rename(&path, path.with_extension("unreadable"));
+                    }
+                },
+                Some("draft") => {
+                    let _ = fs::remove_file(&path);
+                }
+                _ => {}
+            }
+        }
+        Ok((Self { folder }, records))
+    }
+
+    pub fn write(&self, record: &Record) -> Result<(), JournalError> {
+        let path = self.path(&record.sandbox);
+        let draft = path.with_extension("draft");
+        let bytes = serde_json::to_vec(record).map_err(|source| JournalError::Format {
+            path: path.clone(),
+            source,
+        })?;
+        let write = || {
+            let mut file = fs::OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&draft)?;
+            file.write_all(&bytes)
+        };
+        write().map_err(|e| failed("write", &draft)(e))?;
+        fs::rename(&draft, &path).map_err(|e| failed("replace", &path)(e))
+    }
+
+    /// Forgets a sandbox; one that is not there is forgotten already.
+    pub fn remove(&self, sandbox: &SandboxId) -> Result<(), JournalError> {
+        let path = self.path(sandbox);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(failed("remove", &path)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn path(&self, sandbox: &SandboxId) -> PathBuf {
+        self.folder.join(format!("{sandbox}.json"))
+    }
+}
+
+fn read(path: &Path) -> Result<Record, JournalError> {
+    let bytes = fs::read(path).map_err(|e| failed("read", path)(e))?;
+    let format = |source| JournalError::Format {
+        path: path.to_owned(),
+        source,
+    };
+    let record: Record = serde_json::from_slice(&bytes).map_err(format)?;
+    if record.format == FORMAT {
+        Ok(record)
+    } else {
+        Err(format(serde::de::Error::custom(format!(
+            "format {} is not {FORMAT}",
+            record.format
+        ))))
+    }
+}
+
+fn failed(step: &'static str, path: &Path) -> impl Fn(io::Error) -> JournalError {
+    let path = path.to_owned();
+    move |source| JournalError::Io {
+        step,
+        path: path.clone(),
+        source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+    use super::*;
+
+    fn record(id: &str) -> Record {
+        let image = ImageDigest("sha256:00".to_owned());
+        Record::new(id.parse().unwrap(), Generation(3), RangeIndex(7), image)
+    }
+
+    #[test]
+    fn a_record_comes_back_and_a_broken_neighbour_does_not_stop_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (journal, records) = Journal::open(folder.path().to_owned()).unwrap();
+        assert!(records.is_empty());
+        journal.write(&record("a")).unwrap();
+        fs::write(folder.path().join("b.json"), "{").unwrap();
+        fs::write(folder.path().join("c.draft"), "{").unwrap();
+
+        let (journal, records) = Journal::open(folder.path().to_owned()).unwrap();
+        assert_eq!(records, [record("a")]);
+        assert!(folder.path().join("b.unreadable").exists());
+        assert!(!folder.path().join("c.draft").exists());
+        journal.remove(&"a".parse().unwrap()).unwrap();
+        journal.remove(&"a".parse().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn a_process_is_known_again_and_its_successor_is_not() {
+        let own = ProcessIdentity::of(i32::try_from(std::process::id()).unwrap()).unwrap();
+        assert!(own.open().is_some());
+        let other = ProcessIdentity {
+            start_ticks: own.start_ticks + 1,
+            ..own.clone()
+        };
+        assert!(other.open().is_none());
+        let other = ProcessIdentity {
+            boot_id: "another".to_owned(),
+            ..own
+        };
+        assert!(other.open().is_none());
+    }
+}

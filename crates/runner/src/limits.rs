@@ -1,0 +1,382 @@
+//! Control groups: what a sandbox may use, and who is in it.
+//!
+//! Version 2 where the host has it with controllers, version 1 (each controller its own tree) otherwise;
+//! hybrid hosts count as version 1. The runner makes one folder a sandbox below a parent of its own and
+//! never writes a process number into it: the child enters by itself (version 1) or is born inside
+//! (version 2), because the other way waits for a grace period of the kernel.
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use alcove_domain::SandboxId;
+use alcove_runner_api::Resources;
+use alcove_spawner::protocol::CgroupEntry;
+
+/// Controllers without which a sandbox would not be limited.
+const CONTROLLERS: [&str; 3] = ["memory", "cpu", "pids"];
+
+/// The kernel's usual accounting period for processor time.
+const CPU_PERIOD_US: u64 = 100_000;
+
+/// How long ended processes may take to leave a group before the group counts as stuck.
+const EMPTY_DEADLINE: Duration = Duration::from_secs(5);
+
+#[derive(Debug, thiserror::Error)]
+pub enum LimitsError {
+    #[error("the host has no control group controller {controller:?}")]
+    ControllerMissing { controller: &'static str },
+    #[error("cannot read the list of mounts")]
+    Mounts(#[source] io::Error),
+    #[error("cannot make the control group {path}")]
+    Make {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot set {file} of a control group")]
+    Set {
+        file: &'static str,
+        #[source]
+        source: io::Error,
+    },
+    #[error("processes do not leave the control group {path}")]
+    Stuck { path: PathBuf },
+    #[error("cannot remove the control group {path}")]
+    Remove {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Layout {
+    /// One mount point a controller.
+    V1 {
+        memory: PathBuf,
+        cpu: PathBuf,
+        pids: PathBuf,
+    },
+    V2 {
+        root: PathBuf,
+    },
+}
+
+/// Where this runner's control groups are.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    layout: Layout,
+    parent: String,
+}
+
+impl Limits {
+    /// Finds the layout and makes the parent groups.
+    pub fn open(parent: &str) -> Result<Self, LimitsError> {
+        let mounts = fs::read_to_string("/proc/self/mounts").map_err(LimitsError::Mounts)?;
+        let limits = Self {
+            layout: layout_of(&mounts)?,
+            parent: parent.to_owned(),
+        };
+        for folder in limits.parents() {
+            make_folder(&folder)?;
+        }
+        if let Layout::V2 { root } = &limits.layout {
+            enable_controllers(root)?;
+            enable_controllers(&root.join(parent))?;
+        }
+        Ok(limits)
+    }
+
+    fn parents(&self) -> Vec<PathBuf> {
+        match &self.layout {
+            Layout::V1 { memory, cpu, pids } => [memory, cpu, pids]
+                .map(|tree| tree.join(&self.parent))
+                .to_vec(),
+            Layout::V2 { root } => vec![root.join(&self.parent)],
+        }
+    }
+
+    /// The group of one sandbox, whether or not it exists.
+    pub fn group(&self, sandbox: &SandboxId) -> Group {
+        let folders = self
+            .parents()
+            .into_iter()
+            .map(|p| p.join(sandbox.as_str()))
+            .collect();
+        Group {
+            folders,
+            is_v2: matches!(self.layout, Layout::V2 { .. }),
+        }
+    }
+
+    /// Names of all groups below the parent, of sandboxes known or not.
+    pub fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self
+            .parents()
+            .iter()
+            .filter_map(|parent| fs::read_dir(parent).ok())
+            .flat_map(|entries| entries.filter_map(Result::ok))
+            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// Removes the parent groups, if they are empty.
+    pub fn close(&self) {
+        for parent in self.parents() {
+            // Not empty means that sandboxes keep running; they still need it.
+            let _ = fs::remove_dir(parent);
+        }
+    }
+}
+
+fn layout_of(mounts: &str) -> Result<Layout, LimitsError> {
+    let mut v1 = std::collections::HashMap::new();
+    let mut v2 = None;
+    for line in mounts.lines() {
+        let mut fields = line.split(' ').skip(1);
+        let (Some(point), Some(kind), Some(options)) =
+            (fields.next(), fields.next(), fields.next())
+        else {
+            continue;
+        };
+        match kind {
+            "cgroup" => {
+                for option in options.split(',') {
+                    v1.entry(option.to_owned())
+                        .or_insert_with(|| PathBuf::from(point));
+                }
+            }
+            "cgroup2" => v2 = Some(PathBuf::from(point)),
+            _ => {}
+        }
+    }
+    if let [Some(memory), Some(cpu), Some(pids)] = CONTROLLERS.map(|name| v1.get(name).cloned()) {
+        return Ok(Layout::V1 { memory, cpu, pids });
+    }
+    let root = v2.ok_or(LimitsError::ControllerMissing {
+        controller: "memory",
+    })?;
+    let has = fs::read_to_string(root.join("cgroup.controllers")).unwrap_or_default();
+    for controller in CONTROLLERS {
+        if !has.split_whitespace().any(|name| name == controller) {
+            return Err(LimitsError::ControllerMissing { controller });
+        }
+    }
+    Ok(Layout::V2 { root })
+}
+
+fn make_folder(path: &Path) -> Result<(), LimitsError> {
+    match fs::create_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other.map_err(|source| LimitsError::Make {
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}
+
+fn enable_controllers(group: &Path) -> Result<(), LimitsError> {
+    fs::write(group.join("cgroup.subtree_control"), "+memory +cpu +pids").map_err(|source| {
+        LimitsError::Set {
+            file: "cgroup.subtree_control",
+            source,
+        }
+    })
+}
+
+/// One sandbox's group in every tree of the layout. For version 1 the order is memory, cpu, pids.
+#[derive(Debug, Clone)]
+pub struct Group {
+    folders: Vec<PathBuf>,
+    is_v2: bool,
+}
+
+impl Group {
+    /// Makes the group with its limits; what had been made is removed again if that fails.
+    pub fn create(&self, resources: &Resources) -> Result<(), LimitsError> {
+        let result = self.try_create(resources);
+        if result.is_err() {
+            for folder in &self.folders {
+                let _ = fs::remove_dir(folder);
+            }
+        }
+        result
+    }
+
+    fn try_create(&self, resources: &Resources) -> Result<(), LimitsError> {
+        for folder in &self.folders {
+            make_folder(folder)?;
+        }
+        let quota_us = u64::from(resources.cpu_millis) * CPU_PERIOD_US / 1000;
+        let memory = resources.memory_bytes.to_string();
+        let pids = resources.pids.to_string();
+        let set = |folder: &PathBuf, file: &'static str, value: &str| {
+            fs::write(folder.join(file), value).map_err(|source| LimitsError::Set { file, source })
+        };
+        match self.folders.as_slice() {
+            [group] => {
+                set(group, "memory.max", &memory)?;
+                skip_missing(set(group, "memory.swap.max", "0"))?;
+                set(group, "cpu.max", &format!("{quota_us} {CPU_PERIOD_US}"))?;
+                set(group, "pids.max", &pids)
+            }
+            [memory_group, cpu_group, pids_group] => {
+                set(memory_group, "memory.limit_in_bytes", &memory)?;
+                // Absent where the kernel does not count swap; such a host needs swap off (see doctor).
+                skip_missing(set(memory_group, "memory.memsw.limit_in_bytes", &memory))?;
+                set(cpu_group, "cpu.cfs_period_us", &CPU_PERIOD_US.to_string())?;
+                set(cpu_group, "cpu.cfs_quota_us", &quota_us.to_string())?;
+                set(pids_group, "pids.max", &pids)
+            }
+            _ => unreachable!("a group has one folder or three"),
+        }
+    }
+
+    /// What the child needs to get in.
+    pub fn entry(&self) -> Result<(CgroupEntry, Vec<OwnedFd>), LimitsError> {
+        let opened = |path: PathBuf, write: bool| {
+            OpenOptions::new()
+                .read(!write)
+                .write(write)
+                .open(&path)
+                .map(OwnedFd::from)
+                .map_err(|source| LimitsError::Make { path, source })
+        };
+        if self.is_v2 {
+            let folder = self.folders.iter().map(|f| opened(f.clone(), false));
+            return Ok((CgroupEntry::BornInto, folder.collect::<Result<_, _>>()?));
+        }
+        let tasks = self
+            .folders
+            .iter()
+            .map(|folder| opened(folder.join("tasks"), true));
+        Ok((CgroupEntry::WriteTasks, tasks.collect::<Result<_, _>>()?))
+    }
+
+    /// Whether the kernel has killed a process of this group for want of memory.
+    pub fn had_oom_kill(&self) -> bool {
+        let file = if self.is_v2 {
+            "memory.events"
+        } else {
+            "memory.oom_control"
+        };
+        let Some(text) = self
+            .folders
+            .first()
+            .and_then(|f| fs::read_to_string(f.join(file)).ok())
+        else {
+            return false;
+        };
+        text.lines()
+            .filter_map(|line| line.strip_prefix("oom_kill "))
+            .any(|count| count.trim() != "0")
+    }
+
+    /// Memory that is charged to the group, in bytes.
+    pub fn memory_bytes(&self) -> Option<u64> {
+        let file = if self.is_v2 {
+            "memory.current"
+        } else {
+            "memory.usage_in_bytes"
+        };
+        let text = fs::read_to_string(self.folders.first()?.join(file)).ok()?;
+        text.trim().parse().ok()
+    }
+
+    pub fn exists(&self) -> bool {
+        self.folders.iter().any(|folder| folder.exists())
+    }
+
+    /// Kills whatever is in the group and removes it. Blocks until the last process has left.
+    pub fn destroy(&self) -> Result<(), LimitsError> {
+        let deadline = Instant::now() + EMPTY_DEADLINE;
+        for folder in &self.folders {
+            let mut pause = Duration::from_micros(200);
+            loop {
+                match fs::remove_dir(folder) {
+                    Ok(()) => break,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+                    // Busy: someone is inside, or an ended process has not been taken off the books yet.
+                    Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {}
+                    Err(source) => {
+                        return Err(LimitsError::Remove {
+                            path: folder.clone(),
+                            source,
+                        });
+                    }
+                }
+                if Instant::now() > deadline {
+                    return Err(LimitsError::Stuck {
+                        path: folder.clone(),
+                    });
+                }
+                kill_members(folder);
+                std::thread::sleep(pause);
+                pause = (pause * 2).min(Duration::from_millis(20));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn kill_members(folder: &Path) {
+    let Ok(text) = fs::read_to_string(folder.join("cgroup.procs")) else {
+        return;
+    };
+    for pid in text.lines().filter_map(|line| line.parse::<i32>().ok()) {
+        let Some(pid) = rustix::process::Pid::from_raw(pid) else {
+            continue;
+        };
+        // Through a descriptor, and looked at again: the number may belong to someone else by now.
+        let Ok(process) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())
+        else {
+            continue;
+        };
+        let still = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+        if still
+            .lines()
+            .any(|line| line == pid.as_raw_nonzero().to_string())
+        {
+            let _ = rustix::process::pidfd_send_signal(&process, rustix::process::Signal::KILL);
+        }
+    }
+}
+
+fn skip_missing(result: Result<(), LimitsError>) -> Result<(), LimitsError> {
+    match result {
+        Err(LimitsError::Set { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hybrid_host_counts_as_version_1() {
+        let mounts = "cgroup /sys/fs/cgroup/cpu cgroup rw,relatime,cpu 0 0\n\
+                      cgroup /sys/fs/cgroup/memory cgroup rw,relatime,memory 0 0\n\
+                      cgroup /sys/fs/cgroup/pids cgroup rw,relatime,pids 0 0\n\
+                      cgroup2 /sys/fs/cgroup/unified cgroup2 rw,relatime 0 0\n";
+        let expected = Layout::V1 {
+            memory: "/sys/fs/cgroup/memory".into(),
+            cpu: "/sys/fs/cgroup/cpu".into(),
+            pids: "/sys/fs/cgroup/pids".into(),
+        };
+        assert_eq!(layout_of(mounts).ok(), Some(expected));
+    }
+
+    #[test]
+    fn a_host_without_controllers_is_refused_by_name() {
+        let error = layout_of("proc /proc proc rw 0 0\n").expect_err("there is no controller");
+        assert!(error.to_string().contains("memory"), "{error}");
+    }
+}

@@ -1,0 +1,586 @@
+//! The runner: takes orders for all sandboxes of this host, and tells what is on it.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use alcove_domain::SandboxId;
+use alcove_runner_api::{
+    Fault, FaultCode, Generation, ImageEntry, Observed, Order, OrderError, Report,
+};
+use tokio::net::UnixStream;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::disk::Disks;
+use crate::disk_pool::{DiskPool, POOL_PREFIX};
+use crate::driver::{Driver, Message, SharedView};
+use crate::faults::{Faults, NoFaults};
+use crate::host::{Bounds, Host};
+use crate::image::ImageStore;
+use crate::journal::{Journal, Phase, Record, boot_id};
+use crate::limits::Limits;
+use crate::mounts::Mounts;
+use crate::net::{Ipv4Pool, Network, NetworkConfig};
+use crate::ranges::Ranges;
+use crate::spawner_client::{SpawnerClient, SpawnerPlace};
+
+/// Orders that may wait for one driver. The control plane sends one at a time.
+const MAILBOX: usize = 16;
+
+/// Unasked reports that may wait for the control plane; the rest it learns from the inventory.
+const REPORTS: usize = 1024;
+
+/// Generations of removed sandboxes that are remembered, against orders that come late.
+const TOMBSTONES_MAX: usize = 10_000;
+
+/// Pause between two parts that are made ahead, so that a refill does not stand in the way of creates.
+const REFILL_PAUSE: Duration = Duration::from_millis(20);
+
+/// How a runner is set up.
+#[derive(Debug, Clone)]
+pub struct RunnerConfig {
+    pub data_dir: PathBuf,
+    /// Name of the parent control group; unique on the host.
+    pub cgroup_parent: String,
+    pub network: NetworkConfig,
+    pub agent_program: PathBuf,
+    pub spawner_program: PathBuf,
+    /// Disks and id ranges to hold ready.
+    pub ready_parts: usize,
+    /// Size of the disks that are held ready.
+    pub ready_disk_bytes: u64,
+    pub bounds: Bounds,
+    pub faults: Arc<dyn Faults>,
+}
+
+impl RunnerConfig {
+    /// The usual set-up for a data folder. `key` tells this instance from others on the host.
+    pub fn new(data_dir: &Path, key: &[u8], pool: Ipv4Pool, agent: &Path, spawner: &Path) -> Self {
+        use sha2::{Digest, Sha256};
+        let name = hex::encode(&Sha256::digest(key)[..3]);
+        Self {
+            data_dir: data_dir.to_owned(),
+            cgroup_parent: format!("alcove-{name}"),
+            network: NetworkConfig::for_instance(key, pool),
+            agent_program: agent.to_owned(),
+            spawner_program: spawner.to_owned(),
+            ready_parts: 8,
+            ready_disk_bytes: 3 << 30,
+            bounds: Bounds::default(),
+            faults: Arc::new(NoFaults),
+        }
+    }
+}
+
+/// Why a runner does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("cannot {step} {path}")]
+    Folder {
+        step: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot {what}")]
+    Part {
+        what: &'static str,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+fn part<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
+    what: &'static str,
+) -> impl FnOnce(E) -> OpenError {
+    move |error| OpenError::Part {
+        what,
+        source: error.into(),
+    }
+}
+
+/// Why an agent cannot be reached.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    #[error("the sandbox does not run")]
+    NotRunning,
+    #[error("cannot connect to the agent")]
+    Connect(#[source] io::Error),
+}
+
+#[derive(Debug)]
+enum Entry {
+    Driven {
+        mailbox: mpsc::Sender<Message>,
+        view: SharedView,
+    },
+    /// Removed. An order older than this is stale.
+    Tombstone(Generation),
+}
+
+#[derive(Debug)]
+struct Inner {
+    host: Arc<Host>,
+    entries: Mutex<HashMap<SandboxId, Entry>>,
+    reports: Mutex<Option<mpsc::Receiver<Report>>>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// A cheap handle; all copies are the same runner.
+#[derive(Debug, Clone)]
+pub struct Runner {
+    inner: Arc<Inner>,
+}
+
+impl Runner {
+    /// Takes over what an earlier runner left running in this data folder, takes apart what it left
+    /// half-made, and starts the pools.
+    pub async fn open(config: RunnerConfig) -> Result<Self, OpenError> {
+        let folder = |name: &str| ensure_private(&config.data_dir.join(name));
+        let base = folder("runner")?;
+        let sub = |name: &str| ensure_private(&base.join(name));
+        let (log_folder, layer_folder, scratch) =
+            (sub("logs")?, sub("host-layer")?, sub("scratch")?);
+        let sockets_path = folder("run")?;
+        let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC;
+        let sockets = rustix::fs::open(&sockets_path, flags, rustix::fs::Mode::empty())
+            .map_err(|e| part("open the folder of sockets")(io::Error::from(e)))?;
+        let agent_program =
+            fs::File::open(&config.agent_program).map_err(part("open the agent's program"))?;
+
+        let (journal, records) =
+            Journal::open(sub("journal")?).map_err(part("open the journal"))?;
+        let disks = Arc::new(Disks::open(sub("disks")?).map_err(part("open the folder of disks"))?);
+        let images = ImageStore::open(&folder("images")?).map_err(part("open the image store"))?;
+        let limits =
+            Limits::open(&config.cgroup_parent).map_err(part("open the control groups"))?;
+        let mounts = Mounts::start(scratch)
+            .await
+            .map_err(part("start the mount thread"))?;
+        let place = SpawnerPlace {
+            program: config.spawner_program.clone(),
+            folder: sockets_path,
+            log: base.join("spawner.log"),
+        };
+        let spawner = SpawnerClient::open(place)
+            .await
+            .map_err(part("reach a spawner"))?;
+
+        let found: Vec<Found> = records.into_iter().map(Found::look).collect();
+        let running: Vec<_> = found.iter().filter_map(Found::slot).collect();
+        let network = Network::open(config.network.clone(), &running)
+            .await
+            .map_err(part("set up the network"))?;
+        let ranges = Ranges::new(found.iter().map(|found| found.record.range));
+        let disk_pool = DiskPool::new(disks.clone(), mounts.clone(), config.ready_disk_bytes);
+        let (report_to, reports) = mpsc::channel(REPORTS);
+        let host = Arc::new(Host {
+            bounds: config.bounds.clone(),
+            journal,
+            limits,
+            mounts,
+            disks,
+            disk_pool,
+            spawner,
+            network,
+            ranges,
+            images,
+            data_dir: config.data_dir.clone(),
+            log_folder,
+            layer_folder,
+            sockets,
+            agent_program: agent_program.into(),
+            faults: config.faults.clone(),
+            reports: report_to,
+        });
+        let runner = Self {
+            inner: Arc::new(Inner {
+                host,
+                entries: Mutex::default(),
+                reports: Mutex::new(Some(reports)),
+                stop: CancellationToken::new(),
+                tasks: TaskTracker::new(),
+            }),
+        };
+        runner.take_over(found).await?;
+        runner.start_refill(config.ready_parts);
+        Ok(runner)
+    }
+
+    /// Adopts, stops or takes apart every sandbox that the journal knows, and removes what it does not know.
+    async fn take_over(&self, found: Vec<Found>) -> Result<(), OpenError> {
+        let host = &self.inner.host;
+        let live: Vec<String> = found
+            .iter()
+            .filter(|found| found.pidfd.is_some())
+            .map(|found| found.record.sandbox.to_string())
+            .collect();
+        let known: Vec<String> = found
+            .iter()
+            .map(|found| found.record.sandbox.to_string())
+            .collect();
+        let (limits, disks) = (host.limits.clone(), host.disks.clone());
+        let live_names = live.clone();
+        let swept =
+            tokio::task::spawn_blocking(move || sweep(&limits, &disks, &live_names, &known));
+        swept.await.map_err(part("remove what is left over"))?;
+        sweep_sockets(&self.inner.host, &live);
+
+        for found in found {
+            let Found {
+                record,
+                pidfd,
+                fault,
+            } = found;
+            let is_half_made = matches!(record.phase, Phase::Making);
+            let sandbox = record.sandbox.clone();
+            if is_half_made {
+                // Nobody was told of it. The control plane orders it again if it is still wanted.
+                if let Err(error) = host.disks.remove(sandbox.as_str()) {
+                    tracing::error!(sandbox.id = %sandbox, %error, "cannot remove a half-made disk");
+                }
+                if host.journal.remove(&sandbox).is_ok() {
+                    host.ranges.release(record.range);
+                }
+                continue;
+            }
+            let driver = Driver::adopt(host.clone(), record, pidfd, fault);
+            self.start_driver(&mut self.entries(), sandbox, driver);
+        }
+        Ok(())
+    }
+
+    fn entries(&self) -> MutexGuard<'_, HashMap<SandboxId, Entry>> {
+        self.inner
+            .entries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn start_driver(
+        &self,
+        entries: &mut HashMap<SandboxId, Entry>,
+        sandbox: SandboxId,
+        driver: Driver,
+    ) -> mpsc::Sender<Message> {
+        let (mailbox, messages) = mpsc::channel(MAILBOX);
+        let entry = Entry::Driven {
+            mailbox: mailbox.clone(),
+            view: driver.view(),
+        };
+        entries.insert(sandbox, entry);
+        self.inner.tasks.spawn(driver.run(messages));
+        mailbox
+    }
+
+    fn start_refill(&self, target: usize) {
+        let inner = self.inner.clone();
+        self.inner.tasks.spawn(async move {
+            let refill = async {
+                loop {
+                    let host = &inner.host;
+                    let (range, disk) = (
+                        host.ranges.refill(&host.spawner, target).await,
+                        host.disk_pool.refill(target).await,
+                    );
+                    let mut did_something = false;
+                    match range {
+                        Ok(more) => did_something |= more,
+                        Err(error) => tracing::warn!(%error, "cannot make an id range ahead"),
+                    }
+                    match disk {
+                        Ok(more) => did_something |= more,
+                        Err(error) => tracing::warn!(%error, "cannot make a disk ahead"),
+                    }
+                    let pause = if did_something {
+                        REFILL_PAUSE
+                    } else {
+                        REFILL_PAUSE * 5
+                    };
+                    tokio::time::sleep(pause).await;
+                }
+            };
+            inner.stop.run_until_cancelled(refill).await;
+        });
+    }
+
+    /// Works an order off. Resolves when its goal is reached, or has failed; see [`Observed`].
+    pub async fn apply(&self, order: Order) -> Result<Report, OrderError> {
+        if self.inner.stop.is_cancelled() {
+            return Err(OrderError::Unavailable);
+        }
+        let (sandbox, generation) = (order.sandbox.clone(), order.generation);
+        let mailbox = {
+            let mut entries = self.entries();
+            match entries.get(&sandbox) {
+                Some(Entry::Driven { mailbox, .. }) => mailbox.clone(),
+                Some(Entry::Tombstone(current)) if generation < *current => {
+                    return Err(OrderError::Stale { current: *current });
+                }
+                Some(Entry::Tombstone(_)) | None => {
+                    let driver = Driver::absent(self.inner.host.clone(), sandbox.clone());
+                    self.start_driver(&mut entries, sandbox.clone(), driver)
+                }
+            }
+        };
+        let (answer, answered) = oneshot::channel();
+        mailbox
+            .send((order, answer))
+            .await
+            .map_err(|_| OrderError::Unavailable)?;
+        drop(mailbox);
+        let report = answered.await.map_err(|_| OrderError::Unavailable)??;
+        if matches!(
+            report.observed,
+            Observed::Absent
+                | Observed::Failed {
+                    has_disk: false,
+                    ..
+                }
+        ) {
+            self.bury(&sandbox);
+        }
+        Ok(report)
+    }
+
+    /// Replaces the driver of a sandbox that is gone by a note of its last generation.
+    fn bury(&self, sandbox: &SandboxId) {
+        let mut entries = self.entries();
+        let Some(Entry::Driven { mailbox, view }) = entries.get(sandbox) else {
+            return;
+        };
+        let report = view
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .report
+            .clone();
+        let is_gone = matches!(
+            report.observed,
+            Observed::Absent
+                | Observed::Failed {
+                    has_disk: false,
+                    ..
+                }
+        );
+        // Another order may be on its way to the driver.
+        if !is_gone || mailbox.capacity() != MAILBOX {
+            return;
+        }
+        entries.insert(sandbox.clone(), Entry::Tombstone(report.generation));
+        let tombstones = entries
+            .iter()
+            .filter(|(_, e)| matches!(e, Entry::Tombstone(_)))
+            .count();
+        if tombstones > TOMBSTONES_MAX {
+            entries.retain(|_, entry| matches!(entry, Entry::Driven { .. }));
+        }
+    }
+
+    /// What is on this host.
+    pub fn inventory(&self) -> Vec<Report> {
+        let entries = self.entries();
+        let views = entries.values().filter_map(|entry| match entry {
+            Entry::Driven { view, .. } => Some(view),
+            Entry::Tombstone(_) => None,
+        });
+        views
+            .map(|view| {
+                view.read()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .report
+                    .clone()
+            })
+            .filter(|report| report.observed != Observed::Absent)
+            .collect()
+    }
+
+    /// The stream of unasked reports. There is one; the first caller gets it.
+    pub fn take_reports(&self) -> Option<mpsc::Receiver<Report>> {
+        self.inner
+            .reports
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+
+    /// Images that sandboxes can be made from.
+    pub fn images(&self) -> Vec<ImageEntry> {
+        self.inner.host.images.list()
+    }
+
+    /// Brings an image into the store. Blocks for as long as unpacking takes.
+    pub fn import_image(
+        &self,
+        archive: &Path,
+        name: &str,
+    ) -> Result<ImageEntry, crate::image::ImageError> {
+        self.inner.host.images.import_oci(archive, name)
+    }
+
+    /// A new connection to a sandbox's agent, and the secret that it asks for.
+    pub async fn dial_agent(
+        &self,
+        sandbox: &SandboxId,
+    ) -> Result<(UnixStream, Arc<str>), DialError> {
+        let token = {
+            let entries = self.entries();
+            let Some(Entry::Driven { view, .. }) = entries.get(sandbox) else {
+                return Err(DialError::NotRunning);
+            };
+            view.read()
+                .unwrap_or_else(PoisonError::into_inner)
+                .token
+                .clone()
+        };
+        let token = token.ok_or(DialError::NotRunning)?;
+        let path = crate::socket_path(&self.inner.host.sockets, sandbox.as_str());
+        match UnixStream::connect(path).await {
+            Ok(stream) => Ok((stream, token)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(DialError::NotRunning),
+            Err(error) => Err(DialError::Connect(error)),
+        }
+    }
+
+    /// Memory charged to a running sandbox, in bytes.
+    pub fn memory_bytes(&self, sandbox: &SandboxId) -> Option<u64> {
+        self.inner.host.limits.group(sandbox).memory_bytes()
+    }
+
+    /// The process number of the spawner.
+    pub async fn spawner_pid(&self) -> Option<i32> {
+        self.inner.host.spawner.pid().await.ok()
+    }
+
+    /// Sandboxes that run.
+    pub fn running_count(&self) -> usize {
+        self.inventory()
+            .iter()
+            .filter(|r| matches!(r.observed, Observed::Running { .. }))
+            .count()
+    }
+
+    /// Stops working. Sandboxes that run keep running, with the spawner and their network; when none does,
+    /// nothing stays on the host but files in the data folder.
+    pub async fn close(&self) {
+        self.inner.stop.cancel();
+        // Drivers end when their mailboxes do, after the order at hand.
+        let runs = self.running_count();
+        self.entries().clear();
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+        let host = &self.inner.host;
+        host.disk_pool.drain().await;
+        if let Err(error) = host.network.close().await {
+            tracing::error!(error = %error, "cannot take the network down");
+        }
+        host.limits.close();
+        if runs == 0 {
+            host.spawner.quit().await;
+        }
+    }
+}
+
+/// A record of the journal, and whether its process still runs.
+struct Found {
+    record: Record,
+    pidfd: Option<std::os::fd::OwnedFd>,
+    fault: Option<Fault>,
+}
+
+impl Found {
+    fn look(record: Record) -> Self {
+        let (pidfd, fault) = match &record.phase {
+            Phase::Running(running) => match running.process.open() {
+                Some(pidfd) => (Some(pidfd), None),
+                None => (None, Some(absence_fault(&running.process.boot_id))),
+            },
+            Phase::Stopped { fault } => (None, fault.clone()),
+            Phase::Making | Phase::Starting => (None, None),
+        };
+        Self {
+            record,
+            pidfd,
+            fault,
+        }
+    }
+
+    fn slot(&self) -> Option<crate::net::SlotIndex> {
+        match (&self.record.phase, &self.pidfd) {
+            (Phase::Running(running), Some(_)) => Some(running.slot),
+            _ => None,
+        }
+    }
+}
+
+fn absence_fault(boot: &str) -> Fault {
+    if boot_id().is_ok_and(|id| id == boot) {
+        let message = "the agent ended while the server was down".to_owned();
+        Fault {
+            code: FaultCode::AgentExited,
+            message,
+        }
+    } else {
+        let message = "the host was rebooted".to_owned();
+        Fault {
+            code: FaultCode::HostRebooted,
+            message,
+        }
+    }
+}
+
+fn ensure_private(path: &Path) -> Result<PathBuf, OpenError> {
+    let failed = |step| {
+        move |source| OpenError::Folder {
+            step,
+            path: path.to_owned(),
+            source,
+        }
+    };
+    fs::create_dir_all(path).map_err(failed("make the folder"))?;
+    // What is inside is nobody else's business: set-user-id files of images, sockets, secrets.
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(failed("close off"))?;
+    Ok(path.to_owned())
+}
+
+/// Removes control groups without a running sandbox, with all that is in them, and disks without a sandbox.
+fn sweep(limits: &Limits, disks: &Disks, live: &[String], known: &[String]) {
+    for name in limits.names() {
+        if live.contains(&name) {
+            continue;
+        }
+        let Ok(sandbox) = name.parse::<SandboxId>() else {
+            continue;
+        };
+        if let Err(error) = limits.group(&sandbox).destroy() {
+            tracing::error!(group = name, %error, "cannot remove a control group that is left over");
+        }
+    }
+    for name in disks.names() {
+        if name.starts_with(POOL_PREFIX) || !known.contains(&name) {
+            if let Err(error) = disks.remove(&name) {
+                tracing::error!(disk = name, %error, "cannot remove a disk that is left over");
+            }
+        }
+    }
+}
+
+fn sweep_sockets(host: &Host, live: &[String]) {
+    let Ok(folder) = fs::read_dir(crate::socket_path(&host.sockets, ".")) else {
+        return;
+    };
+    for name in folder
+        .filter_map(Result::ok)
+        .filter_map(|e| e.file_name().into_string().ok())
+    {
+        if name != "spawner" && !live.contains(&name) {
+            let _ = rustix::fs::unlinkat(&host.sockets, &name, rustix::fs::AtFlags::empty());
+        }
+    }
+}
