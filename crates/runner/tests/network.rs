@@ -62,6 +62,29 @@ fn a_sandbox_reaches_the_internet_under_the_hosts_address() {
 }
 
 #[test]
+fn the_very_first_packet_of_a_new_slot_arrives() {
+    in_world(|world| async move {
+        let mut config = world.config();
+        config.ready_slots = 0;
+        let network = Network::open(config, &[]).await.unwrap();
+        let server = within(&world.internet, || {
+            UdpSocket::bind((INTERNET, 7000)).unwrap()
+        });
+        server.set_read_timeout(Some(PATIENCE)).unwrap();
+        for _ in 0..20 {
+            let slot = network.take().await.unwrap();
+            within(&slot.netns, || {
+                let socket = UdpSocket::bind((slot.address, 0)).unwrap();
+                socket.send_to(b"first", (INTERNET, 7000)).unwrap();
+            });
+            assert!(server.recv(&mut [0; 16]).is_ok());
+            end(&network, slot);
+        }
+        network.close().await.unwrap();
+    });
+}
+
+#[test]
 fn a_sandbox_reaches_neither_the_host_nor_private_networks() {
     in_world(|world| async move {
         let network = open(&world).await;
@@ -173,7 +196,7 @@ fn a_false_source_address_does_not_get_out() {
         server.set_read_timeout(Some(PATIENCE)).unwrap();
         let false_address = Ipv4Addr::new(10, 200, 7, 99);
         within(&slot.netns, || {
-            ip(&format!("address add {false_address}/32 dev eth0"))
+            ip(&format!("address add {false_address}/32 dev eth0"));
         });
         let send = |source: Ipv4Addr, text: &str| {
             within(&slot.netns, || {

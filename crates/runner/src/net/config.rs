@@ -222,7 +222,7 @@ mod tests {
         let pool: Ipv4Pool = "10.200.16.0/24".parse().unwrap();
         assert!(pool.overlaps(Ipv4Addr::new(10, 0, 0, 0), 8));
         assert!(pool.overlaps(Ipv4Addr::new(10, 200, 16, 7), 32));
-        assert!(pool.overlaps(Ipv4Addr::new(0, 0, 0, 0), 0));
+        assert!(pool.overlaps(Ipv4Addr::UNSPECIFIED, 0));
         assert!(!pool.overlaps(Ipv4Addr::new(10, 200, 17, 0), 24));
     }
 

@@ -179,6 +179,7 @@ mod tests {
                 index: 7,
                 name: interface.to_owned(),
                 mtu: 1400,
+                is_operational: true,
             }],
             addresses: Vec::new(),
             routes: vec![Route {

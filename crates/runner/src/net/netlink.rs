@@ -10,7 +10,7 @@ use netlink_packet_core::{
 };
 use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
 use netlink_packet_route::link::{
-    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, State,
 };
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
@@ -28,6 +28,8 @@ pub(crate) struct Link {
     pub index: u32,
     pub name: String,
     pub mtu: u32,
+    /// Whether packets pass: up, and connected to something that is up.
+    pub is_operational: bool,
 }
 
 /// An IPv4 route as far as we care.
@@ -336,11 +338,13 @@ fn link_of(message: RouteNetlinkMessage) -> Option<Link> {
         index: message.header.index,
         name: String::new(),
         mtu: 0,
+        is_operational: false,
     };
     for attribute in message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name = name,
             LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+            LinkAttribute::OperState(state) => link.is_operational = state == State::Up,
             _ => {}
         }
     }
@@ -382,7 +386,7 @@ fn route_of(message: RouteNetlinkMessage) -> Option<Route> {
     for attribute in message.attributes {
         match attribute {
             RouteAttribute::Destination(RouteAddress::Inet(destination)) => {
-                route.destination = destination
+                route.destination = destination;
             }
             RouteAttribute::Oif(interface) => route.interface = Some(interface),
             RouteAttribute::Priority(metric) => route.metric = metric,

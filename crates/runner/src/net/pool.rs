@@ -23,6 +23,9 @@ const DEPARTURE_POLL: Duration = Duration::from_millis(50);
 /// How long an interface may outlive its sandbox before it is removed by force.
 const DEPARTURE_GRACE: Duration = Duration::from_secs(30);
 
+/// The same while the network is being closed.
+const DRAIN_GRACE: Duration = Duration::from_secs(1);
+
 /// Removing an interface holds the kernel's network lock for 18 to 34 ms: one at a time, with room for
 /// creates in between.
 const REMOVAL_PACE: Duration = Duration::from_millis(100);
@@ -192,13 +195,14 @@ impl Pool {
         let deadline = Instant::now() + patience;
         let mut state = self.shared.lock();
         state.stage = Stage::Draining;
+        let force_at = Instant::now() + DRAIN_GRACE;
+        for departure in &mut state.departing {
+            departure.force_at = departure.force_at.min(force_at);
+        }
         let ready: Vec<NetworkSlot> = state.ready.drain(..).collect();
         for NetworkSlot { index, netns, .. } in ready {
             drop::<OwnedFd>(netns);
-            state.departing.push(Departure {
-                index,
-                force_at: deadline - patience / 2,
-            });
+            state.departing.push(Departure { index, force_at });
         }
         self.shared.changed.notify_all();
         while !state.departing.is_empty() && Instant::now() < deadline {

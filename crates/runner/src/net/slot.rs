@@ -8,6 +8,7 @@
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use alcove_runner_api::v1::FaultCode;
@@ -18,6 +19,10 @@ use super::netlink::{Mac, Netlink, VethPair};
 
 /// The sandbox's end of the cable, as it is called inside.
 const INNER_INTERFACE: &str = "eth0";
+
+/// The kernel takes at most a second, most often a millisecond.
+const CARRIER_PATIENCE: Duration = Duration::from_secs(3);
+const CARRIER_POLL: Duration = Duration::from_millis(1);
 
 /// A network for one sandbox. Used once; given back by its index.
 #[derive(Debug)]
@@ -82,17 +87,19 @@ pub enum SlotStep {
     InnerRoutes,
     HostInterface,
     HostRoute,
+    Carrier,
 }
 
 impl SlotStep {
     #[cfg(test)]
-    pub(super) const ALL: [Self; 6] = [
+    pub(super) const ALL: [Self; 7] = [
         Self::Namespace,
         Self::Cable,
         Self::InnerAddress,
         Self::InnerRoutes,
         Self::HostInterface,
         Self::HostRoute,
+        Self::Carrier,
     ];
 }
 
@@ -105,6 +112,7 @@ impl std::fmt::Display for SlotStep {
             Self::InnerRoutes => "routes inside",
             Self::HostInterface => "interface on the host",
             Self::HostRoute => "route on the host",
+            Self::Carrier => "carrier",
         })
     }
 }
@@ -184,6 +192,18 @@ fn make_with(
     step(SlotStep::HostRoute, &mut || {
         host.neighbour_add(host_index, plan.address, inner_mac)?;
         host.route_add_on_link(host_index, plan.address, Some(plan.gateway))
+    })?;
+    // The end that was up first throws packets away until the kernel has noticed, in its own time, that
+    // the other one is up too. Asking makes newer kernels (6.8) notice at once.
+    step(SlotStep::Carrier, &mut || {
+        let deadline = Instant::now() + CARRIER_PATIENCE;
+        while !inner.link(INNER_INTERFACE)?.is_operational {
+            if Instant::now() >= deadline {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            thread::sleep(CARRIER_POLL);
+        }
+        Ok(())
     })?;
 
     Ok(NetworkSlot {

@@ -1,12 +1,12 @@
-//! Which servers to ask: the host's own, read anew when their file changes.
+//! Which servers to ask: the host's own, also after they change.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-/// How often the file is looked at, at most; it is looked at only while there are queries.
+/// How often the file is read, at most; it is read only while there are queries.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// As in the C library: more servers than three are not read.
@@ -23,7 +23,7 @@ pub(super) struct Upstreams {
 #[derive(Debug, Default)]
 struct State {
     looked_at: Option<Instant>,
-    changed: Option<SystemTime>,
+    text: String,
     servers: Vec<SocketAddr>,
 }
 
@@ -42,13 +42,12 @@ impl Upstreams {
         let is_fresh = state.looked_at.is_some_and(|at| at.elapsed() < LOOK_EVERY);
         if !is_fresh {
             state.looked_at = Some(Instant::now());
-            let changed = fs::metadata(&self.path)
-                .and_then(|metadata| metadata.modified())
-                .ok();
-            if changed.is_none() || changed != state.changed {
-                state.changed = changed;
-                let text = fs::read_to_string(&self.path).unwrap_or_default();
+            // Read each time, rather than when its time of change has moved: two writes can have the
+            // same time. It is small.
+            let text = fs::read_to_string(&self.path).unwrap_or_default();
+            if text != state.text {
                 state.servers = parse(&text, self.own);
+                state.text = text;
             }
         }
         state.servers.clone()

@@ -2,8 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::time::{Duration, Instant};
-
 use super::*;
 
 /// Runs `test` on a thread whose network is new and empty but for the gateway on the loopback interface.
