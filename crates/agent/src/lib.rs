@@ -1,1 +1,19 @@
 //! The static program that is process 1 of every sandbox.
+//!
+//! It answers the toolbox API on a unix socket that the host owns; nothing listens on the sandbox's network.
+//! `start` takes over what the spawner hands down, `http` is the API, `process`, `session` and `file` do the
+//! work. One thread runs everything but file work, which has a small pool: idle memory is what a host pays
+//! for each sandbox.
+
+mod agent;
+mod file;
+mod home;
+mod http;
+mod log;
+mod passwd;
+mod process;
+mod start;
+mod sys;
+mod text;
+
+pub use start::main;

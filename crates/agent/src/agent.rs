@@ -1,0 +1,65 @@
+//! What all requests share.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex};
+
+use alcove_agent_api::AgentConfig;
+use rand::Rng;
+use tokio::sync::watch;
+
+use crate::home::Home;
+use crate::process::job::JobTags;
+use crate::process::reaper::Children;
+
+/// The agent: configuration, children, sessions.
+#[derive(Debug)]
+pub struct Agent {
+    pub home: Home,
+    pub children: Arc<Children>,
+    pub tags: JobTags,
+    /// `/dev/null` for reading and writing.
+    pub null: OwnedFd,
+    /// Becomes true when the agent is about to end.
+    pub is_stopping: watch::Sender<bool>,
+    /// Secret that requests must carry.
+    token: String,
+    /// Token of the platform for its telemetry, handed over by `/init`.
+    telemetry_token: Mutex<String>,
+}
+
+impl Agent {
+    /// # Errors
+    /// The system has no `/dev/null`.
+    pub fn new(config: &AgentConfig, home: Home) -> io::Result<Self> {
+        let null = File::options().read(true).write(true).open("/dev/null")?;
+        Ok(Self {
+            home,
+            children: Children::new(),
+            tags: JobTags::new(rand::rng().next_u32()),
+            null: null.into(),
+            is_stopping: watch::Sender::new(false),
+            token: config.token.clone(),
+            telemetry_token: Mutex::default(),
+        })
+    }
+
+    /// Whether the secret is ours. Takes the same time wherever the first difference is.
+    pub fn knows_token(&self, offered: &[u8]) -> bool {
+        let own = self.token.as_bytes();
+        let mut difference = own.len() ^ offered.len();
+        for (at, byte) in own.iter().enumerate() {
+            // The length is no secret; only the content is.
+            difference |= usize::from(byte ^ offered.get(at).copied().unwrap_or(!byte));
+        }
+        std::hint::black_box(difference) == 0 && !own.is_empty()
+    }
+
+    pub fn set_telemetry_token(&self, token: String) {
+        *self
+            .telemetry_token
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = token;
+    }
+}

@@ -1,0 +1,11 @@
+//! Files: what is there, and how it is changed, read and written.
+//!
+//! Everything here blocks and is called from the pool of blocking threads. The agent's user has the rights it
+//! has; there is no further jail.
+
+pub mod copy;
+pub mod entry;
+pub mod error;
+pub mod read;
+pub mod tree;
+pub mod write;

@@ -1,0 +1,40 @@
+//! The toolbox API over HTTP: routes, and what all of them share.
+//!
+//! A handler reads the request, calls one function of `process`, `session` or `file`, and writes the answer.
+
+mod answer;
+mod body;
+mod client;
+mod error;
+mod files;
+mod info;
+mod multipart;
+mod params;
+mod process;
+mod server;
+
+pub use error::ApiError;
+pub use server::serve;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{get, post};
+
+use crate::agent::Agent;
+
+fn router(agent: Arc<Agent>) -> Router {
+    let router = Router::new()
+        .route("/version", get(info::version))
+        .route("/user-home-dir", get(info::home_dir))
+        .route("/project-dir", get(info::home_dir))
+        .route("/work-dir", get(info::work_dir))
+        .route("/init", post(info::init))
+        .route("/process/execute", post(process::execute))
+        .route("/process/code-run", post(process::code_run));
+    files::routes(router)
+        .fallback(error::unknown_route)
+        // The original knows no 405.
+        .method_not_allowed_fallback(error::unknown_route)
+        .with_state(agent)
+}

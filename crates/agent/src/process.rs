@@ -1,0 +1,9 @@
+//! Processes: how they are started, watched, read and ended.
+
+pub mod capture;
+pub mod code_run;
+pub mod execute;
+pub mod job;
+pub mod reaper;
+pub mod shell;
+pub mod spawn;

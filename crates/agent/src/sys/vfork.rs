@@ -1,0 +1,204 @@
+//! Starts a program the way `posix_spawn` does, with the steps that it lacks.
+//!
+//! The child runs in the agent's memory, on a stack of its own, until it execs; the calling thread sleeps
+//! until then. Nothing is copied, so the cost does not grow with the agent, and a failing step reports its
+//! error number by plain assignment.
+
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::{io, ptr};
+
+/// Step of the child's way to its program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SpawnStage {
+    Clone,
+    Session,
+    Descriptors,
+    WorkDir,
+    Exec,
+}
+
+/// Why a program did not start.
+#[derive(Debug)]
+pub struct SpawnFailure {
+    pub stage: SpawnStage,
+    pub error: io::Error,
+}
+
+/// What the child has to set up. All of it is made before the clone: the child must not allocate.
+#[derive(Debug)]
+pub struct ChildPlan<'a> {
+    pub program: &'a CStr,
+    /// Pointers to the arguments, closed by a null pointer.
+    pub argv: &'a [*const c_char],
+    /// Pointers to `NAME=value` strings, closed by a null pointer.
+    pub envp: &'a [*const c_char],
+    pub cwd: &'a CStr,
+    /// Become descriptors 0, 1 and 2. None of them may be below 3.
+    pub stdio: [RawFd; 3],
+    /// Becomes descriptor 3.
+    pub script: Option<RawFd>,
+    /// Soft limit of file locks, see `process::job`.
+    pub lock_limit: u64,
+    /// Soft limit of descriptors; the agent's own is higher than is good for old programs.
+    pub descriptor_limit: u64,
+}
+
+/// Memory for the child between clone and exec.
+#[derive(Debug)]
+pub struct VforkStack {
+    memory: Box<[u128]>,
+}
+
+impl VforkStack {
+    // The child calls a dozen system calls and no library code that needs room; 32 KiB is ten times what it
+    // touches.
+    const WORDS: usize = 2048;
+
+    pub fn new() -> Self {
+        Self {
+            memory: vec![0; Self::WORDS].into_boxed_slice(),
+        }
+    }
+}
+
+struct Shared<'a> {
+    plan: &'a ChildPlan<'a>,
+    failure: Option<(SpawnStage, c_int)>,
+}
+
+/// Starts the program; the result is the child's number and a descriptor for it.
+///
+/// The caller must keep others from reaping the child until it has noted the number.
+///
+/// # Errors
+/// The step that failed, with the system's reason. The child is already reaped then.
+pub fn vfork_exec(
+    stack: &mut VforkStack,
+    plan: &ChildPlan<'_>,
+) -> Result<(i32, OwnedFd), SpawnFailure> {
+    debug_assert!(plan.argv.last().is_some_and(|end| end.is_null()));
+    debug_assert!(plan.envp.last().is_some_and(|end| end.is_null()));
+    debug_assert!(plan.stdio.iter().all(|fd| *fd >= 3));
+    let mut shared = Shared {
+        plan,
+        failure: None,
+    };
+    let mut pidfd: c_int = -1;
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
+    let stack_top = stack.memory.as_mut_ptr_range().end.cast::<c_void>();
+
+    // SAFETY: the signal sets are plain memory that `sigfillset` and `pthread_sigmask` fill in. `stack_top`
+    // is the aligned end of memory that we borrow exclusively, and `shared` and `pidfd` outlive the clone
+    // because CLONE_VFORK keeps this thread asleep until the child has exec'ed or exited. All signals are
+    // blocked meanwhile, so no handler of ours runs in the child. JUSTIFICATION: std's spawn forks as soon
+    // as it has a step of its own to run, and can set neither a limit nor a session.
+    let (pid, clone_error) = unsafe {
+        let mut all: libc::sigset_t = std::mem::zeroed();
+        let mut before: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&raw mut all);
+        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const all, &raw mut before);
+        let pid = libc::clone(
+            run_child,
+            stack_top,
+            flags,
+            (&raw mut shared).cast::<c_void>(),
+            &raw mut pidfd,
+        );
+        let clone_error = io::Error::last_os_error();
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, ptr::null_mut());
+        (pid, clone_error)
+    };
+    if pid < 0 {
+        return Err(SpawnFailure {
+            stage: SpawnStage::Clone,
+            error: clone_error,
+        });
+    }
+    // SAFETY: the kernel has just opened this descriptor for us, close-on-exec.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+
+    // SAFETY: the child wrote through the pointer that clone was given, which the compiler cannot see; a
+    // volatile read keeps it from assuming the value it wrote itself.
+    let failure = unsafe { ptr::read_volatile(&raw const shared.failure) };
+    if let Some((stage, errno)) = failure {
+        super::wait::reap_child(pid);
+        return Err(SpawnFailure {
+            stage,
+            error: io::Error::from_raw_os_error(errno),
+        });
+    }
+    Ok((pid, pidfd))
+}
+
+extern "C" fn run_child(argument: *mut c_void) -> c_int {
+    // SAFETY: `argument` is the `Shared` of the sleeping caller. From here to exec only system calls that are
+    // safe after a fork are made, nothing allocates and nothing unwinds. `errno` is the caller's, which does
+    // not look at it before the child is gone.
+    unsafe {
+        let shared = &mut *argument.cast::<Shared<'_>>();
+        let plan = shared.plan;
+        let stage = prepare_and_exec(plan);
+        shared.failure = Some((stage, *libc::__errno_location()));
+        libc::_exit(127)
+    }
+}
+
+/// Returns only when a step failed, with its name and `errno` set.
+// SAFETY: called in the child only, see `run_child`.
+unsafe fn prepare_and_exec(plan: &ChildPlan<'_>) -> SpawnStage {
+    // SAFETY: all pointers come from the plan, which the caller keeps alive; the calls only change the
+    // child, whose descriptors, signal actions and limits are copies.
+    unsafe {
+        if libc::setsid() < 0 {
+            return SpawnStage::Session;
+        }
+        // Caught signals fall back to their default by exec, ignored ones would stay ignored. The mask is
+        // opened below, before exec, so that handlers must be gone as well by then.
+        let mut default: libc::sigaction = std::mem::zeroed();
+        default.sa_sigaction = libc::SIG_DFL;
+        for signal in 1..=64 {
+            // Fails for KILL, STOP and the two that the C library keeps to itself; nobody can catch those.
+            libc::sigaction(signal, &raw const default, ptr::null_mut());
+        }
+        for (target, source) in (0..).zip(plan.stdio) {
+            if libc::dup2(source, target) < 0 {
+                return SpawnStage::Descriptors;
+            }
+        }
+        match plan.script {
+            Some(3) if libc::fcntl(3, libc::F_SETFD, 0) < 0 => return SpawnStage::Descriptors,
+            Some(source) if source != 3 && libc::dup2(source, 3) < 0 => {
+                return SpawnStage::Descriptors;
+            }
+            _ => {}
+        }
+        if libc::chdir(plan.cwd.as_ptr()) < 0 {
+            return SpawnStage::WorkDir;
+        }
+        // Without the mark the child can still be found by its parents and its session.
+        set_soft_limit(libc::RLIMIT_LOCKS, plan.lock_limit);
+        set_soft_limit(libc::RLIMIT_NOFILE, plan.descriptor_limit);
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut());
+        libc::execve(
+            plan.program.as_ptr(),
+            plan.argv.as_ptr(),
+            plan.envp.as_ptr(),
+        );
+        SpawnStage::Exec
+    }
+}
+
+// SAFETY: called in the child only, see `run_child`.
+unsafe fn set_soft_limit(resource: libc::__rlimit_resource_t, soft: u64) {
+    // SAFETY: `limit` is plain memory of this frame.
+    unsafe {
+        let mut limit: libc::rlimit = std::mem::zeroed();
+        if libc::getrlimit(resource, &raw mut limit) == 0 {
+            limit.rlim_cur = soft.min(limit.rlim_max);
+            libc::setrlimit(resource, &raw const limit);
+        }
+    }
+}
