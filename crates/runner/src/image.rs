@@ -1,0 +1,30 @@
+//! The images that sandboxes start from: a store in a folder, filled from OCI layouts.
+//!
+//! An image comes in as an OCI layout (a folder, or a tar archive of one), is checked byte for byte against
+//! its digests, and each of its layers is unpacked once per content. What goes out is a list of folders that
+//! overlayfs can stack, and the configuration. Nothing here knows registries, mounts or sandboxes.
+//!
+//! Layers are hostile input. `tar_stream` says what an entry may be, `tree` is the only code that touches the disk
+//! with names out of a layer, and it never leaves the folder of the layer: each name is resolved by the
+//! kernel with that folder as root.
+
+pub mod build;
+mod content;
+mod error;
+mod layer;
+mod layout;
+mod limits;
+mod manifest;
+mod pax;
+mod record;
+mod store;
+mod tar_stream;
+mod tree;
+
+#[cfg(test)]
+mod testing;
+
+pub use error::{EntryError, ImageError, LayerError};
+pub use limits::Limits;
+pub use record::ImageConfig;
+pub use store::{Image, ImageStore};

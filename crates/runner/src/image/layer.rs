@@ -1,0 +1,150 @@
+//! One layer, from its blob to its folder.
+
+use std::io::{self, BufReader, Read};
+use std::path::Path;
+
+use flate2::read::MultiGzDecoder;
+
+use super::content::{Fingerprint, Sha256Digest};
+use super::error::{EntryError, LayerError};
+use super::limits::Limits;
+use super::tar_stream::{EntryKind, TarStream};
+use super::tree::LayerTree;
+
+/// What was unpacked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unpacked {
+    /// Bytes of all files.
+    pub size_bytes: u64,
+    /// Devices and leftovers that were passed over.
+    pub skipped: u64,
+}
+
+/// Unpacks `blob` into the empty folder `into` and checks that the plain archive is `diff_id`.
+///
+/// On failure the folder holds a part of the layer and must be thrown away.
+pub fn unpack(
+    blob: impl Read,
+    diff_id: Sha256Digest,
+    into: &Path,
+    limits: &Limits,
+) -> Result<Unpacked, LayerError> {
+    let plain = Plain {
+        inner: Decoder::detect(BufReader::with_capacity(256 * 1024, blob))
+            .map_err(LayerError::Read)?,
+        seen: Fingerprint::default(),
+        limit: limits.layer_bytes,
+    };
+    let mut tree = LayerTree::open(into).map_err(|source| LayerError::Finish {
+        doing: "open the folder of",
+        source,
+    })?;
+    let mut stream = TarStream::new(plain, *limits);
+    let mut size_bytes = 0;
+    while let Some(entry) = stream.next_entry()? {
+        if let EntryKind::File { bytes } = entry.kind {
+            size_bytes += bytes;
+        }
+        tree.write(&entry, &mut stream)
+            .map_err(|source| blame(source, &entry.path.to_string()))?;
+    }
+    let mut plain = stream.into_inner();
+    // To the end and not only to the end of the archive: the digests are about all of it.
+    io::copy(&mut plain, &mut io::sink()).map_err(LayerError::Read)?;
+    let (found, _) = plain.seen.finish();
+    if found != diff_id {
+        return Err(LayerError::WrongContent {
+            expected: diff_id,
+            found,
+        });
+    }
+    let skipped = tree.finish().map_err(|source| LayerError::Finish {
+        doing: "set the times of",
+        source,
+    })?;
+    Ok(Unpacked {
+        size_bytes,
+        skipped,
+    })
+}
+
+fn blame(source: EntryError, path: &str) -> LayerError {
+    LayerError::Entry {
+        path: path.chars().take(200).collect(),
+        source,
+    }
+}
+
+/// The decompressed stream, bounded and hashed.
+struct Plain<R: Read> {
+    inner: Decoder<R>,
+    seen: Fingerprint,
+    limit: u64,
+}
+
+impl<R: Read> Read for Plain<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.seen.update(&buffer[..count]);
+        if self.seen.bytes() > self.limit {
+            return Err(io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                format!("the layer holds more than {} bytes", self.limit),
+            ));
+        }
+        Ok(count)
+    }
+}
+
+/// A blob's compression, told by its first bytes: media types in the wild are often wrong about it.
+pub enum Decoder<R: Read> {
+    Plain(BufReader<Prefixed<R>>),
+    Gzip(Box<MultiGzDecoder<BufReader<Prefixed<R>>>>),
+    Zstd(zstd::Decoder<'static, BufReader<Prefixed<R>>>),
+}
+
+/// What was read to look at it, and then the rest.
+pub type Prefixed<R> = io::Chain<io::Cursor<Vec<u8>>, R>;
+
+/// Memory for the window of a zstd stream: 2 to the power of this. The library's own default, stated because
+/// the stream may ask for anything.
+const ZSTD_WINDOW_LOG: u32 = 27;
+
+impl<R: Read> Decoder<R> {
+    pub fn detect(mut input: R) -> io::Result<Self> {
+        let mut magic = Vec::with_capacity(4);
+        (&mut input).take(4).read_to_end(&mut magic)?;
+        let kind = (
+            magic.starts_with(&[0x1f, 0x8b]),
+            magic == [0x28, 0xb5, 0x2f, 0xfd],
+        );
+        let input = BufReader::with_capacity(256 * 1024, io::Cursor::new(magic).chain(input));
+        Ok(match kind {
+            (true, _) => Self::Gzip(Box::new(MultiGzDecoder::new(input))),
+            (_, true) => {
+                let mut decoder = zstd::Decoder::with_buffer(input)?;
+                decoder.window_log_max(ZSTD_WINDOW_LOG)?;
+                Self::Zstd(decoder)
+            }
+            _ => Self::Plain(input),
+        })
+    }
+
+    pub fn is_plain(&self) -> bool {
+        matches!(self, Self::Plain(_))
+    }
+}
+
+impl<R: Read> Read for Decoder<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(input) => input.read(buffer),
+            Self::Gzip(input) => input.read(buffer),
+            Self::Zstd(input) => input.read(buffer),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "layer_tests.rs"]
+mod tests;

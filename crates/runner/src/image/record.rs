@@ -1,0 +1,118 @@
+//! What the store writes down about images and layers. Each file carries the version of its format.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::content::Sha256Digest;
+use super::error::ImageError;
+
+/// The formats below. A new one is read and written beside the old one for a release.
+pub const VERSION: u32 = 1;
+
+/// What an image says about the programs in it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImageConfig {
+    /// `NAME=value`, each name once.
+    pub env: Vec<String>,
+    /// A name or a number, perhaps with a group after a colon; empty where the image names none.
+    pub user: String,
+    pub workdir: String,
+    pub entrypoint: Vec<String>,
+    pub cmd: Vec<String>,
+}
+
+/// `images/<hex of the manifest's digest>.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImageRecord {
+    pub version: u32,
+    pub digest: Sha256Digest,
+    /// Contents of the layers, lowest first.
+    pub layers: Vec<Sha256Digest>,
+    pub config: ImageConfig,
+    pub size_bytes: u64,
+}
+
+/// `layers/<hex of the content's digest>/layer.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LayerRecord {
+    pub version: u32,
+    pub size_bytes: u64,
+}
+
+/// `names.json`: the one place that says which image a name means.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NamesRecord {
+    pub version: u32,
+    pub names: BTreeMap<String, Sha256Digest>,
+}
+
+#[derive(Deserialize)]
+struct AnyVersion {
+    version: u32,
+}
+
+/// Reads a record, telling one from the future from a damaged one.
+pub fn decode<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, ImageError> {
+    let bad = |source| ImageError::BadRecord {
+        path: path.to_owned(),
+        source,
+    };
+    let AnyVersion { version } = serde_json::from_slice(bytes).map_err(bad)?;
+    if version > VERSION {
+        return Err(ImageError::NewerRecord {
+            path: path.to_owned(),
+            found: version,
+            known: VERSION,
+        });
+    }
+    serde_json::from_slice(bytes).map_err(bad)
+}
+
+/// A record as it is written: readable by people, with a line end.
+pub fn encode<T: Serialize>(record: &T) -> Vec<u8> {
+    let mut bytes = serde_json::to_vec_pretty(record).expect("plain data can always be written");
+    bytes.push(b'\n');
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+    use super::*;
+
+    #[test]
+    fn what_the_first_version_wrote_can_be_read() {
+        let hex = "ab".repeat(32);
+        let written = format!(
+            r#"{{"version":1,"digest":"sha256:{hex}","layers":["sha256:{hex}"],"config":{{"env":["A=1"],
+            "user":"daytona","workdir":"/home/daytona","entrypoint":[],"cmd":["/bin/sh"]}},"sizeBytes":7}}"#
+        );
+        let record: ImageRecord = decode(Path::new("x"), written.as_bytes()).unwrap();
+        assert_eq!(record.config.user, "daytona");
+        assert_eq!(
+            decode::<ImageRecord>(Path::new("x"), &encode(&record)).unwrap(),
+            record
+        );
+    }
+
+    #[test]
+    fn a_record_of_a_newer_version_is_called_that() {
+        let newer = br#"{"version":2,"shape":"unknown"}"#;
+        assert!(matches!(
+            decode::<NamesRecord>(Path::new("names.json"), newer),
+            Err(ImageError::NewerRecord {
+                found: 2,
+                known: 1,
+                ..
+            })
+        ));
+    }
+}

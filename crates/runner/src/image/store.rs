@@ -1,0 +1,423 @@
+//! The store's folder: which images there are, and the layers that they share.
+//!
+//! ```text
+//! <dir>/lock                  held by the one process that has the store open
+//! <dir>/names.json            name -> digest of an image
+//! <dir>/images/<hex>.json     an image: its configuration and its layers
+//! <dir>/layers/<hex>/fs/      an unpacked layer, named by the digest of its plain tar archive
+//! <dir>/tmp/                  what is being made; emptied when the store is opened
+//! ```
+//!
+//! Everything is made in `tmp`, synced, and then renamed: what has its final name is whole, whenever the
+//! process died. Layers come before the image that needs them, the image before its name.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use alcove_runner_api::v1::{ImageDigest, ImageEntry};
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
+
+use super::content::Sha256Digest;
+use super::error::ImageError;
+use super::layer;
+use super::layout::Layout;
+use super::limits::Limits;
+use super::manifest::{self, LayerSource};
+use super::record::{self, ImageConfig, ImageRecord, LayerRecord, NamesRecord, VERSION};
+
+/// An image that sandboxes can start from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    pub digest: ImageDigest,
+    pub config: ImageConfig,
+    /// Folders to stack, lowest first. They must not be changed.
+    pub layers: Vec<PathBuf>,
+    /// Bytes of all files in all layers.
+    pub size_bytes: u64,
+}
+
+/// Images in a folder. All calls block; imports of several images may run side by side.
+#[derive(Debug)]
+pub struct ImageStore {
+    dir: PathBuf,
+    limits: Limits,
+    known: Mutex<Known>,
+    _lock: File,
+}
+
+/// The records on disk, in memory: `get` is on the way of every create.
+#[derive(Debug, Default)]
+struct Known {
+    images: BTreeMap<Sha256Digest, Arc<Image>>,
+    names: BTreeMap<String, Sha256Digest>,
+}
+
+impl ImageStore {
+    /// Opens the store in `dir`, which is made if it is missing, and cleans up after a crash.
+    ///
+    /// An image whose record or layers are damaged is left out, with a warning: importing it again mends it.
+    ///
+    /// # Errors
+    /// [`ImageError::Locked`] if another process has it open.
+    pub fn open(dir: &Path) -> Result<Self, ImageError> {
+        Self::open_with(dir, Limits::default())
+    }
+
+    /// Like [`open`](Self::open), with other bounds on what is imported.
+    pub fn open_with(dir: &Path, limits: Limits) -> Result<Self, ImageError> {
+        for folder in [
+            dir.to_owned(),
+            dir.join("images"),
+            dir.join("layers"),
+            dir.join("tmp"),
+        ] {
+            // Nobody but root may come near: layers hold set-user-id programs of other people's making.
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&folder)
+                .map_err(fail("make", &folder))?;
+        }
+        let lock = lock(&dir.join("lock"))?;
+        let store = Self {
+            dir: dir.to_owned(),
+            limits,
+            known: Mutex::default(),
+            _lock: lock,
+        };
+        store.empty_tmp()?;
+        let known = store.load()?;
+        *store.known() = known;
+        Ok(store)
+    }
+
+    /// Takes in the image of an OCI layout: a folder, or a tar archive (plain, gzip or zstd). From then on
+    /// `name` means this image; one that had the name before stays, without it.
+    ///
+    /// Importing what is already there costs reading its descriptions and nothing more.
+    pub fn import_oci(&self, path: &Path, name: &str) -> Result<ImageEntry, ImageError> {
+        check_name(name)?;
+        let layout = Layout::open(path, &self.dir.join("tmp"), &self.limits)?;
+        let found = manifest::find(&layout, &self.limits)?;
+        let mut size_bytes = 0;
+        for layer in &found.layers {
+            size_bytes += self.add_layer(&layout, layer)?;
+        }
+        let record = ImageRecord {
+            version: VERSION,
+            digest: found.digest,
+            layers: found.layers.iter().map(|layer| layer.diff_id).collect(),
+            config: found.config,
+            size_bytes,
+        };
+        let path = self.image_path(found.digest);
+        self.write_record(&path, &record)?;
+        let image = Arc::new(self.image(record));
+        let entry = entry(name, &image);
+        // The lock is held over the write, so that names.json never loses one of two imports.
+        let mut known = self.known();
+        let mut names = known.names.clone();
+        names.insert(name.to_owned(), found.digest);
+        self.write_record(
+            &self.dir.join("names.json"),
+            &NamesRecord {
+                version: VERSION,
+                names: names.clone(),
+            },
+        )?;
+        known.names = names;
+        known.images.insert(found.digest, image);
+        Ok(entry)
+    }
+
+    /// All images, one entry for each name. One without a name has an entry with an empty name.
+    pub fn list(&self) -> Vec<ImageEntry> {
+        let known = self.known();
+        let mut entries: Vec<_> = known
+            .names
+            .iter()
+            .filter_map(|(name, digest)| Some(entry(name, known.images.get(digest)?)))
+            .collect();
+        let named: BTreeSet<_> = known.names.values().collect();
+        for (digest, image) in &known.images {
+            if !named.contains(digest) {
+                entries.push(entry("", image));
+            }
+        }
+        entries
+    }
+
+    /// The image with this digest.
+    pub fn get(&self, digest: &ImageDigest) -> Option<Arc<Image>> {
+        let digest = digest.0.parse().ok()?;
+        self.known().images.get(&digest).map(Arc::clone)
+    }
+
+    /// The image that this name means.
+    pub fn get_by_name(&self, name: &str) -> Option<Arc<Image>> {
+        let known = self.known();
+        known.images.get(known.names.get(name)?).map(Arc::clone)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        // The maps are replaced whole, so a panic elsewhere leaves nothing half done.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn image_path(&self, digest: Sha256Digest) -> PathBuf {
+        self.dir
+            .join("images")
+            .join(format!("{}.json", digest.to_hex()))
+    }
+
+    fn layer_path(&self, diff_id: Sha256Digest) -> PathBuf {
+        self.dir.join("layers").join(diff_id.to_hex())
+    }
+
+    fn image(&self, record: ImageRecord) -> Image {
+        Image {
+            digest: ImageDigest(record.digest.to_string()),
+            config: record.config,
+            layers: record
+                .layers
+                .iter()
+                .map(|diff_id| self.layer_path(*diff_id).join("fs"))
+                .collect(),
+            size_bytes: record.size_bytes,
+        }
+    }
+
+    /// Makes sure that a layer is there, and tells its size.
+    fn add_layer(&self, layout: &Layout, layer: &LayerSource) -> Result<u64, ImageError> {
+        let path = self.layer_path(layer.diff_id);
+        if let Some(record) = read_layer_record(&path)? {
+            return Ok(record.size_bytes);
+        }
+        let started = std::time::Instant::now();
+        let tmp = self.dir.join("tmp");
+        let unpacked = tempfile::Builder::new()
+            .prefix("layer-")
+            .permissions(Permissions::from_mode(0o700))
+            .tempdir_in(&tmp)
+            .map_err(fail("make a folder in", &tmp))?;
+        let folder = unpacked.path().join("fs");
+        fs::create_dir(&folder).map_err(fail("make", &folder))?;
+        // It becomes the root folder inside, which everyone may read there. On the host the folder around it
+        // keeps others out.
+        fs::set_permissions(&folder, Permissions::from_mode(0o755))
+            .map_err(fail("set the mode of", &folder))?;
+        let blob = layout.blob("layer", layer.blob, layer.blob_bytes)?;
+        let outcome = layer::unpack(blob, layer.diff_id, &folder, &self.limits);
+        let outcome = outcome.map_err(|source| ImageError::Layer {
+            digest: layer.diff_id,
+            source,
+        })?;
+        let record = LayerRecord {
+            version: VERSION,
+            size_bytes: outcome.size_bytes,
+        };
+        let record_path = unpacked.path().join("layer.json");
+        fs::write(&record_path, record::encode(&record)).map_err(fail("write", &record_path))?;
+        // One sync of the file system in place of one for each of tens of thousands of files.
+        let sync = || -> io::Result<()> { Ok(rustix::fs::syncfs(File::open(unpacked.path())?)?) };
+        sync().map_err(fail("sync", unpacked.path()))?;
+        match fs::rename(unpacked.path(), &path) {
+            Ok(()) => {
+                // It has another name now: nothing is left to take away.
+                let _ = unpacked.keep();
+            }
+            // Another import brought the same layer in the meantime. Ours goes.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists
+                ) => {}
+            Err(source) => return Err(fail("rename a new layer to", &path)(source)),
+        }
+        sync_folder(&self.dir.join("layers"))?;
+        tracing::info!(
+            layer.digest = %layer.diff_id,
+            layer.size_bytes = outcome.size_bytes,
+            layer.skipped_entries = outcome.skipped,
+            duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "unpacked layer {}",
+            layer.diff_id
+        );
+        Ok(outcome.size_bytes)
+    }
+
+    fn write_record<T: serde::Serialize>(&self, path: &Path, record: &T) -> Result<(), ImageError> {
+        let tmp = self.dir.join("tmp");
+        let write = || -> io::Result<()> {
+            let mut file = tempfile::NamedTempFile::new_in(&tmp)?;
+            file.write_all(&record::encode(record))?;
+            file.as_file().sync_all()?;
+            file.persist(path)?;
+            Ok(())
+        };
+        write().map_err(fail("write", path))?;
+        // Without this the rename may be lost in a crash, and with it what the caller was told.
+        sync_folder(path.parent().unwrap_or(&self.dir))
+    }
+
+    fn empty_tmp(&self) -> Result<(), ImageError> {
+        let tmp = self.dir.join("tmp");
+        for left in fs::read_dir(&tmp).map_err(fail("read", &tmp))? {
+            let path = left.map_err(fail("read", &tmp))?.path();
+            // Removal follows no links; what is in here may come from a hostile layer.
+            let removed = if path.is_dir() && !path.is_symlink() {
+                fs::remove_dir_all(&path)
+            } else {
+                fs::remove_file(&path)
+            };
+            removed.map_err(fail("remove", &path))?;
+        }
+        Ok(())
+    }
+
+    fn load(&self) -> Result<Known, ImageError> {
+        let mut known = Known {
+            names: self.load_names()?,
+            ..Known::default()
+        };
+        let mut needed = BTreeSet::new();
+        let mut is_all_known = true;
+        let images = self.dir.join("images");
+        for file in fs::read_dir(&images).map_err(fail("read", &images))? {
+            let path = file.map_err(fail("read", &images))?.path();
+            match self.load_image(&path) {
+                Ok((digest, layers, image)) => {
+                    needed.extend(layers);
+                    known.images.insert(digest, Arc::new(image));
+                }
+                Err(error) => {
+                    is_all_known = false;
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        image.record = %path.display(),
+                        "left out the image of {}",
+                        path.display()
+                    );
+                }
+            }
+        }
+        // A record that cannot be read may need any layer.
+        if is_all_known {
+            self.remove_other_layers(&needed)?;
+        }
+        Ok(known)
+    }
+
+    fn load_names(&self) -> Result<BTreeMap<String, Sha256Digest>, ImageError> {
+        let path = self.dir.join("names.json");
+        match fs::read(&path) {
+            Ok(bytes) => Ok(record::decode::<NamesRecord>(&path, &bytes)?.names),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+            Err(source) => Err(fail("read", &path)(source)),
+        }
+    }
+
+    fn load_image(
+        &self,
+        path: &Path,
+    ) -> Result<(Sha256Digest, Vec<Sha256Digest>, Image), ImageError> {
+        let bytes = fs::read(path).map_err(fail("read", path))?;
+        let record: ImageRecord = record::decode(path, &bytes)?;
+        for diff_id in &record.layers {
+            let layer = self.layer_path(*diff_id);
+            if read_layer_record(&layer)?.is_none() {
+                return Err(fail("find", &layer)(io::ErrorKind::NotFound.into()));
+            }
+        }
+        Ok((record.digest, record.layers.clone(), self.image(record)))
+    }
+
+    /// Layers that a crash left without an image. Renamed first: a half-removed layer must not keep the name
+    /// of a whole one.
+    fn remove_other_layers(&self, needed: &BTreeSet<Sha256Digest>) -> Result<(), ImageError> {
+        let needed: BTreeSet<_> = needed.iter().map(|digest| digest.to_hex()).collect();
+        let layers = self.dir.join("layers");
+        let mut removed = 0;
+        for layer in fs::read_dir(&layers).map_err(fail("read", &layers))? {
+            let layer = layer.map_err(fail("read", &layers))?;
+            let name = layer.file_name();
+            if name.to_str().is_some_and(|name| needed.contains(name)) {
+                continue;
+            }
+            let away = self.dir.join("tmp").join(&name);
+            fs::rename(layer.path(), &away).map_err(fail("remove", &layer.path()))?;
+            removed += 1;
+        }
+        if removed > 0 {
+            tracing::info!(layers.removed = removed, "removed {removed} unused layers");
+            self.empty_tmp()?;
+        }
+        Ok(())
+    }
+}
+
+fn fail(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ImageError {
+    let path = path.to_owned();
+    move |source| ImageError::Store {
+        doing,
+        path,
+        source,
+    }
+}
+
+fn entry(name: &str, image: &Image) -> ImageEntry {
+    ImageEntry {
+        digest: image.digest.clone(),
+        name: name.to_owned(),
+        size_bytes: image.size_bytes,
+        entrypoint: image.config.entrypoint.clone(),
+        user: image.config.user.clone(),
+    }
+}
+
+fn check_name(name: &str) -> Result<(), ImageError> {
+    if name.is_empty() || name.chars().count() > 255 || name.chars().any(char::is_control) {
+        return Err(ImageError::BadName);
+    }
+    Ok(())
+}
+
+fn lock(path: &Path) -> Result<File, ImageError> {
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)
+        .map_err(fail("open", path))?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(Errno::WOULDBLOCK) => Err(ImageError::Locked {
+            path: path.parent().unwrap_or(path).to_owned(),
+        }),
+        Err(errno) => Err(fail("lock", path)(errno.into())),
+    }
+}
+
+fn read_layer_record(layer: &Path) -> Result<Option<LayerRecord>, ImageError> {
+    let path = layer.join("layer.json");
+    match fs::read(&path) {
+        Ok(bytes) => record::decode(&path, &bytes).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(fail("read", &path)(source)),
+    }
+}
+
+fn sync_folder(path: &Path) -> Result<(), ImageError> {
+    File::open(path)
+        .and_then(|folder| folder.sync_all())
+        .map_err(fail("sync", path))
+}
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;
