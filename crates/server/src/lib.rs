@@ -14,7 +14,7 @@ mod query;
 mod routes;
 mod serve;
 
-pub use app::{App, Options};
+pub use app::{App, AppService, Options};
 pub use openapi::document as openapi_document;
 pub use routes::{Access, ROUTES, Route};
 pub use serve::serve;

@@ -8,6 +8,7 @@ use crate::Timestamp;
 /// An API key as it may be shown: never the whole value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = ApiKeyList)]
 pub struct ApiKey {
     pub name: String,
     /// First three characters, asterisks, last three characters.

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 /// `analyticsApiUrl` is left out on purpose: clients that see it ask there for metrics, not here.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = DaytonaConfiguration)]
 pub struct Configuration {
     pub version: String,
     pub oidc: Oidc,
@@ -32,6 +33,7 @@ pub struct Configuration {
 /// The identity provider; all fields are empty where there is none.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = OidcConfig)]
 pub struct Oidc {
     pub issuer: String,
     pub client_id: String,

@@ -92,6 +92,7 @@ pub struct Sandbox {
     pub public: bool,
     pub network_block_all: bool,
     #[serde(default)]
+    #[schema(required = true)]
     pub kvm: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network_allow_list: Option<String>,
@@ -262,6 +263,7 @@ impl From<Sandbox> for SandboxListItem {
 /// One page of the cursor list. `next_cursor` is written as null at the end, never left out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = ListSandboxesResponse)]
 pub struct SandboxesList {
     pub items: Vec<SandboxListItem>,
     #[schema(required = true)]
@@ -271,6 +273,7 @@ pub struct SandboxesList {
 /// One page of the list by page numbers, of clients before 0.180.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = PaginatedSandboxesDeprecated)]
 pub struct SandboxPage {
     pub items: Vec<Sandbox>,
     pub total: u64,

@@ -23,6 +23,7 @@ word_enum! {
 /// A snapshot. The fields that are null when empty must be there all the same.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = SnapshotDto)]
 pub struct Snapshot {
     pub id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -62,6 +63,7 @@ pub struct Snapshot {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = PaginatedSnapshots)]
 pub struct SnapshotPage {
     pub items: Vec<Snapshot>,
     pub total: u64,

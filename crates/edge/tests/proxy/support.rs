@@ -131,6 +131,11 @@ impl Bench {
         bench
     }
 
+    /// Where the agent listens.
+    pub fn socket(&self) -> &std::path::Path {
+        &self.gate.socket
+    }
+
     pub async fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
         stream.set_nodelay(true).unwrap();
