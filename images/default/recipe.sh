@@ -14,6 +14,9 @@ recipe=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 work=$1
 release=bookworm
 
+# What was started beside the main work must not outlive it.
+trap 'jobs -p | xargs --no-run-if-empty kill 2>/dev/null || true' EXIT
+
 say() { printf '[%4ss] %s\n' "$SECONDS" "$*" >&2; }
 
 # What is newer than this is given this time in the image, so that two builds on one day are alike.
