@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use crate::home::Home;
 use crate::process::job::JobTags;
 use crate::process::reaper::Children;
+use crate::session::registry::Sessions;
 
 /// The agent: configuration, children, sessions.
 #[derive(Debug)]
@@ -19,6 +20,7 @@ pub struct Agent {
     pub home: Home,
     pub children: Arc<Children>,
     pub tags: JobTags,
+    pub sessions: Sessions,
     /// `/dev/null` for reading and writing.
     pub null: OwnedFd,
     /// Becomes true when the agent is about to end.
@@ -38,6 +40,7 @@ impl Agent {
             home,
             children: Children::new(),
             tags: JobTags::new(rand::rng().next_u32()),
+            sessions: Sessions::new(config.session_log_max_bytes),
             null: null.into(),
             is_stopping: watch::Sender::new(false),
             token: config.token.clone(),

@@ -12,6 +12,7 @@ mod multipart;
 mod params;
 mod process;
 mod server;
+mod sessions;
 
 pub use error::ApiError;
 pub use server::serve;
@@ -32,7 +33,7 @@ fn router(agent: Arc<Agent>) -> Router {
         .route("/init", post(info::init))
         .route("/process/execute", post(process::execute))
         .route("/process/code-run", post(process::code_run));
-    files::routes(router)
+    sessions::routes(files::routes(router))
         .fallback(error::unknown_route)
         // The original knows no 405.
         .method_not_allowed_fallback(error::unknown_route)

@@ -12,6 +12,7 @@ mod http;
 mod log;
 mod passwd;
 mod process;
+mod session;
 mod start;
 mod sys;
 mod text;

@@ -1,6 +1,7 @@
 //! `alcove`: the server, its doctor and its benchmarks in one program.
 
 mod doctor;
+mod image;
 mod images;
 mod key;
 mod local_runner;
@@ -29,6 +30,9 @@ enum Command {
     Serve(serve::Arguments),
     /// Tells what this host can do, and what to do about what it cannot.
     Doctor(doctor::Arguments),
+    /// Works on images without a server.
+    #[command(subcommand)]
+    Image(image::Command),
 }
 
 fn main() -> ExitCode {
@@ -47,6 +51,7 @@ fn main() -> ExitCode {
         match cli.command {
             Command::Serve(arguments) => serve::run(arguments).await,
             Command::Doctor(arguments) => doctor::run(arguments).await,
+            Command::Image(command) => image::run(command),
         }
     });
     match result {

@@ -1,28 +1,39 @@
-//! The use-cases.
+//! The one door to the use-cases.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use alcove_domain::{
     CursorPage, NewSandbox, OffsetPage, OrganizationId, Sandbox, SandboxId, SandboxState, Snapshot,
 };
 use alcove_store::Store;
 
+use crate::sandboxes::{self, Interval};
+use crate::shared::{Parts, Shared};
 use crate::{
     AgentConnection, Caller, Clock, DialError, Error, EventStream, ListSandboxes, ListSnapshots,
-    PageSandboxes, Rng, RunnerClient, Settings,
+    PageSandboxes, Probe, Rng, RunnerClient, Settings, event, reconcile, timers,
 };
 
-/// The control plane. Clones are cheap and are the same one; it ends when the last is dropped.
+/// Name of the secret that signs list cursors.
+const CURSOR_SECRET: &str = "cursor";
+
+/// The control plane. Clones are cheap and are the same one; its tasks end when the last is dropped.
 #[derive(Clone)]
 pub struct Control {
-    inner: Arc<Inner>,
+    shared: Arc<Shared>,
+    _guard: Arc<Guard>,
 }
 
-struct Inner {
-    runner: Arc<dyn RunnerClient>,
-    settings: Settings,
+/// Ends the tasks, which hold [`Shared`] themselves.
+struct Guard(Arc<Shared>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
 }
 
 impl fmt::Debug for Control {
@@ -55,195 +66,286 @@ pub struct ToolboxTarget {
     pub state: SandboxState,
 }
 
-fn unfinished() -> Error {
-    Error::Internal {
-        doing: "not wired up",
-        cause: None,
-    }
-}
-
 impl Control {
     /// Opens the control plane: takes up what an earlier process left unfinished, compares with the
-    /// runner's inventory, registers the runner's images as snapshots and starts the timers.
+    /// runner's inventory, registers the runner's images as snapshots and starts the timers. A runner
+    /// that does not answer yet is asked again in the background.
     pub async fn open(
-        _store: Store,
+        store: Store,
         runner: Arc<dyn RunnerClient>,
-        _clock: Arc<dyn Clock>,
-        _rng: Arc<dyn Rng>,
+        clock: Arc<dyn Clock>,
+        rng: Arc<dyn Rng>,
         settings: Settings,
     ) -> Result<Self, Error> {
-        Ok(Self {
-            inner: Arc::new(Inner { runner, settings }),
+        Self::open_parts(Parts {
+            store,
+            runner,
+            clock,
+            rng,
+            settings,
+            probe: None,
         })
+        .await
+    }
+
+    /// Like [`Control::open`], with a probe that can hold it at each step. For tests.
+    pub async fn open_probed(
+        store: Store,
+        runner: Arc<dyn RunnerClient>,
+        clock: Arc<dyn Clock>,
+        rng: Arc<dyn Rng>,
+        settings: Settings,
+        probe: Arc<dyn Probe>,
+    ) -> Result<Self, Error> {
+        Self::open_parts(Parts {
+            store,
+            runner,
+            clock,
+            rng,
+            settings,
+            probe: Some(probe),
+        })
+        .await
+    }
+
+    async fn open_parts(parts: Parts) -> Result<Self, Error> {
+        let cursor_key = cursor_key(&parts).await?;
+        let shared = Arc::new(Shared::new(parts, cursor_key));
+        let control = Self {
+            _guard: Arc::new(Guard(Arc::clone(&shared))),
+            shared: Arc::clone(&shared),
+        };
+        shared.spawn(event::publish(Arc::clone(&shared)));
+        reconcile::load(&shared).await?;
+        // Once before the first caller, so that the default snapshot is there and what died meanwhile is
+        // known. `listen` does it again, since it must not miss what happens in between.
+        if let Err(error) = reconcile::compare(&shared).await {
+            tracing::warn!(%error, "the runner does not answer yet");
+        }
+        shared.spawn(reconcile::listen(Arc::clone(&shared)));
+        shared.spawn(reconcile::safety_net(Arc::clone(&shared)));
+        shared.spawn(reconcile::write_activity(Arc::clone(&shared)));
+        shared.spawn(timers::run(Arc::clone(&shared)));
+        Ok(control)
     }
 
     /// Makes the administrator, a personal organization and an API key with this text, unless they
     /// exist. A changed key replaces the old bootstrap key.
-    pub async fn bootstrap(&self, _admin_key: &str) -> Result<Bootstrap, Error> {
-        Err(unfinished())
+    pub async fn bootstrap(&self, admin_key: &str) -> Result<Bootstrap, Error> {
+        self.shared.bootstrap(admin_key).await
     }
 
     pub fn settings(&self) -> &Settings {
-        &self.inner.settings
+        &self.shared.settings
     }
 
-    /// Ends all tasks at their next step and writes down what is only in memory.
-    pub async fn shutdown(&self) {}
+    /// Writes down what is only in memory, ends all tasks at their next step and waits for them. Orders
+    /// under way stay open and are taken up by the next process.
+    pub async fn shutdown(&self) {
+        if let Err(error) = reconcile::flush_activity(&self.shared).await {
+            tracing::error!(%error, "the last activity of sandboxes is lost");
+        }
+        self.abandon().await;
+    }
+
+    /// Ends all tasks wherever they are, as a kill would, and waits until none is left.
+    pub async fn abandon(&self) {
+        self.shared.cancel();
+        self.shared.join().await;
+    }
 
     pub async fn readiness(&self) -> Readiness {
         Readiness {
-            store: false,
-            runner: false,
+            store: self.shared.store.ping().await,
+            runner: self.shared.runner_answers.load(Ordering::Relaxed),
         }
     }
 
-    pub async fn authenticate(&self, _bearer: &str) -> Result<Caller, Error> {
-        Err(unfinished())
+    /// # Errors
+    /// [`Error::Unauthenticated`] for anything but a key that is known and not expired.
+    pub async fn authenticate(&self, bearer: &str) -> Result<Caller, Error> {
+        self.shared.authenticate(bearer).await
     }
 
+    /// Makes a sandbox and waits for it to run. After the wait the sandbox is given as it is then,
+    /// whether it runs or not.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with the sandbox's id if it could not be started: it is there, in `error`.
     pub async fn create_sandbox(
         &self,
-        _caller: &Caller,
-        _request: NewSandbox,
+        caller: &Caller,
+        request: NewSandbox,
     ) -> Result<Arc<Sandbox>, Error> {
-        Err(unfinished())
+        sandboxes::create(&self.shared, caller, request).await
     }
 
     pub async fn get_sandbox(
         &self,
-        _caller: &Caller,
-        _id_or_name: &str,
+        caller: &Caller,
+        id_or_name: &str,
     ) -> Result<Arc<Sandbox>, Error> {
-        Err(unfinished())
+        sandboxes::find(&self.shared, caller, id_or_name).map(|entry| entry.current())
     }
 
     pub async fn list_sandboxes(
         &self,
-        _caller: &Caller,
-        _list: ListSandboxes,
+        caller: &Caller,
+        list: ListSandboxes,
     ) -> Result<CursorPage<Sandbox>, Error> {
-        Err(unfinished())
+        self.shared.list_sandboxes(&caller.organization, list).await
     }
 
     pub async fn list_sandboxes_page(
         &self,
-        _caller: &Caller,
-        _list: PageSandboxes,
+        caller: &Caller,
+        list: PageSandboxes,
     ) -> Result<OffsetPage<Sandbox>, Error> {
-        Err(unfinished())
+        self.shared
+            .list_sandboxes_page(&caller.organization, list)
+            .await
     }
 
-    /// Taken in every state. The name is free as soon as this answers.
+    /// Taken in every state, and again while it is going. The name is free as soon as this answers.
     pub async fn delete_sandbox(
         &self,
-        _caller: &Caller,
-        _id_or_name: &str,
+        caller: &Caller,
+        id_or_name: &str,
     ) -> Result<Arc<Sandbox>, Error> {
-        Err(unfinished())
+        sandboxes::delete(&self.shared, caller, id_or_name).await
     }
 
+    /// Starts it and waits for it to run, as creating does. One that runs stays as it is.
     pub async fn start_sandbox(
         &self,
-        _caller: &Caller,
-        _id_or_name: &str,
+        caller: &Caller,
+        id_or_name: &str,
     ) -> Result<Arc<Sandbox>, Error> {
-        Err(unfinished())
+        sandboxes::start(&self.shared, caller, id_or_name).await
     }
 
+    /// Stops it and waits for the stop; an ephemeral one is deleted, without waiting.
     pub async fn stop_sandbox(
         &self,
-        _caller: &Caller,
-        _id_or_name: &str,
-        _force: bool,
+        caller: &Caller,
+        id_or_name: &str,
+        force: bool,
     ) -> Result<Arc<Sandbox>, Error> {
-        Err(unfinished())
+        sandboxes::stop(&self.shared, caller, id_or_name, force).await
     }
 
     pub async fn replace_labels(
         &self,
-        _caller: &Caller,
-        _id_or_name: &str,
-        _labels: BTreeMap<String, String>,
+        caller: &Caller,
+        id_or_name: &str,
+        labels: BTreeMap<String, String>,
     ) -> Result<Arc<Sandbox>, Error> {
-        Err(unfinished())
+        sandboxes::replace_labels(&self.shared, caller, id_or_name, labels).await
     }
 
     pub async fn set_auto_stop(
         &self,
-        _caller: &Caller,
-        _id_or_name: &str,
-        _minutes: i64,
+        caller: &Caller,
+        id_or_name: &str,
+        minutes: i64,
     ) -> Result<Arc<Sandbox>, Error> {
-        Err(unfinished())
+        self.set_interval(caller, id_or_name, Interval::AutoStop, minutes)
+            .await
     }
 
+    /// Only 0 (off) is taken, since no sandbox here can pause.
     pub async fn set_auto_pause(
         &self,
-        _caller: &Caller,
-        _id_or_name: &str,
-        _minutes: i64,
+        caller: &Caller,
+        id_or_name: &str,
+        minutes: i64,
     ) -> Result<Arc<Sandbox>, Error> {
-        Err(unfinished())
+        self.set_interval(caller, id_or_name, Interval::AutoPause, minutes)
+            .await
     }
 
+    /// Checked and kept; nothing archives yet.
     pub async fn set_auto_archive(
         &self,
-        _caller: &Caller,
-        _id_or_name: &str,
-        _minutes: i64,
+        caller: &Caller,
+        id_or_name: &str,
+        minutes: i64,
     ) -> Result<Arc<Sandbox>, Error> {
-        Err(unfinished())
+        self.set_interval(caller, id_or_name, Interval::AutoArchive, minutes)
+            .await
     }
 
     pub async fn set_auto_delete(
         &self,
-        _caller: &Caller,
-        _id_or_name: &str,
-        _minutes: i64,
+        caller: &Caller,
+        id_or_name: &str,
+        minutes: i64,
     ) -> Result<Arc<Sandbox>, Error> {
-        Err(unfinished())
+        self.set_interval(caller, id_or_name, Interval::AutoDelete, minutes)
+            .await
     }
 
     pub async fn set_ttl(
         &self,
-        _caller: &Caller,
-        _id_or_name: &str,
-        _minutes: i64,
+        caller: &Caller,
+        id_or_name: &str,
+        minutes: i64,
     ) -> Result<Arc<Sandbox>, Error> {
-        Err(unfinished())
+        self.set_interval(caller, id_or_name, Interval::Ttl, minutes)
+            .await
+    }
+
+    async fn set_interval(
+        &self,
+        caller: &Caller,
+        id_or_name: &str,
+        which: Interval,
+        minutes: i64,
+    ) -> Result<Arc<Sandbox>, Error> {
+        sandboxes::set_interval(&self.shared, caller, id_or_name, which, minutes).await
     }
 
     pub async fn set_public(
         &self,
-        _caller: &Caller,
-        _id_or_name: &str,
-        _is_public: bool,
+        caller: &Caller,
+        id_or_name: &str,
+        is_public: bool,
     ) -> Result<Arc<Sandbox>, Error> {
-        Err(unfinished())
+        sandboxes::set_public(&self.shared, caller, id_or_name, is_public).await
     }
 
     /// `POST …/last-activity`: the caller says that the sandbox is in use.
-    pub fn update_last_activity(&self, _caller: &Caller, _id_or_name: &str) -> Result<(), Error> {
-        Err(unfinished())
+    pub fn update_last_activity(&self, caller: &Caller, id_or_name: &str) -> Result<(), Error> {
+        let entry = sandboxes::find(&self.shared, caller, id_or_name)?;
+        entry.note_activity(self.shared.clock.now());
+        Ok(())
     }
 
     /// Notes that a request went into the sandbox. Memory only; written down now and then.
-    pub fn record_activity(&self, _sandbox: &SandboxId) {}
+    pub fn record_activity(&self, sandbox: &SandboxId) {
+        if let Some(entry) = self.shared.directory.get(sandbox) {
+            entry.note_activity(self.shared.clock.now());
+        }
+    }
 
     pub async fn list_snapshots(
         &self,
-        _caller: &Caller,
-        _list: ListSnapshots,
+        caller: &Caller,
+        list: ListSnapshots,
     ) -> Result<OffsetPage<Snapshot>, Error> {
-        Err(unfinished())
+        self.shared.list_snapshots(&caller.organization, list).await
     }
 
-    pub async fn get_snapshot(
-        &self,
-        _caller: &Caller,
-        _id_or_name: &str,
-    ) -> Result<Snapshot, Error> {
-        Err(unfinished())
+    pub async fn get_snapshot(&self, caller: &Caller, id_or_name: &str) -> Result<Snapshot, Error> {
+        self.shared
+            .store
+            .reader()
+            .snapshot_find(&caller.organization, id_or_name)
+            .await
+            .map_err(|error| Error::store("looking for a snapshot", error))?
+            .ok_or_else(|| Error::NotFound {
+                message: format!("Snapshot with ID or name {id_or_name} not found"),
+            })
     }
 
     /// Where the caller's toolbox request goes; memory only.
@@ -252,19 +354,37 @@ impl Control {
     /// [`Error::Invalid`] with code `SANDBOX_NOT_STARTED` if it is not running.
     pub fn resolve_toolbox(
         &self,
-        _caller: &Caller,
-        _id_or_name: &str,
+        caller: &Caller,
+        id_or_name: &str,
     ) -> Result<ToolboxTarget, Error> {
-        Err(unfinished())
+        sandboxes::resolve_toolbox(&self.shared, caller, id_or_name)
     }
 
     /// A fresh connection to the sandbox's agent.
     pub async fn dial_agent(&self, sandbox: &SandboxId) -> Result<AgentConnection, DialError> {
-        self.inner.runner.dial_agent(sandbox).await
+        self.shared.runner.dial_agent(sandbox).await
     }
 
     /// Events of an organization from now on.
-    pub fn subscribe_events(&self, _organization: &OrganizationId) -> EventStream {
-        Box::pin(futures_util::stream::empty())
+    pub fn subscribe_events(&self, organization: &OrganizationId) -> EventStream {
+        self.shared
+            .events
+            .subscribe(self.shared.store.reader().clone(), organization.clone())
     }
+}
+
+async fn cursor_key(parts: &Parts) -> Result<[u8; 32], Error> {
+    let failed = |error| Error::store("making the key of list cursors", error);
+    let found = parts.store.reader().secret_find(CURSOR_SECRET).await;
+    if let Some(key) = found.map_err(failed)? {
+        return Ok(key);
+    }
+    let mut key = [0; 32];
+    parts.rng.fill(&mut key);
+    let tx = parts.store.begin().await.map_err(failed)?;
+    tx.secret_insert(CURSOR_SECRET, &key)
+        .await
+        .map_err(failed)?;
+    tx.commit().await.map_err(failed)?;
+    Ok(key)
 }

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use alcove_domain::{Reason, SandboxId, SandboxState};
+use alcove_domain::reason::ReasonKind;
+use alcove_domain::{Reason, Refusal, SandboxId, SandboxState};
+use alcove_store::StoreError;
 
 /// Boxed cause, for the log only.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
@@ -113,6 +115,86 @@ impl Error {
     pub(crate) fn access_denied() -> Self {
         Self::Forbidden {
             message: "Access denied".to_owned(),
+        }
+    }
+
+    pub(crate) fn bad_credentials() -> Self {
+        Self::Unauthenticated {
+            message: "Invalid credentials",
+            code: "UNAUTHORIZED",
+        }
+    }
+
+    pub(crate) fn shutting_down() -> Self {
+        Self::Unavailable {
+            message: "The server is shutting down",
+            retry_after: Some(Duration::from_secs(1)),
+            cause: None,
+        }
+    }
+
+    pub(crate) fn store(doing: &'static str, error: StoreError) -> Self {
+        match error {
+            StoreError::Changed { .. } => Self::Conflict {
+                message: "Sandbox was modified by another operation".to_owned(),
+                code: "SANDBOX_MODIFIED",
+                state: None,
+            },
+            other => Self::Internal {
+                doing,
+                cause: Some(Box::new(other)),
+            },
+        }
+    }
+
+    /// A request with these reasons against it. Wrong beats not offered.
+    pub(crate) fn refused(reasons: Vec<Reason>) -> Self {
+        let is_wrong = reasons
+            .iter()
+            .any(|reason| reason.kind == ReasonKind::Invalid);
+        if is_wrong {
+            Self::Invalid {
+                reasons,
+                code: "BAD_REQUEST",
+                sandbox: None,
+                state: None,
+            }
+        } else {
+            Self::Unprocessable { reasons }
+        }
+    }
+
+    pub(crate) fn check(reasons: Vec<Reason>) -> Result<(), Self> {
+        if reasons.is_empty() {
+            Ok(())
+        } else {
+            Err(Self::refused(reasons))
+        }
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        let message = refusal.to_string();
+        let invalid = |code, state| Self::Invalid {
+            reasons: vec![Reason::invalid(message.clone())],
+            code,
+            sandbox: None,
+            state: Some(state),
+        };
+        match refusal {
+            Refusal::InProgress { state } => Self::Conflict {
+                message,
+                code: "SANDBOX_STATE_CHANGE_IN_PROGRESS",
+                state: Some(state),
+            },
+            Refusal::Errored { state } => invalid("SANDBOX_ERRORED", state),
+            Refusal::NotStoppable {
+                state: state @ SandboxState::Stopped,
+            } => invalid("ALREADY_IN_STATE", state),
+            Refusal::NotStoppable { state } => invalid("SANDBOX_NOT_STOPPABLE", state),
+            Refusal::NotStartable { state } => invalid("SANDBOX_NOT_STARTABLE", state),
+            Refusal::Gone => Self::NotFound { message },
         }
     }
 }

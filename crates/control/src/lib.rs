@@ -4,15 +4,26 @@
 //! answer into its own words. Nothing here knows HTTP, and only `alcove-store` knows SQL. Time,
 //! randomness and the way to the runner are parameters.
 
+mod auth;
 mod caller;
 mod clock;
 mod control;
+mod cursor;
+mod directory;
+mod driver;
 mod error;
 mod event;
 mod list;
+mod order;
+mod probe;
+mod reconcile;
 mod rng;
 mod runner;
+mod sandboxes;
 mod settings;
+mod shared;
+mod snapshots;
+mod timers;
 
 pub use caller::Caller;
 pub use clock::{Clock, SystemClock};
@@ -20,6 +31,7 @@ pub use control::{Bootstrap, Control, Readiness, ToolboxTarget};
 pub use error::Error;
 pub use event::{Event, EventBody, EventStream};
 pub use list::{ListSandboxes, ListSnapshots, PageSandboxes};
+pub use probe::{Probe, Step};
 pub use rng::{Rng, SystemRng};
 pub use runner::{AgentConnection, AgentStream, DialError, RunnerClient};
 pub use settings::{Region, Settings};

@@ -28,3 +28,4 @@ pub use query::{CursorPage, OffsetPage, SandboxFilter, SandboxSort, SnapshotSort
 pub use reason::Reason;
 pub use sandbox::{Resources, Sandbox, SandboxClass};
 pub use snapshot::{Snapshot, SnapshotState};
+pub use timer::Due;

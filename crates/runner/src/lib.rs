@@ -18,6 +18,7 @@ pub mod making;
 pub mod mounts;
 pub mod net;
 mod pidfd;
+pub mod probe;
 pub mod ranges;
 mod runner;
 pub mod spawner_client;

@@ -136,6 +136,18 @@ impl Limits {
     }
 }
 
+/// The host's layout in words.
+///
+/// # Errors
+/// The controller that is missing.
+pub fn describe_layout() -> Result<String, LimitsError> {
+    let mounts = fs::read_to_string("/proc/self/mounts").map_err(LimitsError::Mounts)?;
+    Ok(match layout_of(&mounts)? {
+        Layout::V1 { .. } => "version 1 or hybrid".to_owned(),
+        Layout::V2 { .. } => "version 2".to_owned(),
+    })
+}
+
 fn layout_of(mounts: &str) -> Result<Layout, LimitsError> {
     let mut v1 = std::collections::HashMap::new();
     let mut v2 = None;

@@ -14,16 +14,16 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    pub(crate) fn bad(self, value: impl ToString) -> StoreError {
+    pub(crate) fn bad(self, value: impl Into<String>) -> StoreError {
         StoreError::Inconsistent {
             table: self.table,
             column: self.column,
-            value: value.to_string(),
+            value: value.into(),
         }
     }
 
     pub(crate) fn time(self, milliseconds: i64) -> Result<Timestamp, StoreError> {
-        Timestamp::from_millisecond(milliseconds).map_err(|_| self.bad(milliseconds))
+        Timestamp::from_millisecond(milliseconds).map_err(|_| self.bad(milliseconds.to_string()))
     }
 
     pub(crate) fn time_option(
@@ -34,11 +34,11 @@ impl Place {
     }
 
     pub(crate) fn unsigned(self, number: i64) -> Result<u64, StoreError> {
-        u64::try_from(number).map_err(|_| self.bad(number))
+        u64::try_from(number).map_err(|_| self.bad(number.to_string()))
     }
 
     pub(crate) fn small(self, number: i64) -> Result<u32, StoreError> {
-        u32::try_from(number).map_err(|_| self.bad(number))
+        u32::try_from(number).map_err(|_| self.bad(number.to_string()))
     }
 
     pub(crate) fn small_option(self, number: Option<i64>) -> Result<Option<u32>, StoreError> {

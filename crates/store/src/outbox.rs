@@ -83,15 +83,19 @@ impl Reader {
 }
 
 impl Tx {
-    pub async fn outbox_append(&self, entries: &[NewOutboxEntry<'_>]) -> Result<(), StoreError> {
+    /// Writes the entries in this order; the answer is the sequence of the last, None if there are none.
+    pub async fn outbox_append(
+        &self,
+        entries: &[NewOutboxEntry<'_>],
+    ) -> Result<Option<i64>, StoreError> {
         if entries.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
-        Entity::insert_many(entries.iter().map(|entry| to_row(*entry)))
-            .exec_without_returning(&self.transaction)
+        let result = Entity::insert_many(entries.iter().map(|entry| to_row(*entry)))
+            .exec(&self.transaction)
             .await
             .map_err(StoreError::write("the outbox"))?;
-        Ok(())
+        Ok(result.last_insert_id)
     }
 
     /// Forgets entries older than `before`.

@@ -239,7 +239,7 @@ async fn the_outbox_keeps_order_and_the_whole_sandbox() {
         at: at(20),
     });
     let tx = store.begin().await.unwrap();
-    tx.outbox_append(&entries).await.unwrap();
+    let sequence = tx.outbox_append(&entries).await.unwrap();
     tx.commit().await.unwrap();
     let read = store.reader().outbox_list_after(0, 10).await.unwrap();
     assert_eq!(
@@ -249,6 +249,7 @@ async fn the_outbox_keeps_order_and_the_whole_sandbox() {
     assert!(read.iter().all(|entry| entry.sandbox == first));
     let last = store.reader().outbox_last_sequence().await.unwrap();
     assert_eq!(last, read[2].sequence);
+    assert_eq!(sequence, Some(last));
     let tx = store.begin().await.unwrap();
     assert_eq!(tx.outbox_prune(at(21)).await.unwrap(), 3);
     tx.outbox_append(&entries[..1]).await.unwrap();

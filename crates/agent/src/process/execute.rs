@@ -172,12 +172,12 @@ async fn watch(mut child: Child, mut reader: pipe::Receiver, limit: Option<Durat
         loop {
             let silence = (Instant::now() + LINGER_SILENCE).min(last);
             match timeout_at(silence, reader.read_buf(&mut buffer)).await {
-                Ok(Ok(count)) if count > 0 => {
+                Ok(Ok(count)) if count > 0 && Instant::now() < last => {
                     capture.push(&buffer);
                     buffer.clear();
                 }
-                Ok(_) => break,
-                Err(_) => {
+                Ok(Ok(0) | Err(_)) => break,
+                Ok(Ok(_)) | Err(_) => {
                     tokio::spawn(discard(reader));
                     break;
                 }
@@ -188,17 +188,22 @@ async fn watch(mut child: Child, mut reader: pipe::Receiver, limit: Option<Durat
 }
 
 /// Reads what is in the pipe now. Whether somebody still holds its other end.
+///
+/// A background process may write faster than we read; what comes while we do no longer counts.
 fn drain(reader: &mut pipe::Receiver, buffer: &mut Vec<u8>, capture: &mut Capture) -> bool {
-    loop {
+    let mut left = rustix::pipe::fcntl_getpipe_size(reader.as_fd()).unwrap_or(READ_BYTES);
+    while left > 0 {
         match reader.try_read_buf(buffer) {
             Ok(0) => return false,
-            Ok(_) => {
+            Ok(count) => {
+                left = left.saturating_sub(count);
                 capture.push(buffer);
                 buffer.clear();
             }
             Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
         }
     }
+    true
 }
 
 /// Reads a pipe to its end for the sake of its writers.

@@ -1,0 +1,31 @@
+//! The forms in which records are shown.
+
+use alcove_agent_api::{MarkerWriter, Stream};
+
+use crate::session::log::Record;
+
+/// One form, and the place in it.
+#[derive(Debug, Clone)]
+pub enum View {
+    /// Both streams, a marker before each line and at each change.
+    Marked(MarkerWriter),
+    /// Both streams as they came.
+    Combined,
+    Only(Stream),
+}
+
+impl View {
+    pub fn marked() -> Self {
+        Self::Marked(MarkerWriter::default())
+    }
+
+    /// Appends the record in this form.
+    pub fn show(&mut self, record: &Record, out: &mut Vec<u8>) {
+        match self {
+            Self::Marked(writer) => writer.write(record.stream, &record.bytes, out),
+            Self::Combined => out.extend_from_slice(&record.bytes),
+            Self::Only(stream) if *stream == record.stream => out.extend_from_slice(&record.bytes),
+            Self::Only(_) => {}
+        }
+    }
+}

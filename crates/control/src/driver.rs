@@ -1,0 +1,435 @@
+//! One task a sandbox, the only writer of its state.
+//!
+//! Wishes, timers and what runners saw come in as [`Ask`]s, one after the other. The driver decides with
+//! the domain's transitions, writes row, order and event in one transaction, tells everyone, and works
+//! off the order. It is started by the first ask and ends when nothing is left to do.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use alcove_domain::{
+    Command, Due, Effect, Goal, Intervals, Observation, Origin, Sandbox, Step as Transition, timer,
+};
+use alcove_store::{NewOutboxEntry, OpenCommand, OutboxChange, StoreError};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::Error;
+use crate::directory::Entry;
+use crate::order::{self, Job, Outcome};
+use crate::probe::Step;
+use crate::shared::{Shared, lock};
+
+/// Asks that may wait; who asks beyond them waits too.
+const MAILBOX: usize = 64;
+/// How long an order's lease runs; it is renewed at a third of it.
+pub(crate) const LEASE: Duration = Duration::from_secs(60);
+
+pub(crate) type Reply = oneshot::Sender<Result<Arc<Sandbox>, Error>>;
+
+/// What a driver can be asked.
+pub(crate) enum Ask {
+    /// A caller wants something.
+    Wish { command: Command, reply: Reply },
+    /// A caller changes a setting.
+    Change { change: Change, reply: Reply },
+    /// The timer queue found the sandbox due.
+    Due,
+    /// A runner saw something. `if_version` drops it if the sandbox was written since.
+    Seen {
+        origin: Origin,
+        generation: u64,
+        observation: Observation,
+        agent_version: Option<String>,
+        if_version: Option<u64>,
+    },
+    /// Work off the open order. `take_over` claims it from a process that is gone.
+    Drive { goal: Goal, take_over: bool },
+}
+
+/// A setting and its new value.
+#[derive(Debug, Clone)]
+pub(crate) enum Change {
+    Labels(std::collections::BTreeMap<String, String>),
+    Intervals(IntervalChange),
+    Public(bool),
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum IntervalChange {
+    AutoStop(u32),
+    AutoArchive(u32),
+    AutoDelete(Option<u32>),
+    Ttl(Option<u32>),
+}
+
+impl IntervalChange {
+    fn apply(self, intervals: &mut Intervals) {
+        match self {
+            Self::AutoStop(minutes) => intervals.auto_stop_minutes = minutes,
+            Self::AutoArchive(minutes) => intervals.auto_archive_minutes = minutes,
+            Self::AutoDelete(minutes) => intervals.auto_delete_minutes = minutes,
+            Self::Ttl(minutes) => intervals.ttl_minutes = minutes,
+        }
+    }
+}
+
+/// Puts an ask in the driver's mailbox, starting the driver if there is none.
+pub(crate) async fn ask(shared: &Arc<Shared>, entry: &Arc<Entry>, mut ask: Ask) {
+    while !shared.is_cancelled() {
+        let sender = mailbox(shared, entry);
+        // A driver that has just ended gives the ask back; the next one takes it.
+        match sender.send(ask).await {
+            Ok(()) => return,
+            Err(mpsc::error::SendError(back)) => ask = back,
+        }
+    }
+}
+
+/// Asks and waits for the reply.
+pub(crate) async fn ask_for(
+    shared: &Arc<Shared>,
+    entry: &Arc<Entry>,
+    make: impl FnOnce(Reply) -> Ask,
+) -> Result<Arc<Sandbox>, Error> {
+    let (reply, answer) = oneshot::channel();
+    ask(shared, entry, make(reply)).await;
+    // Only a driver that was ended drops its reply.
+    answer.await.unwrap_or_else(|_| Err(Error::shutting_down()))
+}
+
+fn mailbox(shared: &Arc<Shared>, entry: &Arc<Entry>) -> mpsc::Sender<Ask> {
+    let mut slot = lock(&entry.mailbox);
+    if let Some(sender) = &*slot
+        && !sender.is_closed()
+    {
+        return sender.clone();
+    }
+    let (sender, asks) = mpsc::channel(MAILBOX);
+    *slot = Some(sender.clone());
+    drop(slot);
+    let driver = Driver {
+        shared: Arc::clone(shared),
+        entry: Arc::clone(entry),
+        sandbox: entry.sandbox(),
+        asks,
+        job: None,
+    };
+    shared.spawn(driver.run());
+    sender
+}
+
+struct Driver {
+    shared: Arc<Shared>,
+    entry: Arc<Entry>,
+    /// As last written; nobody else writes it.
+    sandbox: Arc<Sandbox>,
+    asks: mpsc::Receiver<Ask>,
+    job: Option<Job>,
+}
+
+impl Driver {
+    async fn run(mut self) {
+        loop {
+            if self.job.is_none() && self.retire() {
+                return;
+            }
+            tokio::select! {
+                biased;
+                outcome = order::work(&mut self.job) => {
+                    self.job = None;
+                    self.conclude(outcome).await;
+                }
+                ask = self.asks.recv() => match ask {
+                    Some(ask) => self.answer(ask).await,
+                    None => return,
+                },
+            }
+        }
+    }
+
+    /// Ends the driver if nobody has asked in between: senders are cloned under the same lock, and one
+    /// that comes too late finds the mailbox closed and starts a new driver.
+    fn retire(&mut self) -> bool {
+        let mut slot = lock(&self.entry.mailbox);
+        if !self.asks.is_empty() {
+            return false;
+        }
+        self.asks.close();
+        // Something may have come between the look and the close.
+        if !self.asks.is_empty() {
+            drop(slot);
+            return false;
+        }
+        *slot = None;
+        true
+    }
+
+    async fn answer(&mut self, ask: Ask) {
+        match ask {
+            Ask::Wish { command, reply } => {
+                let result = self.wish(command).await;
+                // The caller may have gone; the wish stands.
+                let _ = reply.send(result);
+            }
+            Ask::Change { change, reply } => {
+                let result = self.change(change).await;
+                let _ = reply.send(result);
+            }
+            Ask::Due => self.due().await,
+            Ask::Seen {
+                origin,
+                generation,
+                observation,
+                agent_version,
+                if_version,
+            } => {
+                if if_version.is_none_or(|version| version == self.sandbox.version) {
+                    self.see(origin, generation, observation, agent_version)
+                        .await;
+                }
+            }
+            Ask::Drive { goal, take_over } => {
+                if self.job.is_none() && self.sandbox.lifecycle.open_goal().is_some() {
+                    self.job = Some(self.new_job(goal, if take_over { 0 } else { 1 }, take_over));
+                }
+            }
+        }
+    }
+
+    async fn wish(&mut self, command: Command) -> Result<Arc<Sandbox>, Error> {
+        let now = self.shared.clock.now();
+        let life = || self.sandbox.lifecycle.clone();
+        let step = match command {
+            // The stop must be allowed for the delete to be.
+            Command::Stop { .. } if self.sandbox.is_ephemeral() => life()
+                .command(command, now)
+                .and_then(|_| life().command(Command::Delete, now)),
+            _ => life().command(command, now),
+        }
+        .map_err(Error::from)?;
+        self.write(step, None)
+            .await
+            .map_err(|error| Error::store("writing a wish", error))?;
+        Ok(Arc::clone(&self.sandbox))
+    }
+
+    async fn due(&mut self) {
+        let now = self.shared.clock.now();
+        let command = match timer::next_due(&self.sandbox, self.entry.activity()) {
+            Some((at, Due::AutoStop)) if at <= now => Command::Stop { force: false },
+            Some((at, Due::AutoDelete)) if at <= now => Command::Delete,
+            _ => {
+                self.shared.timers.schedule(&self.entry);
+                return;
+            }
+        };
+        match self.wish(command).await {
+            Ok(_) => tracing::info!(
+                sandbox.id = %self.entry.id,
+                "the timer of {} made it {}", self.entry.id, self.sandbox.state()
+            ),
+            // The safety net schedules it again.
+            Err(error) => tracing::error!(
+                sandbox.id = %self.entry.id, %error,
+                "cannot do what the timer of {} asks", self.entry.id
+            ),
+        }
+    }
+
+    async fn see(
+        &mut self,
+        origin: Origin,
+        generation: u64,
+        observation: Observation,
+        agent_version: Option<String>,
+    ) {
+        let now = self.shared.clock.now();
+        let before = self.sandbox.lifecycle.generation;
+        let step = self
+            .sandbox
+            .lifecycle
+            .clone()
+            .observe(origin, generation, observation, now);
+        if step.effect == Effect::Keep {
+            if generation != before {
+                tracing::debug!(
+                    sandbox.id = %self.entry.id,
+                    "dropped a report on {} made under generation {generation}, not {before}",
+                    self.entry.id
+                );
+            }
+            return;
+        }
+        if let Err(error) = self.write(step, agent_version).await {
+            // What was seen is seen again by the next look at the inventory.
+            tracing::error!(
+                sandbox.id = %self.entry.id, %error,
+                "cannot write what the runner saw of {}", self.entry.id
+            );
+        }
+    }
+
+    /// Draws the conclusion from the end of the job.
+    async fn conclude(&mut self, outcome: Outcome) {
+        let (goal, attempt) = (outcome.goal, outcome.attempt);
+        let now = self.shared.clock.now();
+        let life = self.sandbox.lifecycle.clone();
+        let mut agent_version = None;
+        let step = match outcome.end {
+            order::End::Answer(report) => {
+                self.shared.reached(Step::AnswerHeard).await;
+                let (generation, observation, version) = order::read(report);
+                agent_version = version;
+                life.observe(Origin::Answer, generation, observation, now)
+            }
+            order::End::Stale { current } => Transition {
+                lifecycle: life.outrank(current),
+                effect: Effect::Order(goal),
+            },
+            order::End::OutOfTime(fault) => life.give_up(fault, now),
+            order::End::TakenAway => return,
+        };
+        if step.effect != Effect::Keep {
+            match self.write(step, agent_version).await {
+                Ok(()) => return,
+                Err(error) => tracing::error!(
+                    sandbox.id = %self.entry.id, %error,
+                    "cannot write the outcome of an order for {}", self.entry.id
+                ),
+            }
+        }
+        // Said nothing that counts, or could not be kept: the order is safe to repeat.
+        self.job = Some(self.new_job(goal, attempt + 1, false));
+    }
+
+    async fn change(&mut self, change: Change) -> Result<Arc<Sandbox>, Error> {
+        let doing = "changing a setting";
+        let failed = |error| Error::store(doing, error);
+        let mut next = Sandbox::clone(&self.sandbox);
+        let is_labels = matches!(change, Change::Labels(_));
+        match change {
+            Change::Labels(labels) => next.labels = labels,
+            Change::Intervals(change) => change.apply(&mut next.intervals),
+            Change::Public(is_public) => next.is_public = is_public,
+        }
+        next.version += 1;
+        next.updated_at = self.shared.clock.now();
+        next.last_activity_at = next.last_activity_at.max(self.entry.activity());
+        let tx = self.shared.store.begin().await.map_err(failed)?;
+        tx.sandbox_update(&next).await.map_err(failed)?;
+        if is_labels {
+            tx.sandbox_labels_replace(&next).await.map_err(failed)?;
+        }
+        tx.commit().await.map_err(failed)?;
+        self.publish(next);
+        Ok(Arc::clone(&self.sandbox))
+    }
+
+    /// Writes a transition: row, order and events in one transaction; then tells everyone and takes up
+    /// the order.
+    async fn write(
+        &mut self,
+        step: Transition,
+        agent_version: Option<String>,
+    ) -> Result<(), StoreError> {
+        if step.effect == Effect::Keep {
+            return Ok(());
+        }
+        let now = self.shared.clock.now();
+        let old = Arc::clone(&self.sandbox);
+        let mut next = Sandbox::clone(&old);
+        next.lifecycle = step.lifecycle;
+        next.version += 1;
+        next.updated_at = now;
+        if agent_version.is_some() {
+            next.agent_version = agent_version;
+        }
+        let mut changes = Vec::with_capacity(2);
+        if next.desired_state() != old.desired_state() {
+            changes.push(OutboxChange::DesiredState {
+                old: old.desired_state(),
+                new: next.desired_state(),
+            });
+        }
+        if next.state() != old.state() {
+            // A change of state is activity.
+            next.last_activity_at = now.max(self.entry.activity());
+            changes.push(OutboxChange::State {
+                old: old.state(),
+                new: next.state(),
+            });
+        }
+        let entries: Vec<NewOutboxEntry<'_>> = changes
+            .into_iter()
+            .map(|change| NewOutboxEntry {
+                change,
+                sandbox: &next,
+                at: now,
+            })
+            .collect();
+        let tx = self.shared.store.begin().await?;
+        tx.sandbox_update(&next).await?;
+        match step.effect {
+            Effect::Order(goal) => tx.command_open(&self.shared.new_order(&next, goal)).await?,
+            Effect::Settle | Effect::Keep => {
+                if old.lifecycle.open_goal().is_some() {
+                    tx.command_finish(&old.id, old.lifecycle.generation).await?;
+                }
+            }
+        }
+        let sequence = tx.outbox_append(&entries).await?;
+        tx.commit().await?;
+        // The order that it was about is over, or is another now.
+        self.job = None;
+        let reached = match step.effect {
+            Effect::Order(_) => Step::WishWritten,
+            Effect::Settle | Effect::Keep => Step::OutcomeWritten,
+        };
+        self.shared.reached(reached).await;
+        self.publish(next);
+        self.shared.events.wake(sequence);
+        if let Effect::Order(goal) = step.effect {
+            self.job = Some(self.new_job(goal, 1, false));
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self, sandbox: Sandbox) {
+        self.sandbox = Arc::new(sandbox);
+        let sandbox = &self.sandbox;
+        if !sandbox.lifecycle.holds_name() {
+            self.shared.directory.release_name(sandbox);
+        }
+        if !sandbox.is_visible() && sandbox.lifecycle.open_goal().is_none() {
+            self.shared.directory.remove(sandbox);
+        }
+        self.entry.publish(Arc::clone(sandbox));
+        self.shared.timers.schedule(&self.entry);
+    }
+
+    fn new_job(&self, goal: Goal, attempt: u32, take_over: bool) -> Job {
+        order::begin(
+            Arc::clone(&self.shared),
+            Arc::clone(&self.sandbox),
+            goal,
+            attempt,
+            take_over,
+        )
+    }
+}
+
+impl Shared {
+    /// The order that a freshly written sandbox needs, claimed by this process.
+    pub fn new_order(&self, sandbox: &Sandbox, goal: Goal) -> OpenCommand {
+        let now = self.clock.now();
+        OpenCommand {
+            sandbox: sandbox.id.clone(),
+            generation: sandbox.lifecycle.generation,
+            goal,
+            attempt: 1,
+            owner: self.owner.clone(),
+            lease_until: now.saturating_add(LEASE).unwrap_or(now),
+            created_at: now,
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! Working off one order: to the runner, again if need be, until it is done or has had its time.
+
+use std::collections::BTreeMap;
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use alcove_domain::{Fault, FaultCode, Goal, Observation, Sandbox};
+use alcove_runner_api::{
+    self as runner_api, Generation, ImageDigest, Observed, Order, OrderError, Report, SandboxSpec,
+};
+use alcove_store::{Claim, StoreError};
+use futures_util::future::BoxFuture;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::driver::LEASE;
+use crate::shared::Shared;
+
+const RETRY_FIRST: Duration = Duration::from_millis(50);
+const RETRY_MAX: Duration = Duration::from_secs(10);
+const GIB: u64 = 1 << 30;
+
+/// An order being worked off. Dropping it stops the work, not what the runner has begun.
+pub(crate) type Job = BoxFuture<'static, Outcome>;
+
+/// How a job ended.
+pub(crate) struct Outcome {
+    pub goal: Goal,
+    /// Which attempt it was, counted from one.
+    pub attempt: u32,
+    pub end: End,
+}
+
+pub(crate) enum End {
+    Answer(Report),
+    /// The runner has seen a newer order than ours.
+    Stale {
+        current: u64,
+    },
+    OutOfTime(Fault),
+    /// Another process has the order now, or it is over.
+    TakenAway,
+}
+
+/// The end of the job; never, if there is none.
+pub(crate) async fn work(job: &mut Option<Job>) -> Outcome {
+    match job {
+        Some(job) => job.as_mut().await,
+        None => pending().await,
+    }
+}
+
+/// Begins to work off the open order of `sandbox`. The first attempt is claimed by whoever wrote the
+/// order; every other one is claimed first, and waits longer than the one before.
+pub(crate) fn begin(
+    shared: Arc<Shared>,
+    sandbox: Arc<Sandbox>,
+    goal: Goal,
+    attempt: u32,
+    take_over: bool,
+) -> Job {
+    Box::pin(async move {
+        let mut work = Work {
+            deadline: deadline(&shared, &sandbox, goal),
+            shared,
+            sandbox,
+            goal,
+            attempt,
+        };
+        let end = work.run(take_over).await;
+        Outcome {
+            goal,
+            attempt: work.attempt,
+            end,
+        }
+    })
+}
+
+/// A delete is never given up. Time during which no server ran does not count.
+fn deadline(shared: &Shared, sandbox: &Sandbox, goal: Goal) -> Option<Timestamp> {
+    let since = sandbox.lifecycle.state_changed_at.max(shared.opened_at);
+    match goal {
+        Goal::Absent => None,
+        Goal::Running | Goal::Stopped { .. } => Some(
+            since
+                .saturating_add(shared.settings.order_timeout)
+                .unwrap_or(Timestamp::MAX),
+        ),
+    }
+}
+
+struct Work {
+    shared: Arc<Shared>,
+    sandbox: Arc<Sandbox>,
+    goal: Goal,
+    attempt: u32,
+    deadline: Option<Timestamp>,
+}
+
+impl Work {
+    async fn run(&mut self, take_over: bool) -> End {
+        let mut claim = match (take_over, self.attempt) {
+            (true, _) => Some(Claim::TakeOver),
+            (false, 0 | 1) => None,
+            (false, _) => Some(Claim::Attempt),
+        };
+        if claim == Some(Claim::Attempt) {
+            self.pause().await;
+        }
+        loop {
+            if let Some(kind) = claim {
+                match self.claim(kind).await {
+                    Ok(true) => {}
+                    Ok(false) => return End::TakenAway,
+                    Err(error) => {
+                        tracing::error!(sandbox.id = %self.sandbox.id, %error, "cannot claim an order");
+                        self.attempt += 1;
+                        self.pause().await;
+                        continue;
+                    }
+                }
+            }
+            self.shared.reached(crate::probe::Step::OrderReady).await;
+            match self.attempt().await {
+                Some(Ok(report)) => {
+                    self.shared.note_runner(true);
+                    return End::Answer(report);
+                }
+                Some(Err(OrderError::Stale { current })) => {
+                    return End::Stale { current: current.0 };
+                }
+                Some(Err(error)) => {
+                    self.shared.note_runner(false);
+                    tracing::debug!(sandbox.id = %self.sandbox.id, %error, "the order must wait");
+                }
+                None => return End::OutOfTime(self.out_of_time()),
+            }
+            if self.time_left() == Some(Duration::ZERO) {
+                return End::OutOfTime(self.out_of_time());
+            }
+            self.attempt += 1;
+            self.pause().await;
+            claim = Some(Claim::Attempt);
+        }
+    }
+
+    /// None if the time is up before the runner answers.
+    async fn attempt(&self) -> Option<Result<Report, OrderError>> {
+        let answer = self.shared.runner.apply(self.order());
+        tokio::pin!(answer);
+        let time_up = async {
+            match self.time_left() {
+                Some(left) => self.shared.clock.sleep(left).await,
+                None => pending().await,
+            }
+        };
+        tokio::pin!(time_up);
+        loop {
+            tokio::select! {
+                biased;
+                answer = &mut answer => return Some(answer),
+                () = &mut time_up => return None,
+                () = self.shared.clock.sleep(LEASE / 3) => {
+                    if let Err(error) = self.claim(Claim::Renew).await {
+                        tracing::warn!(sandbox.id = %self.sandbox.id, %error, "cannot renew a lease");
+                    }
+                }
+            }
+        }
+    }
+
+    async fn claim(&self, kind: Claim) -> Result<bool, StoreError> {
+        let now = self.shared.clock.now();
+        let lease_until = now.saturating_add(LEASE).unwrap_or(now);
+        let tx = self.shared.store.begin().await?;
+        let is_ours = tx
+            .command_claim(
+                &self.sandbox.id,
+                self.sandbox.lifecycle.generation,
+                &self.shared.owner,
+                now,
+                lease_until,
+                kind,
+            )
+            .await?;
+        tx.commit().await?;
+        Ok(is_ours)
+    }
+
+    fn time_left(&self) -> Option<Duration> {
+        let left: SignedDuration = self.deadline?.duration_since(self.shared.clock.now());
+        Some(Duration::try_from(left).unwrap_or(Duration::ZERO))
+    }
+
+    fn out_of_time(&self) -> Fault {
+        let doing = match self.goal {
+            Goal::Running => "start",
+            Goal::Stopped { .. } => "stop",
+            Goal::Absent => "go",
+        };
+        let seconds = self.shared.settings.order_timeout.as_secs();
+        Fault::new(
+            FaultCode::TimedOut,
+            format!("the sandbox did not {doing} within {seconds} seconds"),
+        )
+    }
+
+    /// Waits before the next attempt, longer each time, with a quarter left to chance so that sandboxes
+    /// that failed together do not all come back together.
+    async fn pause(&self) {
+        let doublings = self.attempt.saturating_sub(2).min(16);
+        let wait = RETRY_FIRST.saturating_mul(1 << doublings).min(RETRY_MAX);
+        let mut chance = [0; 1];
+        self.shared.rng.fill(&mut chance);
+        let wait = wait - wait.mul_f64(f64::from(chance[0]) / 1024.0);
+        let wait = self.time_left().map_or(wait, |left| wait.min(left));
+        self.shared.clock.sleep(wait).await;
+    }
+
+    fn order(&self) -> Order {
+        Order {
+            sandbox: self.sandbox.id.clone(),
+            generation: Generation(self.sandbox.lifecycle.generation),
+            goal: match self.goal {
+                Goal::Running => runner_api::Goal::Running(self.spec()),
+                Goal::Stopped { force: true } => runner_api::Goal::Stopped {
+                    grace: Duration::ZERO,
+                },
+                Goal::Stopped { force: false } => runner_api::Goal::Stopped {
+                    grace: self.shared.settings.stop_grace,
+                },
+                Goal::Absent => runner_api::Goal::Absent,
+            },
+        }
+    }
+
+    fn spec(&self) -> SandboxSpec {
+        let resources = self.sandbox.resources;
+        SandboxSpec {
+            image: ImageDigest(self.sandbox.image.clone()),
+            resources: runner_api::Resources {
+                cpu_millis: resources.cpu_cores.saturating_mul(1000),
+                memory_bytes: u64::from(resources.memory_gib) * GIB,
+                disk_bytes: u64::from(resources.disk_gib) * GIB,
+                pids: self.shared.settings.pids_per_sandbox,
+            },
+            user: self.sandbox.user.clone(),
+            env: platform_env(&self.sandbox),
+        }
+    }
+}
+
+/// The caller's variables with those of the platform; the caller's cannot begin like the platform's.
+fn platform_env(sandbox: &Sandbox) -> BTreeMap<String, String> {
+    let mut env = sandbox.env.clone();
+    let platform = [
+        ("DAYTONA_SANDBOX_ID", sandbox.id.as_str()),
+        ("DAYTONA_SANDBOX_SNAPSHOT", &sandbox.snapshot),
+        ("DAYTONA_SANDBOX_USER", &sandbox.user),
+        ("DAYTONA_ORGANIZATION_ID", sandbox.organization_id.as_str()),
+        ("DAYTONA_REGION_ID", &sandbox.region),
+    ];
+    for (name, value) in platform {
+        env.insert(name.to_owned(), value.to_owned());
+    }
+    env
+}
+
+/// A runner's report in the domain's words: generation, observation, agent version.
+pub(crate) fn read(report: Report) -> (u64, Observation, Option<String>) {
+    let mut version = None;
+    let observation = match report.observed {
+        Observed::Running { agent_version } => {
+            version = Some(agent_version);
+            Observation::Running
+        }
+        Observed::Stopped { fault } => Observation::Stopped {
+            fault: fault.map(read_fault),
+        },
+        Observed::Failed { fault, has_disk } => Observation::Failed {
+            fault: read_fault(fault),
+            has_disk,
+        },
+        Observed::Absent => Observation::Absent,
+    };
+    (report.generation.0, observation, version)
+}
+
+fn read_fault(fault: runner_api::Fault) -> Fault {
+    use runner_api::FaultCode as Theirs;
+    let code = match fault.code {
+        Theirs::ImageMissing => FaultCode::ImageMissing,
+        Theirs::UserMissing => FaultCode::UserMissing,
+        Theirs::HostDiskFull => FaultCode::HostDiskFull,
+        Theirs::HostMemoryFull => FaultCode::HostMemoryFull,
+        Theirs::HostPidsFull => FaultCode::HostPidsFull,
+        Theirs::NetworkSlotsFull => FaultCode::NetworkSlotsFull,
+        Theirs::AgentSilent => FaultCode::AgentSilent,
+        Theirs::AgentExited => FaultCode::AgentExited,
+        Theirs::OutOfMemory => FaultCode::OutOfMemory,
+        Theirs::HostRebooted => FaultCode::HostRebooted,
+        Theirs::Lost => FaultCode::Lost,
+        // Codes of a newer runner keep their text.
+        _ => FaultCode::Internal,
+    };
+    Fault::new(code, fault.message)
+}

@@ -1,0 +1,31 @@
+//! Points at which a test can hold the control plane, to end it there as a kill would.
+
+use async_trait::async_trait;
+
+/// Between two steps of the way from a wish to its end. Each is a place where a process can die.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// A wish is in the store, nobody works on it yet.
+    WishWritten,
+    /// The order is about to go to the runner.
+    OrderReady,
+    /// The runner has answered, nothing is written yet.
+    AnswerHeard,
+    /// The outcome is in the store, nobody was told yet.
+    OutcomeWritten,
+}
+
+impl Step {
+    pub const ALL: [Self; 4] = [
+        Self::WishWritten,
+        Self::OrderReady,
+        Self::AnswerHeard,
+        Self::OutcomeWritten,
+    ];
+}
+
+/// Called at each step; the control plane goes on when it returns.
+#[async_trait]
+pub trait Probe: Send + Sync + 'static {
+    async fn reached(&self, step: Step);
+}

@@ -1,0 +1,233 @@
+//! What is on the host against what should be: at the start, on the runner's reports, and once in a while.
+//!
+//! Differences are worked off both ways. A sandbox that the store knows is told what the host has of it;
+//! one that the store does not know is removed from the host. Taken as a whole this is safe to repeat and
+//! needs no input but the two lists.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use alcove_domain::{Goal, Observation, Origin, SandboxId};
+use alcove_runner_api::{self as runner_api, Generation, Observed, Order, OrderError, Report};
+use futures_util::StreamExt as _;
+
+use crate::Error;
+use crate::directory::Entry;
+use crate::driver::{self, Ask};
+use crate::order;
+use crate::shared::Shared;
+
+const RETRY: Duration = Duration::from_secs(1);
+/// How long events and destroyed sandboxes are kept.
+const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+/// Rows written or removed in one transaction, so that nobody waits long for a turn.
+const BATCH: usize = 500;
+
+/// Takes up what an earlier process left: every live sandbox, every open order.
+pub(crate) async fn load(shared: &Arc<Shared>) -> Result<(), Error> {
+    let failed = |error| Error::store("taking up the state", error);
+    let reader = shared.store.reader();
+    let last = reader.outbox_last_sequence().await.map_err(failed)?;
+    shared.events.wake(Some(last));
+    let mut orders: HashMap<SandboxId, Goal> = HashMap::new();
+    for open in reader.command_list().await.map_err(failed)? {
+        orders.insert(open.sandbox, open.goal);
+    }
+    for sandbox in reader.sandbox_list_live().await.map_err(failed)? {
+        let entry = Entry::new(sandbox);
+        shared.directory.insert(&entry);
+        shared.timers.schedule(&entry);
+        if let Some(open) = entry.sandbox().lifecycle.open_goal() {
+            // The row of the order tells a forced stop from a polite one; the state tells the rest.
+            let goal = orders.get(&entry.id).copied().unwrap_or(open);
+            let take_over = true;
+            driver::ask(shared, &entry, Ask::Drive { goal, take_over }).await;
+        }
+    }
+    Ok(())
+}
+
+/// Compares with the runner once: its images become snapshots, its inventory is held against ours.
+pub(crate) async fn compare(shared: &Arc<Shared>) -> Result<(), OrderError> {
+    let result = compare_inner(shared).await;
+    shared.note_runner(result.is_ok());
+    result
+}
+
+async fn compare_inner(shared: &Arc<Shared>) -> Result<(), OrderError> {
+    let images = shared.runner.images().await?;
+    if let Err(error) = shared.register_images(&images).await {
+        tracing::error!(%error, "cannot register the runner's images");
+    }
+    // The versions from before the look: what was written since is newer than what was seen.
+    let mut ours: HashMap<SandboxId, (Arc<Entry>, u64)> = shared
+        .directory
+        .entries()
+        .into_iter()
+        .map(|entry| {
+            let version = entry.sandbox().version;
+            (entry.id.clone(), (entry, version))
+        })
+        .collect();
+    for report in shared.runner.inventory().await? {
+        let id = report.sandbox.clone();
+        match ours.remove(&id) {
+            Some((entry, version)) => {
+                let (generation, observation, agent_version) = order::read(report);
+                let seen = Ask::Seen {
+                    origin: Origin::Inventory,
+                    generation,
+                    observation,
+                    agent_version,
+                    if_version: Some(version),
+                };
+                driver::ask(shared, &entry, seen).await;
+            }
+            None => reap_unknown(shared, report),
+        }
+    }
+    for (entry, version) in ours.into_values() {
+        let seen = Ask::Seen {
+            origin: Origin::Inventory,
+            generation: entry.sandbox().lifecycle.generation,
+            observation: Observation::Absent,
+            agent_version: None,
+            if_version: Some(version),
+        };
+        driver::ask(shared, &entry, seen).await;
+    }
+    Ok(())
+}
+
+/// Removes from the host what the store does not know.
+fn reap_unknown(shared: &Arc<Shared>, report: Report) {
+    if report.observed == Observed::Absent || shared.directory.get(&report.sandbox).is_some() {
+        return;
+    }
+    tracing::warn!(
+        sandbox.id = %report.sandbox,
+        "the host keeps a sandbox {} that nobody knows: it is removed", report.sandbox
+    );
+    let order = Order {
+        sandbox: report.sandbox,
+        generation: Generation(report.generation.0.saturating_add(1)),
+        goal: runner_api::Goal::Absent,
+    };
+    let runner = Arc::clone(&shared.runner);
+    shared.spawn(async move {
+        // What fails is found again by the next comparison.
+        if let Err(error) = runner.apply(order).await {
+            tracing::warn!(%error, "cannot remove an unknown sandbox");
+        }
+    });
+}
+
+/// Listens to what the runner sees by itself, until the control plane ends.
+pub(crate) async fn listen(shared: Arc<Shared>) {
+    loop {
+        let mut reports = shared.runner.reports();
+        // Things may have happened while nobody listened.
+        while compare(&shared).await.is_err() {
+            shared.clock.sleep(RETRY).await;
+        }
+        while let Some(report) = reports.next().await {
+            match shared.directory.get(&report.sandbox) {
+                Some(entry) => {
+                    let (generation, observation, agent_version) = order::read(report);
+                    let seen = Ask::Seen {
+                        origin: Origin::Stream,
+                        generation,
+                        observation,
+                        agent_version,
+                        if_version: None,
+                    };
+                    driver::ask(&shared, &entry, seen).await;
+                }
+                // The last word of a sandbox that is gone already, as a rule. If it is more than that,
+                // the next comparison finds it.
+                None => {
+                    tracing::debug!(sandbox.id = %report.sandbox, "a report on a sandbox that is gone")
+                }
+            }
+        }
+        tracing::warn!("the runner's stream of reports has ended; it is opened again");
+        shared.clock.sleep(RETRY).await;
+    }
+}
+
+/// The slow second look, until the control plane ends. Everything here should find nothing to do.
+pub(crate) async fn safety_net(shared: Arc<Shared>) {
+    loop {
+        shared.clock.sleep(shared.settings.safety_net).await;
+        // A runner that does not answer is found out by those who need it.
+        let _ = compare(&shared).await;
+        for entry in shared.directory.entries() {
+            shared.timers.schedule(&entry);
+            if let Some(goal) = entry.sandbox().lifecycle.open_goal() {
+                let take_over = true;
+                driver::ask(&shared, &entry, Ask::Drive { goal, take_over }).await;
+            }
+        }
+        if let Err(error) = prune(&shared).await {
+            tracing::error!(%error, "cannot remove old rows");
+        }
+    }
+}
+
+async fn prune(shared: &Shared) -> Result<(), Error> {
+    let failed = |error| Error::store("removing old rows", error);
+    let now = shared.clock.now();
+    let before = now.saturating_sub(KEPT).unwrap_or(now);
+    let tx = shared.store.begin().await.map_err(failed)?;
+    tx.outbox_prune(before).await.map_err(failed)?;
+    let limit = u64::try_from(BATCH).unwrap_or(u64::MAX);
+    tx.sandbox_prune(before, limit).await.map_err(failed)?;
+    tx.commit().await.map_err(failed)
+}
+
+/// Writes activity down now and then, until the control plane ends.
+pub(crate) async fn write_activity(shared: Arc<Shared>) {
+    loop {
+        shared.clock.sleep(shared.settings.activity_flush).await;
+        if let Err(error) = flush_activity(&shared).await {
+            // It stays in memory and is tried again.
+            tracing::error!(%error, "cannot write activity down");
+        }
+    }
+}
+
+/// Writes down what is only in memory: the last activity of sandboxes, the last use of snapshots.
+pub(crate) async fn flush_activity(shared: &Shared) -> Result<(), Error> {
+    let failed = |error| Error::store("writing activity down", error);
+    let moved: Vec<(Arc<Entry>, jiff::Timestamp)> = shared
+        .directory
+        .entries()
+        .into_iter()
+        .filter_map(|entry| {
+            let activity = entry.activity();
+            (activity > entry.written_activity()).then_some((entry, activity))
+        })
+        .collect();
+    for batch in moved.chunks(BATCH) {
+        let tx = shared.store.begin().await.map_err(failed)?;
+        for (entry, activity) in batch {
+            tx.sandbox_touch(&entry.id, *activity)
+                .await
+                .map_err(failed)?;
+        }
+        tx.commit().await.map_err(failed)?;
+        for (entry, activity) in batch {
+            entry.note_written_activity(*activity);
+        }
+    }
+    let used = shared.snapshots.take_used();
+    if !used.is_empty() {
+        let tx = shared.store.begin().await.map_err(failed)?;
+        for (id, at) in &used {
+            tx.snapshot_touch(id, *at).await.map_err(failed)?;
+        }
+        tx.commit().await.map_err(failed)?;
+    }
+    Ok(())
+}

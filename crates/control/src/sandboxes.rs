@@ -1,0 +1,333 @@
+//! What callers do with sandboxes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use alcove_domain::{
+    Command, Goal, NewSandbox, Permission, Phase, Reason, Sandbox, SandboxId, SandboxState, bounds,
+    create, interval,
+};
+use alcove_store::{NewOutboxEntry, OutboxChange, StoreError};
+
+use crate::control::ToolboxTarget;
+use crate::directory::Entry;
+use crate::driver::{self, Ask, Change, IntervalChange};
+use crate::probe::Step;
+use crate::rng::uuid_v4;
+use crate::shared::Shared;
+use crate::{Caller, Error};
+
+/// What a call waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Until {
+    Started,
+    Stopped,
+}
+
+pub(crate) async fn create(
+    shared: &Arc<Shared>,
+    caller: &Caller,
+    request: NewSandbox,
+) -> Result<Arc<Sandbox>, Error> {
+    caller.require(Permission::WriteSandboxes)?;
+    let region = resolve_region(shared, request.target.as_deref())?;
+    let id = SandboxId::from_uuid(uuid_v4(&*shared.rng));
+    let asked = request
+        .snapshot
+        .clone()
+        .filter(|snapshot| !snapshot.is_empty())
+        .unwrap_or_else(|| shared.settings.default_snapshot.clone());
+    let snapshot = shared.find_snapshot(&caller.organization, &asked).await?;
+    let facts = create::CreateFacts {
+        id: id.as_str(),
+        snapshot: snapshot.as_deref(),
+        snapshot_asked: &asked,
+    };
+    let plan = create::plan_create(request, facts).map_err(Error::refused)?;
+    let snapshot = snapshot.ok_or(Error::Internal {
+        doing: "planning a sandbox without a snapshot",
+        cause: None,
+    })?;
+    // The index decides; this spares the writer most of the losers.
+    if shared
+        .directory
+        .holds_name(&caller.organization, &plan.name)
+    {
+        return Err(name_taken(&plan.name));
+    }
+    let now = shared.clock.now();
+    let sandbox = Sandbox {
+        id,
+        organization_id: caller.organization.clone(),
+        name: plan.name,
+        snapshot_id: snapshot.id.clone(),
+        snapshot: snapshot.name.clone(),
+        image: snapshot.image.clone(),
+        class: snapshot.class,
+        user: plan.user,
+        env: plan.env,
+        labels: plan.labels,
+        is_public: plan.is_public,
+        region,
+        resources: snapshot.resources,
+        intervals: plan.intervals,
+        lifecycle: alcove_domain::Lifecycle::created(now),
+        agent_version: None,
+        created_at: now,
+        updated_at: now,
+        last_activity_at: now,
+        version: 1,
+    };
+    shared.snapshots.note_use(&snapshot.id, now);
+    let task = {
+        let shared = Arc::clone(shared);
+        async move { insert(&shared, sandbox).await }
+    };
+    // A caller that goes away must not leave a row that nobody drives.
+    let entry = shared.finish("creating a sandbox", task).await?;
+    wait(shared, &entry, Until::Started).await
+}
+
+async fn insert(shared: &Arc<Shared>, sandbox: Sandbox) -> Result<Arc<Entry>, Error> {
+    let failed = |error| match error {
+        StoreError::NameTaken => name_taken(&sandbox.name),
+        other => Error::store("creating a sandbox", other),
+    };
+    let tx = shared.store.begin().await.map_err(failed)?;
+    tx.sandbox_insert(&sandbox).await.map_err(failed)?;
+    tx.command_open(&shared.new_order(&sandbox, Goal::Running))
+        .await
+        .map_err(failed)?;
+    let created = NewOutboxEntry {
+        change: OutboxChange::Created,
+        sandbox: &sandbox,
+        at: sandbox.created_at,
+    };
+    let sequence = tx.outbox_append(&[created]).await.map_err(failed)?;
+    tx.commit().await.map_err(failed)?;
+    shared.reached(Step::WishWritten).await;
+    let entry = Entry::new(sandbox);
+    shared.directory.insert(&entry);
+    shared.timers.schedule(&entry);
+    shared.events.wake(sequence);
+    let drive = Ask::Drive {
+        goal: Goal::Running,
+        take_over: false,
+    };
+    driver::ask(shared, &entry, drive).await;
+    Ok(entry)
+}
+
+fn name_taken(name: &str) -> Error {
+    Error::Conflict {
+        message: format!("Sandbox with name {name} already exists"),
+        code: "SANDBOX_NAME_TAKEN",
+        state: None,
+    }
+}
+
+fn resolve_region(shared: &Shared, target: Option<&str>) -> Result<String, Error> {
+    let region = &shared.settings.region;
+    match target {
+        None | Some("") => Ok(region.id.clone()),
+        Some(target)
+            if target.eq_ignore_ascii_case(&region.id)
+                || target.eq_ignore_ascii_case(&region.name) =>
+        {
+            Ok(region.id.clone())
+        }
+        Some(target) => Err(Error::NotFound {
+            message: format!("Region {target} not found"),
+        }),
+    }
+}
+
+/// Holds the call until the sandbox is what was asked for, at most the settled time. Running out of it is
+/// no error: the caller gets the sandbox as it is then, and polls.
+async fn wait(shared: &Shared, entry: &Entry, until: Until) -> Result<Arc<Sandbox>, Error> {
+    let mut watch = entry.watch();
+    let time_up = shared.clock.sleep(shared.settings.settle_wait);
+    tokio::pin!(time_up);
+    loop {
+        // Subscribed before the first read: what comes later wakes us.
+        let sandbox = Arc::clone(&watch.borrow_and_update());
+        let is_settled = match until {
+            Until::Started => !matches!(sandbox.lifecycle.phase, Phase::Creating | Phase::Starting),
+            Until::Stopped => sandbox.lifecycle.phase != Phase::Stopping,
+        };
+        if is_settled {
+            return match (&sandbox.lifecycle.phase, until) {
+                (Phase::Error { fault, .. } | Phase::BuildFailed { fault }, Until::Started) => {
+                    Err(Error::Invalid {
+                        reasons: vec![Reason::invalid(format!(
+                            "Sandbox failed to start: {}",
+                            fault.message
+                        ))],
+                        code: "SANDBOX_START_FAILED",
+                        sandbox: Some(sandbox.id.clone()),
+                        state: Some(sandbox.state()),
+                    })
+                }
+                _ => Ok(entry.current()),
+            };
+        }
+        tokio::select! {
+            changed = watch.changed() => {
+                if changed.is_err() {
+                    return Ok(entry.current());
+                }
+            }
+            () = &mut time_up => return Ok(entry.current()),
+        }
+    }
+}
+
+pub(crate) fn find(
+    shared: &Shared,
+    caller: &Caller,
+    id_or_name: &str,
+) -> Result<Arc<Entry>, Error> {
+    shared
+        .directory
+        .find(&caller.organization, id_or_name)
+        .ok_or_else(|| Error::NotFound {
+            message: format!("Sandbox with ID or name {id_or_name} not found"),
+        })
+}
+
+async fn wish(
+    shared: &Arc<Shared>,
+    entry: &Arc<Entry>,
+    command: Command,
+) -> Result<Arc<Sandbox>, Error> {
+    driver::ask_for(shared, entry, |reply| Ask::Wish { command, reply }).await
+}
+
+pub(crate) async fn start(
+    shared: &Arc<Shared>,
+    caller: &Caller,
+    id_or_name: &str,
+) -> Result<Arc<Sandbox>, Error> {
+    caller.require(Permission::WriteSandboxes)?;
+    let entry = find(shared, caller, id_or_name)?;
+    wish(shared, &entry, Command::Start).await?;
+    wait(shared, &entry, Until::Started).await
+}
+
+pub(crate) async fn stop(
+    shared: &Arc<Shared>,
+    caller: &Caller,
+    id_or_name: &str,
+    force: bool,
+) -> Result<Arc<Sandbox>, Error> {
+    caller.require(Permission::WriteSandboxes)?;
+    let entry = find(shared, caller, id_or_name)?;
+    wish(shared, &entry, Command::Stop { force }).await?;
+    wait(shared, &entry, Until::Stopped).await
+}
+
+pub(crate) async fn delete(
+    shared: &Arc<Shared>,
+    caller: &Caller,
+    id_or_name: &str,
+) -> Result<Arc<Sandbox>, Error> {
+    caller.require(Permission::DeleteSandboxes)?;
+    let entry = find(shared, caller, id_or_name)?;
+    wish(shared, &entry, Command::Delete).await
+}
+
+async fn change(
+    shared: &Arc<Shared>,
+    caller: &Caller,
+    id_or_name: &str,
+    change: Change,
+) -> Result<Arc<Sandbox>, Error> {
+    caller.require(Permission::WriteSandboxes)?;
+    let entry = find(shared, caller, id_or_name)?;
+    driver::ask_for(shared, &entry, |reply| Ask::Change { change, reply }).await
+}
+
+pub(crate) async fn replace_labels(
+    shared: &Arc<Shared>,
+    caller: &Caller,
+    id_or_name: &str,
+    labels: BTreeMap<String, String>,
+) -> Result<Arc<Sandbox>, Error> {
+    let mut reasons = Vec::new();
+    bounds::check_labels(&labels, &mut reasons);
+    Error::check(reasons)?;
+    change(shared, caller, id_or_name, Change::Labels(labels)).await
+}
+
+/// Which interval is set.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Interval {
+    AutoStop,
+    AutoPause,
+    AutoArchive,
+    AutoDelete,
+    Ttl,
+}
+
+pub(crate) async fn set_interval(
+    shared: &Arc<Shared>,
+    caller: &Caller,
+    id_or_name: &str,
+    which: Interval,
+    minutes: i64,
+) -> Result<Arc<Sandbox>, Error> {
+    let parsed = match which {
+        Interval::AutoStop => interval::parse_auto_stop(minutes).map(IntervalChange::AutoStop),
+        Interval::AutoArchive => {
+            interval::parse_auto_archive(minutes).map(IntervalChange::AutoArchive)
+        }
+        Interval::AutoDelete => {
+            interval::parse_auto_delete(minutes).map(IntervalChange::AutoDelete)
+        }
+        Interval::Ttl => interval::parse_ttl(minutes).map(IntervalChange::Ttl),
+        Interval::AutoPause => {
+            interval::parse_auto_pause(minutes).map_err(|reason| Error::refused(vec![reason]))?;
+            // Off already, as it always is here.
+            caller.require(Permission::WriteSandboxes)?;
+            return Ok(find(shared, caller, id_or_name)?.current());
+        }
+    };
+    let parsed = parsed.map_err(|reason| Error::refused(vec![reason]))?;
+    change(shared, caller, id_or_name, Change::Intervals(parsed)).await
+}
+
+pub(crate) async fn set_public(
+    shared: &Arc<Shared>,
+    caller: &Caller,
+    id_or_name: &str,
+    is_public: bool,
+) -> Result<Arc<Sandbox>, Error> {
+    change(shared, caller, id_or_name, Change::Public(is_public)).await
+}
+
+/// Whoever reaches the toolbox runs programs in the sandbox, so it takes the right to write.
+pub(crate) fn resolve_toolbox(
+    shared: &Shared,
+    caller: &Caller,
+    id_or_name: &str,
+) -> Result<ToolboxTarget, Error> {
+    caller.require(Permission::WriteSandboxes)?;
+    let entry = find(shared, caller, id_or_name)?;
+    let sandbox = entry.sandbox();
+    let state = sandbox.state();
+    if state != SandboxState::Started {
+        return Err(Error::Invalid {
+            reasons: vec![Reason::invalid(format!(
+                "Sandbox is not started: its state is {state}"
+            ))],
+            code: "SANDBOX_NOT_STARTED",
+            sandbox: Some(sandbox.id.clone()),
+            state: Some(state),
+        });
+    }
+    Ok(ToolboxTarget {
+        sandbox: sandbox.id.clone(),
+        generation: sandbox.lifecycle.generation,
+        state,
+    })
+}

@@ -1,0 +1,138 @@
+//! What all parts of the control plane hold together.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use alcove_store::{OwnerId, Store};
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::auth::KeyCache;
+use crate::directory::Directory;
+use crate::event::EventHub;
+use crate::probe::{Probe, Step};
+use crate::snapshots::SnapshotCache;
+use crate::timers::Timers;
+use crate::{Clock, Error, Rng, RunnerClient, Settings};
+
+pub(crate) struct Shared {
+    pub store: Store,
+    pub runner: Arc<dyn RunnerClient>,
+    pub clock: Arc<dyn Clock>,
+    pub rng: Arc<dyn Rng>,
+    pub settings: Settings,
+    /// This run of the process, as the holder of leases.
+    pub owner: OwnerId,
+    pub opened_at: Timestamp,
+    pub directory: Directory,
+    pub keys: KeyCache,
+    pub snapshots: SnapshotCache,
+    pub events: EventHub,
+    pub timers: Timers,
+    /// Signs list cursors.
+    pub cursor_key: [u8; 32],
+    pub runner_answers: AtomicBool,
+    probe: Option<Arc<dyn Probe>>,
+    cancel: CancellationToken,
+    tracker: TaskTracker,
+}
+
+/// What [`Shared`] is made of besides what it makes itself.
+pub(crate) struct Parts {
+    pub store: Store,
+    pub runner: Arc<dyn RunnerClient>,
+    pub clock: Arc<dyn Clock>,
+    pub rng: Arc<dyn Rng>,
+    pub settings: Settings,
+    pub probe: Option<Arc<dyn Probe>>,
+}
+
+impl Shared {
+    pub fn new(parts: Parts, cursor_key: [u8; 32]) -> Self {
+        let mut owner = [0; 16];
+        parts.rng.fill(&mut owner);
+        Self {
+            owner: OwnerId(hex::encode(owner)),
+            opened_at: parts.clock.now(),
+            store: parts.store,
+            runner: parts.runner,
+            clock: parts.clock,
+            rng: parts.rng,
+            settings: parts.settings,
+            directory: Directory::default(),
+            keys: KeyCache::default(),
+            snapshots: SnapshotCache::default(),
+            events: EventHub::default(),
+            timers: Timers::default(),
+            cursor_key,
+            runner_answers: AtomicBool::new(false),
+            probe: parts.probe,
+            cancel: CancellationToken::new(),
+            tracker: TaskTracker::new(),
+        }
+    }
+
+    /// Runs a task until it ends or the control plane does; the latter may be at any `await` of it.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let cancel = self.cancel.clone();
+        self.tracker.spawn(async move {
+            cancel.run_until_cancelled(task).await;
+        });
+    }
+
+    /// Runs what must not stop halfway because its caller went away, and waits for it.
+    pub async fn finish<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        task: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        let cancel = self.cancel.clone();
+        let handle = self
+            .tracker
+            .spawn(async move { cancel.run_until_cancelled(task).await });
+        match handle.await {
+            Ok(Some(result)) => result,
+            Ok(None) => Err(Error::shutting_down()),
+            Err(error) => Err(Error::Internal {
+                doing,
+                cause: Some(Box::new(error)),
+            }),
+        }
+    }
+
+    pub fn cancel(&self) {
+        self.cancel.cancel();
+    }
+
+    pub fn is_cancelled(&self) -> bool {
+        self.cancel.is_cancelled()
+    }
+
+    /// Waits until no task is left. Only after [`Shared::cancel`].
+    pub async fn join(&self) {
+        self.tracker.close();
+        self.tracker.wait().await;
+    }
+
+    pub async fn reached(&self, step: Step) {
+        if let Some(probe) = &self.probe {
+            probe.reached(step).await;
+        }
+    }
+
+    pub fn note_runner(&self, answers: bool) {
+        if self.runner_answers.swap(answers, Ordering::Relaxed) != answers {
+            if answers {
+                tracing::info!("the runner answers");
+            } else {
+                tracing::warn!("the runner does not answer");
+            }
+        }
+    }
+}
+
+/// The guard of a lock whose holder may have panicked: what we keep under locks is never half-written.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

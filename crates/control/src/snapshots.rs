@@ -1,0 +1,153 @@
+//! Snapshots: found, listed, and registered from the runner's images.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use alcove_domain::{
+    OffsetPage, OrganizationId, SandboxClass, Snapshot, SnapshotId, SnapshotSort, SnapshotState,
+    SortOrder,
+};
+use alcove_runner_api::ImageEntry;
+use jiff::Timestamp;
+
+use crate::list::{Page, page_count};
+use crate::rng::uuid_v4;
+use crate::shared::{Shared, lock};
+use crate::{Error, ListSnapshots};
+
+/// Lookups kept in memory; a full cache starts anew.
+const CACHED_MAX: usize = 1024;
+
+/// What names lead to, so that a create reads no database. Whoever writes a snapshot clears it.
+#[derive(Default)]
+pub(crate) struct SnapshotCache {
+    found: Mutex<HashMap<(OrganizationId, String), Arc<Snapshot>>>,
+    /// Uses that are not written down yet.
+    used: Mutex<HashMap<SnapshotId, Timestamp>>,
+}
+
+impl SnapshotCache {
+    fn clear(&self) {
+        lock(&self.found).clear();
+    }
+
+    pub fn note_use(&self, id: &SnapshotId, at: Timestamp) {
+        lock(&self.used).insert(id.clone(), at);
+    }
+
+    pub fn take_used(&self) -> HashMap<SnapshotId, Timestamp> {
+        std::mem::take(&mut *lock(&self.used))
+    }
+}
+
+impl Shared {
+    pub async fn find_snapshot(
+        &self,
+        org: &OrganizationId,
+        id_or_name: &str,
+    ) -> Result<Option<Arc<Snapshot>>, Error> {
+        let key = (org.clone(), id_or_name.to_owned());
+        if let Some(snapshot) = lock(&self.snapshots.found).get(&key) {
+            return Ok(Some(Arc::clone(snapshot)));
+        }
+        let found = self
+            .store
+            .reader()
+            .snapshot_find(org, id_or_name)
+            .await
+            .map_err(|error| Error::store("looking for a snapshot", error))?
+            .map(Arc::new);
+        if let Some(snapshot) = &found {
+            let mut cache = lock(&self.snapshots.found);
+            if cache.len() >= CACHED_MAX {
+                cache.clear();
+            }
+            cache.insert(key, Arc::clone(snapshot));
+        }
+        Ok(found)
+    }
+
+    pub async fn list_snapshots(
+        &self,
+        org: &OrganizationId,
+        list: ListSnapshots,
+    ) -> Result<OffsetPage<Snapshot>, Error> {
+        let page = Page::parse(list.page, list.limit)?;
+        let (items, total) = self
+            .store
+            .reader()
+            .snapshot_list(
+                org,
+                list.name.as_deref().filter(|part| !part.is_empty()),
+                list.sort.unwrap_or(SnapshotSort::LastUsedAt),
+                list.order.unwrap_or(SortOrder::Descending),
+                page.offset(),
+                page.limit,
+            )
+            .await
+            .map_err(|error| Error::store("listing snapshots", error))?;
+        Ok(OffsetPage {
+            items,
+            total,
+            page: page.number,
+            total_pages: page_count(total, page.limit),
+        })
+    }
+
+    /// Makes a general snapshot of each image that the runner has, and keeps those in line.
+    pub async fn register_images(&self, images: &[ImageEntry]) -> Result<(), Error> {
+        let failed = |error| Error::store("registering the runner's images", error);
+        for image in images {
+            let known = self
+                .store
+                .reader()
+                .snapshot_find_general(&image.name)
+                .await
+                .map_err(failed)?;
+            let now = self.clock.now();
+            let wanted = Snapshot {
+                id: known.as_ref().map_or_else(
+                    || SnapshotId::from_uuid(uuid_v4(&*self.rng)),
+                    |known| known.id.clone(),
+                ),
+                organization_id: None,
+                name: image.name.clone(),
+                image: image.digest.0.clone(),
+                state: SnapshotState::Active,
+                size_bytes: Some(image.size_bytes),
+                entrypoint: image.entrypoint.clone(),
+                user: image.user.clone(),
+                resources: self.settings.default_resources,
+                class: SandboxClass::Container,
+                error_reason: None,
+                created_at: known.as_ref().map_or(now, |known| known.created_at),
+                updated_at: known.as_ref().map_or(now, |known| known.updated_at),
+                last_used_at: known.as_ref().and_then(|known| known.last_used_at),
+            };
+            if known.as_ref() == Some(&wanted) {
+                continue;
+            }
+            let tx = self.store.begin().await.map_err(failed)?;
+            match known {
+                None => tx.snapshot_insert(&wanted).await,
+                Some(_) => {
+                    tx.snapshot_update(&Snapshot {
+                        updated_at: now,
+                        ..wanted.clone()
+                    })
+                    .await
+                }
+            }
+            .map_err(failed)?;
+            tx.commit().await.map_err(failed)?;
+            self.snapshots.clear();
+            tracing::info!(
+                snapshot.name = wanted.name,
+                image.digest = wanted.image,
+                "registered the image {} as a snapshot",
+                wanted.name
+            );
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,79 @@
+//! Who may call what. Goes through the list of all routes, so that none can be forgotten.
+
+use alcove_server::{Access, ROUTES, Route};
+use axum::body::Body;
+use http::{Request, StatusCode};
+use serde_json::json;
+
+use crate::support::Server;
+
+/// A path that fits the route.
+fn example(route: &Route, sandbox: &str) -> String {
+    route
+        .path
+        .replace("{sandboxIdOrName}", sandbox)
+        .replace("{id}", sandbox)
+        .replace("{isPublic}", "true")
+        .replace("{interval}", "5")
+        .replace("{ttlMinutes}", "5")
+}
+
+fn request(route: &Route, authorization: Option<&str>) -> Request<Body> {
+    let mut request = Request::builder()
+        .method(route.method.to_uppercase().as_str())
+        .uri(example(route, "some-sandbox"));
+    if let Some(authorization) = authorization {
+        request = request.header("authorization", authorization);
+    }
+    request.body(Body::from(r#"{"labels":{}}"#)).unwrap()
+}
+
+#[tokio::test]
+async fn no_route_but_the_public_ones_answers_without_a_valid_key() {
+    let server = Server::start().await;
+    for route in ROUTES {
+        for authorization in [
+            None,
+            Some("Bearer wrong"),
+            Some("Bearer "),
+            Some("Basic abc"),
+            Some(server.kit.key.as_str()),
+        ] {
+            let answer = server.send(request(route, authorization)).await;
+            match route.access {
+                Access::Public => assert_eq!(answer.status, StatusCode::OK, "{route:?}"),
+                Access::Key => {
+                    assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{route:?}");
+                    assert_eq!(answer.headers["www-authenticate"], "Bearer");
+                    assert_eq!(answer.json()["message"], "Invalid credentials");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_route_of_a_sandbox_says_not_found_for_one_that_is_not_ones_own() {
+    let server = Server::start().await;
+    for route in ROUTES.iter().filter(|route| route.path.contains('{')) {
+        let key = format!("Bearer {}", server.kit.key);
+        let answer = server.send(request(route, Some(&key))).await;
+        assert_eq!(
+            answer.status,
+            StatusCode::NOT_FOUND,
+            "{route:?} {}",
+            answer.text
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_organization_header_does_not_lead_a_key_elsewhere() {
+    let server = Server::start().await;
+    let sandbox = server.create(json!({})).await;
+    let path = format!("/api/sandbox/{}", sandbox["id"].as_str().unwrap());
+    let answer = server
+        .ask_with("GET", &path, &[("x-daytona-organization-id", "other")], "")
+        .await;
+    assert_eq!(answer.ok()["organizationId"], sandbox["organizationId"]);
+}

@@ -1,0 +1,78 @@
+//! One server, clients of many ages.
+
+use serde_json::json;
+
+use crate::support::Server;
+
+#[tokio::test]
+async fn the_list_has_the_shape_that_the_client_reads() {
+    let server = Server::start().await;
+    server.create(json!({"name": "a"})).await;
+    for version in ["0.25.6", "0.107.0"] {
+        let list = server
+            .ask_with(
+                "GET",
+                "/api/sandbox?labels=null",
+                &[("x-daytona-sdk-version", version)],
+                "",
+            )
+            .await
+            .ok();
+        assert_eq!(list[0]["name"], "a", "{version}");
+        assert!(list[0]["env"].is_object(), "full objects for {version}");
+    }
+    for version in ["0.108.0", "0.226.1", "unknown", "0.0.0-dev"] {
+        let list = server
+            .ask_with(
+                "GET",
+                "/api/sandbox",
+                &[("x-daytona-sdk-version", version)],
+                "",
+            )
+            .await
+            .ok();
+        assert_eq!(list["items"][0]["name"], "a", "{version}");
+    }
+    let list = server.ask("GET", "/api/sandbox").await.ok();
+    assert_eq!(list["items"][0]["name"], "a");
+}
+
+#[tokio::test]
+async fn strict_go_clients_see_no_field_that_they_do_not_know() {
+    let server = Server::start().await;
+    server.create(json!({"name": "a"})).await;
+    let ask = async |version: &str| {
+        server
+            .ask_with(
+                "GET",
+                "/api/sandbox/a",
+                &[
+                    ("x-daytona-source", "sdk-go"),
+                    ("x-daytona-sdk-version", version),
+                ],
+                "",
+            )
+            .await
+            .ok()
+    };
+    assert!(ask("0.187.0").await.get("kvm").is_none());
+    assert_eq!(ask("0.205.1").await["kvm"], false);
+}
+
+#[tokio::test]
+async fn snapshots_are_enabled_for_clients_that_ask() {
+    let server = Server::start().await;
+    let ask = async |version: &str| {
+        server
+            .ask_with(
+                "GET",
+                "/api/snapshots",
+                &[("x-daytona-sdk-version", version)],
+                "",
+            )
+            .await
+            .ok()
+    };
+    assert_eq!(ask("0.24.0").await["items"][0]["enabled"], true);
+    assert!(ask("0.226.1").await["items"][0].get("enabled").is_none());
+}

@@ -1,0 +1,10 @@
+//! The HTTP face over a real store and a fake runner, all in one process.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod access;
+mod errors;
+mod events;
+mod generations;
+mod sandboxes;
+mod serving;
+mod support;
