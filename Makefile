@@ -1,0 +1,47 @@
+# The front door. `make run` starts Alcove, `make test` tests it; the rest is for those who work on it.
+SHELL := /bin/bash
+export PATH := $(HOME)/.cargo/bin:/usr/sbin:/sbin:$(PATH)
+
+TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),$(CURDIR)/target)
+STATIC := $(TARGET)/static
+PARTS := $(STATIC)/x86_64-unknown-linux-gnu/release
+CACHE := $(CURDIR)/.cache
+ALCOVE := $(TARGET)/release/alcove
+TEST_IMAGES := $(CACHE)/test-images
+
+.PHONY: setup parts build images run test unit e2e check
+
+setup:
+	@scripts/setup.sh
+
+# Static programs have a target folder of their own: their flags differ, and features unify over one build.
+parts: setup
+	RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --release \
+	  --target x86_64-unknown-linux-gnu --target-dir $(STATIC) -p alcove-agent -p alcove-spawner
+
+build: parts
+	ALCOVE_PARTS_DIR=$(PARTS) cargo build --locked --release -p alcove
+
+images: build
+	@ALCOVE_BIN=$(ALCOVE) images/build.sh --cached $(CACHE) default
+
+run: build
+	@archive=$$(ALCOVE_BIN=$(ALCOVE) images/build.sh --cached $(CACHE) default) && \
+	  exec $(ALCOVE) serve --default-image "$$archive" --check
+
+test: unit e2e
+
+unit: setup
+	cargo test --locked --workspace --exclude alcove-e2e
+
+# Real sandboxes; needs root.
+e2e: parts
+	cargo build --locked -p alcove
+	mkdir -p $(TEST_IMAGES)
+	archive=$$(ALCOVE_BIN=$(TARGET)/debug/alcove images/build.sh --cached $(CACHE) busybox) && \
+	  cp "$$archive" $(TEST_IMAGES)/busybox.oci.tar
+	ALCOVE_PARTS_DIR=$(PARTS) ALCOVE_IMAGES_DIR=$(TEST_IMAGES) cargo test --locked -p alcove-e2e -- --test-threads=1
+
+check:
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets

@@ -1,0 +1,26 @@
+#!/bin/bash
+# Installs what building and running need, as far as it is missing: Debian packages, and the Rust toolchain.
+set -euo pipefail
+
+declare -A packages=(
+    [mkfs.ext4]=e2fsprogs [nft]=nftables [ip]=iproute2 [mmdebstrap]=mmdebstrap [zstd]=zstd [busybox]=busybox-static
+    [gcc]=build-essential [make]=make [curl]=curl [npm]=npm [python3]=python3
+)
+missing=()
+for program in "${!packages[@]}"; do
+    command -v "$program" >/dev/null || [[ -x /usr/sbin/$program || -x /sbin/$program ]] || missing+=("${packages[$program]}")
+done
+# Debian has two packages with a program of this name; only this one runs in an empty root.
+if command -v busybox >/dev/null && ldd "$(command -v busybox)" >/dev/null 2>&1; then
+    missing+=(busybox-static)
+fi
+if ((${#missing[@]})); then
+    echo "installing ${missing[*]}"
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+fi
+
+# Could not be tried where this was written: there the toolchain was always present.
+if ! command -v cargo >/dev/null; then
+    curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal
+fi
