@@ -59,6 +59,12 @@ impl Agent {
         std::hint::black_box(difference) == 0 && !own.is_empty()
     }
 
+    /// Resolves when the agent is about to end.
+    pub async fn stopping(&self) {
+        // The sender lives in `self`.
+        let _ = self.is_stopping.subscribe().wait_for(|stopping| *stopping).await;
+    }
+
     pub fn set_telemetry_token(&self, token: String) {
         *self
             .telemetry_token

@@ -273,7 +273,9 @@ impl Follower {
         let mut reader = LogReader::follow(self.command.log.clone());
         let mut grown = self.command.log.watch();
         let mut state = self.command.watch();
-        let mut is_stopping = self.agent.is_stopping.subscribe();
+        let agent = self.agent.clone();
+        let stopping = agent.stopping();
+        tokio::pin!(stopping);
         let session = self.session.clone();
         let deleted = session.deleted();
         tokio::pin!(deleted);
