@@ -11,7 +11,6 @@ const MAC_BYTES: usize = 16;
 const BLOCK_BYTES: usize = 64;
 
 /// What a cursor belongs to. A cursor of another question is refused: its place means nothing there.
-#[derive(Debug)]
 pub(crate) struct Question<'a> {
     pub organization: &'a OrganizationId,
     pub filter: &'a SandboxFilter,
@@ -64,7 +63,13 @@ pub(crate) fn open(key: &[u8; 32], question: &Question<'_>, text: &str) -> Optio
 }
 
 fn mac(key: &[u8; 32], question: &Question<'_>, place: &[u8]) -> [u8; MAC_BYTES] {
-    let question = format!("{question:?}");
+    let Question {
+        organization,
+        filter,
+        sort,
+        order,
+    } = question;
+    let question = format!("{organization} {sort:?} {order:?} {filter:?}");
     let mut short = [0; MAC_BYTES];
     short.copy_from_slice(&hmac_sha256(key, &[question.as_bytes(), b"\0", place])[..MAC_BYTES]);
     short

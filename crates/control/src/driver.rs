@@ -77,7 +77,7 @@ impl IntervalChange {
 pub(crate) async fn ask(shared: &Arc<Shared>, entry: &Arc<Entry>, mut ask: Ask) {
     while !shared.is_cancelled() {
         let sender = mailbox(shared, entry);
-        // A driver that has just ended gives the ask back; the next one takes it.
+        // Only a driver that was ended with everything else gives an ask back.
         match sender.send(ask).await {
             Ok(()) => return,
             Err(mpsc::error::SendError(back)) => ask = back,
@@ -147,21 +147,15 @@ impl Driver {
         }
     }
 
-    /// Ends the driver if nobody has asked in between: senders are cloned under the same lock, and one
-    /// that comes too late finds the mailbox closed and starts a new driver.
-    fn retire(&mut self) -> bool {
+    /// Ends the driver if nobody has asked and nobody is about to: senders are cloned under the same
+    /// lock, so that beside the mailbox's own there is none on its way.
+    fn retire(&self) -> bool {
         let mut slot = lock(&self.entry.mailbox);
-        if !self.asks.is_empty() {
-            return false;
+        let is_alone = self.asks.is_empty() && self.asks.sender_strong_count() <= 1;
+        if is_alone {
+            *slot = None;
         }
-        self.asks.close();
-        // Something may have come between the look and the close.
-        if !self.asks.is_empty() {
-            drop(slot);
-            return false;
-        }
-        *slot = None;
-        true
+        is_alone
     }
 
     async fn answer(&mut self, ask: Ask) {
@@ -190,7 +184,7 @@ impl Driver {
             }
             Ask::Drive { goal, take_over } => {
                 if self.job.is_none() && self.sandbox.lifecycle.open_goal().is_some() {
-                    self.job = Some(self.new_job(goal, if take_over { 0 } else { 1 }, take_over));
+                    self.job = Some(self.new_job(goal, 1, take_over));
                 }
             }
         }

@@ -101,7 +101,7 @@ impl Work {
     async fn run(&mut self, take_over: bool) -> End {
         let mut claim = match (take_over, self.attempt) {
             (true, _) => Some(Claim::TakeOver),
-            (false, 0 | 1) => None,
+            (false, 1) => None,
             (false, _) => Some(Claim::Attempt),
         };
         if claim == Some(Claim::Attempt) {
@@ -183,8 +183,13 @@ impl Work {
                 kind,
             )
             .await?;
+        if !is_ours && kind == Claim::TakeOver {
+            // State and order are written together, so this mends what should not be.
+            let order = self.shared.new_order(&self.sandbox, self.goal);
+            tx.command_open(&order).await?;
+        }
         tx.commit().await?;
-        Ok(is_ours)
+        Ok(is_ours || kind == Claim::TakeOver)
     }
 
     fn time_left(&self) -> Option<Duration> {

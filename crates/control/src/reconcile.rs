@@ -162,8 +162,9 @@ pub(crate) async fn safety_net(shared: Arc<Shared>) {
         shared.clock.sleep(shared.settings.safety_net).await;
         // A runner that does not answer is found out by those who need it.
         let _ = compare(&shared).await;
-        for entry in shared.directory.entries() {
-            shared.timers.schedule(&entry);
+        let entries = shared.directory.entries();
+        shared.timers.rebuild(&entries);
+        for entry in entries {
             if let Some(goal) = entry.sandbox().lifecycle.open_goal() {
                 let take_over = true;
                 driver::ask(&shared, &entry, Ask::Drive { goal, take_over }).await;

@@ -46,6 +46,15 @@ impl Timers {
         }
     }
 
+    /// Starts anew from what there is: looks that deleted sandboxes left behind go.
+    pub fn rebuild(&self, entries: &[Arc<Entry>]) {
+        lock(&self.heap).clear();
+        for entry in entries {
+            entry.scheduled_ms.store(i64::MAX, Ordering::Relaxed);
+            self.schedule(entry);
+        }
+    }
+
     /// What is to be looked at now, or else the time until there is something.
     fn pop_due(&self, now: Timestamp) -> Result<SandboxId, Duration> {
         let now = now.as_millisecond();

@@ -303,8 +303,7 @@ impl Follower {
                 _ = grown.changed() => {}
                 _ = state.changed() => {}
                 () = &mut deleted => return End::Complete,
-                // The borrowed value is dropped inside: held over an await, it would pin this to one thread.
-                () = async { drop(is_stopping.wait_for(|stopping| *stopping).await) } => return End::Stopping,
+                () = &mut stopping => return End::Stopping,
                 message = socket.recv() => match message {
                     // Pings are answered by the library; nothing else is expected.
                     Some(Ok(Message::Close(_)) | Err(_)) | None => return End::ClientGone,
