@@ -261,7 +261,9 @@ impl LogReader {
             return Ok(Vec::new());
         };
         let offset = self.at - segment.start;
-        let wanted = (segment.length - offset).min(READ_BYTES as u64);
+        // A snapshot ends between two records, so the bound never cuts one.
+        let left = self.until.map_or(u64::MAX, |until| until - self.at);
+        let wanted = (segment.length - offset).min(READ_BYTES as u64).min(left);
         let mut buffer = vec![0; usize::try_from(wanted).unwrap_or(0)];
         file.read_exact_at(&mut buffer, offset)?;
         let mut records = Vec::new();
