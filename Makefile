@@ -27,7 +27,7 @@ images: build
 
 run: build
 	@archive=$$(ALCOVE_BIN=$(ALCOVE) images/build.sh --cached $(CACHE) default) && \
-	  exec $(ALCOVE) serve --default-image "$$archive" --check
+	  exec $(ALCOVE) serve --default-image "$$archive"
 
 test: unit e2e
 

@@ -25,7 +25,7 @@ use crate::images::{self, NamedImage};
 use crate::key;
 use crate::local_runner::LocalRunner;
 use crate::parts::Parts;
-use crate::welcome::{self, FirstRun};
+use crate::welcome;
 
 /// Where a server of root keeps its data.
 pub const DATA_DIR: &str = "/var/lib/alcove";
@@ -59,9 +59,6 @@ pub struct Arguments {
     /// API key of the administrator. Made at the first start where it is not given.
     #[arg(long, env = "ALCOVE_ADMIN_API_KEY", hide_env_values = true)]
     admin_api_key: Option<String>,
-    /// Runs one sandbox as a check before saying that the server is ready.
-    #[arg(long)]
-    check: bool,
     /// Disk space that creates leave to the host, in MiB.
     #[arg(long, env = "ALCOVE_DISK_RESERVE_MIB", default_value_t = 256)]
     disk_reserve_mib: u64,
@@ -155,14 +152,9 @@ async fn serve(
     ));
     write_server_file(data_dir, url)?;
 
-    let first = if arguments.check {
-        Some(run_first(url, &key.value).await?)
-    } else {
-        None
-    };
     print!(
         "{}",
-        welcome::text(url, &key, &key_file.display().to_string(), first.as_ref())
+        welcome::text(url, &key, &key_file.display().to_string())
     );
 
     tokio::select! {
@@ -245,12 +237,4 @@ fn write_server_file(data_dir: &Path, url: &str) -> anyhow::Result<()> {
     fs::write(&draft, text.to_string())
         .and_then(|()| fs::rename(&draft, &path))
         .with_context(|| format!("cannot write {}", path.display()))
-}
-
-async fn run_first(url: &str, key: &str) -> anyhow::Result<FirstRun> {
-    let _ = (url, key);
-    Ok(FirstRun {
-        output: String::new(),
-        took: Duration::ZERO,
-    })
 }

@@ -1,19 +1,11 @@
 //! What the server says when it is ready.
 
 use std::fmt::Write;
-use std::time::Duration;
 
 use crate::key::AdminKey;
 
-/// The first sandbox that was run as a check.
-#[derive(Debug)]
-pub struct FirstRun {
-    pub output: String,
-    pub took: Duration,
-}
-
 /// The text for the terminal. The key is in it only when it is new; later it can be read from its file.
-pub fn text(url: &str, key: &AdminKey, key_file: &str, first: Option<&FirstRun>) -> String {
+pub fn text(url: &str, key: &AdminKey, key_file: &str) -> String {
     let mut out = String::new();
     let shown = if key.is_new {
         key.value.clone()
@@ -26,13 +18,6 @@ pub fn text(url: &str, key: &AdminKey, key_file: &str, first: Option<&FirstRun>)
     };
     line(String::new());
     line(format!("  Alcove is ready at {url}/api"));
-    if let Some(first) = first {
-        line(format!(
-            "  A first sandbox printed {:?} {:.1} ms after it was asked for.",
-            first.output.trim_end(),
-            first.took.as_secs_f64() * 1000.0
-        ));
-    }
     line(String::new());
     line(format!("  export DAYTONA_API_URL={url}/api"));
     line(format!("  export DAYTONA_API_KEY={shown}"));
@@ -85,7 +70,7 @@ mod tests {
             value: "dtn_secret".to_owned(),
             is_new: false,
         };
-        let text = text("http://127.0.0.1:3000", &key, "/data/admin.key", None);
+        let text = text("http://127.0.0.1:3000", &key, "/data/admin.key");
         assert!(
             !text.contains("dtn_secret") && text.contains("$(cat /data/admin.key)"),
             "{text}"
