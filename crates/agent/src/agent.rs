@@ -62,7 +62,11 @@ impl Agent {
     /// Resolves when the agent is about to end.
     pub async fn stopping(&self) {
         // The sender lives in `self`.
-        let _ = self.is_stopping.subscribe().wait_for(|stopping| *stopping).await;
+        let _ = self
+            .is_stopping
+            .subscribe()
+            .wait_for(|stopping| *stopping)
+            .await;
     }
 
     pub fn set_telemetry_token(&self, token: String) {

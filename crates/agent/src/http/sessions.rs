@@ -28,8 +28,14 @@ pub fn routes(router: Router<Arc<Agent>>) -> Router<Arc<Agent>> {
         .route("/process/session/{session}", get(describe).delete(delete))
         .route("/process/session/{session}/exec", post(exec))
         .route("/process/session/{session}/command/{command}", get(command))
-        .route("/process/session/{session}/command/{command}/logs", get(logs::logs))
-        .route("/process/session/{session}/command/{command}/input", post(input))
+        .route(
+            "/process/session/{session}/command/{command}/logs",
+            get(logs::logs),
+        )
+        .route(
+            "/process/session/{session}/command/{command}/input",
+            post(input),
+        )
         .route("/process/session/entrypoint/logs", get(logs::of_entrypoint))
 }
 
@@ -72,15 +78,27 @@ async fn create(
 ) -> Result<StatusCode, ApiError> {
     let request: CreateSessionRequest = read_json(body, ErrorCode::InvalidRequestBody).await?;
     if request.session_id.is_empty() {
-        return Err(ApiError::new(ErrorCode::InvalidRequestBody, "sessionId is required"));
+        return Err(ApiError::new(
+            ErrorCode::InvalidRequestBody,
+            "sessionId is required",
+        ));
     }
     refuse_entrypoint(&request.session_id)?;
-    agent.sessions.create(&agent, &request.session_id, client.session_starts_at_home())?;
+    agent
+        .sessions
+        .create(&agent, &request.session_id, client.session_starts_at_home())?;
     Ok(StatusCode::CREATED)
 }
 
 async fn list(State(agent): State<Arc<Agent>>) -> Json<Vec<alcove_agent_api::Session>> {
-    Json(agent.sessions.list().iter().map(|session| session.describe()).collect())
+    Json(
+        agent
+            .sessions
+            .list()
+            .iter()
+            .map(|session| session.describe())
+            .collect(),
+    )
 }
 
 async fn describe(
@@ -114,11 +132,18 @@ async fn exec(
     }
     let is_async = request.is_async();
     let has_echo = !request.suppress_input_echo.unwrap_or(false);
-    let mode = if is_async { Mode::Async { has_echo } } else { Mode::Sync };
+    let mode = if is_async {
+        Mode::Async { has_echo }
+    } else {
+        Mode::Sync
+    };
     let session = agent.sessions.get(&id)?;
     let command = session.exec(request.command, mode)?;
     if is_async {
-        let answer = SessionExecResponse { cmd_id: command.id.clone(), ..Default::default() };
+        let answer = SessionExecResponse {
+            cmd_id: command.id.clone(),
+            ..Default::default()
+        };
         return Ok((StatusCode::ACCEPTED, Json(answer)).into_response());
     }
     let exit_code = session.wait(&command).await?;
@@ -134,7 +159,9 @@ async fn command(
     State(agent): State<Arc<Agent>>,
     Path((session, command)): Path<(String, String)>,
 ) -> Result<Json<alcove_agent_api::Command>, ApiError> {
-    Ok(Json(agent.sessions.get(&session)?.command(&command)?.describe()))
+    Ok(Json(
+        agent.sessions.get(&session)?.command(&command)?.describe(),
+    ))
 }
 
 async fn input(
@@ -145,7 +172,10 @@ async fn input(
     refuse_entrypoint(&session)?;
     let request: InputRequest = read_json(body, ErrorCode::InvalidRequestBody).await?;
     if request.data.is_empty() {
-        return Err(ApiError::new(ErrorCode::InvalidRequestBody, "data is required"));
+        return Err(ApiError::new(
+            ErrorCode::InvalidRequestBody,
+            "data is required",
+        ));
     }
     let command = agent.sessions.get(&session)?.command(&command)?;
     command.send_input(&request.data).await?;

@@ -7,10 +7,8 @@
 //! unnoticed in between, and an entry leaves the table before its number can be given to someone else.
 
 use std::collections::HashMap;
-use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::process::Signal;
 use tokio::sync::oneshot;
 
 use crate::process::job::JobTag;
@@ -25,7 +23,6 @@ const REAP_BATCH: usize = 128;
 pub struct Child {
     pub pid: i32,
     pub tag: JobTag,
-    pidfd: OwnedFd,
     exit: oneshot::Receiver<ExitStatus>,
 }
 
@@ -39,12 +36,6 @@ impl Child {
     /// The status, if the child has exited.
     pub fn try_exited(&mut self) -> Option<ExitStatus> {
         self.exit.try_recv().ok()
-    }
-
-    /// Signals the child, and never another process that got its number.
-    pub fn signal(&self, signal: Signal) {
-        // Fails only when the child has exited.
-        let _ = rustix::process::pidfd_send_signal(&self.pidfd, signal);
     }
 }
 
@@ -88,12 +79,11 @@ impl Children {
         table.oom_score.raise();
         let started = program.start(&mut table.stack, table.descriptor_limit);
         table.oom_score.restore();
-        let (pid, pidfd) = started?;
+        let pid = started?;
         table.owners.insert(pid, sender);
         Ok(Child {
             pid,
             tag: program.tag,
-            pidfd,
             exit,
         })
     }

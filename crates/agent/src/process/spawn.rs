@@ -70,7 +70,7 @@ impl Program<'_> {
         &self,
         stack: &mut VforkStack,
         descriptor_limit: u64,
-    ) -> Result<(i32, std::os::fd::OwnedFd), SpawnFailure> {
+    ) -> Result<i32, SpawnFailure> {
         let argv = pointers(self.argv.iter().map(CString::as_c_str));
         let inherited = self
             .env

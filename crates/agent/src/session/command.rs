@@ -88,7 +88,17 @@ impl Command {
             }
         };
         let state = watch::Sender::new(CommandState::Queued);
-        (Arc::new(Self { id, text, mode, log, state, input }), receiver)
+        (
+            Arc::new(Self {
+                id,
+                text,
+                mode,
+                log,
+                state,
+                input,
+            }),
+            receiver,
+        )
     }
 
     pub fn state(&self) -> CommandState {
@@ -103,7 +113,10 @@ impl Command {
     pub async fn over(&self) -> CommandState {
         let mut state = self.watch();
         // The sender lives in `self`.
-        state.wait_for(|state| state.is_over()).await.map_or(CommandState::Abandoned, |state| *state)
+        state
+            .wait_for(|state| state.is_over())
+            .await
+            .map_or(CommandState::Abandoned, |state| *state)
     }
 
     /// Moves on. What is over stays as it is.

@@ -59,7 +59,9 @@ impl Control {
         let path = folder.join("ctl");
         make_pipe(&path)?;
         // For both directions: the end of the pipe is never reached between two lines.
-        let receiver = pipe::OpenOptions::new().read_write(true).open_receiver(&path)?;
+        let receiver = pipe::OpenOptions::new()
+            .read_write(true)
+            .open_receiver(&path)?;
         let lines = BufReader::with_capacity(512, receiver).lines();
         Ok(Self { lines })
     }
@@ -103,7 +105,11 @@ impl Current {
 }
 
 /// Drives the shell until it exits. `is_alive` becomes false then.
-pub async fn drive(mut shell: Shell, mut queue: mpsc::Receiver<Job>, is_alive: watch::Sender<bool>) {
+pub async fn drive(
+    mut shell: Shell,
+    mut queue: mpsc::Receiver<Job>,
+    is_alive: watch::Sender<bool>,
+) {
     let mut current: Option<Current> = None;
     let mut next_number = 0;
     let status = loop {
@@ -140,7 +146,9 @@ async fn start(shell: &mut Shell, number: u64, job: Job) -> Option<Current> {
         Ok(pipes) => pipes,
         Err(error) => {
             let text = format!("cannot start the command: {error}\n");
-            command.log.append(alcove_agent_api::Stream::Stderr, text.as_bytes());
+            command
+                .log
+                .append(alcove_agent_api::Stream::Stderr, text.as_bytes());
             command.log.rest();
             command.set_state(CommandState::Finished(-1));
             let _ = std::fs::remove_dir_all(folder);
@@ -153,7 +161,11 @@ async fn start(shell: &mut Shell, number: u64, job: Job) -> Option<Current> {
     tokio::spawn(pump::run(command, pipes, input, is_done));
     // A shell that is gone refuses; its exit is next.
     let _ = shell.stdin.write_all(line.as_bytes()).await;
-    Some(Current { number, done, folder })
+    Some(Current {
+        number,
+        done,
+        folder,
+    })
 }
 
 fn prepare(folder: &Path, command: &Command) -> io::Result<Pipes> {

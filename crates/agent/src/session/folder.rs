@@ -28,11 +28,17 @@ impl Folders {
         // Logs of an earlier run belong to sessions that do not exist any more.
         let _ = std::fs::remove_dir_all(&sessions);
         let places = |first: &Path| {
-            let others = [Path::new("/tmp"), Path::new("/var/tmp"), Path::new("/dev/shm"), home];
+            let others = [
+                Path::new("/tmp"),
+                Path::new("/var/tmp"),
+                Path::new("/dev/shm"),
+                home,
+            ];
             std::iter::once(first.to_path_buf()).chain(others.map(Path::to_path_buf))
         };
         let logs = first_made(places(&sessions).map(|place| place.join(&name).join("logs")))?;
-        let run = first_made(places(Path::new("/dev/shm")).map(|place| place.join(&name).join("run")))?;
+        let run =
+            first_made(places(Path::new("/dev/shm")).map(|place| place.join(&name).join("run")))?;
         Ok(Self { run, logs })
     }
 }
@@ -63,7 +69,10 @@ fn first_made(places: impl Iterator<Item = PathBuf>) -> io::Result<PathBuf> {
 /// # Errors
 /// The system's reason.
 pub fn make_private(path: &Path) -> io::Result<()> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
 }
 
 #[cfg(test)]

@@ -77,7 +77,10 @@ impl Log {
         for piece in bytes.chunks(MAX_RECORD_BYTES) {
             if std::mem::take(&mut is_first) && inner.lost_bytes > 0 {
                 let note = format!("\n[... {} bytes of output lost ...]\n", inner.lost_bytes);
-                if self.append_record(&mut inner, stream, note.as_bytes()).is_ok() {
+                if self
+                    .append_record(&mut inner, stream, note.as_bytes())
+                    .is_ok()
+                {
                     inner.lost_bytes = 0;
                 }
             }
@@ -95,12 +98,17 @@ impl Log {
 
     fn append_record(&self, inner: &mut Inner, stream: Stream, payload: &[u8]) -> io::Result<()> {
         let segment_max = (self.max_bytes / SEGMENTS).max(1);
-        let is_full = inner.segments.back().is_none_or(|last| last.length >= segment_max);
+        let is_full = inner
+            .segments
+            .back()
+            .is_none_or(|last| last.length >= segment_max);
         if is_full {
             self.open_segment(inner)?;
         } else if inner.writer.is_none() {
             let last = inner.segments.back().map(|last| last.path.clone());
-            inner.writer = last.map(|path| File::options().write(true).open(path)).transpose()?;
+            inner.writer = last
+                .map(|path| File::options().write(true).open(path))
+                .transpose()?;
         }
         let length = (HEADER_BYTES + payload.len()) as u64;
         let record = [header(stream, payload).as_slice(), payload].concat();
@@ -126,7 +134,11 @@ impl Log {
         path.as_mut_os_string().push(format!(".{}", inner.end));
         inner.writer = Some(File::options().write(true).create_new(true).open(&path)?);
         let start = inner.end;
-        inner.segments.push_back(Segment { path, start, length: 0 });
+        inner.segments.push_back(Segment {
+            path,
+            start,
+            length: 0,
+        });
         Ok(())
     }
 
@@ -198,13 +210,21 @@ pub struct LogReader {
 impl LogReader {
     /// From the beginning, to wherever the log grows.
     pub fn follow(log: Arc<Log>) -> Self {
-        Self { log, at: 0, until: None, open: None }
+        Self {
+            log,
+            at: 0,
+            until: None,
+            open: None,
+        }
     }
 
     /// From the beginning to what is the end now.
     pub fn snapshot(log: Arc<Log>) -> Self {
         let until = Some(*log.end.borrow());
-        Self { until, ..Self::follow(log) }
+        Self {
+            until,
+            ..Self::follow(log)
+        }
     }
 
     /// Bytes still to come, as far as is known now.
@@ -224,7 +244,10 @@ impl LogReader {
             }
             let (first, segment) = {
                 let inner = self.log.lock();
-                let first = inner.segments.front().map_or(inner.end, |segment| segment.start);
+                let first = inner
+                    .segments
+                    .front()
+                    .map_or(inner.end, |segment| segment.start);
                 let here = |segment: &&Segment| {
                     (segment.start..segment.start + segment.length).contains(&self.at)
                 };
@@ -234,12 +257,19 @@ impl LogReader {
                 let gap = first - self.at;
                 self.at = first;
                 let note = format!("\n[... {gap} bytes of log dropped ...]\n");
-                return Ok(vec![Record { stream: Stream::Stdout, bytes: note.into_bytes() }]);
+                return Ok(vec![Record {
+                    stream: Stream::Stdout,
+                    bytes: note.into_bytes(),
+                }]);
             }
             let Some(segment) = segment else {
                 return Ok(Vec::new());
             };
-            if self.open.as_ref().is_none_or(|(start, _)| *start != segment.start) {
+            if self
+                .open
+                .as_ref()
+                .is_none_or(|(start, _)| *start != segment.start)
+            {
                 match File::open(&segment.path) {
                     Ok(file) => self.open = Some((segment.start, file)),
                     // Dropped for its age since we looked; the next look finds the gap.
@@ -269,7 +299,10 @@ impl LogReader {
         let mut records = Vec::new();
         let mut rest = buffer.as_slice();
         while let Some((stream, payload, after)) = split_record(rest)? {
-            records.push(Record { stream, bytes: payload.to_vec() });
+            records.push(Record {
+                stream,
+                bytes: payload.to_vec(),
+            });
             rest = after;
         }
         if records.is_empty() {
@@ -295,7 +328,9 @@ fn split_record(bytes: &[u8]) -> io::Result<Option<(Stream, &[u8], &[u8])>> {
     if length > MAX_RECORD_BYTES {
         return Err(io::ErrorKind::InvalidData.into());
     }
-    Ok(rest.split_at_checked(length).map(|(payload, after)| (stream, payload, after)))
+    Ok(rest
+        .split_at_checked(length)
+        .map(|(payload, after)| (stream, payload, after)))
 }
 
 #[cfg(test)]
@@ -317,7 +352,10 @@ mod tests {
     }
 
     fn text(records: &[Record]) -> Vec<u8> {
-        records.iter().flat_map(|record| record.bytes.clone()).collect()
+        records
+            .iter()
+            .flat_map(|record| record.bytes.clone())
+            .collect()
     }
 
     #[test]
@@ -357,9 +395,16 @@ mod tests {
         assert!(log.kept_bytes() <= 9 << 10, "{}", log.kept_bytes());
         let all = text(&read_all(&mut LogReader::follow(log.clone())));
         let all = String::from_utf8(all).unwrap();
-        assert!(all.starts_with("\n[... ") && all.ends_with("line 0999\n"), "{all}");
+        assert!(
+            all.starts_with("\n[... ") && all.ends_with("line 0999\n"),
+            "{all}"
+        );
         drop(log);
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "files go with the log");
+        assert_eq!(
+            std::fs::read_dir(dir.path()).unwrap().count(),
+            0,
+            "files go with the log"
+        );
     }
 
     #[test]

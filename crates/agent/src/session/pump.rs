@@ -67,7 +67,11 @@ struct Source {
 
 impl Source {
     fn new(reader: pipe::Receiver) -> Self {
-        Self { reader, buffer: Vec::with_capacity(SMALL_BUFFER), is_open: true }
+        Self {
+            reader,
+            buffer: Vec::with_capacity(SMALL_BUFFER),
+            is_open: true,
+        }
     }
 
     async fn read(&mut self) {
@@ -78,7 +82,8 @@ impl Source {
     /// Stores what is in the pipe now. A background process may write faster than we read; what comes while we
     /// do no longer counts.
     async fn drain(&mut self, command: &Arc<Command>, stream: Stream) {
-        let mut left = rustix::pipe::fcntl_getpipe_size(self.reader.as_fd()).unwrap_or(LARGE_BUFFER);
+        let mut left =
+            rustix::pipe::fcntl_getpipe_size(self.reader.as_fd()).unwrap_or(LARGE_BUFFER);
         while left > 0 && self.try_read() {
             left = left.saturating_sub(self.buffer.len());
             self.store(command, stream).await;
@@ -113,7 +118,9 @@ impl Source {
                 log.append(stream, &buffer);
                 buffer
             });
-            self.buffer = stored.await.unwrap_or_else(|_| Vec::with_capacity(SMALL_BUFFER));
+            self.buffer = stored
+                .await
+                .unwrap_or_else(|_| Vec::with_capacity(SMALL_BUFFER));
         }
         self.buffer.clear();
     }
@@ -133,7 +140,12 @@ pub async fn run(
     mut input: Option<mpsc::Receiver<Bytes>>,
     mut done: oneshot::Receiver<i32>,
 ) {
-    let Pipes { mut stdout, mut stderr, mut stdin, writers } = pipes;
+    let Pipes {
+        mut stdout,
+        mut stderr,
+        mut stdin,
+        writers,
+    } = pipes;
     let mut waiting = Bytes::new();
     let code = loop {
         tokio::select! {

@@ -87,7 +87,12 @@ impl Sessions {
     ///
     /// # Errors
     /// The id is taken, or the shell does not start.
-    pub fn create(&self, agent: &Agent, id: &str, starts_at_home: bool) -> Result<(), SessionError> {
+    pub fn create(
+        &self,
+        agent: &Agent,
+        id: &str,
+        starts_at_home: bool,
+    ) -> Result<(), SessionError> {
         {
             let mut by_id = self.lock();
             if by_id.contains_key(id) {
@@ -122,12 +127,18 @@ impl Sessions {
         };
         let number = self.next_folder.fetch_add(1, Ordering::Relaxed).to_string();
         let (run, logs) = (folders.run.join(&number), folders.logs.join(&number));
-        make_private(&run).and_then(|()| make_private(&logs)).map_err(text)?;
+        make_private(&run)
+            .and_then(|()| make_private(&logs))
+            .map_err(text)?;
         let control = Control::make(&run).map_err(text)?;
         let (shell_end, own_end) = pipe_with(PipeFlags::CLOEXEC).map_err(|e| e.to_string())?;
 
         let shell = agent.home.shells.choose();
-        let cwd = if starts_at_home { &agent.home.home_dir } else { &agent.home.work_dir };
+        let cwd = if starts_at_home {
+            &agent.home.home_dir
+        } else {
+            &agent.home.work_dir
+        };
         let program = Program {
             path: shell.c_path.clone(),
             argv: vec![std::ffi::CString::new(shell.name.as_str()).map_err(|e| e.to_string())?],
@@ -140,7 +151,10 @@ impl Sessions {
             script: None,
             tag: agent.tags.next(),
         };
-        let child = agent.children.spawn(&program).map_err(|failure| failure.error.to_string())?;
+        let child = agent
+            .children
+            .spawn(&program)
+            .map_err(|failure| failure.error.to_string())?;
         let members = Members::of(child.tag, child.pid);
         let (queue, waiting) = mpsc::channel(QUEUE_LENGTH);
         let (is_alive, alive) = watch::channel(true);
@@ -240,7 +254,10 @@ impl Session {
         let (command, input) = Command::new(id, text, mode, log);
         let mut commands = self.lock();
         make_room(&mut commands, self.log_bytes);
-        let job = Job { command: command.clone(), input };
+        let job = Job {
+            command: command.clone(),
+            input,
+        };
         self.queue.try_send(job).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => SessionError::TooMany,
             mpsc::error::TrySendError::Closed(_) => SessionError::Ended,
@@ -260,14 +277,20 @@ impl Session {
         };
         match state {
             CommandState::Finished(code) => Ok(code),
-            CommandState::Abandoned | CommandState::Queued | CommandState::Running => Err(SessionError::Ended),
+            CommandState::Abandoned | CommandState::Queued | CommandState::Running => {
+                Err(SessionError::Ended)
+            }
         }
     }
 
     /// Resolves when the session is deleted.
     pub async fn deleted(&self) {
         // The sender lives in `self`.
-        let _ = self.is_deleted.subscribe().wait_for(|deleted| *deleted).await;
+        let _ = self
+            .is_deleted
+            .subscribe()
+            .wait_for(|deleted| *deleted)
+            .await;
     }
 
     pub fn is_deleted(&self) -> bool {
@@ -285,7 +308,11 @@ impl Session {
     pub fn describe(&self) -> api::Session {
         api::Session {
             session_id: self.id.clone(),
-            commands: self.lock().iter().map(|command| command.describe()).collect(),
+            commands: self
+                .lock()
+                .iter()
+                .map(|command| command.describe())
+                .collect(),
         }
     }
 
@@ -321,12 +348,20 @@ impl Command {
 /// much disk.
 fn make_room(commands: &mut VecDeque<Arc<Command>>, log_bytes: u64) {
     if commands.len() >= MAX_COMMANDS
-        && let Some(oldest) = commands.iter().position(|command| command.state().is_over())
+        && let Some(oldest) = commands
+            .iter()
+            .position(|command| command.state().is_over())
     {
         commands.remove(oldest);
     }
-    let kept: Vec<u64> = commands.iter().map(|command| command.log.kept_bytes()).collect();
-    let mut excess = kept.iter().sum::<u64>().saturating_sub(log_bytes * (SESSION_LOGS - 1));
+    let kept: Vec<u64> = commands
+        .iter()
+        .map(|command| command.log.kept_bytes())
+        .collect();
+    let mut excess = kept
+        .iter()
+        .sum::<u64>()
+        .saturating_sub(log_bytes * (SESSION_LOGS - 1));
     for (command, bytes) in commands.iter().zip(kept) {
         if excess == 0 {
             return;

@@ -5,7 +5,7 @@
 //! error number by plain assignment.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::RawFd;
 use std::{io, ptr};
 
 /// Step of the child's way to its program.
@@ -67,16 +67,13 @@ struct Shared<'a> {
     failure: Option<(SpawnStage, c_int)>,
 }
 
-/// Starts the program; the result is the child's number and a descriptor for it.
+/// Starts the program; the result is the child's number.
 ///
 /// The caller must keep others from reaping the child until it has noted the number.
 ///
 /// # Errors
 /// The step that failed, with the system's reason. The child is already reaped then.
-pub fn vfork_exec(
-    stack: &mut VforkStack,
-    plan: &ChildPlan<'_>,
-) -> Result<(i32, OwnedFd), SpawnFailure> {
+pub fn vfork_exec(stack: &mut VforkStack, plan: &ChildPlan<'_>) -> Result<i32, SpawnFailure> {
     debug_assert!(plan.argv.last().is_some_and(|end| end.is_null()));
     debug_assert!(plan.envp.last().is_some_and(|end| end.is_null()));
     debug_assert!(plan.stdio.iter().all(|fd| *fd >= 3));
@@ -84,13 +81,12 @@ pub fn vfork_exec(
         plan,
         failure: None,
     };
-    let mut pidfd: c_int = -1;
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
     let stack_top = stack.memory.as_mut_ptr_range().end.cast::<c_void>();
 
     // SAFETY: the signal sets are plain memory that `sigfillset` and `pthread_sigmask` fill in. `stack_top`
-    // is the aligned end of memory that we borrow exclusively, and `shared` and `pidfd` outlive the clone
-    // because CLONE_VFORK keeps this thread asleep until the child has exec'ed or exited. All signals are
+    // is the aligned end of memory that we borrow exclusively, and `shared` outlives the clone because
+    // CLONE_VFORK keeps this thread asleep until the child has exec'ed or exited. All signals are
     // blocked meanwhile, so no handler of ours runs in the child. JUSTIFICATION: std's spawn forks as soon
     // as it has a step of its own to run, and can set neither a limit nor a session.
     let (pid, clone_error) = unsafe {
@@ -103,7 +99,6 @@ pub fn vfork_exec(
             stack_top,
             flags,
             (&raw mut shared).cast::<c_void>(),
-            &raw mut pidfd,
         );
         let clone_error = io::Error::last_os_error();
         libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, ptr::null_mut());
@@ -115,9 +110,6 @@ pub fn vfork_exec(
             error: clone_error,
         });
     }
-    // SAFETY: the kernel has just opened this descriptor for us, close-on-exec.
-    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-
     // SAFETY: the child wrote through the pointer that clone was given, which the compiler cannot see; a
     // volatile read keeps it from assuming the value it wrote itself.
     let failure = unsafe { ptr::read_volatile(&raw const shared.failure) };
@@ -128,7 +120,7 @@ pub fn vfork_exec(
             error: io::Error::from_raw_os_error(errno),
         });
     }
-    Ok((pid, pidfd))
+    Ok(pid)
 }
 
 extern "C" fn run_child(argument: *mut c_void) -> c_int {

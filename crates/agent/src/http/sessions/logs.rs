@@ -63,7 +63,11 @@ pub async fn exec_answer(command: &Command, exit_code: i32, answer: Answer) -> R
     if is_split {
         sections.extend(split_sections());
     }
-    let end = if is_split { "\"}".to_owned() } else { format!("\"{null}") };
+    let end = if is_split {
+        "\"}".to_owned()
+    } else {
+        format!("\"{null}")
+    };
     json_answer(command, sections, end).await
 }
 
@@ -100,13 +104,23 @@ pub async fn logs(
     }
     let params = Params::parse(request.uri().query());
     let follows = params.get("follow") == Some("true");
-    let view = if client.stream_has_markers() { View::marked() } else { View::Combined };
+    let view = if client.stream_has_markers() {
+        View::marked()
+    } else {
+        View::Combined
+    };
     let protocol = version_protocol(request.headers());
     let (mut parts, _) = request.into_parts();
     let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &())
         .await
         .map_err(|refusal| ApiError::bad_request(refusal.body_text()))?;
-    let follower = Follower { agent, session, command, view, follows };
+    let follower = Follower {
+        agent,
+        session,
+        command,
+        view,
+        follows,
+    };
     Ok(upgrade
         .protocols(protocol)
         .read_buffer_size(4 << 10)
@@ -141,14 +155,20 @@ async fn snapshot(command: &Command, form: LogForm) -> Result<Response, ApiError
 /// A log whose files someone deleted is not there.
 fn check_readable(command: &Command) -> Result<(), ApiError> {
     match LogReader::snapshot(command.log.clone()).next_records() {
-        Err(error) => Err(ApiError::new(ErrorCode::NotFound, format_args!("log not found: {error}"))),
+        Err(error) => Err(ApiError::new(
+            ErrorCode::NotFound,
+            format_args!("log not found: {error}"),
+        )),
         Ok(_) => Ok(()),
     }
 }
 
 fn text_answer(command: &Command, view: View) -> Result<Response, ApiError> {
     check_readable(command)?;
-    let kind = [(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"))];
+    let kind = [(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    )];
     let reader = LogReader::snapshot(command.log.clone());
     let pieces = stream::unfold(Some((reader, view)), |state| async move {
         let (reader, mut view) = state?;
@@ -156,7 +176,9 @@ fn text_answer(command: &Command, view: View) -> Result<Response, ApiError> {
             Ok((records, _)) if records.is_empty() => None,
             Ok((records, reader)) => {
                 let mut out = Vec::new();
-                records.iter().for_each(|record| view.show(record, &mut out));
+                records
+                    .iter()
+                    .for_each(|record| view.show(record, &mut out));
                 Some((Ok(Bytes::from(out)), Some((reader, view))))
             }
             Err(error) => Some((Err(error), None)),
@@ -216,7 +238,9 @@ impl JsonAnswer {
             return Some(Ok(out));
         }
         let mut shown = Vec::new();
-        records.iter().for_each(|record| view.show(record, &mut shown));
+        records
+            .iter()
+            .for_each(|record| view.show(record, &mut shown));
         text.push(&shown, &mut out);
         self.current = Some((reader, view, text));
         Some(Ok(out))
@@ -259,7 +283,10 @@ impl Follower {
             End::LogBroken => close_code::ERROR,
             End::ClientGone => return,
         };
-        let frame = CloseFrame { code, reason: "".into() };
+        let frame = CloseFrame {
+            code,
+            reason: "".into(),
+        };
         // The connection is closed only after the client's answer, or the frame may get lost.
         let _ = timeout(CLOSE_PATIENCE, async {
             socket.send(Message::Close(Some(frame))).await?;
@@ -285,7 +312,11 @@ impl Follower {
             grown.borrow_and_update();
             loop {
                 let Ok((records, next)) = read(reader).await else {
-                    return if *self.agent.is_stopping.borrow() { End::Stopping } else { self.broken() };
+                    return if *self.agent.is_stopping.borrow() {
+                        End::Stopping
+                    } else {
+                        self.broken()
+                    };
                 };
                 reader = next;
                 if records.is_empty() {
@@ -320,12 +351,18 @@ impl Follower {
 
     /// A deleted session takes its logs with it; that is an end like any other.
     fn broken(&self) -> End {
-        if self.session.is_deleted() { End::Complete } else { End::LogBroken }
+        if self.session.is_deleted() {
+            End::Complete
+        } else {
+            End::LogBroken
+        }
     }
 
     async fn send(&mut self, socket: &mut WebSocket, records: &[Record]) -> Result<(), ()> {
         let mut out = Vec::new();
-        records.iter().for_each(|record| self.view.show(record, &mut out));
+        records
+            .iter()
+            .for_each(|record| self.view.show(record, &mut out));
         let mut out = Bytes::from(out);
         while !out.is_empty() {
             let frame = out.split_to(out.len().min(FRAME_BYTES));
