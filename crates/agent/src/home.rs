@@ -15,7 +15,7 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 /// What every command inherits.
 #[derive(Debug)]
 pub struct Home {
-    pub home_dir: PathBuf,
+    pub dir: PathBuf,
     pub work_dir: PathBuf,
     pub env: EnvBlock,
     pub search_path: String,
@@ -57,7 +57,7 @@ impl Home {
         let of_env = config.env.get("SHELL").cloned();
         Ok(Self {
             work_dir: pick_work_dir(config.workdir.as_deref(), &home),
-            home_dir: home,
+            dir: home,
             env,
             shells: Shells::new("/etc/shells".into(), of_env, search_path.clone()),
             search_path,
@@ -115,14 +115,14 @@ mod tests {
     fn without_a_home_variable_the_passwd_entry_counts() {
         let home = home(&[], None);
         assert_eq!(home.env.get("HOME"), Some("/root"));
-        assert_eq!(home.work_dir, home.home_dir);
+        assert_eq!(home.work_dir, home.dir);
     }
 
     #[test]
     fn configured_variables_win_over_defaults() {
         let home = home(&[("PATH", "/x"), ("HOME", "/tmp")], Some("/usr"));
         assert_eq!(home.search_path, "/x");
-        assert_eq!(home.home_dir, Path::new("/tmp"));
+        assert_eq!(home.dir, Path::new("/tmp"));
         assert_eq!(home.work_dir, Path::new("/usr"));
     }
 

@@ -78,10 +78,10 @@ impl Arguments {
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 "--listen" => {
-                    parsed.listen = Some(arguments.next().ok_or(StartError::Usage)?.into())
+                    parsed.listen = Some(arguments.next().ok_or(StartError::Usage)?.into());
                 }
                 "--config" => {
-                    parsed.config = Some(arguments.next().ok_or(StartError::Usage)?.into())
+                    parsed.config = Some(arguments.next().ok_or(StartError::Usage)?.into());
                 }
                 "--no-user-switch" => parsed.keeps_user = true,
                 _ => return Err(StartError::Usage),
@@ -108,6 +108,7 @@ pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
 fn run(arguments: impl Iterator<Item = String>) -> Result<(), StartError> {
     let arguments = Arguments::parse(arguments)?;
     open_standard_descriptors().map_err(StartError::Process)?;
+    sys::keep_descriptors_from_children();
     let (listener, config) = take_over(&arguments)?;
     rustix::process::umask(rustix::fs::Mode::WGRP | rustix::fs::Mode::WOTH);
 

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use alcove_agent_api::{DAEMON_SOURCE, ErrorBody, ErrorCode};
 use axum::body::to_bytes;
 use axum::response::{IntoResponse, Response};
-use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Method, StatusCode};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 /// Longest text of the framework that becomes a message.
 const MAX_FOREIGN_TEXT: usize = 4 << 10;
@@ -84,7 +84,9 @@ pub async fn finish(response: Response, method: &Method, path: &str) -> Response
         return response;
     }
     if let Some(error) = response.extensions().get::<Arc<ApiError>>() {
-        return error.clone().to_response(method, path);
+        let mut answer = error.to_response(method, path);
+        keep_headers(response.headers(), &mut answer);
+        return answer;
     }
     if response
         .headers()
@@ -100,12 +102,17 @@ pub async fn finish(response: Response, method: &Method, path: &str) -> Response
     let mut answer = error.to_response(method, path);
     // The framework's own status stays, with what it says about the connection.
     *answer.status_mut() = status;
-    for (name, value) in &headers {
-        if name != CONTENT_TYPE && name != http::header::CONTENT_LENGTH {
+    keep_headers(&headers, &mut answer);
+    answer
+}
+
+/// What was said about something else than the replaced body.
+fn keep_headers(headers: &HeaderMap, answer: &mut Response) {
+    for (name, value) in headers {
+        if name != CONTENT_TYPE && name != CONTENT_LENGTH {
             answer.headers_mut().insert(name, value.clone());
         }
     }
-    answer
 }
 
 fn code_of(status: StatusCode) -> ErrorCode {

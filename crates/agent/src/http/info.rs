@@ -20,7 +20,7 @@ pub async fn version() -> Json<Version> {
 }
 
 pub async fn home_dir(State(agent): State<Arc<Agent>>) -> Json<Dir> {
-    Json(dir(&agent.home.home_dir))
+    Json(dir(&agent.home.dir))
 }
 
 pub async fn work_dir(State(agent): State<Arc<Agent>>) -> Json<Dir> {

@@ -22,7 +22,7 @@ use crate::http::error::{self, ApiError};
 
 /// A kept-alive connection lives this long without a request. Above the 75 s that clients ask for, and above
 /// the pool of whoever connects to us.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
+const IDLE_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// Pause after a failed accept; most likely no descriptors are left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);

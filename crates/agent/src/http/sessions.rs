@@ -5,7 +5,7 @@ mod logs;
 use std::sync::Arc;
 
 use alcove_agent_api::{
-    CreateSessionRequest, ENTRYPOINT_SESSION, ErrorCode, InputRequest, LogForm, SessionExecRequest,
+    CreateSessionRequest, ENTRYPOINT_SESSION, ErrorCode, InputRequest, SessionExecRequest,
     SessionExecResponse,
 };
 use axum::body::Body;
@@ -147,12 +147,7 @@ async fn exec(
         return Ok((StatusCode::ACCEPTED, Json(answer)).into_response());
     }
     let exit_code = session.wait(&command).await?;
-    let answer = match client.log_form() {
-        LogForm::Combined => logs::Answer::Combined,
-        LogForm::Marked => logs::Answer::Marked,
-        LogForm::Split => logs::Answer::Split,
-    };
-    Ok(logs::exec_answer(&command, exit_code, answer).await)
+    Ok(logs::exec_answer(&command, exit_code, client.log_form()).await)
 }
 
 async fn command(

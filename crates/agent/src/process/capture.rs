@@ -10,6 +10,7 @@ use rustix::fs::{Mode, OFlags};
 
 /// How much is kept and where.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_field_names, reason = "units belong into names")]
 pub struct CaptureLimits {
     /// In memory; everything up to here never touches a disk.
     pub memory_bytes: usize,

@@ -298,12 +298,12 @@ impl LogReader {
         file.read_exact_at(&mut buffer, offset)?;
         let mut records = Vec::new();
         let mut rest = buffer.as_slice();
-        while let Some((stream, payload, after)) = split_record(rest)? {
+        while let Some(record) = split_record(rest)? {
             records.push(Record {
-                stream,
-                bytes: payload.to_vec(),
+                stream: record.stream,
+                bytes: record.payload.to_vec(),
             });
-            rest = after;
+            rest = record.after;
         }
         if records.is_empty() {
             return Err(io::ErrorKind::InvalidData.into());
@@ -313,8 +313,14 @@ impl LogReader {
     }
 }
 
+struct RawRecord<'a> {
+    stream: Stream,
+    payload: &'a [u8],
+    after: &'a [u8],
+}
+
 /// The first record of `bytes` and what follows it; none if it is not whole.
-fn split_record(bytes: &[u8]) -> io::Result<Option<(Stream, &[u8], &[u8])>> {
+fn split_record(bytes: &[u8]) -> io::Result<Option<RawRecord<'_>>> {
     let Some((header, rest)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
         return Ok(None);
     };
@@ -330,7 +336,11 @@ fn split_record(bytes: &[u8]) -> io::Result<Option<(Stream, &[u8], &[u8])>> {
     }
     Ok(rest
         .split_at_checked(length)
-        .map(|(payload, after)| (stream, payload, after)))
+        .map(|(payload, after)| RawRecord {
+            stream,
+            payload,
+            after,
+        }))
 }
 
 #[cfg(test)]

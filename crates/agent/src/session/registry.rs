@@ -122,7 +122,7 @@ impl Sessions {
         let folders = if let Some(folders) = self.folders.get() {
             folders
         } else {
-            let made = Folders::make(&agent.home.home_dir).map_err(text)?;
+            let made = Folders::make(&agent.home.dir).map_err(text)?;
             self.folders.get_or_init(|| made)
         };
         let number = self.next_folder.fetch_add(1, Ordering::Relaxed).to_string();
@@ -135,7 +135,7 @@ impl Sessions {
 
         let shell = agent.home.shells.choose();
         let cwd = if starts_at_home {
-            &agent.home.home_dir
+            &agent.home.dir
         } else {
             &agent.home.work_dir
         };

@@ -19,8 +19,17 @@ impl View {
         Self::Marked(MarkerWriter::default())
     }
 
+    /// The records in this form.
+    pub fn show_all(&mut self, records: &[Record]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for record in records {
+            self.show(record, &mut out);
+        }
+        out
+    }
+
     /// Appends the record in this form.
-    pub fn show(&mut self, record: &Record, out: &mut Vec<u8>) {
+    fn show(&mut self, record: &Record, out: &mut Vec<u8>) {
         match self {
             Self::Marked(writer) => writer.write(record.stream, &record.bytes, out),
             Self::Combined => out.extend_from_slice(&record.bytes),

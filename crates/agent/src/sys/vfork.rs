@@ -147,11 +147,18 @@ unsafe fn prepare_and_exec(plan: &ChildPlan<'_>) -> SpawnStage {
         }
         // Caught signals fall back to their default by exec, ignored ones would stay ignored. The mask is
         // opened below, before exec, so that handlers must be gone as well by then.
-        let mut default: libc::sigaction = std::mem::zeroed();
-        default.sa_sigaction = libc::SIG_DFL;
-        for signal in 1..=64 {
-            // Fails for KILL, STOP and the two that the C library keeps to itself; nobody can catch those.
-            libc::sigaction(signal, &raw const default, ptr::null_mut());
+        let default = [0_u64; 4];
+        for signal in 1..=64_i32 {
+            // By the bare call, with the kernel's form of "default, no flags": the C library keeps two
+            // signals to itself, and an agent may have been started with those ignored too. Fails for KILL
+            // and STOP, which nobody can catch.
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                ptr::null_mut::<c_void>(),
+                size_of::<u64>(),
+            );
         }
         for (target, source) in (0..).zip(plan.stdio) {
             if libc::dup2(source, target) < 0 {

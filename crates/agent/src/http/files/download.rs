@@ -231,29 +231,27 @@ enum Current {
 
 impl Parts {
     async fn next(&mut self) -> Option<io::Result<Bytes>> {
-        loop {
-            match std::mem::replace(&mut self.current, Current::Over) {
-                Current::Over => return None,
-                Current::In(reading) => {
-                    let (piece, reading) = next_piece(reading).await;
-                    match (piece, reading) {
-                        (Ok(Some(piece)), Some(reading)) => {
-                            self.current = Current::In(reading);
-                            return Some(Ok(piece));
-                        }
-                        (Ok(_), _) => {
-                            self.current = Current::Between;
-                            return Some(Ok(Bytes::from_static(b"\r\n")));
-                        }
-                        (Err(error), _) => return Some(Err(error)),
+        match std::mem::replace(&mut self.current, Current::Over) {
+            Current::Over => None,
+            Current::In(reading) => {
+                let (piece, reading) = next_piece(reading).await;
+                match (piece, reading) {
+                    (Ok(Some(piece)), Some(reading)) => {
+                        self.current = Current::In(reading);
+                        Some(Ok(piece))
                     }
+                    (Ok(_), _) => {
+                        self.current = Current::Between;
+                        Some(Ok(Bytes::from_static(b"\r\n")))
+                    }
+                    (Err(error), _) => Some(Err(error)),
                 }
-                Current::Between => {
-                    let Some(asked) = self.paths.pop_front() else {
-                        return Some(Ok(format!("--{}--\r\n", self.boundary).into()));
-                    };
-                    return Some(Ok(self.open(&asked).await));
-                }
+            }
+            Current::Between => {
+                let Some(asked) = self.paths.pop_front() else {
+                    return Some(Ok(format!("--{}--\r\n", self.boundary).into()));
+                };
+                Some(Ok(self.open(&asked).await))
             }
         }
     }

@@ -104,7 +104,7 @@ pub async fn upload(
     body: Body,
 ) -> Result<Json<UploadedFile>, ApiError> {
     let mut source = if is_multipart(&headers) {
-        Source::Multipart(Multipart::new(&headers, body)?)
+        Source::Multipart(Box::new(Multipart::new(&headers, body)?))
     } else {
         Source::Raw(body)
     };
@@ -116,7 +116,7 @@ pub async fn upload(
 }
 
 enum Source {
-    Multipart(Multipart),
+    Multipart(Box<Multipart>),
     Raw(Body),
 }
 

@@ -37,27 +37,19 @@ const FRAME_BYTES: usize = 32 << 10;
 const PING_INTERVAL: Duration = Duration::from_secs(25);
 
 /// What a follower gets to take one message, or to answer the end of the stream.
-const FOLLOWER_PATIENCE: Duration = Duration::from_secs(60);
+const FOLLOWER_PATIENCE: Duration = Duration::from_mins(1);
 
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 
-/// How the answer of a synchronous command shows its output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
-    Combined,
-    Marked,
-    Split,
-}
-
 /// The answer of a synchronous command.
-pub async fn exec_answer(command: &Command, exit_code: i32, answer: Answer) -> Response {
+pub async fn exec_answer(command: &Command, exit_code: i32, form: LogForm) -> Response {
     // The id is ours and needs no escapes.
     let start = format!("{{\"cmdId\":\"{}\",\"exitCode\":{exit_code}", command.id);
     let null = ",\"stdout\":null,\"stderr\":null}";
-    let (first, is_split) = match answer {
-        Answer::Combined => (View::Combined, false),
-        Answer::Marked => (View::marked(), false),
-        Answer::Split => (View::marked(), true),
+    let (first, is_split) = match form {
+        LogForm::Combined => (View::Combined, false),
+        LogForm::Marked => (View::marked(), false),
+        LogForm::Split => (View::marked(), true),
     };
     let mut sections = vec![Section::new(format!("{start},\"output\":\""), first)];
     if is_split {
@@ -175,10 +167,7 @@ fn text_answer(command: &Command, view: View) -> Result<Response, ApiError> {
         match read(reader).await {
             Ok((records, _)) if records.is_empty() => None,
             Ok((records, reader)) => {
-                let mut out = Vec::new();
-                records
-                    .iter()
-                    .for_each(|record| view.show(record, &mut out));
+                let out = view.show_all(&records);
                 Some((Ok(Bytes::from(out)), Some((reader, view))))
             }
             Err(error) => Some((Err(error), None)),
@@ -237,10 +226,7 @@ impl JsonAnswer {
             text.finish(&mut out);
             return Some(Ok(out));
         }
-        let mut shown = Vec::new();
-        records
-            .iter()
-            .for_each(|record| view.show(record, &mut shown));
+        let shown = view.show_all(&records);
         text.push(&shown, &mut out);
         self.current = Some((reader, view, text));
         Some(Ok(out))
@@ -359,11 +345,7 @@ impl Follower {
     }
 
     async fn send(&mut self, socket: &mut WebSocket, records: &[Record]) -> Result<(), ()> {
-        let mut out = Vec::new();
-        records
-            .iter()
-            .for_each(|record| self.view.show(record, &mut out));
-        let mut out = Bytes::from(out);
+        let mut out = Bytes::from(self.view.show_all(records));
         while !out.is_empty() {
             let frame = out.split_to(out.len().min(FRAME_BYTES));
             deliver(socket, Message::Binary(frame)).await?;

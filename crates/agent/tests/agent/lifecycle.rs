@@ -1,0 +1,173 @@
+use std::process::Command;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use serde_json::json;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+
+use crate::support::{TestAgent, eventually, is_running, read_stream};
+
+#[tokio::test]
+async fn no_exit_code_is_lost_while_orphans_are_reaped() {
+    let agent = TestAgent::start().await;
+    agent
+        .post("/process/session", &json!({ "sessionId": "orphans" }))
+        .await
+        .expect(201);
+    let storm = json!({ "command": "while :; do (sh -c 'exit 9' &) ; done", "runAsync": true });
+    agent
+        .post("/process/session/orphans/exec", &storm)
+        .await
+        .expect(202);
+    for round in 0..10_i64 {
+        let runs = (0..100_i64).map(|number| {
+            let code = (round * 100 + number) % 256;
+            let agent = &agent;
+            async move { (code, agent.execute(&format!("exit {code}")).await.0) }
+        });
+        for (wanted, code) in join_all(runs).await {
+            assert_eq!(code, wanted);
+        }
+    }
+    agent.delete("/process/session/orphans").await.expect(204);
+}
+
+#[tokio::test]
+async fn ten_thousand_orphans_leave_nothing_behind() {
+    let agent = TestAgent::start().await;
+    agent.execute("true").await;
+    let (descriptors, memory) = (agent.descriptor_count(), agent.private_kib());
+    let script = r"
+import os
+for _ in range(10000):
+    pid = os.fork()
+    if pid == 0:
+        if os.fork() == 0:
+            os._exit(0)
+        os._exit(0)
+    os.waitpid(pid, 0)
+";
+    std::fs::write(agent.dir.path().join("forks.py"), script).unwrap();
+    assert_eq!(agent.execute("python3 forks.py").await, (0, String::new()));
+    eventually("all orphans are reaped", || agent.zombie_count() == 0).await;
+    eventually("no descriptor is left", || {
+        agent.descriptor_count() <= descriptors + 1
+    })
+    .await;
+    let grown = agent.private_kib().saturating_sub(memory);
+    assert!(grown < 1024, "grew by {grown} KiB");
+}
+
+#[tokio::test]
+async fn without_a_home_the_agent_starts() {
+    let agent = TestAgent::start_with(json!({ "env": {} })).await;
+    let home = agent.get("/user-home-dir").await.expect(200).json();
+    assert!(home["dir"].as_str().is_some_and(|dir| dir.starts_with('/')));
+}
+
+#[tokio::test]
+async fn a_stop_takes_everything_along_in_time() {
+    let mut agent = TestAgent::start().await;
+    agent
+        .post("/process/session", &json!({ "sessionId": "s" }))
+        .await
+        .expect(201);
+    let command = "trap '' TERM; (setsid sleep 6021 &); echo up; while :; do sleep 6022; done";
+    let request = json!({ "command": command, "runAsync": true });
+    let exec = agent
+        .post("/process/session/s/exec", &request)
+        .await
+        .expect(202)
+        .json();
+    let uri = format!(
+        "/process/session/s/command/{}/logs?follow=true",
+        exec["cmdId"].as_str().unwrap()
+    );
+    let (mut follower, _) = agent.connect(&uri, &[]).await;
+    eventually("the session runs", || {
+        is_running("6022") && is_running("6021")
+    })
+    .await;
+    let pending = json!({ "command": "sleep 6023" });
+    let ((code, time), (_, close)) = tokio::join!(
+        async {
+            tokio::select! {
+                answer = agent.post("/process/execute", &pending) => panic!("answered: {answer:?}"),
+                () = eventually("the command runs", || is_running("6023")) => {}
+            }
+            agent.stop().await
+        },
+        read_stream(&mut follower)
+    );
+    assert_eq!(code, Some(0));
+    assert!(time < Duration::from_millis(8500), "{time:?}");
+    assert_eq!(close, Some(CloseCode::Away));
+    for word in ["6021", "6022", "6023"] {
+        assert!(!is_running(word), "sleep {word} is left");
+    }
+    assert!(
+        !agent
+            .dir
+            .path()
+            .join(".daytona/sessions")
+            .read_dir()
+            .unwrap()
+            .any(|_| true)
+    );
+}
+
+#[tokio::test]
+async fn an_idle_agent_stops_at_once() {
+    let mut agent = TestAgent::start().await;
+    let (code, time) = agent.stop().await;
+    assert_eq!(code, Some(0));
+    assert!(time < Duration::from_secs(2), "{time:?}");
+}
+
+#[test]
+fn a_failed_start_says_why_in_one_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("config");
+    let run = |content: &str| {
+        std::fs::write(&config, content).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_alcove-agent"))
+            .args(["--listen", dir.path().join("s").to_str().unwrap()])
+            .args(["--config", config.to_str().unwrap()])
+            .output()
+            .unwrap();
+        let _ = std::fs::remove_file(dir.path().join("s"));
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(text.lines().count(), 1, "{text}");
+        output.status.code()
+    };
+    assert_eq!(run("{"), Some(2));
+    assert_eq!(
+        run(r#"{"sandboxId":"s","token":"t","user":"nobody-of-that-name"}"#),
+        Some(3)
+    );
+    let output = Command::new(env!("CARGO_BIN_EXE_alcove-agent"))
+        .arg("--what")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[tokio::test]
+async fn children_are_killed_for_memory_before_the_agent_and_have_clean_signals() {
+    let agent = TestAgent::start().await;
+    let own = std::fs::read_to_string(format!("/proc/{}/oom_score_adj", agent.pid())).unwrap();
+    let (_, result) = agent
+        .execute("cat /proc/self/oom_score_adj; grep -E 'Sig(Blk|Ign)' /proc/self/status; ls /proc/self/fd | wc -l")
+        .await;
+    let lines: Vec<_> = result.lines().collect();
+    assert_eq!(lines[0], "300");
+    assert_ne!(own.trim(), "300");
+    assert!(
+        lines[1..3]
+            .iter()
+            .all(|line| line.ends_with("\t0000000000000000")),
+        "{result}"
+    );
+    // The three standard ones and the one by which `ls` reads.
+    assert_eq!(lines[3], "4");
+}

@@ -1,0 +1,14 @@
+//! The agent as a program of its own: a real socket, real commands on this machine.
+//!
+//! Each test has its own agent with its own home folder. Runs as any user; what takes root is skipped
+//! otherwise.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod errors;
+mod execute;
+mod files;
+mod lifecycle;
+mod logs;
+mod sessions;
+mod support;
