@@ -108,6 +108,7 @@ pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
 fn run(arguments: impl Iterator<Item = String>) -> Result<(), StartError> {
     let arguments = Arguments::parse(arguments)?;
     open_standard_descriptors().map_err(StartError::Process)?;
+    sys::keep_memory_small();
     sys::keep_descriptors_from_children();
     let (listener, config) = take_over(&arguments)?;
     rustix::process::umask(rustix::fs::Mode::WGRP | rustix::fs::Mode::WOTH);

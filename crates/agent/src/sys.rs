@@ -9,7 +9,9 @@ mod identity;
 mod vfork;
 mod wait;
 
-pub use identity::{become_user, forbid_tracing, keep_descriptors_from_children};
+pub use identity::{
+    become_user, forbid_tracing, keep_descriptors_from_children, keep_memory_small,
+};
 pub use vfork::{ChildPlan, SpawnFailure, SpawnStage, VforkStack, vfork_exec};
 pub use wait::{
     ExitStatus, become_subreaper, close_checked, peek_exited_child, reap_child, soft_lock_limit,

@@ -171,3 +171,108 @@ async fn children_are_killed_for_memory_before_the_agent_and_have_clean_signals(
     // The three standard ones and the one by which `ls` reads.
     assert_eq!(lines[3], "4");
 }
+
+/// Starts the agent as the spawner does: as root, with the socket and the configuration as descriptors.
+const SPAWN: &str = r"
+import os, socket, sys
+agent, folder = sys.argv[1:]
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(folder + '/socket')
+os.chmod(folder + '/socket', 0o666)
+listener.listen()
+config = os.open(folder + '/config', os.O_RDONLY)
+os.dup2(listener.fileno(), 30)
+os.dup2(config, 31)
+os.dup2(30, 3)
+os.dup2(31, 4)
+os.execv(agent, [agent])
+";
+
+#[tokio::test]
+async fn as_a_user_of_the_image_the_agent_works_and_can_end_what_root_runs() {
+    use std::os::unix::fs::PermissionsExt;
+    if !rustix::process::getuid().is_root() {
+        return;
+    }
+    let agent = TestAgent::start_by(json!({ "user": "nobody", "hostname": "box" }), |dir| {
+        std::os::unix::fs::chown(dir, Some(65534), None).unwrap();
+        let mut command = Command::new("python3");
+        command
+            .arg("-c")
+            .arg(SPAWN)
+            .arg(env!("CARGO_BIN_EXE_alcove-agent"))
+            .arg(dir);
+        command
+    })
+    .await;
+    let (_, result) = agent
+        .execute("id -un; echo $USER $HOSTNAME $HOME; cat /proc/self/oom_score_adj; grep -E '^Cap(Eff|Prm)' /proc/self/status; ls /proc/self/fd | wc -l")
+        .await;
+    let lines: Vec<_> = result.lines().collect();
+    let home = agent.dir.path().display();
+    assert_eq!(
+        lines[..3],
+        [
+            "nobody".to_owned(),
+            format!("nobody box {home}"),
+            "300".to_owned()
+        ]
+    );
+    assert!(
+        lines[3..5]
+            .iter()
+            .all(|line| line.ends_with("\t0000000000000000")),
+        "{result}"
+    );
+    assert_eq!(lines[5], "4", "{result}");
+    let (_, denied) = agent
+        .execute(&format!(
+            "cat /proc/{0}/environ; ls /proc/{0}/fd",
+            agent.pid()
+        ))
+        .await;
+    assert_eq!(denied.matches("Permission denied").count(), 2, "{denied}");
+
+    // Files without a name are linked by way of /proc, which needs care in a process that may not be traced.
+    let upload = agent
+        .call(http::Method::POST, "/files/upload-v2?path=new/f", &[], "1")
+        .await;
+    upload.expect(200);
+    agent
+        .call(http::Method::POST, "/files/upload-v2?path=new/f", &[], "2")
+        .await
+        .expect(200);
+    assert_eq!(
+        agent
+            .execute("cat new/f; ls -A new; stat -c %U new/f")
+            .await
+            .1,
+        "2f\nnobody\n"
+    );
+    let refused = agent
+        .call(
+            http::Method::POST,
+            "/files/upload-v2?path=/etc/alcove-test",
+            &[],
+            "x",
+        )
+        .await;
+    assert_eq!(refused.expect(403).json()["code"], "FILE_ACCESS_DENIED");
+
+    let become_root = agent.dir.path().join("become-root");
+    std::fs::copy("/usr/bin/setpriv", &become_root).unwrap();
+    std::fs::set_permissions(&become_root, std::fs::Permissions::from_mode(0o4755)).unwrap();
+    agent
+        .post("/process/session", &json!({ "sessionId": "s" }))
+        .await
+        .expect(201);
+    let command = "(setsid ./become-root --reuid 0 --clear-groups sleep 7001 &); ./become-root --reuid 0 --clear-groups sleep 7002";
+    let request = json!({ "command": command, "runAsync": true });
+    agent
+        .post("/process/session/s/exec", &request)
+        .await
+        .expect(202);
+    eventually("both run", || is_running("7001") && is_running("7002")).await;
+    agent.delete("/process/session/s").await.expect(204);
+    assert!(!is_running("7001") && !is_running("7002"));
+}

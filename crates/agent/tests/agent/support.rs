@@ -1,6 +1,6 @@
 //! An agent for one test, and ways to talk to it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
@@ -59,6 +59,20 @@ impl TestAgent {
 
     /// Keys of `config` win over the usual ones.
     pub async fn start_with(config: Value) -> Self {
+        Self::start_by(config, |dir| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_alcove-agent"));
+            command.arg("--listen").arg(dir.join("socket"));
+            command
+                .arg("--config")
+                .arg(dir.join("config"))
+                .arg("--no-user-switch");
+            command
+        })
+        .await
+    }
+
+    /// `command` starts the agent on `socket` with `config`, both in the folder it gets.
+    pub async fn start_by(config: Value, command: impl FnOnce(&Path) -> Command) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut whole = json!({
             "sandboxId": "test",
@@ -70,20 +84,19 @@ impl TestAgent {
             whole[name] = value.clone();
         }
         std::fs::write(dir.path().join("config"), whole.to_string()).unwrap();
-        let process = Command::new(env!("CARGO_BIN_EXE_alcove-agent"))
-            .arg("--listen")
-            .arg(dir.path().join("socket"))
-            .arg("--config")
-            .arg(dir.path().join("config"))
-            .arg("--no-user-switch")
-            .spawn()
-            .unwrap();
+        let process = command(dir.path()).spawn().unwrap();
         let agent = Self {
             dir,
             process,
             is_ended: false,
         };
-        eventually("the agent listens", || agent.socket().exists()).await;
+        let mut is_listening = UnixStream::connect(agent.socket()).await.is_ok();
+        let start = Instant::now();
+        while !is_listening {
+            assert!(start.elapsed() < PATIENCE, "the agent does not listen");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            is_listening = UnixStream::connect(agent.socket()).await.is_ok();
+        }
         agent
     }
 
