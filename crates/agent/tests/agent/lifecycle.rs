@@ -276,3 +276,75 @@ async fn as_a_user_of_the_image_the_agent_works_and_can_end_what_root_runs() {
     agent.delete("/process/session/s").await.expect(204);
     assert!(!is_running("7001") && !is_running("7002"));
 }
+
+#[tokio::test]
+async fn as_process_one_no_code_is_lost_no_orphan_stays_and_the_end_is_clean() {
+    if !rustix::process::getuid().is_root() {
+        return;
+    }
+    let mut agent = TestAgent::start_by(json!({}), |dir| {
+        let mut command = Command::new("unshare");
+        command.args([
+            "--pid",
+            "--fork",
+            "--mount-proc",
+            "--kill-child",
+            env!("CARGO_BIN_EXE_alcove-agent"),
+        ]);
+        command.arg("--listen").arg(dir.join("socket"));
+        command
+            .arg("--config")
+            .arg(dir.join("config"))
+            .arg("--no-user-switch");
+        command
+    })
+    .await;
+    assert_eq!(agent.execute("cat /proc/1/comm").await.1, "alcove-agent\n");
+    let runs = (0..200_i64).map(|code| {
+        let agent = &agent;
+        async move {
+            (
+                code,
+                agent
+                    .execute(&format!("(sh -c 'exit 9' &) ; exit {code}"))
+                    .await
+                    .0,
+            )
+        }
+    });
+    for (wanted, code) in join_all(runs).await {
+        assert_eq!(code, wanted);
+    }
+    let mut zombies = String::from("1");
+    let start = std::time::Instant::now();
+    while zombies.trim() != "0" {
+        assert!(
+            start.elapsed() < Duration::from_secs(10),
+            "{zombies} zombies"
+        );
+        zombies = agent
+            .execute("cat /proc/[0-9]*/stat 2>/dev/null | grep -c ') Z '")
+            .await
+            .1;
+    }
+    // One that ends when it is asked, and says so.
+    let command = "trap 'echo asked >$HOME/asked; exit' TERM; echo up >$HOME/up; while :; do sleep 0.05; done";
+    agent
+        .post("/process/session", &json!({ "sessionId": "s" }))
+        .await
+        .expect(201);
+    let request = json!({ "command": command, "runAsync": true });
+    agent
+        .post("/process/session/s/exec", &request)
+        .await
+        .expect(202);
+    let (up, asked) = (agent.dir.path().join("up"), agent.dir.path().join("asked"));
+    eventually("the session runs", || up.exists()).await;
+    // To process 1 itself: the one we started is its parent.
+    let process_one = crate::support::children_of(agent.pid())[0];
+    crate::support::signal(process_one, rustix::process::Signal::TERM);
+    let (code, time) = agent.ended().await;
+    assert_eq!(code, Some(0));
+    assert!(time < Duration::from_secs(3), "{time:?}");
+    assert!(asked.exists());
+}

@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, TestAgent, eventually, is_running};
+use crate::support::{Answer, PATIENCE, TestAgent, eventually, is_running};
 
 pub async fn create(agent: &TestAgent, id: &str) {
     agent
@@ -192,13 +192,13 @@ async fn a_background_child_does_not_hold_up_the_command() {
     let agent = TestAgent::start().await;
     create(&agent, "s").await;
     let start = Instant::now();
-    let answer = exec(&agent, "s", "(sleep 0.4; echo late) & echo x")
+    let answer = exec(&agent, "s", "(sleep 2; echo late) & echo x")
         .await
         .expect(200)
         .json();
     assert_eq!(answer["stdout"], "x\n");
     assert!(
-        start.elapsed() < Duration::from_millis(390),
+        start.elapsed() < Duration::from_millis(1900),
         "{:?}",
         start.elapsed()
     );
@@ -331,7 +331,12 @@ async fn deleting_a_session_kills_all_that_it_started() {
     let (pending, deleted) = tokio::join!(
         async { (exec(&agent, "s", "true").await, start.elapsed()) },
         async {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            let queued = || async {
+                agent.get("/process/session/s").await.json()["commands"][1].is_object()
+            };
+            while !queued().await {
+                assert!(start.elapsed() < PATIENCE);
+            }
             agent.delete("/process/session/s").await
         }
     );

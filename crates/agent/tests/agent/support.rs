@@ -230,8 +230,13 @@ impl TestAgent {
 
     /// Asks the agent to end and waits for it.
     pub async fn stop(&mut self) -> (Option<i32>, Duration) {
-        let start = Instant::now();
         signal(self.pid(), rustix::process::Signal::TERM);
+        self.ended().await
+    }
+
+    /// Waits for the end: the exit code and how long it took.
+    pub async fn ended(&mut self) -> (Option<i32>, Duration) {
+        let start = Instant::now();
         let status = loop {
             if let Some(status) = self.process.try_wait().unwrap() {
                 break status;
