@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod downloads;
 mod errors;
 mod execute;
 mod files;
