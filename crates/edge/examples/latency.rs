@@ -49,7 +49,7 @@ fn report(name: &str, mut times: Vec<Duration>) -> Duration {
 async fn main() {
     let router = Router::new().fallback(|_: String| async { "done" });
     let bench = Bench::with_agent(router).await;
-    let mut direct = UnixStream::connect(bench.socket()).await.unwrap();
+    let mut direct = UnixStream::connect(&bench.gate.socket).await.unwrap();
     let mut proxied = bench.connect().await;
     let (mut near, mut far) = (Vec::new(), Vec::new());
     for round in 0..WARM_UP + ROUNDS {

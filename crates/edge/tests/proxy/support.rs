@@ -22,7 +22,7 @@ pub const AGENT_TOKEN: &str = "agent-secret";
 /// A control plane that knows one key and one sandbox, `box`.
 #[derive(Clone)]
 pub struct FakeGate {
-    socket: PathBuf,
+    pub socket: PathBuf,
     pub dials: Arc<AtomicUsize>,
     pub activity: Arc<AtomicUsize>,
     pub dial_error: Arc<Mutex<Option<DialError>>>,
@@ -129,11 +129,6 @@ impl Bench {
         let agent = bench.agent.take().unwrap();
         tokio::spawn(async move { axum::serve(agent, router).await.unwrap() });
         bench
-    }
-
-    /// Where the agent listens.
-    pub fn socket(&self) -> &std::path::Path {
-        &self.gate.socket
     }
 
     pub async fn connect(&self) -> TcpStream {
