@@ -86,6 +86,35 @@ impl Shared {
         Ok(key.caller.clone())
     }
 
+    pub async fn current_api_key(&self, caller: &Caller) -> Result<ApiKey, Error> {
+        let found = self.store.reader().api_key_find(caller.key).await;
+        found
+            .map_err(|error| Error::store("reading the caller's key", error))?
+            .ok_or_else(Error::bad_credentials)
+    }
+
+    pub async fn current_user(&self, caller: &Caller) -> Result<User, Error> {
+        let found = self.store.reader().user_find(&caller.user).await;
+        found
+            .map_err(|error| Error::store("reading the caller", error))?
+            .ok_or_else(|| Error::NotFound {
+                message: "User not found".to_owned(),
+            })
+    }
+
+    pub async fn current_organization(&self, caller: &Caller) -> Result<Organization, Error> {
+        let found = self
+            .store
+            .reader()
+            .organization_find(&caller.organization)
+            .await;
+        found
+            .map_err(|error| Error::store("reading the caller's organization", error))?
+            .ok_or_else(|| Error::NotFound {
+                message: "Organization not found".to_owned(),
+            })
+    }
+
     pub async fn bootstrap(&self, admin_key: &str) -> Result<Bootstrap, Error> {
         let doing = "making the administrator";
         let failed = |error| Error::store(doing, error);
@@ -166,6 +195,7 @@ impl From<ApiKey> for CachedKey {
                 user: key.user_id,
                 organization: key.organization_id,
                 permissions: Arc::new(key.permissions),
+                key: key.hash,
             },
             expires_at: key.expires_at,
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use alcove_domain::{OrganizationId, Permission, Permissions, UserId};
+use alcove_domain::{ApiKeyHash, OrganizationId, Permission, Permissions, UserId};
 
 use crate::Error;
 
@@ -12,6 +12,8 @@ pub struct Caller {
     pub user: UserId,
     pub organization: OrganizationId,
     pub permissions: Arc<Permissions>,
+    /// The key that the caller came with.
+    pub key: ApiKeyHash,
 }
 
 impl Caller {

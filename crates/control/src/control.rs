@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use alcove_domain::{
-    CursorPage, NewSandbox, OffsetPage, OrganizationId, Sandbox, SandboxId, SandboxState, Snapshot,
+    ApiKey, CursorPage, NewSandbox, OffsetPage, Organization, OrganizationId, Sandbox, SandboxId,
+    SandboxState, Snapshot, User,
 };
 use alcove_store::Store;
 
@@ -165,6 +166,19 @@ impl Control {
     /// [`Error::Unauthenticated`] for anything but a key that is known and not expired.
     pub async fn authenticate(&self, bearer: &str) -> Result<Caller, Error> {
         self.shared.authenticate(bearer).await
+    }
+
+    /// The key that the caller came with.
+    pub async fn current_api_key(&self, caller: &Caller) -> Result<ApiKey, Error> {
+        self.shared.current_api_key(caller).await
+    }
+
+    pub async fn current_user(&self, caller: &Caller) -> Result<User, Error> {
+        self.shared.current_user(caller).await
+    }
+
+    pub async fn current_organization(&self, caller: &Caller) -> Result<Organization, Error> {
+        self.shared.current_organization(caller).await
     }
 
     /// Makes a sandbox and waits for it to run. After the wait the sandbox is given as it is then,

@@ -60,6 +60,7 @@ impl<G> fmt::Debug for Edge<G> {
 }
 
 impl<G: Gate> Edge<G> {
+    /// Must be called within a runtime.
     pub fn new(gate: G) -> Self {
         let edge = Self {
             shared: Arc::new(Shared {

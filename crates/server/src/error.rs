@@ -52,10 +52,12 @@ impl ApiError {
     }
 
     pub(crate) fn unreadable_body(status: StatusCode) -> Self {
-        let (code, message) = if status == StatusCode::PAYLOAD_TOO_LARGE {
-            ("PAYLOAD_TOO_LARGE", "The request body is too large")
-        } else {
-            ("INVALID_REQUEST_BODY", "The request body could not be read")
+        let (code, message) = match status {
+            StatusCode::PAYLOAD_TOO_LARGE => ("PAYLOAD_TOO_LARGE", "The request body is too large"),
+            StatusCode::REQUEST_TIMEOUT => {
+                ("REQUEST_TIMEOUT", "The request body did not come in time")
+            }
+            _ => ("INVALID_REQUEST_BODY", "The request body could not be read"),
         };
         Self::new(status, code, message)
     }

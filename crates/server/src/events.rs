@@ -30,6 +30,8 @@ use crate::present;
 /// What clients are told about liveness; they compute their own deadlines from it.
 const PING_INTERVAL: Duration = Duration::from_secs(25);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// SDKs send their token at once; who does not is let go.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest message that a client may send. It has nothing to say but its token.
 const PAYLOAD_MAX_BYTES: u64 = 1_000_000;
 /// Messages held for one slow client.
@@ -50,6 +52,7 @@ pub(crate) fn layer(app: App) -> (EventLayer, SocketIo) {
         .transports([TransportType::Websocket])
         .ping_interval(PING_INTERVAL)
         .ping_timeout(PING_TIMEOUT)
+        .connect_timeout(CONNECT_TIMEOUT)
         .max_payload(PAYLOAD_MAX_BYTES)
         .max_buffer_size(BUFFER_MAX_MESSAGES)
         .with_state(Feeds {

@@ -1,5 +1,7 @@
 //! What handlers take out of a request.
 
+use std::time::Duration;
+
 use alcove_api_types::body::FromBody;
 use alcove_api_types::daytona::era::Era;
 use alcove_control::Caller;
@@ -14,6 +16,9 @@ use serde_json::Value;
 use crate::app::App;
 use crate::error::ApiError;
 use crate::query::Query;
+
+/// Bodies of API calls are small; one that takes longer than this is not meant to end.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The authenticated caller.
 ///
@@ -88,14 +93,17 @@ impl<T: FromBody> FromRequest<App> for BodyOf<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
-        let bytes = Bytes::from_request(request, app).await.map_err(|refused| {
-            let status = refused.into_response().status();
-            ApiError::unreadable_body(if status.is_client_error() {
-                status
-            } else {
-                StatusCode::BAD_REQUEST
-            })
-        })?;
+        let bytes = tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, app))
+            .await
+            .map_err(|_| ApiError::unreadable_body(StatusCode::REQUEST_TIMEOUT))?
+            .map_err(|refused| {
+                let status = refused.into_response().status();
+                ApiError::unreadable_body(if status.is_client_error() {
+                    status
+                } else {
+                    StatusCode::BAD_REQUEST
+                })
+            })?;
         let value = if bytes.iter().all(u8::is_ascii_whitespace) {
             Value::Object(serde_json::Map::new())
         } else {

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use crate::routes::daytona::{sandbox, sandbox_list, settings, snapshot, system};
+use crate::routes::daytona::{account, sandbox, sandbox_list, settings, snapshot, system};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -20,6 +20,7 @@ use crate::routes::daytona::{sandbox, sandbox_list, settings, snapshot, system};
         sandbox_list::list, sandbox_list::page,
         settings::labels, settings::auto_stop, settings::auto_pause, settings::auto_archive,
         settings::auto_delete, settings::ttl, settings::public,
+        account::api_key, account::user, account::organizations,
         snapshot::list, snapshot::get,
     ),
     modifiers(&Bearer),

@@ -1,6 +1,6 @@
 //! Users, organizations and their keys.
 
-use alcove_domain::{ApiKey, ApiKeyHash, Organization, Permission, User, UserId};
+use alcove_domain::{ApiKey, ApiKeyHash, Organization, OrganizationId, Permission, User, UserId};
 use sea_orm::{ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter};
 
 use crate::convert::{Place, json_list};
@@ -23,6 +23,14 @@ impl Reader {
         row.map(key_from_row).transpose()
     }
 
+    pub async fn user_find(&self, id: &UserId) -> Result<Option<User>, StoreError> {
+        let row = user::Entity::find_by_id(id.as_str())
+            .one(&self.connection)
+            .await
+            .map_err(StoreError::read("a user"))?;
+        row.map(user_from_row).transpose()
+    }
+
     /// The first administrator.
     pub async fn user_find_admin(&self) -> Result<Option<User>, StoreError> {
         let row = user::Entity::find()
@@ -30,20 +38,18 @@ impl Reader {
             .one(&self.connection)
             .await
             .map_err(StoreError::read("the administrator"))?;
-        let place = |column| Place {
-            table: "users",
-            column,
-        };
-        row.map(|row| {
-            Ok(User {
-                id: place("id").id(row.id)?,
-                name: row.name,
-                email: row.email,
-                is_admin: row.is_admin,
-                created_at: place("created_at").time(row.created_at)?,
-            })
-        })
-        .transpose()
+        row.map(user_from_row).transpose()
+    }
+
+    pub async fn organization_find(
+        &self,
+        id: &OrganizationId,
+    ) -> Result<Option<Organization>, StoreError> {
+        let row = organization::Entity::find_by_id(id.as_str())
+            .one(&self.connection)
+            .await
+            .map_err(StoreError::read("an organization"))?;
+        row.map(organization_from_row).transpose()
     }
 
     pub async fn organization_find_personal(
@@ -56,20 +62,7 @@ impl Reader {
             .one(&self.connection)
             .await
             .map_err(StoreError::read("a personal organization"))?;
-        let place = |column| Place {
-            table: "organizations",
-            column,
-        };
-        row.map(|row| {
-            Ok(Organization {
-                id: place("id").id(row.id)?,
-                name: row.name,
-                created_by: place("created_by").id(row.created_by)?,
-                is_personal: row.is_personal,
-                created_at: place("created_at").time(row.created_at)?,
-            })
-        })
-        .transpose()
+        row.map(organization_from_row).transpose()
     }
 }
 
@@ -135,6 +128,34 @@ impl Tx {
             .map_err(StoreError::write("an API key"))?;
         Ok(())
     }
+}
+
+fn user_from_row(row: user::Model) -> Result<User, StoreError> {
+    let place = |column| Place {
+        table: "users",
+        column,
+    };
+    Ok(User {
+        id: place("id").id(row.id)?,
+        name: row.name,
+        email: row.email,
+        is_admin: row.is_admin,
+        created_at: place("created_at").time(row.created_at)?,
+    })
+}
+
+fn organization_from_row(row: organization::Model) -> Result<Organization, StoreError> {
+    let place = |column| Place {
+        table: "organizations",
+        column,
+    };
+    Ok(Organization {
+        id: place("id").id(row.id)?,
+        name: row.name,
+        created_by: place("created_by").id(row.created_by)?,
+        is_personal: row.is_personal,
+        created_at: place("created_at").time(row.created_at)?,
+    })
 }
 
 fn key_from_row(row: api_key::Model) -> Result<ApiKey, StoreError> {

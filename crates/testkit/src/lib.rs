@@ -1,1 +1,19 @@
-//! What tests of several crates share. Only tests depend on this crate.
+//! What tests of several crates share: a clock moved by hand, seeded randomness, a runner that plays a
+//! host, a control plane over a fresh store, and waiting on a condition.
+//!
+//! Only tests depend on this crate. The fake runner stands in for a host in tests of `control` and
+//! `server`; whole-system tests use the real one.
+
+mod clock;
+mod control;
+mod fake_runner;
+mod probe;
+mod rng;
+mod wait;
+
+pub use clock::ManualClock;
+pub use control::{TestControl, TestStore};
+pub use fake_runner::{DEFAULT_IMAGE, FakeRunner};
+pub use probe::HoldAt;
+pub use rng::SeededRng;
+pub use wait::{DEADLINE, eventually, within};

@@ -77,4 +77,20 @@ pub struct Organization {
     pub scim_enabled: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_region_id: Option<String>,
+    #[schema(required = true)]
+    pub authenticated_rate_limit: Option<u32>,
+    #[schema(required = true)]
+    pub sandbox_create_rate_limit: Option<u32>,
+    #[schema(required = true)]
+    pub sandbox_lifecycle_rate_limit: Option<u32>,
+    #[schema(required = true)]
+    pub authenticated_rate_limit_ttl_seconds: Option<u32>,
+    #[schema(required = true)]
+    pub sandbox_create_rate_limit_ttl_seconds: Option<u32>,
+    #[schema(required = true)]
+    pub sandbox_lifecycle_rate_limit_ttl_seconds: Option<u32>,
+    #[schema(value_type = Object)]
+    pub experimental_config: serde_json::Map<String, serde_json::Value>,
+    #[schema(required = true, value_type = Option<Object>)]
+    pub otel_config: Option<serde_json::Map<String, serde_json::Value>>,
 }

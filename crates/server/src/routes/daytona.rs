@@ -1,5 +1,6 @@
 //! The Daytona API.
 
+pub(crate) mod account;
 pub(crate) mod sandbox;
 pub(crate) mod sandbox_list;
 pub(crate) mod settings;
@@ -28,6 +29,10 @@ crate::routes::routes! {
     post "/api/sandbox/{sandboxIdOrName}/autodelete/{interval}", Key => settings::auto_delete;
     post "/api/sandbox/{sandboxIdOrName}/ttl/{ttlMinutes}", Key => settings::ttl;
     post "/api/sandbox/{sandboxIdOrName}/public/{isPublic}", Key => settings::public;
+
+    get "/api/api-keys/current", Key => account::api_key;
+    get "/api/users/me", Key => account::user;
+    get "/api/organizations", Key => account::organizations;
 
     get "/api/snapshots", Key => snapshot::list;
     get "/api/snapshots/{id}", Key => snapshot::get;

@@ -14,7 +14,8 @@ fn example(route: &Route, sandbox: &str) -> String {
         .replace("{sandboxIdOrName}", sandbox)
         .replace("{id}", sandbox)
         .replace("{isPublic}", "true")
-        .replace("{interval}", "5")
+        // The one number that every setter takes: refusals of others come before the look-up.
+        .replace("{interval}", "0")
         .replace("{ttlMinutes}", "5")
 }
 

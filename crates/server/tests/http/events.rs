@@ -29,8 +29,10 @@ async fn open(listening: &Listening) -> Socket {
 async fn text(socket: &mut Socket) -> String {
     loop {
         let message = within(socket.next()).await.unwrap().unwrap();
-        if let Message::Text(text) = message {
-            return text.to_string();
+        match message {
+            Message::Text(text) if text.as_str() == "2" => say(socket, "3").await,
+            Message::Text(text) => return text.to_string(),
+            _ => {}
         }
     }
 }

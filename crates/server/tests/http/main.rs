@@ -8,3 +8,4 @@ mod generations;
 mod sandboxes;
 mod serving;
 mod support;
+mod toolbox;

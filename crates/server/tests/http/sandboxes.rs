@@ -290,3 +290,30 @@ async fn the_configuration_has_every_field_that_old_clients_require() {
     let ready = server.ask("GET", "/api/health/ready").await.ok();
     assert_eq!(ready["details"]["database"]["status"], "up");
 }
+
+#[tokio::test]
+async fn a_caller_learns_who_it_is_but_not_its_key() {
+    let server = Server::start().await;
+    let answer = server.ask("GET", "/api/api-keys/current").await;
+    assert!(!answer.text.contains(&server.kit.key));
+    let key = answer.ok();
+    let user = server.ask("GET", "/api/users/me").await.ok();
+    let organizations = server.ask("GET", "/api/organizations").await.ok();
+    assert_eq!(key["userId"], user["id"]);
+    assert_eq!(key["organizationId"], organizations[0]["id"]);
+    assert!(key["value"].as_str().unwrap().contains("********"));
+    for field in ["lastUsedAt", "expiresAt"] {
+        assert!(key.as_object().unwrap().contains_key(field), "{field}");
+    }
+    for field in [
+        "suspendedAt",
+        "defaultQueueTimeout",
+        "otelConfig",
+        "sandboxCreateRateLimit",
+    ] {
+        assert!(
+            organizations[0].as_object().unwrap().contains_key(field),
+            "{field}"
+        );
+    }
+}

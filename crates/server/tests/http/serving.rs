@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use alcove_api_types::daytona::CreateSandbox;
 use alcove_client::{Client, ListFilter};
+use alcove_testkit::eventually;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::{Server, within};
@@ -32,6 +33,10 @@ async fn the_rust_client_and_the_server_understand_each_other() {
     client.stop(&made.id, false).await.unwrap();
     client.start(&made.id).await.unwrap();
     client.delete(&made.id).await.unwrap();
+    eventually("the sandbox is gone", async || {
+        client.get(&made.id).await.is_err()
+    })
+    .await;
     let gone = client.get(&made.id).await.unwrap_err();
     let refusal = gone.refusal().unwrap();
     assert_eq!(
@@ -59,6 +64,23 @@ async fn http2_without_tls_is_understood() {
 }
 
 #[tokio::test]
+async fn a_refusal_says_how_long_it_is() {
+    let server = Server::start().await;
+    let listening = server.listen().await;
+    let mut stream = listening.connect().await;
+    stream
+        .write_all(b"GET /api/sandbox HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = String::new();
+    within(stream.read_to_string(&mut answer)).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 401 "), "{head}");
+    let length = format!("content-length: {}", body.len());
+    assert!(head.lines().any(|line| line == length), "{head}");
+}
+
+#[tokio::test]
 async fn a_shutdown_closes_idle_connections_and_ends() {
     let server = Server::start().await;
     let listening = server.listen().await;
@@ -82,10 +104,12 @@ async fn a_shutdown_does_not_wait_for_ever_for_a_silent_client() {
     let listening = server.listen().await;
     let mut stream = listening.connect().await;
     // Half a request: its end never comes.
-    stream
-        .write_all(b"POST /api/sandbox HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{")
-        .await
-        .unwrap();
+    let request = format!(
+        "POST /api/sandbox HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
+         Content-Length: 10\r\n\r\n{{",
+        server.kit.key
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
     tokio::time::timeout(Duration::from_millis(50), stream.read_u8())
         .await
         .unwrap_err();
