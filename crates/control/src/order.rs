@@ -10,8 +10,8 @@ use alcove_runner_api::{
     self as runner_api, Generation, ImageDigest, Observed, Order, OrderError, Report, SandboxSpec,
 };
 use alcove_store::{Claim, StoreError};
-use futures_util::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::driver::LEASE;
 use crate::shared::Shared;
@@ -21,7 +21,11 @@ const RETRY_MAX: Duration = Duration::from_secs(10);
 const GIB: u64 = 1 << 30;
 
 /// An order being worked off. Dropping it stops the work, not what the runner has begun.
-pub(crate) type Job = BoxFuture<'static, Outcome>;
+///
+/// It is a task of its own, not a future that the driver polls between its asks: it takes the store's one
+/// writer to claim the order, and a driver that stopped polling it there to write something itself would
+/// wait for that writer for ever, and everybody else with it.
+pub(crate) type Job = AbortOnDropHandle<Outcome>;
 
 /// How a job ended.
 pub(crate) struct Outcome {
@@ -45,7 +49,14 @@ pub(crate) enum End {
 /// The end of the job; never, if there is none.
 pub(crate) async fn work(job: &mut Option<Job>) -> Outcome {
     match job {
-        Some(job) => job.as_mut().await,
+        Some(job) => match job.await {
+            Ok(outcome) => outcome,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // Aborted: the runtime ends, and the driver with it.
+                Err(_) => pending().await,
+            },
+        },
         None => pending().await,
     }
 }
@@ -59,7 +70,7 @@ pub(crate) fn begin(
     attempt: u32,
     take_over: bool,
 ) -> Job {
-    Box::pin(async move {
+    AbortOnDropHandle::new(tokio::spawn(async move {
         let mut work = Work {
             deadline: deadline(&shared, &sandbox, goal),
             shared,
@@ -73,7 +84,7 @@ pub(crate) fn begin(
             attempt: work.attempt,
             end,
         }
-    })
+    }))
 }
 
 /// A delete is never given up. Time during which no server ran does not count.

@@ -45,6 +45,8 @@ struct State {
     /// Ends streams and waiting calls of an earlier life.
     life: u64,
     sandboxes: HashMap<SandboxId, Kept>,
+    /// The newest order taken of every sandbox, those without a trace on the host included.
+    taken: HashMap<SandboxId, Generation>,
     images: Vec<ImageEntry>,
     orders: Vec<Order>,
     failures: Vec<(Fault, bool)>,
@@ -75,6 +77,7 @@ impl Default for FakeRunner {
                     is_alive: true,
                     life: 0,
                     sandboxes: HashMap::new(),
+                    taken: HashMap::new(),
                     images: vec![image(DEFAULT_IMAGE, "daytona")],
                     orders: Vec::new(),
                     failures: Vec::new(),
@@ -277,18 +280,25 @@ impl FakeRunner {
             }
             kept.generation = order.generation;
         }
+        let newest = state
+            .taken
+            .entry(order.sandbox.clone())
+            .or_insert(order.generation);
+        if *newest > order.generation {
+            return Err(OrderError::Stale { current: *newest });
+        }
+        *newest = order.generation;
         state.orders.push(order.clone());
         Ok(())
     }
 
     fn work(&self, order: &Order) -> Result<Report, OrderError> {
         let mut state = self.state();
-        if let Some(kept) = state.sandboxes.get(&order.sandbox)
-            && kept.generation > order.generation
+        // A newer order may have come while this one waited, for a sandbox that is not made yet too.
+        if let Some(newest) = state.taken.get(&order.sandbox)
+            && *newest > order.generation
         {
-            return Err(OrderError::Stale {
-                current: kept.generation,
-            });
+            return Err(OrderError::Stale { current: *newest });
         }
         let known = state.sandboxes.get(&order.sandbox).cloned();
         let (observed, spec) = match &order.goal {

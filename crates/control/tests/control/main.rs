@@ -1,0 +1,12 @@
+//! The control plane over a real store and a fake runner, in one process.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod access;
+mod events;
+mod kills;
+mod lifecycle;
+mod lists;
+mod reports;
+mod settings;
+mod support;
+mod timers;
