@@ -20,7 +20,12 @@ pub struct Traces {
 impl Traces {
     /// Looks for traces of the instance with this data folder, control group parent and interface prefix.
     /// Parts that wait in the pools are left out: they belong to no sandbox.
-    pub fn of(data_dir: &Path, cgroup_parent: &str, interface_prefix: &str, ready: &ReadyParts) -> Self {
+    pub fn of(
+        data_dir: &Path,
+        cgroup_parent: &str,
+        interface_prefix: &str,
+        ready: &ReadyParts,
+    ) -> Self {
         let runner = data_dir.join("runner");
         Self {
             cgroups: cgroups(cgroup_parent),
@@ -35,7 +40,10 @@ impl Traces {
                 .into_iter()
                 .filter(|name| !name.starts_with('.') && !name.starts_with('+'))
                 .collect(),
-            sockets: names(&data_dir.join("run")).into_iter().filter(|n| n != "spawner").collect(),
+            sockets: names(&data_dir.join("run"))
+                .into_iter()
+                .filter(|n| n != "spawner")
+                .collect(),
             records: names(&runner.join("journal")),
             processes: agents(cgroup_parent),
         }
@@ -50,8 +58,13 @@ pub struct ReadyParts {
 
 /// Names in a folder; none where it does not exist.
 pub fn names(folder: &Path) -> BTreeSet<String> {
-    let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
-    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+    let entries = fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok);
+    entries
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect()
 }
 
 fn cgroup_trees() -> Vec<std::path::PathBuf> {
@@ -69,16 +82,25 @@ fn cgroups(parent: &str) -> BTreeSet<String> {
     folders
         .flat_map(|folder| {
             let is_group = |name: &String| folder.join(name).is_dir();
-            names(&folder).into_iter().filter(is_group).collect::<Vec<_>>()
+            names(&folder)
+                .into_iter()
+                .filter(is_group)
+                .collect::<Vec<_>>()
         })
         .collect()
 }
 
 fn agents(parent: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    for pid in names(Path::new("/proc")).into_iter().filter(|n| n.parse::<u32>().is_ok()) {
+    for pid in names(Path::new("/proc"))
+        .into_iter()
+        .filter(|n| n.parse::<u32>().is_ok())
+    {
         let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-        if groups.lines().any(|line| line.contains(&format!("/{parent}/"))) {
+        if groups
+            .lines()
+            .any(|line| line.contains(&format!("/{parent}/")))
+        {
             found.insert(pid);
         }
     }
@@ -103,5 +125,8 @@ fn loop_devices(below: &Path) -> BTreeSet<String> {
 fn mounts(below: &Path) -> BTreeSet<String> {
     let text = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let points = text.lines().filter_map(|line| line.split(' ').nth(1));
-    points.filter(|point| Path::new(point).starts_with(below)).map(str::to_owned).collect()
+    points
+        .filter(|point| Path::new(point).starts_with(below))
+        .map(str::to_owned)
+        .collect()
 }

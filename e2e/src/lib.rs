@@ -19,6 +19,10 @@ pub fn prepared(variable: &str, name: &str) -> PathBuf {
         .map(PathBuf::from)
         .unwrap_or_else(|| panic!("{variable} is not set; run these tests with `make e2e`"));
     let path = folder.join(name);
-    assert!(path.exists(), "{} is missing; run `make e2e`", path.display());
+    assert!(
+        path.exists(),
+        "{} is missing; run `make e2e`",
+        path.display()
+    );
     path
 }

@@ -10,7 +10,9 @@ use alcove_domain::SandboxId;
 use alcove_runner::agent_probe::TOKEN_HEADER;
 use alcove_runner::faults::{Faults, NoFaults};
 use alcove_runner::{Runner, RunnerConfig};
-use alcove_runner_api::{Generation, Goal, ImageDigest, Observed, Order, Report, Resources, SandboxSpec};
+use alcove_runner_api::{
+    Generation, Goal, ImageDigest, Observed, Order, Report, Resources, SandboxSpec,
+};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
@@ -30,7 +32,8 @@ pub fn own_pool() -> alcove_runner::net::Ipv4Pool {
     let number = NEXT_POOL.fetch_add(1, Ordering::Relaxed);
     assert!(number < 200, "more tests than address pools");
     let text = format!("10.{}.{}.0/20", 201 + number / 16, (number % 16) * 16);
-    text.parse().expect("the text is built from bounded numbers")
+    text.parse()
+        .expect("the text is built from bounded numbers")
 }
 
 /// A runner for one test.
@@ -68,21 +71,36 @@ impl TestRunner {
     }
 
     async fn open(folder: Arc<tempfile::TempDir>, config: RunnerConfig) -> Self {
-        let runner = Runner::open(config.clone()).await.expect("the runner starts");
+        let runner = Runner::open(config.clone())
+            .await
+            .expect("the runner starts");
         let archive = prepared("ALCOVE_IMAGES_DIR", "busybox.oci.tar");
         let importer = runner.clone();
         let import = move || importer.import_image(&archive, "busybox");
         let entry = tokio::task::spawn_blocking(import).await.expect("no panic");
         let image = entry.expect("the image can be imported").digest;
-        Self { runner, image, config, folder }
+        Self {
+            runner,
+            image,
+            config,
+            folder,
+        }
     }
 
     /// Closes this runner and opens another on the same data folder, as after a restart of the server.
     pub async fn reopen(self) -> Self {
-        let Self { runner, image, config, folder } = self;
+        let Self {
+            runner,
+            image,
+            config,
+            folder,
+        } = self;
         runner.close().await;
         drop((runner, image));
-        let config = RunnerConfig { faults: Arc::new(NoFaults), ..config };
+        let config = RunnerConfig {
+            faults: Arc::new(NoFaults),
+            ..config
+        };
         Self::open(folder, config).await
     }
 
@@ -109,8 +127,15 @@ impl TestRunner {
     /// # Panics
     /// When the runner does not take the order.
     pub async fn apply(&self, sandbox: &SandboxId, generation: u64, goal: Goal) -> Report {
-        let order = Order { sandbox: sandbox.clone(), generation: Generation(generation), goal };
-        self.runner.apply(order).await.expect("the runner takes the order")
+        let order = Order {
+            sandbox: sandbox.clone(),
+            generation: Generation(generation),
+            goal,
+        };
+        self.runner
+            .apply(order)
+            .await
+            .expect("the runner takes the order")
     }
 
     /// Makes a sandbox run.
@@ -120,7 +145,10 @@ impl TestRunner {
     pub async fn run(&self, name: &str) -> SandboxId {
         let sandbox: SandboxId = name.parse().expect("the name is an id");
         let report = self.apply(&sandbox, 1, Goal::Running(self.spec())).await;
-        assert!(matches!(report.observed, Observed::Running { .. }), "{report:?}");
+        assert!(
+            matches!(report.observed, Observed::Running { .. }),
+            "{report:?}"
+        );
         sandbox
     }
 
@@ -130,7 +158,9 @@ impl TestRunner {
     /// When the agent does not answer as the toolbox API says.
     pub async fn execute(&self, sandbox: &SandboxId, command: &str) -> (i64, String) {
         let body = serde_json::json!({ "command": command, "timeout": 60 }).to_string();
-        let (status, answer) = self.call(sandbox, "POST", "/process/execute", body.into()).await;
+        let (status, answer) = self
+            .call(sandbox, "POST", "/process/execute", body.into())
+            .await;
         assert_eq!(status, 200, "{}", String::from_utf8_lossy(&answer));
         let value: serde_json::Value = serde_json::from_slice(&answer).expect("JSON");
         let code = value["exitCode"].as_i64().expect("an exit code");
@@ -141,8 +171,18 @@ impl TestRunner {
     ///
     /// # Panics
     /// When there is no answer.
-    pub async fn call(&self, sandbox: &SandboxId, method: &str, path: &str, body: Bytes) -> (u16, Bytes) {
-        let (stream, token) = self.runner.dial_agent(sandbox).await.expect("the agent takes connections");
+    pub async fn call(
+        &self,
+        sandbox: &SandboxId,
+        method: &str,
+        path: &str,
+        body: Bytes,
+    ) -> (u16, Bytes) {
+        let (stream, token) = self
+            .runner
+            .dial_agent(sandbox)
+            .await
+            .expect("the agent takes connections");
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .expect("an HTTP connection");
@@ -157,7 +197,12 @@ impl TestRunner {
             .expect("a request");
         let answer = sender.send_request(request).await.expect("an answer");
         let status = answer.status().as_u16();
-        let bytes = answer.into_body().collect().await.expect("a whole answer").to_bytes();
+        let bytes = answer
+            .into_body()
+            .collect()
+            .await
+            .expect("a whole answer")
+            .to_bytes();
         connection.abort();
         (status, bytes)
     }
@@ -179,7 +224,11 @@ impl TestRunner {
     pub async fn expect_nothing_left(&self) {
         crate::wait::until("an empty host", async || {
             let traces = self.traces();
-            if traces == Traces::default() { Ok(()) } else { Err(traces) }
+            if traces == Traces::default() {
+                Ok(())
+            } else {
+                Err(traces)
+            }
         })
         .await;
     }

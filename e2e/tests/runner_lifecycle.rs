@@ -16,7 +16,10 @@ async fn a_sandbox_runs_a_command_as_its_user_and_leaves_nothing_when_removed() 
 
     let (code, output) = host.execute(&sandbox, "echo $A; id -un; pwd").await;
     assert_eq!((code, output.as_str()), (0, "1\ndaytona\n/home/daytona\n"));
-    assert!(!host.traces().processes.is_empty(), "the positive control of the traces");
+    assert!(
+        !host.traces().processes.is_empty(),
+        "the positive control of the traces"
+    );
 
     let report = host.apply(&sandbox, 2, Goal::Absent).await;
     assert_eq!(report.observed, Observed::Absent);
@@ -28,12 +31,24 @@ async fn a_sandbox_runs_a_command_as_its_user_and_leaves_nothing_when_removed() 
 async fn files_outlive_a_stop_and_a_start() {
     let host = TestRunner::start().await;
     let sandbox = host.run("kept").await;
-    host.execute(&sandbox, "echo kept > file; mkdir d; mv d e").await;
+    host.execute(&sandbox, "echo kept > file; mkdir d; mv d e")
+        .await;
 
-    let report = host.apply(&sandbox, 2, Goal::Stopped { grace: Duration::from_secs(5) }).await;
+    let report = host
+        .apply(
+            &sandbox,
+            2,
+            Goal::Stopped {
+                grace: Duration::from_secs(5),
+            },
+        )
+        .await;
     assert_eq!(report.observed, Observed::Stopped { fault: None });
     let report = host.apply(&sandbox, 3, Goal::Running(host.spec())).await;
-    assert!(matches!(report.observed, Observed::Running { .. }), "{report:?}");
+    assert!(
+        matches!(report.observed, Observed::Running { .. }),
+        "{report:?}"
+    );
     let (_, output) = host.execute(&sandbox, "cat file; ls").await;
     assert_eq!(output, "kept\ne\nfile\n");
 
@@ -51,9 +66,18 @@ async fn an_older_order_is_refused_and_a_repeated_one_changes_nothing() {
 
     host.apply(&sandbox, 5, Goal::Absent).await;
     let goal = Goal::Running(host.spec());
-    let late = Order { sandbox: sandbox.clone(), generation: Generation(2), goal };
+    let late = Order {
+        sandbox: sandbox.clone(),
+        generation: Generation(2),
+        goal,
+    };
     let refused = host.runner.apply(late).await;
-    assert_eq!(refused, Err(OrderError::Stale { current: Generation(5) }));
+    assert_eq!(
+        refused,
+        Err(OrderError::Stale {
+            current: Generation(5)
+        })
+    );
     host.expect_nothing_left().await;
     host.runner.close().await;
 }
@@ -79,7 +103,11 @@ async fn a_create_that_fails_at_any_step_leaves_nothing_and_the_next_one_succeed
         let sandbox = format!("fails-{number}").parse().unwrap();
         *faults.0.lock().unwrap() = Some(step);
         let report = host.apply(&sandbox, 1, Goal::Running(host.spec())).await;
-        let Observed::Failed { fault, has_disk: false } = report.observed else {
+        let Observed::Failed {
+            fault,
+            has_disk: false,
+        } = report.observed
+        else {
             panic!("step {step:?} did not fail: {report:?}");
         };
         assert_eq!(fault.code, FaultCode::HostDiskFull, "{step:?}");
@@ -87,7 +115,10 @@ async fn a_create_that_fails_at_any_step_leaves_nothing_and_the_next_one_succeed
 
         *faults.0.lock().unwrap() = None;
         let report = host.apply(&sandbox, 2, Goal::Running(host.spec())).await;
-        assert!(matches!(report.observed, Observed::Running { .. }), "{step:?}: {report:?}");
+        assert!(
+            matches!(report.observed, Observed::Running { .. }),
+            "{step:?}: {report:?}"
+        );
         host.apply(&sandbox, 3, Goal::Absent).await;
     }
     host.expect_nothing_left().await;
@@ -102,17 +133,34 @@ async fn a_start_that_fails_at_any_step_keeps_the_disk_and_the_next_one_succeeds
     host.execute(&sandbox, "echo kept > file").await;
     let mut generation = 2;
     // The first three steps belong to a create alone.
-    for step in Step::ALL.into_iter().filter(|s| !matches!(s, Step::Range | Step::RecordMaking)) {
-        host.apply(&sandbox, generation, Goal::Stopped { grace: Duration::from_secs(5) }).await;
+    for step in Step::ALL
+        .into_iter()
+        .filter(|s| !matches!(s, Step::Range | Step::RecordMaking))
+    {
+        host.apply(
+            &sandbox,
+            generation,
+            Goal::Stopped {
+                grace: Duration::from_secs(5),
+            },
+        )
+        .await;
         *faults.0.lock().unwrap() = Some(step);
-        let report = host.apply(&sandbox, generation + 1, Goal::Running(host.spec())).await;
+        let report = host
+            .apply(&sandbox, generation + 1, Goal::Running(host.spec()))
+            .await;
         assert!(
             matches!(report.observed, Observed::Failed { has_disk: true, .. }),
             "{step:?}: {report:?}"
         );
         *faults.0.lock().unwrap() = None;
-        let report = host.apply(&sandbox, generation + 2, Goal::Running(host.spec())).await;
-        assert!(matches!(report.observed, Observed::Running { .. }), "{step:?}: {report:?}");
+        let report = host
+            .apply(&sandbox, generation + 2, Goal::Running(host.spec()))
+            .await;
+        assert!(
+            matches!(report.observed, Observed::Running { .. }),
+            "{step:?}: {report:?}"
+        );
         assert_eq!(host.execute(&sandbox, "cat file").await.1, "kept\n");
         generation += 3;
     }
@@ -125,9 +173,14 @@ async fn a_start_that_fails_at_any_step_keeps_the_disk_and_the_next_one_succeeds
 async fn a_user_that_the_image_does_not_have_is_named_in_the_refusal() {
     let host = TestRunner::start().await;
     let sandbox = "stranger".parse().unwrap();
-    let spec = SandboxSpec { user: "nobody-knows".to_owned(), ..host.spec() };
+    let spec = SandboxSpec {
+        user: "nobody-knows".to_owned(),
+        ..host.spec()
+    };
     let report = host.apply(&sandbox, 1, Goal::Running(spec)).await;
-    let Observed::Failed { fault, .. } = report.observed else { panic!("{report:?}") };
+    let Observed::Failed { fault, .. } = report.observed else {
+        panic!("{report:?}")
+    };
     assert_eq!(fault.code, FaultCode::UserMissing);
     assert!(fault.message.contains("nobody-knows"), "{fault:?}");
     host.expect_nothing_left().await;
@@ -146,8 +199,13 @@ async fn a_killed_agent_is_reported_and_the_sandbox_can_be_started_again() {
         // Ends all others with it; those that are gone by then need no signal.
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
     }
-    let report = tokio::time::timeout(Duration::from_secs(20), reports.recv()).await.unwrap().unwrap();
-    let Observed::Stopped { fault: Some(fault) } = report.observed else { panic!("{report:?}") };
+    let report = tokio::time::timeout(Duration::from_secs(20), reports.recv())
+        .await
+        .unwrap()
+        .unwrap();
+    let Observed::Stopped { fault: Some(fault) } = report.observed else {
+        panic!("{report:?}")
+    };
     assert_eq!(fault.code, FaultCode::AgentExited);
 
     host.apply(&sandbox, 2, Goal::Running(host.spec())).await;
@@ -165,15 +223,23 @@ async fn sandboxes_outlive_their_runner_and_the_spawner() {
     let spawner = host.runner.spawner_pid().await.unwrap();
     // A closed runner lets go of everything that it holds, as a killed one does.
     let host = host.reopen().await;
-    assert_eq!(host.runner.spawner_pid().await, Some(spawner), "the spawner was found again");
-    let (_, output) = host.execute(&sandbox, "pidof sleep >/dev/null && echo runs").await;
+    assert_eq!(
+        host.runner.spawner_pid().await,
+        Some(spawner),
+        "the spawner was found again"
+    );
+    let (_, output) = host
+        .execute(&sandbox, "pidof sleep >/dev/null && echo runs")
+        .await;
     assert_eq!(output, "runs\n");
 
     let pid = rustix::process::Pid::from_raw(spawner).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
     let other = host.run("after").await;
     assert_ne!(host.runner.spawner_pid().await, Some(spawner));
-    let (_, output) = host.execute(&sandbox, "pidof sleep >/dev/null && echo runs").await;
+    let (_, output) = host
+        .execute(&sandbox, "pidof sleep >/dev/null && echo runs")
+        .await;
     assert_eq!(output, "runs\n");
 
     host.apply(&sandbox, 2, Goal::Absent).await;
