@@ -44,4 +44,4 @@ e2e: parts
 
 check:
 	cargo fmt --all --check
-	cargo clippy --locked --workspace --all-targets
+	cargo clippy --locked --workspace --all-targets -- -D warnings

@@ -9,7 +9,7 @@ use std::{env, fs, io};
 fn main() -> io::Result<()> {
     println!("cargo::rerun-if-env-changed=ALCOVE_PARTS_DIR");
     let parts = env::var_os("ALCOVE_PARTS_DIR").map(PathBuf::from);
-    let mut code = String::new();
+    let mut code = Vec::new();
     for (constant, program) in [("AGENT", "alcove-agent"), ("SPAWNER", "alcove-spawner")] {
         let value = match &parts {
             Some(folder) => {
@@ -19,10 +19,8 @@ fn main() -> io::Result<()> {
             }
             None => "None".to_owned(),
         };
-        code.push_str(&format!(
-            "pub static {constant}: Option<&[u8]> = {value};\n"
-        ));
+        code.push(format!("pub static {constant}: Option<&[u8]> = {value};"));
     }
     let out = env::var("OUT_DIR").map_err(io::Error::other)?;
-    fs::write(Path::new(&out).join("parts.rs"), code)
+    fs::write(Path::new(&out).join("parts.rs"), code.join("\n"))
 }

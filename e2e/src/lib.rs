@@ -15,9 +15,10 @@ use std::path::PathBuf;
 /// # Panics
 /// With what to do, where it is missing: a test that is skipped would look like one that passed.
 pub fn prepared(variable: &str, name: &str) -> PathBuf {
-    let folder = std::env::var_os(variable)
-        .map(PathBuf::from)
-        .unwrap_or_else(|| panic!("{variable} is not set; run these tests with `make e2e`"));
+    let folder = std::env::var_os(variable).map_or_else(
+        || panic!("{variable} is not set; run these tests with `make e2e`"),
+        PathBuf::from,
+    );
     let path = folder.join(name);
     assert!(
         path.exists(),

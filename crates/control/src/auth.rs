@@ -59,23 +59,22 @@ impl Shared {
             return Err(Error::bad_credentials());
         }
         let hash = hash(bearer);
-        let key = match self.keys.get(&hash) {
-            Some(key) => key,
-            None => {
-                let found = self
-                    .store
-                    .reader()
-                    .api_key_find(hash)
-                    .await
-                    .map_err(|error| Error::Unavailable {
-                        message: "Temporary authentication service error",
-                        retry_after: None,
-                        cause: Some(Box::new(error)),
-                    })?;
-                let key = Arc::new(CachedKey::from(found.ok_or_else(Error::bad_credentials)?));
-                self.keys.put(hash, Arc::clone(&key));
-                key
-            }
+        let key = if let Some(key) = self.keys.get(&hash) {
+            key
+        } else {
+            let found = self
+                .store
+                .reader()
+                .api_key_find(hash)
+                .await
+                .map_err(|error| Error::Unavailable {
+                    message: "Temporary authentication service error",
+                    retry_after: None,
+                    cause: Some(Box::new(error)),
+                })?;
+            let key = Arc::new(CachedKey::from(found.ok_or_else(Error::bad_credentials)?));
+            self.keys.put(hash, Arc::clone(&key));
+            key
         };
         if key.expires_at.is_some_and(|at| at <= self.clock.now()) {
             return Err(Error::Unauthenticated {
@@ -139,33 +138,31 @@ impl Shared {
             });
         }
         let tx = self.store.begin().await.map_err(failed)?;
-        let user_id = match admin {
-            Some(user) => user.id,
-            None => {
-                let user = User {
-                    id: UserId::from_uuid(uuid_v4(&*self.rng)),
-                    name: "Administrator".to_owned(),
-                    email: "admin@localhost".to_owned(),
-                    is_admin: true,
-                    created_at: now,
-                };
-                tx.user_insert(&user).await.map_err(failed)?;
-                user.id
-            }
+        let user_id = if let Some(user) = admin {
+            user.id
+        } else {
+            let user = User {
+                id: UserId::from_uuid(uuid_v4(&*self.rng)),
+                name: "Administrator".to_owned(),
+                email: "admin@localhost".to_owned(),
+                is_admin: true,
+                created_at: now,
+            };
+            tx.user_insert(&user).await.map_err(failed)?;
+            user.id
         };
-        let organization = match known {
-            Some(org) => org.id,
-            None => {
-                let org = Organization {
-                    id: OrganizationId::from_uuid(uuid_v4(&*self.rng)),
-                    name: "Personal".to_owned(),
-                    created_by: user_id.clone(),
-                    is_personal: true,
-                    created_at: now,
-                };
-                tx.organization_insert(&org).await.map_err(failed)?;
-                org.id
-            }
+        let organization = if let Some(org) = known {
+            org.id
+        } else {
+            let org = Organization {
+                id: OrganizationId::from_uuid(uuid_v4(&*self.rng)),
+                name: "Personal".to_owned(),
+                created_by: user_id.clone(),
+                is_personal: true,
+                created_at: now,
+            };
+            tx.organization_insert(&org).await.map_err(failed)?;
+            org.id
         };
         let key = ApiKey {
             hash,

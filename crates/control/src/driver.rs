@@ -22,7 +22,7 @@ use crate::shared::{Shared, lock};
 /// Asks that may wait; who asks beyond them waits too.
 const MAILBOX: usize = 64;
 /// How long an order's lease runs; it is renewed at a third of it.
-pub(crate) const LEASE: Duration = Duration::from_secs(60);
+pub(crate) const LEASE: Duration = Duration::from_mins(1);
 
 pub(crate) type Reply = oneshot::Sender<Result<Arc<Sandbox>, Error>>;
 

@@ -60,12 +60,11 @@ impl Page {
     pub fn parse(number: Option<i64>, limit: Option<i64>) -> Result<Self, Error> {
         let mut reasons = Vec::new();
         let page = Self {
-            number: match number.map_or(Ok(1), u64::try_from) {
-                Ok(number @ 1..) => number,
-                _ => {
-                    reasons.push(Reason::invalid("page must not be less than 1"));
-                    1
-                }
+            number: if let Ok(number @ 1..) = number.map_or(Ok(1), u64::try_from) {
+                number
+            } else {
+                reasons.push(Reason::invalid("page must not be less than 1"));
+                1
             },
             limit: parse_limit(limit, &mut reasons),
         };

@@ -228,7 +228,7 @@ impl Work {
         let wait = RETRY_FIRST.saturating_mul(1 << doublings).min(RETRY_MAX);
         let mut chance = [0; 1];
         self.shared.rng.fill(&mut chance);
-        let wait = wait - wait.mul_f64(f64::from(chance[0]) / 1024.0);
+        let wait = wait.saturating_sub(wait.mul_f64(f64::from(chance[0]) / 1024.0));
         let wait = self.time_left().map_or(wait, |left| wait.min(left));
         self.shared.clock.sleep(wait).await;
     }

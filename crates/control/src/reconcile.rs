@@ -20,7 +20,7 @@ use crate::shared::Shared;
 
 const RETRY: Duration = Duration::from_secs(1);
 /// How long events and destroyed sandboxes are kept.
-const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+const KEPT: Duration = Duration::from_hours(24);
 /// Rows written or removed in one transaction, so that nobody waits long for a turn.
 const BATCH: usize = 500;
 
@@ -147,7 +147,7 @@ pub(crate) async fn listen(shared: Arc<Shared>) {
                 // The last word of a sandbox that is gone already, as a rule. If it is more than that,
                 // the next comparison finds it.
                 None => {
-                    tracing::debug!(sandbox.id = %report.sandbox, "a report on a sandbox that is gone")
+                    tracing::debug!(sandbox.id = %report.sandbox, "a report on a sandbox that is gone");
                 }
             }
         }

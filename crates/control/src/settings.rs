@@ -44,9 +44,9 @@ impl Default for Settings {
             pids_per_sandbox: 4096,
             settle_wait: Duration::from_secs(30),
             stop_grace: Duration::from_secs(10),
-            order_timeout: Duration::from_secs(300),
+            order_timeout: Duration::from_mins(5),
             activity_flush: Duration::from_secs(10),
-            safety_net: Duration::from_secs(60),
+            safety_net: Duration::from_mins(1),
         }
     }
 }

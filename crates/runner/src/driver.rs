@@ -59,7 +59,7 @@ enum Held {
         fault: Option<Fault>,
     },
     Stopped {
-        record: Record,
+        record: Box<Record>,
         device: LastDevice,
         why: Why,
     },
@@ -131,7 +131,7 @@ impl Driver {
                 };
                 let why = fault.map_or(Why::Asked, Why::Ended);
                 Held::Stopped {
-                    record,
+                    record: Box::new(record),
                     device,
                     why,
                 }
@@ -244,7 +244,7 @@ impl Driver {
                 let starting = Record {
                     generation: self.generation,
                     phase: Phase::Starting,
-                    ..record.clone()
+                    ..(*record).clone()
                 };
                 let result = self.make_again(&spec, starting, device).await;
                 self.held = match result {
@@ -252,7 +252,7 @@ impl Driver {
                     Err(failed) => {
                         let why = Why::StartFailed(self.fault(&failed.error));
                         let device = failed.busy.map_or(LastDevice::Released, LastDevice::Known);
-                        self.stopped(record, device, why)
+                        self.stopped(*record, device, why)
                     }
                 };
             }
@@ -367,7 +367,7 @@ impl Driver {
                 self.release(&live).await;
                 (live.record, device)
             }
-            Held::Stopped { record, device, .. } => (record, device),
+            Held::Stopped { record, device, .. } => (*record, device),
             Held::Absent { .. } => return,
         };
         if let LastDevice::Known(number) = device {
@@ -394,7 +394,7 @@ impl Driver {
             Ok(()) => self.host.ranges.release(record.range),
             // The range stays claimed: a record says that it is in use.
             Err(error) => {
-                tracing::error!(sandbox.id = %self.sandbox, %error, "cannot forget a sandbox")
+                tracing::error!(sandbox.id = %self.sandbox, %error, "cannot forget a sandbox");
             }
         }
     }
@@ -465,7 +465,7 @@ impl Driver {
             tracing::error!(sandbox.id = %self.sandbox, %error, "cannot write the journal");
         }
         Held::Stopped {
-            record,
+            record: Box::new(record),
             device,
             why,
         }

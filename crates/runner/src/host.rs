@@ -129,11 +129,10 @@ impl HostError {
             Self::Range(MakeRangeError::Namespace(error)) | Self::Spawn(error) => {
                 code_of_process(error.errno())
             }
-            Self::Range(MakeRangeError::Full(_)) => FaultCode::Internal,
             Self::Disk(error) => code_of_file(error.errno()),
             Self::Mount(error) => code_of_file(error.errno()),
             Self::Journal(error) => code_of_file(error.errno()),
-            Self::Limits(_) => FaultCode::Internal,
+            Self::Range(MakeRangeError::Full(_)) | Self::Limits(_) => FaultCode::Internal,
             Self::Io { source, .. } => code_of_file(source.raw_os_error()),
         }
     }

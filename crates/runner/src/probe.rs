@@ -68,22 +68,21 @@ pub fn required_failures(checks: &[Check]) -> Vec<&Check> {
 
 /// The list for people.
 pub fn render_table(checks: &[Check]) -> String {
-    let mut text = String::new();
+    let mut lines = Vec::new();
     for check in checks {
         let mark = match check.status {
             Status::Ok => "ok      ",
             Status::Degraded => "degraded",
             Status::Missing => "MISSING ",
         };
-        text.push_str(&format!("{mark}  {:<18} {}\n", check.name, check.found));
+        lines.push(format!("{mark}  {:<18} {}", check.name, check.found));
         if check.status != Status::Ok {
-            text.push_str(&format!(
-                "          needs {}. {}\n",
-                check.need, check.advice
-            ));
+            lines.push(format!("          needs {}. {}", check.need, check.advice));
         }
     }
-    text
+    // The last line ends like the others.
+    lines.push(String::new());
+    lines.join("\n")
 }
 
 fn check(
@@ -244,9 +243,7 @@ fn space(data_dir: &Path) -> Check {
         .ancestors()
         .find(|folder| folder.is_dir())
         .unwrap_or(Path::new("/"));
-    let left = rustix::fs::statvfs(folder)
-        .map(|s| s.f_bavail.saturating_mul(s.f_frsize))
-        .unwrap_or(0);
+    let left = rustix::fs::statvfs(folder).map_or(0, |s| s.f_bavail.saturating_mul(s.f_frsize));
     let found = format!("{} GiB left for {}", left >> 30, data_dir.display());
     wish(check(
         "space",

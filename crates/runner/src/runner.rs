@@ -563,10 +563,10 @@ fn sweep(limits: &Limits, disks: &Disks, live: &[String], known: &[String]) {
         }
     }
     for name in disks.names() {
-        if name.starts_with(POOL_PREFIX) || !known.contains(&name) {
-            if let Err(error) = disks.remove(&name) {
-                tracing::error!(disk = name, %error, "cannot remove a disk that is left over");
-            }
+        if (name.starts_with(POOL_PREFIX) || !known.contains(&name))
+            && let Err(error) = disks.remove(&name)
+        {
+            tracing::error!(disk = name, %error, "cannot remove a disk that is left over");
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The program (`main.rs`) is the parent and reaper of every sandbox's first process. It is small and
 //! single-threaded because a process is copied to make a new one: the copy costs 21 ms for each GiB of
-//! its parent, so the server must never be that parent (ADR 0003). It outlives the server; the sandboxes
+//! its parent, so the server must never be that parent. It outlives the server; the sandboxes
 //! outlive both.
 
 pub mod protocol;

@@ -40,6 +40,6 @@ impl Probe for HoldAt {
             return;
         }
         self.is_held.send_replace(true);
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }

@@ -13,15 +13,11 @@ pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
             tokio::time::sleep(POLL).await;
         }
     };
-    if tokio::time::timeout(DEADLINE, waited).await.is_err() {
-        panic!("not in time: {what}");
-    }
+    within(what, waited).await;
 }
 
 /// The future's value, or a panic with `what` if it does not come in time.
 pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(DEADLINE, future).await {
-        Ok(value) => value,
-        Err(_) => panic!("not in time: {what}"),
-    }
+    let in_time = tokio::time::timeout(DEADLINE, future).await;
+    in_time.unwrap_or_else(|_| panic!("not in time: {what}"))
 }

@@ -155,7 +155,7 @@ async fn the_runners_images_are_snapshots_from_the_start_and_keep_their_ids() {
     };
     assert_eq!(
         control.list_snapshots(caller, named).await.unwrap().items,
-        [tiny.clone()]
+        std::slice::from_ref(&tiny)
     );
     let missing = control.get_snapshot(caller, "nope").await;
     assert!(matches!(missing, Err(Error::NotFound { .. })));

@@ -158,7 +158,7 @@ async fn the_safety_net_finds_what_no_report_told() {
     let id = make(&kit, "box").await.id.clone();
     kit.runner.lose(&id);
     eventually("it is found out", async || {
-        kit.clock.advance(std::time::Duration::from_secs(60));
+        kit.clock.advance(std::time::Duration::from_mins(1));
         state(&kit, &id).await == Some(SandboxState::Error)
     })
     .await;

@@ -1,1 +1,0 @@
-//! Checks that are programs: layers, OpenAPI, files.
