@@ -14,22 +14,24 @@
 //! of the sandbox's first process. An order is taken if its generation is not older than the newest taken
 //! one, and applying one again finds its goal reached.
 
+mod held;
+
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use alcove_domain::SandboxId;
 use alcove_runner_api::{
-    Fault, FaultCode, Generation, Goal, Observed, Order, OrderError, Report, SandboxSpec,
+    Fault, FaultCode, Generation, Goal, Order, OrderError, Report, SandboxSpec,
 };
-use alcove_spawner::protocol::ExitStatus;
 use rustix::process::{Signal, pidfd_send_signal};
 use tokio::sync::{mpsc, oneshot};
 
+use self::held::{Held, Live, Why, ending_fault, live, observed, token};
 use crate::disk_pool::blocking;
 use crate::faults::Step;
 use crate::host::{Host, HostError};
-use crate::journal::{Phase, Record, Running};
+use crate::journal::{Phase, Record};
 use crate::making::{self, Failed, LastDevice, Made, Start};
 
 /// A killed process that is still there after this long is stuck in the kernel.
@@ -52,45 +54,6 @@ pub struct View {
 
 /// The view, as driver and readers share it.
 pub type SharedView = Arc<RwLock<View>>;
-
-#[derive(Debug)]
-enum Held {
-    Absent {
-        fault: Option<Fault>,
-    },
-    Stopped {
-        record: Box<Record>,
-        device: LastDevice,
-        why: Why,
-    },
-    Running(Box<Live>),
-}
-
-/// Why a sandbox is stopped.
-#[derive(Debug, Clone)]
-enum Why {
-    Asked,
-    /// Nobody asked: its first process ended.
-    Ended(Fault),
-    /// It was to run again and could not.
-    StartFailed(Fault),
-}
-
-impl Why {
-    fn fault(&self) -> Option<&Fault> {
-        match self {
-            Self::Asked => None,
-            Self::Ended(fault) | Self::StartFailed(fault) => Some(fault),
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Live {
-    record: Record,
-    running: Running,
-    pidfd: OwnedFd,
-}
 
 #[derive(Debug)]
 pub struct Driver {
@@ -505,83 +468,5 @@ impl Driver {
         if self.host.reports.try_send(report).is_err() {
             tracing::warn!(sandbox.id = %self.sandbox, "a report was not taken; the inventory will tell");
         }
-    }
-}
-
-fn live(made: Made) -> Held {
-    let Made {
-        record,
-        running,
-        pidfd,
-    } = made;
-    Held::Running(Box::new(Live {
-        record,
-        running,
-        pidfd,
-    }))
-}
-
-fn token(held: &Held) -> Option<Arc<str>> {
-    match held {
-        Held::Running(live) => Some(live.running.token.as_str().into()),
-        _ => None,
-    }
-}
-
-fn observed(held: &Held) -> Observed {
-    match held {
-        Held::Running(live) => Observed::Running {
-            agent_version: live.running.agent_version.clone(),
-        },
-        Held::Stopped {
-            why: Why::StartFailed(fault),
-            ..
-        } => Observed::Failed {
-            fault: fault.clone(),
-            has_disk: true,
-        },
-        Held::Stopped { why, .. } => Observed::Stopped {
-            fault: why.fault().cloned(),
-        },
-        Held::Absent { fault: Some(fault) } => Observed::Failed {
-            fault: fault.clone(),
-            has_disk: false,
-        },
-        Held::Absent { fault: None } => Observed::Absent,
-    }
-}
-
-fn ending_fault(status: Option<ExitStatus>, had_oom_kill: bool) -> Fault {
-    let was_killed = matches!(status, None | Some(ExitStatus::Signal(libc::SIGKILL)));
-    if had_oom_kill && was_killed {
-        let message = "the sandbox ran out of memory and its first process was killed".to_owned();
-        return Fault {
-            code: FaultCode::OutOfMemory,
-            message,
-        };
-    }
-    let how = match status {
-        Some(ExitStatus::Code(code)) => format!("the agent ended with code {code}"),
-        Some(ExitStatus::Signal(signal)) => format!("the agent was ended by signal {signal}"),
-        None => "the agent ended".to_owned(),
-    };
-    Fault {
-        code: FaultCode::AgentExited,
-        message: how,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_killed_agent_after_an_oom_kill_ran_out_of_memory() {
-        let killed = Some(ExitStatus::Signal(libc::SIGKILL));
-        assert_eq!(ending_fault(killed, true).code, FaultCode::OutOfMemory);
-        assert_eq!(ending_fault(killed, false).code, FaultCode::AgentExited);
-        // The job was killed for memory, the agent ended for another reason.
-        let exited = Some(ExitStatus::Code(1));
-        assert_eq!(ending_fault(exited, true).code, FaultCode::AgentExited);
     }
 }

@@ -1,5 +1,7 @@
 //! The runner: takes orders for all sandboxes of this host, and tells what is on it.
 
+mod take_over;
+
 use std::collections::HashMap;
 use std::fs;
 use std::io;
@@ -9,21 +11,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use alcove_domain::SandboxId;
-use alcove_runner_api::{
-    Fault, FaultCode, Generation, ImageEntry, Observed, Order, OrderError, Report,
-};
+use alcove_runner_api::{Generation, ImageEntry, Observed, Order, OrderError, Report};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::take_over::Found;
 use crate::disk::Disks;
-use crate::disk_pool::{DiskPool, POOL_PREFIX};
+use crate::disk_pool::DiskPool;
 use crate::driver::{Driver, Message, SharedView};
 use crate::faults::{Faults, NoFaults};
 use crate::host::{Bounds, Host};
 use crate::image::ImageStore;
-use crate::journal::{Journal, Phase, Record, boot_id};
+use crate::journal::Journal;
 use crate::limits::Limits;
 use crate::mounts::Mounts;
 use crate::net::{Ipv4Pool, Network, NetworkConfig};
@@ -212,49 +213,6 @@ impl Runner {
         runner.take_over(found).await?;
         runner.start_refill(config.ready_parts);
         Ok(runner)
-    }
-
-    /// Adopts, stops or takes apart every sandbox that the journal knows, and removes what it does not know.
-    async fn take_over(&self, found: Vec<Found>) -> Result<(), OpenError> {
-        let host = &self.inner.host;
-        let live: Vec<String> = found
-            .iter()
-            .filter(|found| found.pidfd.is_some())
-            .map(|found| found.record.sandbox.to_string())
-            .collect();
-        let known: Vec<String> = found
-            .iter()
-            .map(|found| found.record.sandbox.to_string())
-            .collect();
-        let (limits, disks) = (host.limits.clone(), host.disks.clone());
-        let live_names = live.clone();
-        let swept =
-            tokio::task::spawn_blocking(move || sweep(&limits, &disks, &live_names, &known));
-        swept.await.map_err(part("remove what is left over"))?;
-        sweep_sockets(&self.inner.host, &live);
-
-        for found in found {
-            let Found {
-                record,
-                pidfd,
-                fault,
-            } = found;
-            let is_half_made = matches!(record.phase, Phase::Making);
-            let sandbox = record.sandbox.clone();
-            if is_half_made {
-                // Nobody was told of it. The control plane orders it again if it is still wanted.
-                if let Err(error) = host.disks.remove(sandbox.as_str()) {
-                    tracing::error!(sandbox.id = %sandbox, %error, "cannot remove a half-made disk");
-                }
-                if host.journal.remove(&sandbox).is_ok() {
-                    host.ranges.release(record.range);
-                }
-                continue;
-            }
-            let driver = Driver::adopt(host.clone(), record, pidfd, fault);
-            self.start_driver(&mut self.entries(), sandbox, driver);
-        }
-        Ok(())
     }
 
     fn entries(&self) -> MutexGuard<'_, HashMap<SandboxId, Entry>> {
@@ -487,54 +445,6 @@ impl Runner {
     }
 }
 
-/// A record of the journal, and whether its process still runs.
-struct Found {
-    record: Record,
-    pidfd: Option<std::os::fd::OwnedFd>,
-    fault: Option<Fault>,
-}
-
-impl Found {
-    fn look(record: Record) -> Self {
-        let (pidfd, fault) = match &record.phase {
-            Phase::Running(running) => match running.process.open() {
-                Some(pidfd) => (Some(pidfd), None),
-                None => (None, Some(absence_fault(&running.process.boot_id))),
-            },
-            Phase::Stopped { fault } => (None, fault.clone()),
-            Phase::Making | Phase::Starting => (None, None),
-        };
-        Self {
-            record,
-            pidfd,
-            fault,
-        }
-    }
-
-    fn slot(&self) -> Option<crate::net::SlotIndex> {
-        match (&self.record.phase, &self.pidfd) {
-            (Phase::Running(running), Some(_)) => Some(running.slot),
-            _ => None,
-        }
-    }
-}
-
-fn absence_fault(boot: &str) -> Fault {
-    if boot_id().is_ok_and(|id| id == boot) {
-        let message = "the agent ended while the server was down".to_owned();
-        Fault {
-            code: FaultCode::AgentExited,
-            message,
-        }
-    } else {
-        let message = "the host was rebooted".to_owned();
-        Fault {
-            code: FaultCode::HostRebooted,
-            message,
-        }
-    }
-}
-
 fn ensure_private(path: &Path) -> Result<PathBuf, OpenError> {
     let failed = |step| {
         move |source| OpenError::Folder {
@@ -547,40 +457,4 @@ fn ensure_private(path: &Path) -> Result<PathBuf, OpenError> {
     // What is inside is nobody else's business: set-user-id files of images, sockets, secrets.
     fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(failed("close off"))?;
     Ok(path.to_owned())
-}
-
-/// Removes control groups without a running sandbox, with all that is in them, and disks without a sandbox.
-fn sweep(limits: &Limits, disks: &Disks, live: &[String], known: &[String]) {
-    for name in limits.names() {
-        if live.contains(&name) {
-            continue;
-        }
-        let Ok(sandbox) = name.parse::<SandboxId>() else {
-            continue;
-        };
-        if let Err(error) = limits.group(&sandbox).destroy() {
-            tracing::error!(group = name, %error, "cannot remove a control group that is left over");
-        }
-    }
-    for name in disks.names() {
-        if (name.starts_with(POOL_PREFIX) || !known.contains(&name))
-            && let Err(error) = disks.remove(&name)
-        {
-            tracing::error!(disk = name, %error, "cannot remove a disk that is left over");
-        }
-    }
-}
-
-fn sweep_sockets(host: &Host, live: &[String]) {
-    let Ok(folder) = fs::read_dir(crate::socket_path(&host.sockets, ".")) else {
-        return;
-    };
-    for name in folder
-        .filter_map(Result::ok)
-        .filter_map(|e| e.file_name().into_string().ok())
-    {
-        if name != "spawner" && !live.contains(&name) {
-            let _ = rustix::fs::unlinkat(&host.sockets, &name, rustix::fs::AtFlags::empty());
-        }
-    }
 }

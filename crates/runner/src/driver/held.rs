@@ -1,0 +1,127 @@
+//! What the driver holds of its sandbox, and what that means to others.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use alcove_runner_api::{Fault, FaultCode, Observed};
+use alcove_spawner::protocol::ExitStatus;
+
+use crate::journal::{Record, Running};
+use crate::making::{LastDevice, Made};
+
+#[derive(Debug)]
+pub(super) enum Held {
+    Absent {
+        fault: Option<Fault>,
+    },
+    Stopped {
+        record: Box<Record>,
+        device: LastDevice,
+        why: Why,
+    },
+    Running(Box<Live>),
+}
+
+/// Why a sandbox is stopped.
+#[derive(Debug, Clone)]
+pub(super) enum Why {
+    Asked,
+    /// Nobody asked: its first process ended.
+    Ended(Fault),
+    /// It was to run again and could not.
+    StartFailed(Fault),
+}
+
+impl Why {
+    pub(super) fn fault(&self) -> Option<&Fault> {
+        match self {
+            Self::Asked => None,
+            Self::Ended(fault) | Self::StartFailed(fault) => Some(fault),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) record: Record,
+    pub(super) running: Running,
+    pub(super) pidfd: OwnedFd,
+}
+
+pub(super) fn live(made: Made) -> Held {
+    let Made {
+        record,
+        running,
+        pidfd,
+    } = made;
+    Held::Running(Box::new(Live {
+        record,
+        running,
+        pidfd,
+    }))
+}
+
+pub(super) fn token(held: &Held) -> Option<Arc<str>> {
+    match held {
+        Held::Running(live) => Some(live.running.token.as_str().into()),
+        _ => None,
+    }
+}
+
+pub(super) fn observed(held: &Held) -> Observed {
+    match held {
+        Held::Running(live) => Observed::Running {
+            agent_version: live.running.agent_version.clone(),
+        },
+        Held::Stopped {
+            why: Why::StartFailed(fault),
+            ..
+        } => Observed::Failed {
+            fault: fault.clone(),
+            has_disk: true,
+        },
+        Held::Stopped { why, .. } => Observed::Stopped {
+            fault: why.fault().cloned(),
+        },
+        Held::Absent { fault: Some(fault) } => Observed::Failed {
+            fault: fault.clone(),
+            has_disk: false,
+        },
+        Held::Absent { fault: None } => Observed::Absent,
+    }
+}
+
+pub(super) fn ending_fault(status: Option<ExitStatus>, had_oom_kill: bool) -> Fault {
+    let was_killed = matches!(status, None | Some(ExitStatus::Signal(libc::SIGKILL)));
+    if had_oom_kill && was_killed {
+        let message = "the sandbox ran out of memory and its first process was killed".to_owned();
+        return Fault {
+            code: FaultCode::OutOfMemory,
+            message,
+        };
+    }
+    let how = match status {
+        Some(ExitStatus::Code(code)) => format!("the agent ended with code {code}"),
+        Some(ExitStatus::Signal(signal)) => format!("the agent was ended by signal {signal}"),
+        None => "the agent ended".to_owned(),
+    };
+    Fault {
+        code: FaultCode::AgentExited,
+        message: how,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_killed_agent_after_an_oom_kill_ran_out_of_memory() {
+        let killed = Some(ExitStatus::Signal(libc::SIGKILL));
+        assert_eq!(ending_fault(killed, true).code, FaultCode::OutOfMemory);
+        assert_eq!(ending_fault(killed, false).code, FaultCode::AgentExited);
+        // The job was killed for memory, the agent ended for another reason.
+        let exited = Some(ExitStatus::Code(1));
+        assert_eq!(ending_fault(exited, true).code, FaultCode::AgentExited);
+    }
+}

@@ -1,0 +1,146 @@
+//! What an earlier runner left: adopted where it runs, taken apart where it is half-made, removed where nobody
+//! knows it.
+
+use std::fs;
+use std::os::fd::OwnedFd;
+
+use alcove_domain::SandboxId;
+use alcove_runner_api::{Fault, FaultCode};
+
+use super::{OpenError, Runner, part};
+use crate::disk::Disks;
+use crate::disk_pool::POOL_PREFIX;
+use crate::driver::Driver;
+use crate::host::Host;
+use crate::journal::{Phase, Record, boot_id};
+use crate::limits::Limits;
+use crate::net::SlotIndex;
+
+impl Runner {
+    /// Adopts, stops or takes apart every sandbox that the journal knows, and removes what it does not know.
+    pub(super) async fn take_over(&self, found: Vec<Found>) -> Result<(), OpenError> {
+        let host = &self.inner.host;
+        let live: Vec<String> = found
+            .iter()
+            .filter(|found| found.pidfd.is_some())
+            .map(|found| found.record.sandbox.to_string())
+            .collect();
+        let known: Vec<String> = found
+            .iter()
+            .map(|found| found.record.sandbox.to_string())
+            .collect();
+        let (limits, disks) = (host.limits.clone(), host.disks.clone());
+        let live_names = live.clone();
+        let swept =
+            tokio::task::spawn_blocking(move || sweep(&limits, &disks, &live_names, &known));
+        swept.await.map_err(part("remove what is left over"))?;
+        sweep_sockets(&self.inner.host, &live);
+
+        for found in found {
+            let Found {
+                record,
+                pidfd,
+                fault,
+            } = found;
+            let is_half_made = matches!(record.phase, Phase::Making);
+            let sandbox = record.sandbox.clone();
+            if is_half_made {
+                // Nobody was told of it. The control plane orders it again if it is still wanted.
+                if let Err(error) = host.disks.remove(sandbox.as_str()) {
+                    tracing::error!(sandbox.id = %sandbox, %error, "cannot remove a half-made disk");
+                }
+                if host.journal.remove(&sandbox).is_ok() {
+                    host.ranges.release(record.range);
+                }
+                continue;
+            }
+            let driver = Driver::adopt(host.clone(), record, pidfd, fault);
+            self.start_driver(&mut self.entries(), sandbox, driver);
+        }
+        Ok(())
+    }
+}
+
+/// A record of the journal, and whether its process still runs.
+pub(super) struct Found {
+    pub(super) record: Record,
+    pidfd: Option<OwnedFd>,
+    fault: Option<Fault>,
+}
+
+impl Found {
+    pub(super) fn look(record: Record) -> Self {
+        let (pidfd, fault) = match &record.phase {
+            Phase::Running(running) => match running.process.open() {
+                Some(pidfd) => (Some(pidfd), None),
+                None => (None, Some(absence_fault(&running.process.boot_id))),
+            },
+            Phase::Stopped { fault } => (None, fault.clone()),
+            Phase::Making | Phase::Starting => (None, None),
+        };
+        Self {
+            record,
+            pidfd,
+            fault,
+        }
+    }
+
+    pub(super) fn slot(&self) -> Option<SlotIndex> {
+        match (&self.record.phase, &self.pidfd) {
+            (Phase::Running(running), Some(_)) => Some(running.slot),
+            _ => None,
+        }
+    }
+}
+
+fn absence_fault(boot: &str) -> Fault {
+    if boot_id().is_ok_and(|id| id == boot) {
+        let message = "the agent ended while the server was down".to_owned();
+        Fault {
+            code: FaultCode::AgentExited,
+            message,
+        }
+    } else {
+        let message = "the host was rebooted".to_owned();
+        Fault {
+            code: FaultCode::HostRebooted,
+            message,
+        }
+    }
+}
+
+/// Removes control groups without a running sandbox, with all that is in them, and disks without a sandbox.
+fn sweep(limits: &Limits, disks: &Disks, live: &[String], known: &[String]) {
+    for name in limits.names() {
+        if live.contains(&name) {
+            continue;
+        }
+        let Ok(sandbox) = name.parse::<SandboxId>() else {
+            continue;
+        };
+        if let Err(error) = limits.group(&sandbox).destroy() {
+            tracing::error!(group = name, %error, "cannot remove a control group that is left over");
+        }
+    }
+    for name in disks.names() {
+        if (name.starts_with(POOL_PREFIX) || !known.contains(&name))
+            && let Err(error) = disks.remove(&name)
+        {
+            tracing::error!(disk = name, %error, "cannot remove a disk that is left over");
+        }
+    }
+}
+
+fn sweep_sockets(host: &Host, live: &[String]) {
+    let Ok(folder) = fs::read_dir(crate::socket_path(&host.sockets, ".")) else {
+        return;
+    };
+    for name in folder
+        .filter_map(Result::ok)
+        .filter_map(|e| e.file_name().into_string().ok())
+    {
+        if name != "spawner" && !live.contains(&name) {
+            let _ = rustix::fs::unlinkat(&host.sockets, &name, rustix::fs::AtFlags::empty());
+        }
+    }
+}
