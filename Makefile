@@ -9,7 +9,7 @@ CACHE := $(CURDIR)/.cache
 ALCOVE := $(TARGET)/release/alcove
 TEST_IMAGES := $(CACHE)/test-images
 
-.PHONY: setup parts build images run test unit e2e check
+.PHONY: setup parts build images run test unit e2e check deny
 
 setup:
 	@scripts/setup.sh
@@ -42,6 +42,12 @@ e2e: parts
 	  cp "$$archive" $(TEST_IMAGES)/busybox.oci.tar
 	ALCOVE_PARTS_DIR=$(PARTS) ALCOVE_IMAGES_DIR=$(TEST_IMAGES) cargo test --locked -p alcove-e2e -- --test-threads=1
 
-check:
+check: setup
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo xtask layers
+	cargo xtask files
+
+# Licences, second versions and banned crates; needs cargo-deny.
+deny:
+	cargo deny check bans licenses sources

@@ -20,6 +20,10 @@ pub struct SystemClock;
 
 #[async_trait]
 impl Clock for SystemClock {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place where the host is asked for the time"
+    )]
     fn now(&self) -> Timestamp {
         whole_milliseconds(Timestamp::now())
     }

@@ -75,6 +75,10 @@ impl Failure {
         }
     }
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "tells people when; nothing is decided by it"
+    )]
     pub(crate) fn into_response(self, request: &Parts) -> Response<Body> {
         let (status, code, message) = self.outline();
         let mut details = Map::new();

@@ -161,6 +161,10 @@ pub(crate) struct Subject<'a> {
 }
 
 /// Writes the body of an outlined failure; any other answer passes as it is.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tells people when; nothing is decided by it"
+)]
 pub(crate) fn finish(mut response: Response, subject: &Subject<'_>) -> Response {
     let Some(error) = response.extensions_mut().remove::<ApiError>() else {
         return response;

@@ -40,6 +40,10 @@ impl ApiError {
     }
 
     /// The object that the client reads.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "tells people when; nothing is decided by it"
+    )]
     pub fn body(&self, method: &Method, path: &str) -> ErrorBody {
         ErrorBody {
             status_code: self.code.status(),

@@ -183,6 +183,10 @@ impl Inner {
     }
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tells people when; nothing is decided by it"
+)]
 fn header(stream: Stream, payload: &[u8]) -> [u8; HEADER_BYTES] {
     let mut header = [0; HEADER_BYTES];
     header[0] = match stream {
