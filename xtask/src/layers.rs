@@ -12,6 +12,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("alcove-domain", &[]),
     ("alcove-api-types", &[]),
     ("alcove-agent-api", &[]),
+    ("alcove-linger", &[]),
     ("alcove-runner-api", &["alcove-domain"]),
     ("alcove-store", &["alcove-domain"]),
     (
@@ -29,6 +30,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "alcove-control",
             "alcove-edge",
             "alcove-api-types",
+            "alcove-linger",
         ],
     ),
     ("alcove-spawner", &[]),
@@ -36,7 +38,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "alcove-runner",
         &["alcove-domain", "alcove-runner-api", "alcove-spawner"],
     ),
-    ("alcove-agent", &["alcove-agent-api"]),
+    ("alcove-agent", &["alcove-agent-api", "alcove-linger"]),
     ("alcove-client", &["alcove-api-types", "alcove-agent-api"]),
     (
         "alcove",

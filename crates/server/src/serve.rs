@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use alcove_linger::Lingering;
 use axum::body::Body;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -100,7 +101,11 @@ async fn connection(stream: TcpStream, service: AppService, shutdown: Cancellati
         .keep_alive_timeout(H2_PING_TIMEOUT)
         .max_concurrent_streams(H2_STREAMS);
     let handler = service_fn(move |request: hyper::Request<Incoming>| {
-        service.clone().oneshot(request.map(Body::new))
+        let (parts, body) = request.into_parts();
+        let body = Body::new(Lingering::new(&parts.headers, body));
+        service
+            .clone()
+            .oneshot(hyper::Request::from_parts(parts, body))
     });
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), handler);
     tokio::pin!(connection);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alcove_agent_api::{AGENT_TOKEN_HEADER, ErrorCode};
+use alcove_linger::Lingering;
 use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
@@ -75,7 +76,9 @@ async fn serve_connection(stream: tokio::net::UnixStream, router: Router, agent:
 async fn answer(request: Request<Incoming>, router: Router, agent: Arc<Agent>) -> Response {
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
-    let token = request.headers().get(AGENT_TOKEN_HEADER);
+    let (parts, body) = request.into_parts();
+    let body = Body::new(Lingering::new(&parts.headers, body));
+    let token = parts.headers.get(AGENT_TOKEN_HEADER);
     if !token.is_some_and(|token| agent.knows_token(token.as_bytes())) {
         let error = ApiError::new(
             ErrorCode::Unauthorized,
@@ -83,7 +86,7 @@ async fn answer(request: Request<Incoming>, router: Router, agent: Arc<Agent>) -
         );
         return error.to_response(&method, &path);
     }
-    let request = request.map(Body::new);
+    let request = Request::from_parts(parts, body);
     // A bug in one request must not end process 1, and with it the sandbox.
     let response = match AssertUnwindSafe(router.oneshot(request))
         .catch_unwind()

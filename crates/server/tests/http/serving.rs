@@ -116,3 +116,32 @@ async fn a_shutdown_does_not_wait_for_ever_for_a_silent_client() {
     listening.shutdown.cancel();
     within(listening.done).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_client_that_sends_everything_first_learns_why_it_was_refused() {
+    let server = Server::start().await;
+    let listening = server.listen().await;
+    // More than the sockets of both sides take before anybody reads.
+    let body = vec![0; 32 << 20];
+    for path in [
+        "/toolbox/nobody/files/upload",
+        "/api/nothing",
+        "/api/sandbox",
+    ] {
+        let mut connection = listening.connect().await;
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        let answer = within(async {
+            connection.write_all(head.as_bytes()).await?;
+            connection.write_all(&body).await?;
+            let mut answer = String::new();
+            connection.read_to_string(&mut answer).await?;
+            Ok::<_, std::io::Error>(answer)
+        })
+        .await
+        .unwrap_or_else(|error| panic!("{path}: {error}"));
+        assert!(answer.starts_with("HTTP/1.1 4"), "{path}: {answer}");
+    }
+}
