@@ -38,6 +38,7 @@ fn sandbox() -> Sandbox {
         state: Some(SandboxState::Started),
         desired_state: Some(SandboxDesiredState::Started),
         error_reason: None,
+        error_code: None,
         recoverable: false,
         backup_state: Some("None".to_owned()),
         auto_stop_interval: Some(15),

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use alcove_domain::reason::ReasonKind;
-use alcove_domain::{Reason, Refusal, SandboxId, SandboxState};
+use alcove_domain::{FaultCode, Reason, Refusal, SandboxId, SandboxState};
 use alcove_store::StoreError;
 
 /// Boxed cause, for the log only.
@@ -30,6 +30,8 @@ pub enum Error {
         /// The sandbox that the request left behind, where there is one.
         sandbox: Option<SandboxId>,
         state: Option<SandboxState>,
+        /// What went wrong with that sandbox.
+        fault: Option<FaultCode>,
     },
     /// The request makes sense, but this server or this class of sandbox does not offer it. 422.
     #[error("{}", join(reasons))]
@@ -112,6 +114,14 @@ impl Error {
         }
     }
 
+    /// What went wrong with the sandbox that the request was about.
+    pub fn fault(&self) -> Option<FaultCode> {
+        match self {
+            Self::Invalid { fault, .. } => *fault,
+            _ => None,
+        }
+    }
+
     pub(crate) fn access_denied() -> Self {
         Self::Forbidden {
             message: "Access denied".to_owned(),
@@ -158,6 +168,7 @@ impl Error {
                 code: "BAD_REQUEST",
                 sandbox: None,
                 state: None,
+                fault: None,
             }
         } else {
             Self::Unprocessable { reasons }
@@ -181,6 +192,7 @@ impl From<Refusal> for Error {
             code,
             sandbox: None,
             state: Some(state),
+            fault: None,
         };
         match refusal {
             Refusal::InProgress { state } => Self::Conflict {

@@ -166,6 +166,7 @@ async fn wait(shared: &Shared, entry: &Entry, until: Until) -> Result<Arc<Sandbo
                         code: "SANDBOX_START_FAILED",
                         sandbox: Some(sandbox.id.clone()),
                         state: Some(sandbox.state()),
+                        fault: Some(fault.code),
                     })
                 }
                 _ => Ok(entry.current()),
@@ -323,6 +324,7 @@ pub(crate) fn resolve_toolbox(
             code: "SANDBOX_NOT_STARTED",
             sandbox: Some(sandbox.id.clone()),
             state: Some(state),
+            fault: None,
         });
     }
     Ok(ToolboxTarget {

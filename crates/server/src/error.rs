@@ -125,6 +125,10 @@ impl From<Error> for ApiError {
             api.details
                 .insert("state".to_owned(), state.as_str().into());
         }
+        if let Some(fault) = error.fault() {
+            api.details
+                .insert("errorCode".to_owned(), fault.as_str().into());
+        }
         if let Error::Unavailable { retry_after, .. } = &error {
             api.retry_after = *retry_after;
         }

@@ -36,6 +36,7 @@ pub(crate) fn sandbox(app: &App, sandbox: &Sandbox) -> api::Sandbox {
         state: api::SandboxState::from_word(sandbox.state().as_str()),
         desired_state: api::SandboxDesiredState::from_word(sandbox.desired_state().as_str()),
         error_reason: sandbox.fault().map(|fault| fault.message.clone()),
+        error_code: sandbox.fault().map(|fault| fault.code.as_str().to_owned()),
         recoverable: sandbox.is_recoverable(),
         backup_state: Some("None".to_owned()),
         auto_stop_interval: Some(intervals.auto_stop_minutes.into()),

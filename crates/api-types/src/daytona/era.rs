@@ -8,8 +8,9 @@ use serde_json::{Map, Value};
 
 use super::{SandboxDesiredState, SandboxState};
 
-/// Fields of a sandbox that came after 0.190, which strict Go clients before 0.188 refuse.
-const SANDBOX_FIELDS_AFTER_0190: [&str; 10] = [
+/// Fields of a sandbox that came after 0.190, or are our own, which strict Go clients before 0.188 refuse.
+const SANDBOX_FIELDS_AFTER_0190: [&str; 11] = [
+    "errorCode",
     "kvm",
     "outboundProxyUrl",
     "otelEndpointOverride",

@@ -115,6 +115,9 @@ pub struct Sandbox {
     pub desired_state: Option<SandboxDesiredState>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_reason: Option<String>,
+    /// What `error_reason` says, as a word for programs, such as `host_disk_full`. Our own field.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_code: Option<String>,
     #[serde(default)]
     pub recoverable: bool,
     /// Always `None` in the wire's word until archives exist.
@@ -182,6 +185,9 @@ pub struct SandboxListItem {
     pub user: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_reason: Option<String>,
+    /// What `error_reason` says, as a word for programs, such as `host_disk_full`. Our own field.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_code: Option<String>,
     #[serde(default)]
     pub recoverable: bool,
     pub public: bool,
@@ -234,6 +240,7 @@ impl From<Sandbox> for SandboxListItem {
             snapshot: sandbox.snapshot,
             user: sandbox.user,
             error_reason: sandbox.error_reason,
+            error_code: sandbox.error_code,
             recoverable: sandbox.recoverable,
             public: sandbox.public,
             network_block_all: sandbox.network_block_all,

@@ -173,6 +173,7 @@ async fn a_failed_create_names_the_reason_and_the_sandbox_that_stays() {
         "Sandbox failed to start: HostDiskFull"
     );
     assert_eq!(error.code(), "SANDBOX_START_FAILED");
+    assert_eq!(error.fault(), Some(FaultCode::HostDiskFull));
     let id = error.sandbox().unwrap().clone();
     let sandbox = get(&kit, id.as_str()).await.unwrap();
     assert_eq!(sandbox.state(), SandboxState::Error);
