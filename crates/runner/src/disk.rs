@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
-pub use loop_device::{LoopDevice, LoopNumber};
+pub use loop_device::{LoopDevice, LoopNumber, backing_files};
 
 /// Inodes of a disk for each GiB: one for each 8 KiB, since trees of small files (`node_modules`, package
 /// caches) run out of inodes before they run out of space.

@@ -28,6 +28,7 @@ use rustix::process::{Signal, pidfd_send_signal};
 use tokio::sync::{mpsc, oneshot};
 
 use self::held::{Held, Live, Why, ending_fault, live, observed, token};
+use crate::disk::LoopNumber;
 use crate::disk_pool::blocking;
 use crate::faults::Step;
 use crate::host::{Host, HostError};
@@ -70,12 +71,14 @@ impl Driver {
         Self::with(host, sandbox, Generation(0), Held::Absent { fault: None })
     }
 
-    /// A driver for what the journal tells of. `pidfd` is that of the first process, if it still runs.
+    /// A driver for what the journal tells of. `pidfd` is that of the first process, if it still runs;
+    /// `device` the one that stands on its disk, if one does.
     pub fn adopt(
         host: Arc<Host>,
         record: Record,
         pidfd: Option<OwnedFd>,
         fault: Option<Fault>,
+        device: Option<LoopNumber>,
     ) -> Self {
         let (sandbox, generation) = (record.sandbox.clone(), record.generation);
         let held = match (&record.phase, pidfd) {
@@ -88,9 +91,11 @@ impl Driver {
                 }))
             }
             (phase, _) => {
+                // What was being started, and a disk that was slow to go, may still be mounted somewhere:
+                // the host knows, the record does not.
                 let device = match phase {
                     Phase::Running(running) => LastDevice::Known(running.loop_device),
-                    _ => LastDevice::Released,
+                    _ => device.map_or(LastDevice::Released, LastDevice::Known),
                 };
                 let why = fault.map_or(Why::Asked, Why::Ended);
                 Held::Stopped {

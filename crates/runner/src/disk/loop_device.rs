@@ -1,6 +1,7 @@
 //! Loop devices: a file as a block device.
 #![expect(unsafe_code, reason = "the device is set up by ioctl")]
 
+use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -57,14 +58,16 @@ impl LoopNumber {
 
     /// Whether the device still stands on this file.
     pub fn is_backed_by(self, file: &Path) -> bool {
+        self.backing_file().is_some_and(|found| found == file)
+    }
+
+    /// The file that the device stands on; `None` where it is free.
+    fn backing_file(self) -> Option<PathBuf> {
         let path = format!("/sys/block/loop{}/loop/backing_file", self.0);
-        let Ok(text) = fs::read_to_string(path) else {
-            return false;
-        };
+        let text = fs::read_to_string(path).ok()?;
         let text = text.trim_end_matches('\n');
         // The kernel marks a file that has been removed meanwhile; it is the same file all the same.
-        let name = text.strip_suffix(" (deleted)").unwrap_or(text);
-        Path::new(name) == file
+        Some(PathBuf::from(text.strip_suffix(" (deleted)").unwrap_or(text)))
     }
 
     /// Waits until the device has let go of the file; `false` if it has not by then.
@@ -83,6 +86,18 @@ impl LoopNumber {
         }
         true
     }
+}
+
+/// All devices of the host that stand on files.
+pub fn backing_files() -> HashMap<PathBuf, LoopNumber> {
+    let devices = fs::read_dir("/sys/block").into_iter().flatten();
+    devices
+        .filter_map(|entry| {
+            let name = entry.ok()?.file_name();
+            let number = LoopNumber(name.to_str()?.strip_prefix("loop")?.parse().ok()?);
+            Some((number.backing_file()?, number))
+        })
+        .collect()
 }
 
 /// A device that is set up and not yet mounted. It frees itself when this value and every mount are gone.

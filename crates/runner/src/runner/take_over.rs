@@ -36,6 +36,9 @@ impl Runner {
         swept.await.map_err(part("remove what is left over"))?;
         sweep_sockets(&self.inner.host, &live);
 
+        // After the sweep has ended what a killed server left half-started: its disk is unmounted in the
+        // background of the kernel, and must not be mounted a second time before that is done.
+        let devices = crate::disk::backing_files();
         for found in found {
             let Found {
                 record,
@@ -54,7 +57,8 @@ impl Runner {
                 }
                 continue;
             }
-            let driver = Driver::adopt(host.clone(), record, pidfd, fault);
+            let device = devices.get(&host.disks.path(sandbox.as_str())).copied();
+            let driver = Driver::adopt(host.clone(), record, pidfd, fault, device);
             self.start_driver(&mut self.entries(), sandbox, driver);
         }
         Ok(())
