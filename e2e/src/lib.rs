@@ -6,6 +6,7 @@
 
 pub mod host;
 pub mod runner;
+pub mod server;
 pub mod wait;
 
 use std::path::PathBuf;

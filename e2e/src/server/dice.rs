@@ -1,0 +1,43 @@
+//! Chance that can be repeated: a test prints its seed, and `ALCOVE_SEED` brings the same run back.
+
+use std::time::Duration;
+
+/// Seeded numbers (SplitMix64).
+#[derive(Debug)]
+pub struct Dice(u64);
+
+impl Dice {
+    /// Takes the seed from `ALCOVE_SEED`, else from the clock, and prints it.
+    ///
+    /// # Panics
+    /// When `ALCOVE_SEED` is no number.
+    pub fn roll_out(test: &str) -> Self {
+        let seed = match std::env::var("ALCOVE_SEED") {
+            Ok(text) => text.parse().expect("ALCOVE_SEED is a number"),
+            Err(_) => {
+                let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+                now.map_or(0, |now| u64::from(now.subsec_nanos()))
+            }
+        };
+        println!("{test}: ALCOVE_SEED={seed}");
+        Self(seed)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A moment of the `part`-th of `parts` equal parts of a span: spread over it, yet by chance.
+    ///
+    /// # Panics
+    /// When there are no parts.
+    pub fn moment(&mut self, span: Duration, part: u32, parts: u32) -> Duration {
+        let width = span / parts;
+        let within = u64::try_from(width.as_nanos()).unwrap_or(u64::MAX).max(1);
+        width * part + Duration::from_nanos(self.next() % within)
+    }
+}

@@ -1,0 +1,97 @@
+//! Plain HTTP, for what a typed client hides: odd bodies, missing keys, a caller that hangs up.
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::TcpStream;
+
+/// Sends single requests, each on a connection of its own.
+#[derive(Debug, Clone)]
+pub struct Raw {
+    port: u16,
+    authorization: Option<String>,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Answer {
+    /// # Panics
+    /// When the body is no JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error} in {}", String::from_utf8_lossy(&self.body)))
+    }
+}
+
+impl Raw {
+    pub fn new(port: u16, key: &str) -> Self {
+        Self {
+            port,
+            authorization: Some(format!("Bearer {key}")),
+        }
+    }
+
+    /// The same with another value in the header of the key, or without the header.
+    #[must_use]
+    pub fn with_authorization(&self, authorization: Option<&str>) -> Self {
+        Self {
+            port: self.port,
+            authorization: authorization.map(str::to_owned),
+        }
+    }
+
+    /// # Panics
+    /// When the server cannot be reached.
+    pub async fn connect(&self) -> TcpStream {
+        TcpStream::connect(("127.0.0.1", self.port))
+            .await
+            .expect("the server takes connections")
+    }
+
+    /// The request's line and headers as they go over the wire, for a body of this many bytes.
+    pub fn head(&self, method: &str, path: &str, content_type: &str, length: usize) -> String {
+        let authorization = self.authorization.as_deref().unwrap_or_default();
+        format!(
+            "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {authorization}\r\n\
+             Content-Type: {content_type}\r\nContent-Length: {length}\r\n\r\n"
+        )
+    }
+
+    /// One request and its whole answer.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    pub async fn ask(&self, method: &str, path: &str, body: impl Into<Bytes>) -> Answer {
+        let stream = TokioIo::new(self.connect().await);
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(stream)
+            .await
+            .expect("an HTTP connection");
+        let connection = tokio::spawn(connection);
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("Host", "127.0.0.1")
+            .header("Content-Type", "application/json");
+        if let Some(authorization) = &self.authorization {
+            request = request.header("Authorization", authorization);
+        }
+        let request = request.body(Full::new(body.into())).expect("a request");
+        let answer = sender.send_request(request).await.expect("an answer");
+        let (parts, body) = answer.into_parts();
+        let body = body.collect().await.expect("a whole answer").to_bytes();
+        connection.abort();
+        Answer {
+            status: parts.status,
+            headers: parts.headers,
+            body,
+        }
+    }
+}
