@@ -86,17 +86,15 @@ async fn an_agent_that_is_out_of_memory_itself_stops_the_sandbox_with_that_reaso
     let client = server.client();
     let sandbox = make(&client, "box").await;
     run(&client, "box", "echo kept > file; sync").await;
-    let agent = server.instance.agent(&sandbox.id);
-    // Nobody else is left to kill: the agent is alone, may be killed, and gets less memory than it has.
-    // Raising the score, unlike lowering it, is always allowed.
-    fs::write(format!("/proc/{agent}/oom_score_adj"), "1000").unwrap();
+    // Memory that is no process's, so that killing one does not help, up to a limit that leaves no room.
+    run(&client, "box", "dd if=/dev/zero of=/dev/shm/held bs=1M count=64 2>/dev/null").await;
     let memory = server.instance.group("memory", &sandbox.id);
+    let used = fs::read_to_string(memory.join("memory.usage_in_bytes")).unwrap();
     for file in ["memory.limit_in_bytes", "memory.memsw.limit_in_bytes"] {
-        // Where the kernel cannot take enough back it says busy; memory is asked for below all the same.
-        let _ = fs::write(memory.join(file), "262144");
+        fs::write(memory.join(file), used.trim()).unwrap();
     }
     wait::until("the agent's end", async || {
-        // Each call makes the agent ask for memory.
+        // Each call makes the agent ask for memory; what it starts is killed first, and that is not enough.
         let _ = execute(&client, "box", "true").await;
         match client.get("box").await.unwrap().state {
             Some(SandboxState::Stopped) => Ok(()),

@@ -2,7 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod agents;
+mod hang_ups;
 mod host_full;
+mod kills;
 mod refusals;
+mod restart;
 mod spawners;
 mod support;
