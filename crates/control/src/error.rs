@@ -56,6 +56,12 @@ pub enum Error {
         #[source]
         cause: Option<Cause>,
     },
+    /// The host has no room to write anything down. 503.
+    #[error("The host has no disk space left")]
+    DiskFull {
+        #[source]
+        cause: Cause,
+    },
     /// Our fault. The caller reads a fixed sentence, the log gets the chain. 500.
     #[error("{doing}")]
     Internal {
@@ -94,6 +100,7 @@ impl Error {
             Self::Forbidden { .. } => "FORBIDDEN",
             Self::QuotaExceeded { .. } => "QUOTA_EXCEEDED",
             Self::Unavailable { .. } => "SERVICE_UNAVAILABLE",
+            Self::DiskFull { .. } => "HOST_DISK_FULL",
             Self::Internal { .. } => "INTERNAL_SERVER_ERROR",
         }
     }
@@ -118,6 +125,7 @@ impl Error {
     pub fn fault(&self) -> Option<FaultCode> {
         match self {
             Self::Invalid { fault, .. } => *fault,
+            Self::DiskFull { .. } => Some(FaultCode::HostDiskFull),
             _ => None,
         }
     }
@@ -149,6 +157,9 @@ impl Error {
                 message: "Sandbox was modified by another operation".to_owned(),
                 code: "SANDBOX_MODIFIED",
                 state: None,
+            },
+            full if full.is_disk_full() => Self::DiskFull {
+                cause: Box::new(full),
             },
             other => Self::Internal {
                 doing,

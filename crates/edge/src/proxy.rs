@@ -80,8 +80,8 @@ impl<G: Gate> Edge<G> {
         path::split(path).is_some()
     }
 
-    /// Answers one request. Dropping the future closes the connection to the agent, which ends what the
-    /// request had started there.
+    /// Answers one request. Dropping the future closes the connection to the agent, which gives up a transfer;
+    /// a command goes on without its caller, as the toolbox API has it.
     pub async fn handle(&self, request: Request<Body>) -> Response<Body> {
         let (mut parts, body) = request.into_parts();
         match self.forward(&mut parts, body).await {

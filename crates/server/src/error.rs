@@ -113,7 +113,7 @@ impl From<Error> for ApiError {
             Error::Unprocessable { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Error::Unauthenticated { .. } => StatusCode::UNAUTHORIZED,
             Error::Forbidden { .. } => StatusCode::FORBIDDEN,
-            Error::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Error::Unavailable { .. } | Error::DiskFull { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Error::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         };
         let mut api = Self::new(status, error.code(), error.public_message());
@@ -132,7 +132,7 @@ impl From<Error> for ApiError {
         if let Error::Unavailable { retry_after, .. } = &error {
             api.retry_after = *retry_after;
         }
-        if matches!(error, Error::Unavailable { .. } | Error::Internal { .. }) {
+        if status.is_server_error() {
             api.cause = Some(chain(&error));
         }
         api

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use sea_orm::DbErr;
+use sea_orm::{DbErr, RuntimeErr};
 
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -53,7 +53,25 @@ pub enum StoreError {
     },
 }
 
+/// The databases' words for a full disk: SQLite's `SQLITE_FULL`, PostgreSQL's `disk_full`.
+const DISK_FULL: [&str; 2] = ["13", "53100"];
+
 impl StoreError {
+    /// Whether the database has no room left. Nothing is wrong with it: it works again when there is.
+    pub fn is_disk_full(&self) -> bool {
+        let (Self::Read { source, .. } | Self::Write { source, .. }) = self else {
+            return false;
+        };
+        let (DbErr::Conn(error) | DbErr::Exec(error) | DbErr::Query(error)) = source else {
+            return false;
+        };
+        let RuntimeErr::SqlxError(error) = error else {
+            return false;
+        };
+        let code = error.as_database_error().and_then(|error| error.code());
+        code.is_some_and(|code| DISK_FULL.contains(&&*code))
+    }
+
     pub(crate) fn read(what: &'static str) -> impl FnOnce(DbErr) -> Self {
         move |source| Self::Read { what, source }
     }

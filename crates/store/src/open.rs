@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use sea_orm::sqlx::{Connection as _, SqliteConnection};
 use sea_orm::{
-    ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, SqliteTransactionMode,
+    ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, SqliteTransactionMode, SqlxError,
     TransactionOptions, TransactionTrait,
 };
 use sea_orm_migration::MigratorTrait;
@@ -150,6 +151,24 @@ fn lock(path: &Path) -> Result<File, StoreError> {
     Ok(file)
 }
 
+/// Whether a connection can be used for another transaction; one that cannot is closed, and the next writer
+/// gets a new one.
+///
+/// SQLite may end a transaction itself when its commit fails, as on a full disk. The rollback that follows
+/// fails then, and the driver goes on counting a transaction that is none: the next one would become a
+/// savepoint within it, and no commit after it would ever reach the disk.
+async fn is_between_transactions(connection: &mut SqliteConnection) -> Result<bool, SqlxError> {
+    if connection.is_in_transaction() {
+        // As a rule a rollback that is on its way, and through when the answer to this comes.
+        connection.ping().await?;
+    }
+    let is_clean = !connection.is_in_transaction();
+    if !is_clean {
+        tracing::warn!("a transaction did not end as it should: its connection is replaced");
+    }
+    Ok(is_clean)
+}
+
 /// `FULL`, not `NORMAL`: what was acknowledged must survive a power cut, and in WAL mode `NORMAL` may lose
 /// the last commits.
 fn writer_options(path: &Path) -> ConnectOptions {
@@ -161,6 +180,9 @@ fn writer_options(path: &Path) -> ConnectOptions {
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .test_before_acquire(false)
         .sqlx_logging(false)
+        .map_sqlx_sqlite_pool_opts(|pool| {
+            pool.after_release(|connection, _| Box::pin(is_between_transactions(connection)))
+        })
         .map_sqlx_sqlite_opts(move |options| {
             options
                 .in_memory(false)
