@@ -39,6 +39,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .max_blocking_threads(serve::BLOCKING_THREADS)
+        .thread_keep_alive(serve::BLOCKING_KEPT_FOR)
         .build()
     {
         Ok(runtime) => runtime,

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use alcove_control::{Control, Settings, SystemClock, SystemRng};
@@ -18,6 +18,7 @@ use alcove_store::Store;
 use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
@@ -32,6 +33,14 @@ pub const DATA_DIR: &str = "/var/lib/alcove";
 
 /// How long open requests may take to end after Ctrl-C.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
+
+/// Threads for work that blocks: steps of a few milliseconds on the host's files and devices. All are made at
+/// the start and kept, so that a host without process numbers can still be told from one that hangs, and
+/// sandboxes can still be stopped and removed on it.
+pub const BLOCKING_THREADS: usize = 16;
+
+/// For good.
+pub const BLOCKING_KEPT_FOR: Duration = Duration::from_secs(u32::MAX as u64);
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -72,6 +81,7 @@ pub struct Arguments {
 
 pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     start_log(arguments.log_json);
+    start_blocking_threads().await?;
     let data_dir = open_data_dir(&arguments.data_dir)?;
     refuse_unfit_host(&data_dir, arguments.network_pool).await?;
     // Before anything is started: a port that is taken is the commonest mistake.
@@ -165,6 +175,20 @@ async fn serve(
     shutdown.cancel();
     served.await.context("the server's task failed")?;
     control.shutdown().await;
+    Ok(())
+}
+
+/// Makes the runtime start all its threads for blocking work: each waits for all others.
+async fn start_blocking_threads() -> anyhow::Result<()> {
+    let together = Arc::new(Barrier::new(BLOCKING_THREADS));
+    let mut waits = JoinSet::new();
+    for _ in 0..BLOCKING_THREADS {
+        let together = Arc::clone(&together);
+        waits.spawn_blocking(move || together.wait());
+    }
+    while let Some(waited) = waits.join_next().await {
+        waited.context("cannot start the threads for blocking work")?;
+    }
     Ok(())
 }
 

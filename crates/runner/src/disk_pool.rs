@@ -119,8 +119,7 @@ impl DiskPool {
     ) -> Result<(), AttachError> {
         let Some(number) = device else { return Ok(()) };
         let path = self.disks.path(name);
-        let released = blocking(move || number.wait_released(&path, RELEASE_LIMIT)).await?;
-        if released {
+        if number.released(&path, RELEASE_LIMIT).await {
             Ok(())
         } else {
             Err(AttachError::Busy(number))

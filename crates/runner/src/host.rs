@@ -127,30 +127,25 @@ impl HostError {
             Self::AgentEnded { was_oom: false, .. } => FaultCode::AgentExited,
             Self::Network(error) => error.fault_code(),
             Self::Range(MakeRangeError::Namespace(error)) | Self::Spawn(error) => {
-                code_of_process(error.errno())
+                code_of(error.errno())
             }
-            Self::Disk(error) => code_of_file(error.errno()),
-            Self::Mount(error) => code_of_file(error.errno()),
-            Self::Journal(error) => code_of_file(error.errno()),
-            Self::Range(MakeRangeError::Full(_)) | Self::Limits(_) => FaultCode::Internal,
-            Self::Io { source, .. } => code_of_file(source.raw_os_error()),
+            Self::Disk(error) => code_of(error.errno()),
+            Self::Mount(error) => code_of(error.errno()),
+            Self::Journal(error) => code_of(error.errno()),
+            Self::Limits(error) => error.fault_code(),
+            Self::Range(MakeRangeError::Full(_)) => FaultCode::Internal,
+            Self::Io { source, .. } => code_of(source.raw_os_error()),
         }
     }
 }
 
-fn code_of_file(errno: Option<i32>) -> FaultCode {
+fn code_of(errno: Option<i32>) -> FaultCode {
     match errno {
         Some(libc::ENOSPC | libc::EDQUOT) => FaultCode::HostDiskFull,
         Some(libc::ENOMEM) => FaultCode::HostMemoryFull,
-        _ => FaultCode::Internal,
-    }
-}
-
-fn code_of_process(errno: Option<i32>) -> FaultCode {
-    match errno {
-        // clone says EAGAIN where no process number or no room in the own group is left.
+        // Of all that is done here, only clone says so: no process number, or no room in the own group.
         Some(libc::EAGAIN) => FaultCode::HostPidsFull,
-        other => code_of_file(other),
+        _ => FaultCode::Internal,
     }
 }
 
@@ -222,9 +217,9 @@ mod tests {
 
     #[test]
     fn no_process_number_left_is_told_apart_from_no_memory_left() {
-        assert_eq!(code_of_process(Some(libc::EAGAIN)), FaultCode::HostPidsFull);
+        assert_eq!(code_of(Some(libc::EAGAIN)), FaultCode::HostPidsFull);
         assert_eq!(
-            code_of_process(Some(libc::ENOMEM)),
+            code_of(Some(libc::ENOMEM)),
             FaultCode::HostMemoryFull
         );
     }

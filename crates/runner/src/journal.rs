@@ -208,8 +208,14 @@ impl Journal {
                 .open(&draft)?;
             file.write_all(&bytes)
         };
-        write().map_err(|e| failed("write", &draft)(e))?;
-        fs::rename(&draft, &path).map_err(|e| failed("replace", &path)(e))
+        let written = write()
+            .map_err(|e| failed("write", &draft)(e))
+            .and_then(|()| fs::rename(&draft, &path).map_err(|e| failed("replace", &path)(e)));
+        if written.is_err() {
+            // On a full disk even an empty file is room that somebody else could use.
+            let _ = fs::remove_file(&draft);
+        }
+        written
     }
 
     /// Forgets a sandbox; one that is not there is forgotten already.

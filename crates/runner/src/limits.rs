@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use alcove_domain::SandboxId;
-use alcove_runner_api::Resources;
+use alcove_runner_api::{FaultCode, Resources};
 use alcove_spawner::protocol::CgroupEntry;
 
 /// Controllers without which a sandbox would not be limited.
@@ -50,6 +50,25 @@ pub enum LimitsError {
         #[source]
         source: io::Error,
     },
+}
+
+impl LimitsError {
+    /// The word for it in the runner's reports.
+    pub fn fault_code(&self) -> FaultCode {
+        match self {
+            // A control group is kernel memory and nothing else, and ENOSPC is how the kernel says that it
+            // has no number left for one.
+            Self::Make { source, .. }
+                if matches!(
+                    source.raw_os_error(),
+                    Some(libc::ENOMEM | libc::ENOSPC | libc::EAGAIN)
+                ) =>
+            {
+                FaultCode::HostMemoryFull
+            }
+            _ => FaultCode::Internal,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

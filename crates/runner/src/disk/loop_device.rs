@@ -14,6 +14,10 @@ use serde::{Deserialize, Serialize};
 /// something else is wrong.
 const ATTEMPTS: usize = 64;
 
+/// The kernel has no event for it. Most disks are free within a millisecond or two.
+const RELEASE_POLL_FIRST: Duration = Duration::from_millis(1);
+const RELEASE_POLL_MAX: Duration = Duration::from_millis(10);
+
 const LOOP_CTL_GET_FREE: libc::c_ulong = 0x4C82;
 const LOOP_CONFIGURE: libc::c_ulong = 0x4C0A;
 const LO_FLAGS_AUTOCLEAR: u32 = 4;
@@ -74,15 +78,15 @@ impl LoopNumber {
     ///
     /// The last unmount happens in the background of the kernel, after the last process has gone. Before
     /// it, a second mount of the same file would destroy the file system.
-    pub fn wait_released(self, file: &Path, limit: Duration) -> bool {
+    pub async fn released(self, file: &Path, limit: Duration) -> bool {
         let deadline = Instant::now() + limit;
-        let mut pause = Duration::from_micros(200);
+        let mut pause = RELEASE_POLL_FIRST;
         while self.is_backed_by(file) {
             if Instant::now() > deadline {
                 return false;
             }
-            std::thread::sleep(pause);
-            pause = (pause * 2).min(Duration::from_millis(10));
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(RELEASE_POLL_MAX);
         }
         true
     }
