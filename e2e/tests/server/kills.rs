@@ -340,7 +340,7 @@ async fn a_session_keeps_what_it_ran_and_runs_on() {
         })
         .await;
         let logs = toolbox.session_logs("s", command).await.unwrap();
-        assert_eq!(logs.output, format!("out-{round}\n"));
+        assert_eq!(logs.stdout, format!("out-{round}\n"));
     }
     // The shell is the same, and takes more.
     let more = request("echo more".to_owned(), false);
