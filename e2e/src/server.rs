@@ -269,7 +269,11 @@ impl TestServer {
     /// With what is left.
     pub async fn delete_all(&self) {
         let client = self.client();
-        for sandbox in client.list(&alcove_client::ListFilter::default()).await.expect("a list") {
+        for sandbox in client
+            .list(&alcove_client::ListFilter::default())
+            .await
+            .expect("a list")
+        {
             match client.delete(&sandbox.id).await {
                 Ok(_) => {}
                 Err(error) if error.status() == Some(http::StatusCode::NOT_FOUND) => {}
@@ -305,7 +309,11 @@ impl TestServer {
             self.delete_all().await;
         } else {
             let client = self.client();
-            for sandbox in client.list(&alcove_client::ListFilter::default()).await.expect("a list") {
+            for sandbox in client
+                .list(&alcove_client::ListFilter::default())
+                .await
+                .expect("a list")
+            {
                 client.delete(&sandbox.id).await.expect("a delete");
             }
             wait::until("a host without sandboxes", async || {

@@ -218,9 +218,6 @@ mod tests {
     #[test]
     fn no_process_number_left_is_told_apart_from_no_memory_left() {
         assert_eq!(code_of(Some(libc::EAGAIN)), FaultCode::HostPidsFull);
-        assert_eq!(
-            code_of(Some(libc::ENOMEM)),
-            FaultCode::HostMemoryFull
-        );
+        assert_eq!(code_of(Some(libc::ENOMEM)), FaultCode::HostMemoryFull);
     }
 }

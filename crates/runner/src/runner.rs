@@ -174,7 +174,10 @@ impl Runner {
             .await
             .map_err(part("reach a spawner"))?;
 
-        let found: Vec<Found> = records.into_iter().map(Found::look).collect();
+        let found: Vec<Found> = records
+            .into_iter()
+            .map(|record| Found::look(record, &limits))
+            .collect();
         let running: Vec<_> = found.iter().filter_map(Found::slot).collect();
         let network = Network::open(config.network.clone(), &running)
             .await

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use sea_orm::sqlx::error::DatabaseError;
 use sea_orm::{DbErr, RuntimeErr};
 
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +69,7 @@ impl StoreError {
         let RuntimeErr::SqlxError(error) = error else {
             return false;
         };
-        let code = error.as_database_error().and_then(|error| error.code());
+        let code = error.as_database_error().and_then(DatabaseError::code);
         code.is_some_and(|code| DISK_FULL.contains(&&*code))
     }
 

@@ -25,7 +25,10 @@ impl Folder {
     /// When the file system cannot be made or mounted.
     pub fn small(mib: u64) -> Self {
         let mut folder = Self::plain();
-        let (image, point) = (folder.path().join("small.ext4"), folder.path().join("small"));
+        let (image, point) = (
+            folder.path().join("small.ext4"),
+            folder.path().join("small"),
+        );
         std::fs::create_dir(&point).expect("a folder in our own");
         let file = std::fs::File::create(&image).expect("a file in our own folder");
         file.set_len(mib << 20).expect("a sparse file");

@@ -25,7 +25,10 @@ async fn a_client_that_hangs_up_during_a_create_leaves_a_whole_sandbox_or_none()
         let raw = server.raw();
         let mut stream = raw.connect().await;
         let head = raw.head("POST", "/api/sandbox", "application/json", body.len());
-        stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+        stream
+            .write_all(format!("{head}{body}").as_bytes())
+            .await
+            .unwrap();
         tokio::time::sleep(dice.moment(span, round, ROUNDS)).await;
         drop(stream);
     }
@@ -74,7 +77,10 @@ async fn a_client_that_hangs_up_during_an_upload_leaves_the_old_file_and_nothing
     let raw = server.raw();
     let part = "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"f\"\r\n\
                 Content-Type: application/octet-stream\r\n\r\n";
-    for (round, call) in ["upload", "upload-v2", "bulk-upload"].into_iter().enumerate() {
+    for (round, call) in ["upload", "upload-v2", "bulk-upload"]
+        .into_iter()
+        .enumerate()
+    {
         for target in ["old", "new"] {
             for sent in [0, 1, LENGTH / 2, LENGTH - 1] {
                 let path = format!("/toolbox/{}/files/{call}?path={target}", made.id);
@@ -90,19 +96,34 @@ async fn a_client_that_hangs_up_during_an_upload_leaves_the_old_file_and_nothing
                 let kind = "multipart/form-data; boundary=b";
                 let head = raw.head("POST", &path, kind, part.len() + LENGTH);
                 let mut stream = raw.connect().await;
-                stream.write_all(format!("{head}{part}").as_bytes()).await.unwrap();
+                stream
+                    .write_all(format!("{head}{part}").as_bytes())
+                    .await
+                    .unwrap();
                 stream.write_all(&vec![b'x'; sent]).await.unwrap();
                 stream.flush().await.unwrap();
                 drop(stream);
             }
         }
         wait::until("the agent has given up the uploads", async || {
-            let open = run(&client, "box", "ls -l /proc/1/fd 2>/dev/null | grep -c deleted || true");
+            let open = run(
+                &client,
+                "box",
+                "ls -l /proc/1/fd 2>/dev/null | grep -c deleted || true",
+            );
             let (open, files) = (open.await, run(&client, "box", "ls -A").await);
-            if files == "old\n" { Ok(()) } else { Err((round, open, files)) }
+            if files == "old\n" {
+                Ok(())
+            } else {
+                Err((round, open, files))
+            }
         })
         .await;
-        assert_eq!(&toolbox.download("old").await.unwrap()[..], b"old", "{call}");
+        assert_eq!(
+            &toolbox.download("old").await.unwrap()[..],
+            b"old",
+            "{call}"
+        );
     }
     // The positive control: the same call, whole, changes the file.
     toolbox.upload("old", b"new").await.unwrap();
@@ -116,15 +137,23 @@ async fn a_command_goes_on_when_its_client_hangs_up() {
     let client = server.client();
     let made = make(&client, "box").await;
     let raw = server.raw();
-    let body = r#"{"command": "touch begun; while ! test -e go; do sleep 0.05; done; echo done > end"}"#;
+    let body =
+        r#"{"command": "touch begun; while ! test -e go; do sleep 0.05; done; echo done > end"}"#;
     let path = format!("/toolbox/{}/process/execute", made.id);
     let mut stream = raw.connect().await;
     let head = raw.head("POST", &path, "application/json", body.len());
-    stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+    stream
+        .write_all(format!("{head}{body}").as_bytes())
+        .await
+        .unwrap();
     let file_comes = async |file: &str| {
         wait::until(&format!("{file} is there"), async || {
             let files = run(&client, "box", "ls").await;
-            if files.lines().any(|line| line == file) { Ok(()) } else { Err(files) }
+            if files.lines().any(|line| line == file) {
+                Ok(())
+            } else {
+                Err(files)
+            }
         })
         .await;
     };

@@ -19,12 +19,20 @@ const REFUSED_WITHIN: Duration = Duration::from_secs(15);
 async fn refused_create(server: &TestServer, name: &str, code: &str, words: &str) -> Sandbox {
     let client = server.client();
     let wanted = named(name);
-    let error = within("a create without room", REFUSED_WITHIN, client.create(&wanted))
-        .await
-        .expect_err("there is no room");
+    let error = within(
+        "a create without room",
+        REFUSED_WITHIN,
+        client.create(&wanted),
+    )
+    .await
+    .expect_err("there is no room");
     assert_eq!(refusal(&error), (400, "SANDBOX_START_FAILED"), "{error:?}");
     let refused = error.refusal().unwrap();
-    assert!(refused.message.contains(words), "{words:?} not in {:?}", refused.message);
+    assert!(
+        refused.message.contains(words),
+        "{words:?} not in {:?}",
+        refused.message
+    );
     assert_eq!(refused.details["errorCode"], code);
     assert_eq!(refused.details["state"], "error");
 
@@ -40,7 +48,10 @@ async fn refused_create(server: &TestServer, name: &str, code: &str, words: &str
 
 async fn works(client: &Client, name: &str) {
     make(client, name).await;
-    assert_eq!(execute(client, name, "echo works").await.unwrap().result, "works\n");
+    assert_eq!(
+        execute(client, name, "echo works").await.unwrap().result,
+        "works\n"
+    );
 }
 
 fn left_mib(path: &Path) -> u64 {
@@ -108,15 +119,27 @@ async fn a_disk_that_is_full_to_the_last_block_costs_a_create_and_nothing_more()
 
     let filler = fill(server.instance.data_dir(), 0);
     // Sandboxes run on, and what needs no room is done.
-    assert_eq!(execute(&client, "stays", "echo runs").await.unwrap().result, "runs\n");
+    assert_eq!(
+        execute(&client, "stays", "echo runs").await.unwrap().result,
+        "runs\n"
+    );
     for round in 0..3 {
         let wanted = named(&format!("full-{round}"));
-        let error = within("a create on a full disk", REFUSED_WITHIN, client.create(&wanted))
-            .await
-            .expect_err("the disk is full");
-        let refused = error.refusal().unwrap_or_else(|| panic!("no answer: {error:?}"));
+        let error = within(
+            "a create on a full disk",
+            REFUSED_WITHIN,
+            client.create(&wanted),
+        )
+        .await
+        .expect_err("the disk is full");
+        let refused = error
+            .refusal()
+            .unwrap_or_else(|| panic!("no answer: {error:?}"));
         let is_typed = refused.code == "HOST_DISK_FULL"
-            || refused.details.get("errorCode").is_some_and(|code| code == "host_disk_full");
+            || refused
+                .details
+                .get("errorCode")
+                .is_some_and(|code| code == "host_disk_full");
         assert!(is_typed, "{refused:?}");
     }
     let on_host = server.instance.sandboxes();
@@ -124,7 +147,10 @@ async fn a_disk_that_is_full_to_the_last_block_costs_a_create_and_nothing_more()
     assert!(client.health().await.is_ok(), "the server lives");
     fs::remove_file(filler).unwrap();
 
-    assert_eq!(execute(&client, "stays", "echo runs").await.unwrap().result, "runs\n");
+    assert_eq!(
+        execute(&client, "stays", "echo runs").await.unwrap().result,
+        "runs\n"
+    );
     works(&client, "after").await;
     server.finish().await;
 }
@@ -146,7 +172,11 @@ async fn a_create_that_would_take_the_hosts_memory_reserve_is_refused() {
     server.setup = normal;
     server.restart(alcove_e2e::server::Port::Same).await;
     let full = server.client().get("full").await.unwrap();
-    assert_eq!(full.error_code.as_deref(), Some("host_memory_full"), "kept over a restart");
+    assert_eq!(
+        full.error_code.as_deref(),
+        Some("host_memory_full"),
+        "kept over a restart"
+    );
     works(&server.client(), "after").await;
     server.finish().await;
 }
@@ -177,7 +207,10 @@ async fn a_host_without_process_numbers_refuses_a_create_and_keeps_what_runs() {
     for round in 0..3 {
         refused_create_beside(&server, &format!("full-too-{round}"), 2).await;
     }
-    assert_eq!(execute(&client, "stays", "echo runs").await.unwrap().result, "runs\n");
+    assert_eq!(
+        execute(&client, "stays", "echo runs").await.unwrap().result,
+        "runs\n"
+    );
     assert!(limit.refusals() > 0, "the limit was what refused");
     limit.open();
     works(&client, "after-too").await;
@@ -189,11 +222,19 @@ async fn a_host_without_process_numbers_refuses_a_create_and_keeps_what_runs() {
 async fn refused_create_beside(server: &TestServer, name: &str, others: usize) {
     let client = server.client();
     let wanted = named(name);
-    let error = within("a create without room", REFUSED_WITHIN, client.create(&wanted))
-        .await
-        .expect_err("there is no room");
+    let error = within(
+        "a create without room",
+        REFUSED_WITHIN,
+        client.create(&wanted),
+    )
+    .await
+    .expect_err("there is no room");
     assert_eq!(refusal(&error), (400, "SANDBOX_START_FAILED"), "{error:?}");
-    assert_eq!(error.refusal().unwrap().details["errorCode"], "host_pids_full", "{error:?}");
+    assert_eq!(
+        error.refusal().unwrap().details["errorCode"],
+        "host_pids_full",
+        "{error:?}"
+    );
     let sandbox = client.get(name).await.unwrap();
     assert_eq!(sandbox.state, Some(SandboxState::Error));
     assert_eq!(sandbox.error_code.as_deref(), Some("host_pids_full"));

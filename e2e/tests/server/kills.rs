@@ -64,7 +64,10 @@ impl Ground {
         match outcome {
             Ok(answer) => Some(answer),
             Err(error) => {
-                assert!(error.refusal().is_none(), "round {round}: refused: {error:?}");
+                assert!(
+                    error.refusal().is_none(),
+                    "round {round}: refused: {error:?}"
+                );
                 None
             }
         }
@@ -74,7 +77,10 @@ impl Ground {
         let client = self.server.client();
         let now = client.get("bystander").await.unwrap();
         assert_eq!(now.state, Some(SandboxState::Started));
-        assert_eq!((&now.id, &now.labels), (&self.bystander.id, &self.bystander.labels));
+        assert_eq!(
+            (&now.id, &now.labels),
+            (&self.bystander.id, &self.bystander.labels)
+        );
         counter_goes_on(&client, "bystander", &self.counter).await;
     }
 
@@ -120,7 +126,9 @@ async fn a_create_is_finished_or_never_was() {
         let name = format!("box-{round}");
         let client = ground.server.client();
         let wanted = named(&name);
-        let made = ground.kill_during(round, span, client.create(&wanted)).await;
+        let made = ground
+            .kill_during(round, span, client.create(&wanted))
+            .await;
         let client = ground.server.client();
         let found = settles(&client, &name).await;
         match (&made, found) {
@@ -186,7 +194,9 @@ async fn a_stop_is_finished_and_is_no_fault() {
     for round in 0..ROUNDS {
         let client = ground.server.client();
         client.start("box").await.unwrap();
-        let stopped = ground.kill_during(round, span, client.stop("box", false)).await;
+        let stopped = ground
+            .kill_during(round, span, client.stop("box", false))
+            .await;
         let client = ground.server.client();
         let found = settles(&client, "box").await;
         match (&stopped, found) {
@@ -195,7 +205,10 @@ async fn a_stop_is_finished_and_is_no_fault() {
             outcome => panic!("round {round}: {outcome:?}"),
         }
         let now = client.get("box").await.unwrap();
-        assert_eq!(now.error_code, None, "round {round}: a stop that was asked for is no fault");
+        assert_eq!(
+            now.error_code, None,
+            "round {round}: a stop that was asked for is no fault"
+        );
         if found == Some(SandboxState::Started) {
             assert_eq!(run(&client, "box", "cat file").await, "kept\n");
             client_stop(&client, "box").await;
@@ -237,7 +250,11 @@ async fn a_delete_is_finished_and_frees_the_name() {
         }
         wait::until("nothing of it is left", async || {
             let left = ground.server.instance.sandboxes();
-            if left.contains(&made.id) { Err(left) } else { Ok(()) }
+            if left.contains(&made.id) {
+                Err(left)
+            } else {
+                Ok(())
+            }
         })
         .await;
     }
@@ -259,7 +276,10 @@ async fn settings_are_as_acknowledged() {
         let acknowledged = ground.kill_during(round, span, set).await.is_some();
         let now = ground.server.client().get("box").await.unwrap().labels;
         let is_right = now == wanted || (!acknowledged && now == last_labels);
-        assert!(is_right, "round {round}, acknowledged {acknowledged}: {now:?}");
+        assert!(
+            is_right,
+            "round {round}, acknowledged {acknowledged}: {now:?}"
+        );
         last_labels = now;
 
         let client = ground.server.client();
@@ -269,7 +289,10 @@ async fn settings_are_as_acknowledged() {
         let now = ground.server.client().get("box").await.unwrap();
         let minutes = now.auto_stop_interval.unwrap();
         let is_right = minutes == wanted || (!acknowledged && minutes == last_stop);
-        assert!(is_right, "round {round}, acknowledged {acknowledged}: {minutes}");
+        assert!(
+            is_right,
+            "round {round}, acknowledged {acknowledged}: {minutes}"
+        );
         last_stop = minutes;
     }
     ground.finish().await;
@@ -291,7 +314,10 @@ async fn a_command_goes_on_and_its_sandbox_with_it() {
         let client = ground.server.client();
         assert_eq!(state(&client, "box").await, Some(SandboxState::Started));
         let log = run(&client, "box", "cat log").await;
-        let times = log.lines().filter(|line| *line == round.to_string()).count();
+        let times = log
+            .lines()
+            .filter(|line| *line == round.to_string())
+            .count();
         match answer {
             Some(answer) => {
                 assert_eq!((answer.exit_code, answer.result.as_str()), (0, "done\n"));
@@ -308,7 +334,12 @@ async fn a_session_keeps_what_it_ran_and_runs_on() {
     let mut ground = Ground::lay("session").await;
     let client = ground.server.client();
     let made = make(&client, "box").await;
-    client.toolbox(&made).unwrap().create_session("s").await.unwrap();
+    client
+        .toolbox(&made)
+        .unwrap()
+        .create_session("s")
+        .await
+        .unwrap();
     let request = |command: String, is_async: bool| SessionExecRequest {
         command,
         run_async: Some(is_async),
@@ -336,7 +367,11 @@ async fn a_session_keeps_what_it_ran_and_runs_on() {
     for (round, command) in &acknowledged {
         wait::until("the command is through", async || {
             let command = toolbox.session_command("s", command).await.unwrap();
-            if command.exit_code == Some(0) { Ok(()) } else { Err(command) }
+            if command.exit_code == Some(0) {
+                Ok(())
+            } else {
+                Err(command)
+            }
         })
         .await;
         let logs = toolbox.session_logs("s", command).await.unwrap();
@@ -384,11 +419,22 @@ async fn an_uploaded_file_is_whole_or_not_there() {
         let toolbox = client.toolbox(&client.get("box").await.unwrap()).unwrap();
         let now = toolbox.download("file").await.unwrap();
         let is_right = now == new || (!done && now == before);
-        assert!(is_right, "round {round}, acknowledged {done}: {} bytes, mixed", now.len());
+        assert!(
+            is_right,
+            "round {round}, acknowledged {done}: {} bytes, mixed",
+            now.len()
+        );
         match toolbox.download(&fresh).await {
-            Ok(found) => assert!(found == new, "round {round}: half a file, {} bytes", found.len()),
+            Ok(found) => assert!(
+                found == new,
+                "round {round}: half a file, {} bytes",
+                found.len()
+            ),
             Err(error) => {
-                assert!(!done, "round {round}: acknowledged and not there: {error:?}");
+                assert!(
+                    !done,
+                    "round {round}: acknowledged and not there: {error:?}"
+                );
                 assert_eq!(error.status(), Some(http::StatusCode::NOT_FOUND));
             }
         }
@@ -416,11 +462,18 @@ async fn a_download_breaks_off_visibly_or_is_whole() {
         let toolbox = client.toolbox(&client.get("box").await.unwrap()).unwrap();
         let call = toolbox.download("file");
         if let Some(found) = ground.kill_during(round, span, call).await {
-            assert!(found == wanted, "round {round}: {} bytes taken for the whole", found.len());
+            assert!(
+                found == wanted,
+                "round {round}: {} bytes taken for the whole",
+                found.len()
+            );
         }
         let client = ground.server.client();
         let toolbox = client.toolbox(&client.get("box").await.unwrap()).unwrap();
-        assert!(toolbox.download("file").await.unwrap() == wanted, "round {round}");
+        assert!(
+            toolbox.download("file").await.unwrap() == wanted,
+            "round {round}"
+        );
     }
     ground.finish().await;
 }
@@ -469,7 +522,10 @@ async fn kills_in_a_row_during_the_recovery_lose_nothing() {
     assert_eq!(client.get("running").await.unwrap().id, running.id);
     run(&client, "running", "true").await;
     assert_eq!(client.get("stopped").await.unwrap().id, stopped.id);
-    assert_eq!(settles(&client, "stopped").await, Some(SandboxState::Stopped));
+    assert_eq!(
+        settles(&client, "stopped").await,
+        Some(SandboxState::Stopped)
+    );
     client.start("stopped").await.unwrap();
     assert_eq!(run(&client, "stopped", "cat file").await, "kept\n");
     for item in client.list(&ListFilter::default()).await.unwrap() {
@@ -496,7 +552,10 @@ async fn parts_that_wait_in_pools_are_gone_with_a_killed_server() {
     for _ in 0..3 {
         wait::until("the pools are full", async || {
             let ready = alcove_e2e::host::names(&server.instance.data_dir().join("runner/disks"));
-            let ready = ready.iter().filter(|name| name.starts_with("+ready")).count();
+            let ready = ready
+                .iter()
+                .filter(|name| name.starts_with("+ready"))
+                .count();
             if ready == 3 { Ok(()) } else { Err(ready) }
         })
         .await;

@@ -23,7 +23,10 @@ async fn operations(raw: &Raw, sandbox: &str) -> Vec<(String, String)> {
             .replace("{interval}", "0")
             .replace("{ttlMinutes}", "5")
             .replace("{id}", "no-such-snapshot");
-        assert!(!filled.contains('{'), "{path} has a parameter that is not known here");
+        assert!(
+            !filled.contains('{'),
+            "{path} has a parameter that is not known here"
+        );
         for method in item.as_object().unwrap().keys() {
             operations.push((method.to_uppercase(), filled.clone()));
         }
@@ -70,7 +73,15 @@ fn assert_is_error(answer: &Answer, status: StatusCode, what: &str) -> Value {
     let body = answer.json();
     assert_eq!(body["statusCode"], status.as_u16(), "{what}");
     assert_eq!(body["error"], status.canonical_reason().unwrap(), "{what}");
-    for field in ["message", "code", "source", "timestamp", "path", "method", "requestId"] {
+    for field in [
+        "message",
+        "code",
+        "source",
+        "timestamp",
+        "path",
+        "method",
+        "requestId",
+    ] {
         let text = body[field].as_str().unwrap_or_default();
         assert!(!text.is_empty(), "{what}: {field} in {body}");
     }
@@ -102,7 +113,9 @@ async fn a_deleted_sandbox_is_not_found_by_any_route() {
     let (client, raw) = (server.client(), server.raw());
     let sandbox = make(&client, "gone").await;
     // The positive control: the same requests find it while it is there.
-    let answer = raw.ask("GET", &format!("/api/sandbox/{}", sandbox.id), "").await;
+    let answer = raw
+        .ask("GET", &format!("/api/sandbox/{}", sandbox.id), "")
+        .await;
     assert_eq!(answer.status, StatusCode::OK);
     client.delete("gone").await.unwrap();
     server.nothing_left().await;
@@ -124,7 +137,12 @@ async fn add_stranger(server: &TestServer) {
         .unwrap();
     let admin = store.reader().user_find_admin().await.unwrap().unwrap();
     let hash = |key: &str| ApiKeyHash(Sha256::digest(key.as_bytes()).into());
-    let known = store.reader().api_key_find(hash(KEY)).await.unwrap().unwrap();
+    let known = store
+        .reader()
+        .api_key_find(hash(KEY))
+        .await
+        .unwrap()
+        .unwrap();
     let id: OrganizationId = "c0ffee00-0000-4000-8000-000000000000".parse().unwrap();
     let organization = Organization {
         id: id.clone(),
@@ -177,7 +195,10 @@ async fn a_foreign_sandbox_is_not_found_by_any_route_and_stays_as_it_is() {
     assert_eq!(execute(&client, "mine", "true").await.unwrap().exit_code, 0);
     let twin = twin.json();
     let path = format!("/api/sandbox/{}", twin["id"].as_str().unwrap());
-    assert_eq!(stranger.ask("DELETE", &path, "").await.status, StatusCode::OK);
+    assert_eq!(
+        stranger.ask("DELETE", &path, "").await.status,
+        StatusCode::OK
+    );
     server.finish().await;
 }
 
@@ -211,7 +232,12 @@ async fn a_missing_or_wrong_key_is_unauthorized_everywhere_but_where_all_may_ask
     }
     public.sort();
     public.dedup();
-    let expected = ["/api/config", "/api/health", "/api/health/ready", "/api/openapi.json"];
+    let expected = [
+        "/api/config",
+        "/api/health",
+        "/api/health/ready",
+        "/api/openapi.json",
+    ];
     assert_eq!(public, expected);
     server.finish().await;
 }
@@ -330,10 +356,16 @@ async fn a_bad_create_is_refused_with_every_reason_and_makes_nothing() {
         assert_eq!(error["path"], "/api/sandbox");
         let message = error["message"].as_str().unwrap();
         for reason in &reasons {
-            assert!(message.contains(reason.as_str()), "{reason:?} not in {message:?}");
+            assert!(
+                message.contains(reason.as_str()),
+                "{reason:?} not in {message:?}"
+            );
         }
     }
-    for (body, code) in [("{", "INVALID_REQUEST_BODY"), ("nonsense", "INVALID_REQUEST_BODY")] {
+    for (body, code) in [
+        ("{", "INVALID_REQUEST_BODY"),
+        ("nonsense", "INVALID_REQUEST_BODY"),
+    ] {
         let answer = raw.ask("POST", "/api/sandbox", body).await;
         let error = assert_is_error(&answer, StatusCode::BAD_REQUEST, body);
         assert_eq!(error["code"], code);
@@ -354,27 +386,85 @@ async fn a_bad_change_is_refused_with_its_reasons_and_changes_nothing() {
     let nul = json!({"labels": {"": "x", "nul": "\u{0}"}}).to_string();
     let not_text = json!({"labels": {"k": 1}}).to_string();
     for (method, path, body, reasons) in [
-        ("PUT", "labels", nul.as_str(), vec!["label keys must not be empty", "NUL"]),
-        ("PUT", "labels", &not_text, vec!["labels must be an object of strings"]),
+        (
+            "PUT",
+            "labels",
+            nul.as_str(),
+            vec!["label keys must not be empty", "NUL"],
+        ),
+        (
+            "PUT",
+            "labels",
+            &not_text,
+            vec!["labels must be an object of strings"],
+        ),
         ("PUT", "labels", "{}", vec!["labels"]),
         ("PUT", "labels", "{", vec!["Invalid JSON"]),
-        ("POST", "autostop/-1", "", vec!["autoStopInterval must be a non-negative integer"]),
-        ("POST", "autostop/soon", "", vec!["must be an integer number"]),
-        ("POST", "autostop/1.5", "", vec!["must be an integer number"]),
-        ("POST", "autostop/99999999999", "", vec!["autoStopInterval must not be greater"]),
-        ("POST", "autostop/99999999999999999999", "", vec!["must be an integer number"]),
-        ("POST", "autoarchive/-1", "", vec!["autoArchiveInterval must be a non-negative"]),
-        ("POST", "autodelete/soon", "", vec!["must be an integer number"]),
-        ("POST", "ttl/-1", "", vec!["ttlMinutes must be a non-negative integer"]),
+        (
+            "POST",
+            "autostop/-1",
+            "",
+            vec!["autoStopInterval must be a non-negative integer"],
+        ),
+        (
+            "POST",
+            "autostop/soon",
+            "",
+            vec!["must be an integer number"],
+        ),
+        (
+            "POST",
+            "autostop/1.5",
+            "",
+            vec!["must be an integer number"],
+        ),
+        (
+            "POST",
+            "autostop/99999999999",
+            "",
+            vec!["autoStopInterval must not be greater"],
+        ),
+        (
+            "POST",
+            "autostop/99999999999999999999",
+            "",
+            vec!["must be an integer number"],
+        ),
+        (
+            "POST",
+            "autoarchive/-1",
+            "",
+            vec!["autoArchiveInterval must be a non-negative"],
+        ),
+        (
+            "POST",
+            "autodelete/soon",
+            "",
+            vec!["must be an integer number"],
+        ),
+        (
+            "POST",
+            "ttl/-1",
+            "",
+            vec!["ttlMinutes must be a non-negative integer"],
+        ),
         ("POST", "public/maybe", "", vec!["isPublic"]),
-        ("POST", "stop?force=maybe", "", vec!["force must be a boolean value"]),
+        (
+            "POST",
+            "stop?force=maybe",
+            "",
+            vec!["force must be a boolean value"],
+        ),
     ] {
         let full = format!("/api/sandbox/box/{path}");
         let answer = raw.ask(method, &full, body.to_owned()).await;
         let error = assert_is_error(&answer, StatusCode::BAD_REQUEST, path);
         let message = error["message"].as_str().unwrap();
         for reason in reasons {
-            assert!(message.contains(reason), "{path}: {reason:?} not in {message:?}");
+            assert!(
+                message.contains(reason),
+                "{path}: {reason:?} not in {message:?}"
+            );
         }
     }
     let mut after = client.get("box").await.unwrap();
@@ -408,10 +498,17 @@ async fn of_two_creates_with_one_name_at_once_one_wins_and_one_is_a_conflict() {
         assert_eq!(ids, [winner.id.as_str()], "round {round}");
         wait::until("one sandbox on the host", async || {
             let found = server.instance.sandboxes();
-            if found.iter().eq([&winner.id]) { Ok(()) } else { Err(found) }
+            if found.iter().eq([&winner.id]) {
+                Ok(())
+            } else {
+                Err(found)
+            }
         })
         .await;
-        assert_eq!(execute(&first, "the-one", "true").await.unwrap().exit_code, 0);
+        assert_eq!(
+            execute(&first, "the-one", "true").await.unwrap().exit_code,
+            0
+        );
         // From here on the name is free, whatever is left to take apart.
         first.delete("the-one").await.unwrap();
     }

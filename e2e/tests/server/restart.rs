@@ -39,7 +39,12 @@ async fn fifty_running_sandboxes_are_all_usable_after_a_kill_and_a_restart() {
 
     let listed = client.list(&ListFilter::default()).await.unwrap();
     assert_eq!(listed.len(), SANDBOXES);
-    assert!(listed.iter().all(|item| item.state == Some(SandboxState::Started)), "{listed:?}");
+    assert!(
+        listed
+            .iter()
+            .all(|item| item.state == Some(SandboxState::Started)),
+        "{listed:?}"
+    );
     let now: Vec<i32> = ids.iter().map(|id| server.instance.agent(id)).collect();
     assert_eq!(now, agents, "the same processes");
     counter_goes_on(&client, "box-0", &counter).await;

@@ -18,7 +18,11 @@ async fn kill_spawner(server: &TestServer) -> i32 {
     kill(spawner);
     wait::until("the spawner's end", async || {
         let left = server.instance.spawners();
-        if left.contains(&spawner) { Err(left) } else { Ok(()) }
+        if left.contains(&spawner) {
+            Err(left)
+        } else {
+            Ok(())
+        }
     })
     .await;
     spawner
@@ -67,13 +71,24 @@ async fn the_later_end_of_an_agent_whose_spawner_is_gone_is_noticed() {
     // Before another spawner is there, and after.
     kill(server.instance.agent(&first.id));
     let stopped = becomes(&client, "first", SandboxState::Stopped).await;
-    assert_eq!(stopped.error_code.as_deref(), Some("agent_exited"), "{stopped:?}");
+    assert_eq!(
+        stopped.error_code.as_deref(),
+        Some("agent_exited"),
+        "{stopped:?}"
+    );
     make(&client, "new").await;
     kill(server.instance.agent(&second.id));
     let stopped = becomes(&client, "second", SandboxState::Stopped).await;
-    assert_eq!(stopped.error_code.as_deref(), Some("agent_exited"), "{stopped:?}");
+    assert_eq!(
+        stopped.error_code.as_deref(),
+        Some("agent_exited"),
+        "{stopped:?}"
+    );
     for name in ["first", "second"] {
-        assert_eq!(client.start(name).await.unwrap().state, Some(SandboxState::Started));
+        assert_eq!(
+            client.start(name).await.unwrap().state,
+            Some(SandboxState::Started)
+        );
     }
     counter_goes_on(&client, "third", &counter).await;
     server.finish().await;
@@ -97,9 +112,15 @@ async fn sandboxes_outlive_the_spawner_and_the_server_together() {
     let client = server.client();
     assert_eq!(state(&client, "old").await, Some(SandboxState::Started));
     let found = client.get(&asleep.id).await.unwrap();
-    assert_eq!((found.state, found.error_code), (Some(SandboxState::Stopped), None));
+    assert_eq!(
+        (found.state, found.error_code),
+        (Some(SandboxState::Stopped), None)
+    );
     everything_works(&server, &client, "old", &counter).await;
-    assert_eq!(client.start("asleep").await.unwrap().state, Some(SandboxState::Started));
+    assert_eq!(
+        client.start("asleep").await.unwrap().state,
+        Some(SandboxState::Started)
+    );
     server.finish().await;
 }
 
@@ -118,7 +139,10 @@ async fn a_create_that_loses_its_spawner_fails_with_a_reason_or_succeeds_and_lea
     let span = start.elapsed();
     for round in 0..ROUNDS {
         let name = format!("round-{round}");
-        let (part, parts) = (u32::try_from(round).unwrap(), u32::try_from(ROUNDS).unwrap());
+        let (part, parts) = (
+            u32::try_from(round).unwrap(),
+            u32::try_from(ROUNDS).unwrap(),
+        );
         let wait = dice.moment(span, part, parts);
         let killing = async {
             tokio::time::sleep(wait).await;
@@ -137,7 +161,10 @@ async fn a_create_that_loses_its_spawner_fails_with_a_reason_or_succeeds_and_lea
                 let found = client.get(&name).await.unwrap();
                 assert_eq!(found.state, Some(SandboxState::Error));
                 assert!(found.error_code.is_some(), "{found:?}");
-                assert!(!server.instance.sandboxes().contains(&found.id), "nothing is left");
+                assert!(
+                    !server.instance.sandboxes().contains(&found.id),
+                    "nothing is left"
+                );
             }
         }
         client.delete(&name).await.unwrap();

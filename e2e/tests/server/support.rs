@@ -59,7 +59,10 @@ pub async fn state(client: &Client, sandbox: &str) -> Option<SandboxState> {
 pub async fn becomes(client: &Client, sandbox: &str, wanted: SandboxState) -> Sandbox {
     let mut found = None;
     wait::until(&format!("{sandbox} becomes {wanted:?}"), async || {
-        let now = client.get(sandbox).await.map_err(|error| error.to_string())?;
+        let now = client
+            .get(sandbox)
+            .await
+            .map_err(|error| error.to_string())?;
         if now.state == Some(wanted) {
             found = Some(now);
             Ok(())

@@ -71,7 +71,9 @@ impl LoopNumber {
         let text = fs::read_to_string(path).ok()?;
         let text = text.trim_end_matches('\n');
         // The kernel marks a file that has been removed meanwhile; it is the same file all the same.
-        Some(PathBuf::from(text.strip_suffix(" (deleted)").unwrap_or(text)))
+        Some(PathBuf::from(
+            text.strip_suffix(" (deleted)").unwrap_or(text),
+        ))
     }
 
     /// Waits until the device has let go of the file; `false` if it has not by then.

@@ -73,11 +73,16 @@ pub(super) struct Found {
 }
 
 impl Found {
-    pub(super) fn look(record: Record) -> Self {
+    pub(super) fn look(record: Record, limits: &Limits) -> Self {
         let (pidfd, fault) = match &record.phase {
             Phase::Running(running) => match running.process.open() {
                 Some(pidfd) => (Some(pidfd), None),
-                None => (None, Some(absence_fault(&running.process.boot_id))),
+                None => {
+                    // The group of a dead sandbox stays until it is swept, and with it what was counted.
+                    let had_oom_kill = limits.group(&record.sandbox).had_oom_kill();
+                    let fault = absence_fault(&running.process.boot_id, had_oom_kill);
+                    (None, Some(fault))
+                }
             },
             Phase::Stopped { fault } => (None, fault.clone()),
             Phase::Making | Phase::Starting => (None, None),
@@ -97,19 +102,19 @@ impl Found {
     }
 }
 
-fn absence_fault(boot: &str) -> Fault {
-    if boot_id().is_ok_and(|id| id == boot) {
-        let message = "the agent ended while the server was down".to_owned();
-        Fault {
-            code: FaultCode::AgentExited,
-            message,
-        }
+fn absence_fault(boot: &str, had_oom_kill: bool) -> Fault {
+    let (code, message) = if !boot_id().is_ok_and(|id| id == boot) {
+        (FaultCode::HostRebooted, "the host was rebooted")
+    } else if had_oom_kill {
+        let message = "the sandbox ran out of memory while the server was down";
+        (FaultCode::OutOfMemory, message)
     } else {
-        let message = "the host was rebooted".to_owned();
-        Fault {
-            code: FaultCode::HostRebooted,
-            message,
-        }
+        let message = "the agent ended while the server was down";
+        (FaultCode::AgentExited, message)
+    };
+    Fault {
+        code,
+        message: message.to_owned(),
     }
 }
 
