@@ -36,11 +36,12 @@ unit: setup
 
 # Real sandboxes; needs root.
 e2e: parts
-	cargo build --locked -p alcove
+	ALCOVE_PARTS_DIR=$(PARTS) cargo build --locked -p alcove
 	mkdir -p $(TEST_IMAGES)
 	archive=$$(ALCOVE_BIN=$(TARGET)/debug/alcove images/build.sh --cached $(CACHE) busybox) && \
 	  cp "$$archive" $(TEST_IMAGES)/busybox.oci.tar
-	ALCOVE_PARTS_DIR=$(PARTS) ALCOVE_IMAGES_DIR=$(TEST_IMAGES) cargo test --locked -p alcove-e2e -- --test-threads=1
+	ALCOVE_PARTS_DIR=$(PARTS) ALCOVE_IMAGES_DIR=$(TEST_IMAGES) ALCOVE_BIN=$(TARGET)/debug/alcove \
+	  cargo test --locked -p alcove-e2e -- --test-threads=1
 
 check: setup
 	cargo fmt --all --check
