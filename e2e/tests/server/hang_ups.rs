@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use alcove_api_types::daytona::SandboxState;
-use alcove_e2e::server::{Dice, TestServer};
+use alcove_e2e::server::{Dice, Port, TestServer};
 use alcove_e2e::wait;
 use tokio::io::AsyncWriteExt;
 
@@ -13,7 +13,7 @@ const ROUNDS: u32 = 6;
 
 #[tokio::test]
 async fn a_client_that_hangs_up_during_a_create_leaves_a_whole_sandbox_or_none() {
-    let server = TestServer::start().await;
+    let mut server = TestServer::start().await;
     let client = server.client();
     let mut dice = Dice::roll_out("hang-up during a create");
     let start = Instant::now();
@@ -32,9 +32,11 @@ async fn a_client_that_hangs_up_during_a_create_leaves_a_whole_sandbox_or_none()
         tokio::time::sleep(dice.moment(span, round, ROUNDS)).await;
         drop(stream);
     }
-    // One that was written before the caller went is made; one that was not is not there. After any call
-    // that came later, there is no third.
-    make(&client, "later").await;
+    // What was written down before the caller went is made, the rest never was. A server that stopped has no
+    // call under way any more, so that nothing comes later.
+    server.stop().await;
+    server.restart(Port::New).await;
+    let client = server.client();
     for round in 0..ROUNDS {
         let name = format!("box-{round}");
         if state(&client, &name).await.is_some() {
