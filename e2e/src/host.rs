@@ -67,7 +67,8 @@ pub fn names(folder: &Path) -> BTreeSet<String> {
         .collect()
 }
 
-fn cgroup_trees() -> Vec<std::path::PathBuf> {
+/// Mount points of all control group trees.
+pub fn cgroup_trees() -> Vec<std::path::PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let points = mounts.lines().filter_map(|line| {
         let mut fields = line.split(' ').skip(1);

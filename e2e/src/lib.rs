@@ -5,6 +5,7 @@
 //! groups of its own, so that they can run side by side.
 
 pub mod host;
+pub mod instance;
 pub mod runner;
 pub mod server;
 pub mod wait;

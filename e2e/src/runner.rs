@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use alcove_domain::SandboxId;
@@ -17,32 +16,19 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 
-use crate::host::{ReadyParts, Traces};
+use crate::host::Traces;
+use crate::instance::Instance;
+pub use crate::instance::own_pool;
 use crate::prepared;
 
-/// Address pools of tests: 10.201.0.0/20 and up, one a test within a process. Test programs run one after
-/// the other.
-static NEXT_POOL: AtomicU8 = AtomicU8::new(0);
-
-/// A pool that no other test of this process uses.
-///
-/// # Panics
-/// When there are more tests than pools.
-pub fn own_pool() -> alcove_runner::net::Ipv4Pool {
-    let number = NEXT_POOL.fetch_add(1, Ordering::Relaxed);
-    assert!(number < 200, "more tests than address pools");
-    let text = format!("10.{}.{}.0/20", 201 + number / 16, (number % 16) * 16);
-    text.parse()
-        .expect("the text is built from bounded numbers")
-}
-
-/// A runner for one test.
+/// A runner for one test. Whatever becomes of the test, nothing of it stays on the host; see [`Instance`].
 #[derive(Debug)]
 pub struct TestRunner {
     pub runner: Runner,
     pub image: ImageDigest,
     pub config: RunnerConfig,
-    folder: Arc<tempfile::TempDir>,
+    /// After the runner: what it still holds is removed by force.
+    pub instance: Instance,
 }
 
 impl TestRunner {
@@ -57,7 +43,7 @@ impl TestRunner {
     /// # Panics
     /// When the runner does not start; a test has nothing to say then.
     pub async fn start_with(change: impl FnOnce(RunnerConfig) -> RunnerConfig) -> Self {
-        let folder = Arc::new(tempfile::tempdir().expect("a folder for the test"));
+        let folder = tempfile::tempdir().expect("a folder for the test");
         let data_dir = folder.path().canonicalize().expect("the folder exists");
         let agent = prepared("ALCOVE_PARTS_DIR", "alcove-agent");
         let spawner = prepared("ALCOVE_PARTS_DIR", "alcove-spawner");
@@ -67,10 +53,11 @@ impl TestRunner {
         config.network.ready_slots = 0;
         config.network.quarantine = Duration::ZERO;
         config.ready_disk_bytes = 64 << 20;
-        Self::open(folder, change(config)).await
+        let config = change(config);
+        Self::open(Instance::new(folder, &config), config).await
     }
 
-    async fn open(folder: Arc<tempfile::TempDir>, config: RunnerConfig) -> Self {
+    async fn open(instance: Instance, config: RunnerConfig) -> Self {
         let runner = Runner::open(config.clone())
             .await
             .expect("the runner starts");
@@ -83,7 +70,7 @@ impl TestRunner {
             runner,
             image,
             config,
-            folder,
+            instance,
         }
     }
 
@@ -93,7 +80,7 @@ impl TestRunner {
             runner,
             image,
             config,
-            folder,
+            instance,
         } = self;
         runner.close().await;
         drop((runner, image));
@@ -101,7 +88,7 @@ impl TestRunner {
             faults: Arc::new(NoFaults),
             ..config
         };
-        Self::open(folder, config).await
+        Self::open(instance, config).await
     }
 
     pub fn data_dir(&self) -> &Path {
@@ -143,8 +130,21 @@ impl TestRunner {
     /// # Panics
     /// When it does not.
     pub async fn run(&self, name: &str) -> SandboxId {
+        self.run_with(name, |spec| spec).await
+    }
+
+    /// Makes a sandbox run that differs from the usual one.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn run_with(
+        &self,
+        name: &str,
+        change: impl FnOnce(SandboxSpec) -> SandboxSpec,
+    ) -> SandboxId {
         let sandbox: SandboxId = name.parse().expect("the name is an id");
-        let report = self.apply(&sandbox, 1, Goal::Running(self.spec())).await;
+        let goal = Goal::Running(change(self.spec()));
+        let report = self.apply(&sandbox, 1, goal).await;
         assert!(
             matches!(report.observed, Observed::Running { .. }),
             "{report:?}"
@@ -178,7 +178,23 @@ impl TestRunner {
         path: &str,
         body: Bytes,
     ) -> (u16, Bytes) {
-        let (stream, token) = self
+        self.call_with(sandbox, method, path, body, |token| Some(token.to_owned()))
+            .await
+    }
+
+    /// One request to the agent with another token than the right one, or none.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    pub async fn call_with(
+        &self,
+        sandbox: &SandboxId,
+        method: &str,
+        path: &str,
+        body: Bytes,
+        token: impl FnOnce(&str) -> Option<String>,
+    ) -> (u16, Bytes) {
+        let (stream, right) = self
             .runner
             .dial_agent(sandbox)
             .await
@@ -187,14 +203,15 @@ impl TestRunner {
             .await
             .expect("an HTTP connection");
         let connection = tokio::spawn(connection);
-        let request = http::Request::builder()
+        let mut request = http::Request::builder()
             .method(method)
             .uri(path)
             .header("Host", "agent")
-            .header("Content-Type", "application/json")
-            .header(TOKEN_HEADER, &*token)
-            .body(Full::new(body))
-            .expect("a request");
+            .header("Content-Type", "application/json");
+        if let Some(token) = token(&right) {
+            request = request.header(TOKEN_HEADER, token);
+        }
+        let request = request.body(Full::new(body)).expect("a request");
         let answer = sender.send_request(request).await.expect("an answer");
         let status = answer.status().as_u16();
         let bytes = answer
@@ -209,12 +226,7 @@ impl TestRunner {
 
     /// What this instance has on the host.
     pub fn traces(&self) -> Traces {
-        Traces::of(
-            &self.config.data_dir,
-            &self.config.cgroup_parent,
-            &self.config.network.prefix,
-            &ReadyParts::default(),
-        )
+        self.instance.names.traces()
     }
 
     /// Waits until nothing of any sandbox is left.
