@@ -1,0 +1,151 @@
+//! Attempts at using up what is limited. Each stops when it is refused, or at a bound far above any limit.
+#![expect(
+    unsafe_code,
+    reason = "counting what the kernel hands out takes its own calls"
+)]
+
+use std::io::{self, Read as _, Write as _};
+use std::time::{Duration, Instant};
+
+use crate::attempts::{number, open_terminal};
+
+type Outcome = io::Result<String>;
+
+/// More than any sandbox may have of anything; where this is reached, there is no limit.
+const BOUND: u32 = 20_000;
+
+/// Prints the count and keeps everything until standard input ends.
+fn hold(count: u32) -> Outcome {
+    println!("ok {count}");
+    io::stdout().flush()?;
+    io::stdin().read_to_end(&mut Vec::new())?;
+    Ok("released".to_owned())
+}
+
+fn count(text: &str) -> io::Result<u32> {
+    u32::try_from(number(text)?).map_err(io::Error::other)
+}
+
+/// Touches this much memory, mebibyte by mebibyte.
+pub fn memory(mebibytes: &str) -> Outcome {
+    let mut held = Vec::new();
+    for _ in 0..count(mebibytes)? {
+        let mut piece = vec![0_u8; 1 << 20];
+        piece.iter_mut().step_by(4096).for_each(|byte| *byte = 1);
+        held.push(piece);
+    }
+    // Without a look at it, the optimizer would not fill it.
+    Ok(std::hint::black_box(held).len().to_string())
+}
+
+/// Opens queues of file events until it is refused.
+pub fn inotify(holds: bool) -> Outcome {
+    let mut opened = 0;
+    // SAFETY: no pointers. Nothing closes the descriptors before the process ends, which is the point.
+    while opened < BOUND && unsafe { libc::inotify_init1(libc::IN_CLOEXEC) } >= 0 {
+        opened += 1;
+    }
+    if holds {
+        hold(opened)
+    } else {
+        Ok(opened.to_string())
+    }
+}
+
+/// Opens terminals until it is refused.
+pub fn terminals() -> Outcome {
+    let mut held = Vec::new();
+    // Each takes two descriptors.
+    while held.len() < 450 {
+        match open_terminal() {
+            Ok(pair) => held.push(pair),
+            Err(_) => break,
+        }
+    }
+    Ok(held.len().to_string())
+}
+
+/// Puts signals into this process's own queue until it is refused.
+pub fn signals(holds: bool) -> Outcome {
+    let mut queued = 0;
+    // SAFETY: the set is plain memory that the calls fill in; the signal is blocked, so nothing handles it.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGRTMIN());
+        libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
+        let value = libc::sigval {
+            sival_ptr: std::ptr::null_mut(),
+        };
+        while queued < 1_000_000 && libc::sigqueue(libc::getpid(), libc::SIGRTMIN(), value) == 0 {
+            queued += 1;
+        }
+    }
+    if holds {
+        hold(queued)
+    } else {
+        Ok(queued.to_string())
+    }
+}
+
+/// Locks this much memory.
+pub fn locked_memory(kibibytes: &str, holds: bool) -> Outcome {
+    let kibibytes = count(kibibytes)?;
+    let memory = vec![1_u8; kibibytes as usize * 1024];
+    // SAFETY: the range is that of a vector that lives until the end of this function.
+    if unsafe { libc::mlock(memory.as_ptr().cast(), memory.len()) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if holds {
+        hold(kibibytes)
+    } else {
+        Ok(kibibytes.to_string())
+    }
+}
+
+/// Makes children that wait, until it is refused or has this many.
+pub fn children(wanted: &str) -> Outcome {
+    let wanted = count(wanted)?;
+    let mut made = Vec::new();
+    while u32::try_from(made.len()).is_ok_and(|made| made < wanted) {
+        // SAFETY: one thread; a child only waits for its end.
+        match unsafe { libc::fork() } {
+            0 => unsafe {
+                // SAFETY: both calls take numbers. A child that loses its parent goes too.
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                libc::pause();
+                libc::_exit(0)
+            },
+            pid if pid > 0 => made.push(pid),
+            _ => break,
+        }
+    }
+    for pid in &made {
+        // SAFETY: children of ours that nobody has reaped yet.
+        unsafe {
+            libc::kill(*pid, libc::SIGKILL);
+            libc::waitpid(*pid, std::ptr::null_mut(), 0);
+        }
+    }
+    Ok(made.len().to_string())
+}
+
+/// Uses the processors without a pause.
+pub fn processors(threads: &str, milliseconds: &str) -> Outcome {
+    let deadline = Instant::now() + Duration::from_millis(count(milliseconds)?.into());
+    let workers: Vec<_> = (0..count(threads)?)
+        .map(|_| {
+            std::thread::spawn(move || {
+                while Instant::now() < deadline {
+                    std::hint::spin_loop();
+                }
+            })
+        })
+        .collect();
+    for worker in workers {
+        worker
+            .join()
+            .map_err(|_| io::Error::other("a worker panicked"))?;
+    }
+    Ok(String::new())
+}

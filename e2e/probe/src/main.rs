@@ -1,0 +1,59 @@
+//! `alcove-probe ATTEMPT [ARGUMENT…]`: makes one attempt and prints what came of it.
+//!
+//! The isolation tests run this program inside a sandbox and, as the control, on the host. It is static, so that any
+//! image can run it. The first word printed is `ok` or the name of the kernel's error number; an attempt never
+//! fails in any other way, so that a test can tell "refused" from "could not even be tried".
+
+mod attempts;
+mod errno;
+mod exhaust;
+mod network;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match arguments.as_slice() {
+        ["syscall", rest @ ..] => attempts::syscall(rest),
+        ["clone", flags] => attempts::clone_with(flags),
+        ["other-abi"] => attempts::other_abi(),
+        ["x32"] => attempts::x32(),
+        ["tiocsti", rest @ ..] => attempts::push_input(rest.first() == Some(&"high-bits")),
+        ["trace", pid] => attempts::trace(pid),
+        ["trace-child"] => attempts::trace_child(),
+        ["read-memory", pid, address] => attempts::read_memory(pid, address),
+        ["take-descriptor", pid, number] => attempts::take_descriptor(pid, number),
+        ["open", path, mode] => attempts::open(path, mode),
+        ["as", uid, command @ ..] => attempts::run_as(uid, command),
+        ["lock", path] => attempts::lock(path),
+        ["watch-opens", path, milliseconds] => attempts::watch_opens(path, milliseconds),
+        ["shared-memory", key] => attempts::shared_memory(key),
+        ["queue", name] => attempts::queue(name),
+        ["eat", mebibytes] => exhaust::memory(mebibytes),
+        ["inotify", hold @ ..] => exhaust::inotify(!hold.is_empty()),
+        ["terminals"] => exhaust::terminals(),
+        ["signals", hold @ ..] => exhaust::signals(!hold.is_empty()),
+        ["locked-memory", kibibytes, hold @ ..] => {
+            exhaust::locked_memory(kibibytes, !hold.is_empty())
+        }
+        ["children", count] => exhaust::children(count),
+        ["spin", threads, milliseconds] => exhaust::processors(threads, milliseconds),
+        ["tcp", address] => network::tcp(address),
+        ["udp", address] => network::udp(address),
+        ["ping", address] => network::ping(address),
+        ["send-from", source, to] => network::send_from(source, to),
+        ["serve", address] => network::serve(address),
+        ["unix", path] => network::unix(path),
+        ["abstract", name] => network::abstract_name(name),
+        _ => {
+            eprintln!("usage: alcove-probe ATTEMPT [ARGUMENT…]");
+            return ExitCode::from(64);
+        }
+    };
+    match outcome {
+        Ok(text) => println!("{}", format!("ok {text}").trim_end()),
+        Err(error) => println!("{}", errno::name_of(&error)),
+    }
+    ExitCode::SUCCESS
+}
