@@ -41,9 +41,11 @@ pub fn syscall(arguments: &[&str]) -> Outcome {
     for (value, text) in values.iter_mut().zip(arguments) {
         *value = number(text)?;
     }
-    let [call, a, b, c, d, e, f] = values;
+    let [call, with @ ..] = values;
     // SAFETY: the tests pass null pointers, sizes of zero and numbers that name nothing; the kernel checks them all.
-    check(unsafe { libc::syscall(call, a, b, c, d, e, f) }).map(|value| value.to_string())
+    let result =
+        unsafe { libc::syscall(call, with[0], with[1], with[2], with[3], with[4], with[5]) };
+    check(result).map(|value| value.to_string())
 }
 
 /// A child by `clone` with these flags; it ends at once.
@@ -246,15 +248,96 @@ pub fn watch_opens(path: &str, milliseconds: &str) -> Outcome {
     Ok(events.to_string())
 }
 
-/// Looks for a segment of shared memory that exists.
-pub fn shared_memory(key: &str) -> Outcome {
+/// Looks for a segment of shared memory that exists; with `make`, makes it and keeps it until standard input ends.
+pub fn shared_memory(key: &str, makes: bool) -> Outcome {
+    let key = small(key)?;
+    let flags = if makes {
+        libc::IPC_CREAT | libc::IPC_EXCL | 0o666
+    } else {
+        0
+    };
     // SAFETY: numbers only.
-    check(unsafe { libc::shmget(small(key)?, 0, 0) }.into()).map(|_| String::new())
+    let segment = check(unsafe { libc::shmget(key, usize::from(makes), flags) }.into())?;
+    if makes {
+        wait_for_end()?;
+        let segment = i32::try_from(segment).map_err(io::Error::other)?;
+        // SAFETY: this command takes no structure.
+        check(unsafe { libc::shmctl(segment, libc::IPC_RMID, std::ptr::null_mut()) }.into())?;
+    }
+    Ok(String::new())
 }
 
-/// Looks for a message queue that exists.
-pub fn queue(name: &str) -> Outcome {
+/// Looks for a message queue that exists; with `make`, makes it and keeps it until standard input ends.
+pub fn queue(name: &str, makes: bool) -> Outcome {
     let name = CString::new(name)?;
-    // SAFETY: the string lives until the call returns.
-    check(unsafe { libc::mq_open(name.as_ptr(), libc::O_RDONLY) }.into()).map(|_| String::new())
+    let flags = if makes {
+        libc::O_CREAT | libc::O_EXCL
+    } else {
+        0
+    };
+    let attributes = std::ptr::null::<libc::mq_attr>();
+    // SAFETY: the string lives until the call returns; without attributes the kernel uses its own.
+    let result = unsafe { libc::mq_open(name.as_ptr(), libc::O_RDONLY | flags, 0o666, attributes) };
+    check(result.into())?;
+    if makes {
+        wait_for_end()?;
+        // SAFETY: the string lives until the call returns.
+        check(unsafe { libc::mq_unlink(name.as_ptr()) }.into())?;
+    }
+    Ok(String::new())
+}
+
+/// Says that something is in place, and waits until standard input ends.
+pub fn wait_for_end() -> io::Result<()> {
+    println!("ready");
+    io::stdout().flush()?;
+    io::stdin().read_to_end(&mut Vec::new()).map(drop)
+}
+
+/// Waits for a process other than 1 that runs the program of this name, gets hold of the program's file through it,
+/// and tries to open that file for writing as soon as nobody runs it. This is how CVE-2019-5736 overwrote the
+/// runtime of a container engine.
+pub fn overwrite_program(name: &str, milliseconds: &str) -> Outcome {
+    let patience =
+        Duration::from_millis(u64::try_from(number(milliseconds)?).map_err(io::Error::other)?);
+    let deadline = Instant::now() + patience;
+    println!("ready");
+    io::stdout().flush()?;
+    let own = std::process::id();
+    while Instant::now() < deadline {
+        for entry in std::fs::read_dir("/proc")?.flatten() {
+            let Some(pid) = entry
+                .file_name()
+                .to_str()
+                .and_then(|n| n.parse::<u32>().ok())
+            else {
+                continue;
+            };
+            let link = format!("/proc/{pid}/exe");
+            if pid == 1
+                || pid == own
+                || !std::fs::read_link(&link).is_ok_and(|to| to.ends_with(name))
+            {
+                continue;
+            }
+            // The process may have gone on to another program meanwhile.
+            let Ok(file) = File::open(&link) else {
+                continue;
+            };
+            let again = format!("/proc/self/fd/{}", file.as_raw_fd());
+            if !std::fs::read_link(&again).is_ok_and(|to| to.ends_with(name)) {
+                continue;
+            }
+            loop {
+                match OpenOptions::new().write(true).open(&again) {
+                    Ok(_) => return Ok("open for writing".to_owned()),
+                    Err(error)
+                        if error.raw_os_error() == Some(libc::ETXTBSY)
+                            && Instant::now() < deadline => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+    }
+    Err(io::Error::from_raw_os_error(libc::ETIMEDOUT))
 }

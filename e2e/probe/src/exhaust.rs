@@ -4,10 +4,10 @@
     reason = "counting what the kernel hands out takes its own calls"
 )]
 
-use std::io::{self, Read as _, Write as _};
+use std::io;
 use std::time::{Duration, Instant};
 
-use crate::attempts::{number, open_terminal};
+use crate::attempts::{number, open_terminal, wait_for_end};
 
 type Outcome = io::Result<String>;
 
@@ -17,8 +17,7 @@ const BOUND: u32 = 20_000;
 /// Prints the count and keeps everything until standard input ends.
 fn hold(count: u32) -> Outcome {
     println!("ok {count}");
-    io::stdout().flush()?;
-    io::stdin().read_to_end(&mut Vec::new())?;
+    wait_for_end()?;
     Ok("released".to_owned())
 }
 
@@ -53,7 +52,7 @@ pub fn inotify(holds: bool) -> Outcome {
 }
 
 /// Opens terminals until it is refused.
-pub fn terminals() -> Outcome {
+pub fn terminals(holds: bool) -> Outcome {
     let mut held = Vec::new();
     // Each takes two descriptors.
     while held.len() < 450 {
@@ -62,7 +61,12 @@ pub fn terminals() -> Outcome {
             Err(_) => break,
         }
     }
-    Ok(held.len().to_string())
+    let opened = u32::try_from(held.len()).map_err(io::Error::other)?;
+    if holds {
+        hold(opened)
+    } else {
+        Ok(opened.to_string())
+    }
 }
 
 /// Puts signals into this process's own queue until it is refused.
@@ -130,7 +134,7 @@ pub fn children(wanted: &str) -> Outcome {
     Ok(made.len().to_string())
 }
 
-/// Uses the processors without a pause.
+/// Uses the processors without a pause, and tells how many milliseconds of their time it got.
 pub fn processors(threads: &str, milliseconds: &str) -> Outcome {
     let deadline = Instant::now() + Duration::from_millis(count(milliseconds)?.into());
     let workers: Vec<_> = (0..count(threads)?)
@@ -147,5 +151,22 @@ pub fn processors(threads: &str, milliseconds: &str) -> Outcome {
             .join()
             .map_err(|_| io::Error::other("a worker panicked"))?;
     }
-    Ok(String::new())
+    // SAFETY: the structure is plain memory that the call fills in.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_SELF, &raw mut usage);
+        usage
+    };
+    let milliseconds = |time: libc::timeval| time.tv_sec * 1000 + time.tv_usec / 1000;
+    Ok((milliseconds(usage.ru_utime) + milliseconds(usage.ru_stime)).to_string())
+}
+
+/// Makes empty files until it is refused, and tells how many, and why no more.
+pub fn files(folder: &str, bound: &str) -> Outcome {
+    for number in 0..count(bound)? {
+        if let Err(error) = std::fs::File::create(format!("{folder}/{number}")) {
+            return Ok(format!("{number} {}", crate::errno::name_of(&error)));
+        }
+    }
+    Ok("no end".to_owned())
 }

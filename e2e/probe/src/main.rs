@@ -28,11 +28,15 @@ fn main() -> ExitCode {
         ["as", uid, command @ ..] => attempts::run_as(uid, command),
         ["lock", path] => attempts::lock(path),
         ["watch-opens", path, milliseconds] => attempts::watch_opens(path, milliseconds),
-        ["shared-memory", key] => attempts::shared_memory(key),
-        ["queue", name] => attempts::queue(name),
+        ["shared-memory", key, make @ ..] => attempts::shared_memory(key, !make.is_empty()),
+        ["queue", name, make @ ..] => attempts::queue(name, !make.is_empty()),
+        ["overwrite-program", name, milliseconds] => {
+            attempts::overwrite_program(name, milliseconds)
+        }
+        ["files", folder, bound] => exhaust::files(folder, bound),
         ["eat", mebibytes] => exhaust::memory(mebibytes),
         ["inotify", hold @ ..] => exhaust::inotify(!hold.is_empty()),
-        ["terminals"] => exhaust::terminals(),
+        ["terminals", hold @ ..] => exhaust::terminals(!hold.is_empty()),
         ["signals", hold @ ..] => exhaust::signals(!hold.is_empty()),
         ["locked-memory", kibibytes, hold @ ..] => {
             exhaust::locked_memory(kibibytes, !hold.is_empty())

@@ -1,0 +1,82 @@
+//! What the kernel counts for each user of a host. All sandboxes are started by one user of the host; if the kernel
+//! counted them as that user's, one of them could leave nothing for the others and for the host.
+
+use alcove_e2e::runner::TestRunner;
+
+use crate::support::{Inside, on_host};
+
+fn count(outcome: &str) -> u32 {
+    outcome
+        .strip_prefix("ok ")
+        .unwrap_or_else(|| panic!("{outcome}"))
+        .parse()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn queues_of_file_events_run_out_for_their_sandbox_only() {
+    let host = TestRunner::start().await;
+    let [user, root] = Inside::both(&host).await;
+    let before = count(&root.probe("inotify").await);
+    let held = count(&user.hold("inotify hold").await);
+    assert!(held >= 16, "{held}");
+    assert_eq!(
+        count(&user.probe("inotify").await),
+        0,
+        "the control: they have run out"
+    );
+    assert_eq!(count(&root.probe("inotify").await), before);
+    assert!(count(&on_host("inotify")) > 0);
+}
+
+#[tokio::test]
+async fn waiting_signals_run_out_for_their_sandbox_only() {
+    let host = TestRunner::start().await;
+    let [user, root] = Inside::both(&host).await;
+    let held = count(&user.hold("signals hold").await);
+    assert!(held > 1000, "{held}");
+    assert!(
+        count(&user.probe("signals").await) < 100,
+        "the control: they have run out"
+    );
+    assert!(count(&root.probe("signals").await) > 1000);
+    assert!(count(&on_host("signals")) > 1000);
+}
+
+#[tokio::test]
+async fn locked_memory_runs_out_for_its_sandbox_only() {
+    let host = TestRunner::start().await;
+    let [user, root] = Inside::both(&host).await;
+    let limit = user.expect("ulimit -l").await;
+    let Ok(limit) = limit.parse::<u32>() else {
+        // Without a limit there is nothing to run out of but the sandbox's memory.
+        assert_eq!(limit, "unlimited");
+        return;
+    };
+    let most = limit - 64;
+    assert_eq!(
+        count(&user.hold(&format!("locked-memory {most} hold")).await),
+        most
+    );
+    let attempt = format!("locked-memory {most}");
+    let refused = user.probe(&attempt).await;
+    assert!(
+        ["ENOMEM", "EAGAIN"].contains(&refused.as_str()),
+        "the control: {refused}"
+    );
+    assert_eq!(count(&root.probe(&attempt).await), most);
+}
+
+#[tokio::test]
+async fn terminals_run_out_for_their_sandbox_only() {
+    let host = TestRunner::start().await;
+    let [user, root] = Inside::both(&host).await;
+    let held = count(&user.hold("terminals hold").await);
+    assert!((32..=256).contains(&held), "{held}");
+    assert_eq!(
+        count(&user.probe("terminals").await),
+        0,
+        "the control: they have run out"
+    );
+    assert!(count(&root.probe("terminals").await) >= 32);
+}

@@ -1,0 +1,19 @@
+//! Isolation, tried out from inside real sandboxes, as their user and as root.
+//!
+//! Each test has a control that shows that its probe would have seen the thing if it had been there: the same
+//! probe on the host, or a twin of the attempt that is permitted.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod agent;
+mod ceilings;
+mod crashes;
+mod devices;
+mod identity;
+mod images;
+mod ipc;
+mod kernel;
+mod limits;
+mod mounts;
+mod network;
+mod processes;
+mod support;

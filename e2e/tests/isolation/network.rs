@@ -1,0 +1,253 @@
+//! The network, from inside of sandboxes. What each rule does is tested packet by packet with the runner's network;
+//! here a whole runner stands between real sandboxes and a host, a neighbour and an internet of its own.
+
+use std::fs::File;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::process::Command;
+
+use alcove_e2e::runner::TestRunner;
+
+use crate::support::{HostProcess, Inside, on_host, program};
+
+/// The internet's server; the same machine has the addresses of [`CLOSED`].
+const INTERNET: &str = "203.0.113.7";
+const HOST: &str = "198.51.100.2";
+
+/// Private networks, link-local ones with the place where clouds keep their secrets, and others that are never the
+/// internet.
+const CLOSED: [&str; 7] = [
+    "10.9.9.9",
+    "100.64.1.1",
+    "169.254.169.254",
+    "172.20.1.1",
+    "192.0.0.10",
+    "192.168.77.1",
+    "198.18.0.1",
+];
+
+fn ip(arguments: &str) {
+    let status = Command::new("ip")
+        .args(arguments.split_whitespace())
+        .status()
+        .unwrap();
+    assert!(status.success(), "ip {arguments}");
+}
+
+#[expect(
+    unsafe_code,
+    reason = "unshare is marked unsafe for flags other than this one"
+)]
+fn enter_new_network() {
+    // SAFETY: only the flag that unshares the descriptor table could make another thread's descriptors invalid; this
+    // one does not. JUSTIFICATION: there is no safe call that makes a network namespace.
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET) }.unwrap();
+}
+
+/// Runs a test whose host is a network namespace with an internet behind it.
+fn in_world<F: Future<Output = ()>>(test: impl FnOnce(HostProcess) -> F + Send + 'static) {
+    let thread = std::thread::spawn(move || {
+        enter_new_network();
+        ip("link set lo up");
+        let internet = std::thread::spawn(|| {
+            enter_new_network();
+            OwnedFd::from(File::open("/proc/thread-self/ns/net").unwrap())
+        });
+        let internet = internet.join().unwrap();
+        let path = format!("/proc/{}/fd/{}", std::process::id(), internet.as_raw_fd());
+        ip(&format!(
+            "link add up0 type veth peer name wan netns {path}"
+        ));
+        ip(&format!("address add {HOST}/24 dev up0"));
+        ip("link set up0 up");
+        let server = std::thread::scope(|scope| {
+            let server = scope.spawn(|| {
+                let kind = rustix::thread::LinkNameSpaceType::Network;
+                rustix::thread::move_into_link_name_space(internet.as_fd(), Some(kind)).unwrap();
+                ip("link set lo up");
+                ip("link set wan up");
+                ip("address add 198.51.100.1/24 dev wan");
+                for address in CLOSED.into_iter().chain([INTERNET]) {
+                    ip(&format!("address add {address}/32 dev lo"));
+                }
+                HostProcess::hold("serve 0.0.0.0:8080")
+            });
+            server.join().unwrap()
+        });
+        ip("route add default via 198.51.100.1");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(test(server));
+    });
+    thread.join().unwrap();
+}
+
+/// Whether nothing came back, or something said that nothing will.
+fn is_closed(outcome: &str) -> bool {
+    [
+        "ETIMEDOUT",
+        "ECONNREFUSED",
+        "EHOSTUNREACH",
+        "ENETUNREACH",
+        "EPERM",
+        "EINVAL",
+        "EACCES",
+    ]
+    .contains(&outcome)
+}
+
+#[test]
+fn the_internet_is_open_and_closed_networks_are_not() {
+    in_world(|_internet| async move {
+        let host = TestRunner::start().await;
+        let user = Inside::as_user(&host).await;
+        assert_eq!(
+            user.probe(&format!("tcp {INTERNET}:8080")).await,
+            "ok hello"
+        );
+        assert_eq!(user.probe(&format!("udp {INTERNET}:8080")).await, "ok echo");
+        for address in CLOSED {
+            for kind in ["tcp", "udp"] {
+                let attempt = format!("{kind} {address}:8080");
+                assert!(
+                    on_host(&attempt).starts_with("ok"),
+                    "the control: {attempt}"
+                );
+                let outcome = user.probe(&attempt).await;
+                assert!(is_closed(&outcome), "{attempt}: {outcome}");
+            }
+        }
+    });
+}
+
+#[test]
+fn the_host_is_not_reached_at_any_of_its_addresses() {
+    in_world(|_internet| async move {
+        let host = TestRunner::start().await;
+        let [user, root] = Inside::both(&host).await;
+        let gateway = host.config.network.pool.gateway().to_string();
+        let _everywhere = HostProcess::hold("serve 0.0.0.0:9001");
+        let _loopback = HostProcess::hold("serve 127.0.0.1:9002");
+        let _gateway = HostProcess::hold(&format!("serve {gateway}:9003"));
+        let mut targets = vec!["127.0.0.1:9002".to_owned(), format!("{gateway}:9003")];
+        targets.extend(["127.0.0.1", HOST, &gateway].map(|address| format!("{address}:9001")));
+        for target in &targets {
+            for kind in ["tcp", "udp"] {
+                let attempt = format!("{kind} {target}");
+                assert!(
+                    on_host(&attempt).starts_with("ok"),
+                    "the control: {attempt}"
+                );
+                for inside in [&user, &root] {
+                    let outcome = inside.probe(&attempt).await;
+                    assert!(is_closed(&outcome), "{attempt}: {outcome}");
+                }
+            }
+        }
+        // The same numbers inside lead to the sandbox's own servers.
+        assert_eq!(user.hold("serve 127.0.0.1:9002").await, "ready");
+        assert_eq!(
+            user.probe("tcp 127.0.0.1:9002").await,
+            "ok hello",
+            "the control"
+        );
+        // The gateway answers what a network needs.
+        assert_eq!(user.probe(&format!("ping {gateway}")).await, "ok");
+        let (_, dns) = user
+            .sh(&format!("nslookup -type=a localhost {gateway} 2>&1"))
+            .await;
+        assert!(
+            dns.contains(&gateway) && !dns.contains("timed out"),
+            "{dns}"
+        );
+        assert!(is_closed(&user.probe(&format!("ping {HOST}")).await));
+    });
+}
+
+#[test]
+fn neighbours_do_not_reach_each_other() {
+    in_world(|_internet| async move {
+        let host = TestRunner::start().await;
+        let [user, root] = Inside::both(&host).await;
+        let address = async |inside: &Inside<'_>| {
+            inside
+                .expect("ip -4 -o address show dev eth0 | tr -s ' ' | cut -d' ' -f4 | cut -d/ -f1")
+                .await
+        };
+        let (of_user, of_root) = (address(&user).await, address(&root).await);
+        assert_ne!(of_user, of_root);
+        for inside in [&user, &root] {
+            assert_eq!(inside.hold("serve 0.0.0.0:9000").await, "ready");
+        }
+        for (inside, own, other) in [(&user, &of_user, &of_root), (&root, &of_root, &of_user)] {
+            for (kind, port) in [("tcp", ":9000"), ("udp", ":9000"), ("ping", "")] {
+                let to_own = inside.probe(&format!("{kind} {own}{port}")).await;
+                assert!(to_own.starts_with("ok"), "the control: {kind} {to_own}");
+                let attempt = format!("{kind} {other}{port}");
+                let outcome = inside.probe(&attempt).await;
+                assert!(is_closed(&outcome), "{attempt}: {outcome}");
+            }
+        }
+        let attempt = format!("tcp {of_user}:9000");
+        assert!(
+            on_host(&attempt).starts_with("ok"),
+            "the control: the server can be reached"
+        );
+    });
+}
+
+#[test]
+fn no_packet_leaves_under_another_address() {
+    in_world(|_internet| async move {
+        let host = TestRunner::start().await;
+        let root = Inside::as_root(&host).await;
+        let target = format!("{INTERNET}:8080");
+        // Without a right over its network, not even root can make up packets or addresses.
+        let outcome = root
+            .probe(&format!("send-from 10.9.9.9:7777 {target}"))
+            .await;
+        assert!(is_closed(&outcome), "{outcome}");
+        assert_eq!(
+            root.probe(&format!("send-from 0.0.0.0:7777 {target}"))
+                .await,
+            "ok",
+            "the control"
+        );
+        let outcome = root
+            .probe(&format!("send-from 127.0.0.1:7777 {target}"))
+            .await;
+        assert!(is_closed(&outcome), "{outcome}");
+        for (kind, protocol) in [(3, 255), (3, 1), (3, 17)] {
+            let attempt = format!("syscall {} 2 {kind} {protocol}", libc::SYS_socket);
+            assert_eq!(root.probe(&attempt).await, "EPERM");
+        }
+        let (code, _) = root.sh("ip address add 10.9.9.9/32 dev eth0").await;
+        assert_ne!(code, 0);
+        let (code, _) = root.sh("ip link set eth0 address 02:00:00:00:00:01").await;
+        assert_ne!(code, 0);
+        let _ = program();
+    });
+}
+
+#[test]
+fn no_sandbox_has_a_way_by_the_sixth_version() {
+    in_world(|_internet| async move {
+        let host = TestRunner::start().await;
+        let root = Inside::as_root(&host).await;
+        let addresses = root
+            .expect("cat /proc/net/if_inet6 2>/dev/null; true")
+            .await;
+        assert!(!addresses.contains("eth0"), "{addresses}");
+        let outcome = root.probe("tcp [fe80::1]:9001").await;
+        assert!(
+            outcome == "EINVAL" || is_closed(&outcome) || outcome == "EADDRNOTAVAIL",
+            "{outcome}"
+        );
+        let outcome = root.probe("tcp [ff02::1]:9001").await;
+        assert!(
+            is_closed(&outcome) || outcome == "EADDRNOTAVAIL",
+            "{outcome}"
+        );
+    });
+}
