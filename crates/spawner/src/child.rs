@@ -7,7 +7,7 @@
 
 use std::fs;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
@@ -15,18 +15,21 @@ use alcove_spawner::protocol::{AGENT_CONFIG_FD, AGENT_LISTENER_FD, CgroupEntry, 
 use rustix::mount::{MoveMountFlags, UnmountFlags, move_mount, unmount};
 
 use crate::seccomp::Filters;
-use crate::stage::{CPU_LIST, DEVICES, ROOT_POINT, mount};
+use crate::stage::{CPU_LIST, ROOT_POINT, mount};
 use crate::{capabilities, system};
 
-/// Files of `/proc` that tell about the host or steer it, covered by `/dev/null`. Those that a kernel does
-/// not have are skipped.
-const MASKED_FILES: [&str; 12] = [
+/// Files of `/proc` that tell about the host or steer it, covered by the sandbox's `/dev/null`. Those that a kernel
+/// does not have are skipped.
+const MASKED_FILES: [&str; 15] = [
+    "interrupts",
+    "latency_stats",
     "kcore",
     "keys",
     "key-users",
     "kallsyms",
     "kmsg",
     "timer_list",
+    "timer_stats",
     "sched_debug",
     "sysrq-trigger",
     "kpagecount",
@@ -41,9 +44,14 @@ const MASKED_FOLDERS: [&str; 4] = ["acpi", "scsi", "asound", "tty/driver"];
 /// Folders of `/proc` that stay visible but cannot be written.
 const READ_ONLY_FOLDERS: [&str; 4] = ["sys", "bus", "fs", "irq"];
 
+/// Terminals of one sandbox. The kernel has 4,096 for the whole host, and the first who asks gets them.
+const TERMINALS_MAX: u32 = 256;
+
 /// Descriptors of one spawn, as the child needs them.
 pub struct Descriptors {
     pub root: OwnedFd,
+    /// A detached mount: the sandbox's `/dev`.
+    pub devices: OwnedFd,
     pub agent_listener: OwnedFd,
     pub agent_config: OwnedFd,
     pub agent_program: OwnedFd,
@@ -101,11 +109,12 @@ fn prepare(
     std::env::set_current_dir(ROOT_POINT).map_err(at(Step::AttachRoot))?;
 
     mount_proc().map_err(at(Step::MountProc))?;
-    mount_dev(spawn.shm_bytes).map_err(at(Step::MountDev))?;
+    mount_dev(fds.devices.as_fd(), spawn.shm_bytes).map_err(at(Step::MountDev))?;
     mount_sys().map_err(at(Step::MountSys))?;
     mask_proc().map_err(at(Step::MaskProc))?;
     pivot().map_err(at(Step::PivotRoot))?;
 
+    forbid_core_dumps().map_err(at(Step::DropCapabilities))?;
     capabilities::drop_bounding().map_err(at(Step::DropCapabilities))?;
     system::load_filters(filters).map_err(at(Step::LoadSeccomp))?;
     let program = pass_descriptors(fds).map_err(at(Step::PassDescriptors))?;
@@ -139,32 +148,22 @@ fn mount_proc() -> io::Result<()> {
     fs::write("proc/sys/user/max_user_namespaces", "0")
 }
 
-fn mount_dev(shm_bytes: u64) -> io::Result<()> {
+fn mount_dev(devices: BorrowedFd<'_>, shm_bytes: u64) -> io::Result<()> {
     ensure_folder("dev")?;
-    mount(
-        "dev",
-        "dev",
-        "tmpfs",
-        libc::MS_NOSUID | libc::MS_NOEXEC,
-        "mode=755,size=64k",
-    )?;
-    for device in DEVICES {
-        let target = format!("dev/{device}");
-        fs::write(&target, "")?;
-        mount(&format!("/dev/{device}"), &target, "", libc::MS_BIND, "")?;
-    }
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    move_mount(devices, "", rustix::fs::CWD, "dev", flags)?;
     for folder in ["dev/pts", "dev/shm", "dev/mqueue"] {
         fs::create_dir(folder)?;
     }
     let quiet = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
     // Group 5 is `tty` in every distribution; it owns terminals.
-    let options = "newinstance,ptmxmode=0666,mode=0620,gid=5";
+    let options = format!("newinstance,ptmxmode=0666,mode=0620,gid=5,max={TERMINALS_MAX}");
     mount(
         "devpts",
         "dev/pts",
         "devpts",
         libc::MS_NOSUID | libc::MS_NOEXEC,
-        options,
+        &options,
     )?;
     let options = format!("mode=1777,size={shm_bytes}");
     mount("shm", "dev/shm", "tmpfs", quiet, &options)?;
@@ -203,7 +202,7 @@ fn mount_sys() -> io::Result<()> {
 fn mask_proc() -> io::Result<()> {
     for file in MASKED_FILES {
         skip_missing(mount(
-            "/dev/null",
+            "dev/null",
             &format!("proc/{file}"),
             "",
             libc::MS_BIND,
@@ -250,6 +249,20 @@ fn pivot() -> io::Result<()> {
         let _ = fs::set_permissions("tmp", fs::Permissions::from_mode(0o1777));
     }
     Ok(())
+}
+
+/// Where the host hands crashes to a program, that program runs as the host's root on memory that the sandbox has
+/// filled, and keeps it on the host's disk. A limit of zero does not stop the kernel from starting it; a limit of
+/// one byte does, and also keeps it from writing files.
+fn forbid_core_dumps() -> io::Result<()> {
+    let one = rustix::process::Rlimit {
+        current: Some(1),
+        maximum: Some(1),
+    };
+    Ok(rustix::process::setrlimit(
+        rustix::process::Resource::Core,
+        one,
+    )?)
 }
 
 /// Puts the agent's descriptors where it expects them and returns the one to execute.

@@ -5,6 +5,7 @@
 
 mod capabilities;
 mod child;
+mod devices;
 mod seccomp;
 mod server;
 mod stage;

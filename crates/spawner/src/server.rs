@@ -17,6 +17,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
 
 use crate::child::{self, Descriptors};
+use crate::devices;
 use crate::seccomp::{FilterError, Filters};
 use crate::stage;
 use crate::system::{self, Clone};
@@ -244,6 +245,7 @@ impl Server {
         let network = next()?;
         let set = Descriptors {
             root,
+            devices: devices::make(spawn.id_base).map_err(refusal(Step::MountDev))?,
             agent_listener: next()?,
             agent_config: next()?,
             agent_program: next()?,
@@ -261,22 +263,17 @@ impl Server {
 
         // The child is born in the sandbox's network, whose owner is the host: nothing inside can change it.
         system::enter_network(network.as_fd()).map_err(refusal(Step::EnterNetwork))?;
-        // The kernel counts what a sandbox takes of limits "per user" (inotify instances, message queues, pending
-        // signals, locked memory) also against the user who made its namespace. If that were root for all of them, one
-        // sandbox could use up what its neighbours and the host need.
-        let made = system::act_as(spawn.id_base)
-            .map_err(refusal(Step::Clone))
-            .map(|()| system::clone3(namespaces(), born_into));
-        if matches!(made, Ok(Ok(Clone::Child))) {
+        let made = system::clone3(namespaces(), born_into, spawn.id_base);
+        if matches!(made, Ok(Clone::Child)) {
             drop((go_write, status_read));
             system::reset_signals();
             child::run(spawn, &set, &self.filters, go_read, status_write);
         }
-        // Without the way back every later sandbox would be born in this one's network or as its user.
-        if system::act_as(0).is_err() || system::enter_network(self.own_network.as_fd()).is_err() {
+        // Without the way back every later sandbox would be born in this one's network.
+        if system::enter_network(self.own_network.as_fd()).is_err() {
             std::process::abort();
         }
-        let Clone::Parent { pid, pidfd } = made?.map_err(refusal(Step::Clone))? else {
+        let Clone::Parent { pid, pidfd } = made.map_err(refusal(Step::Clone))? else {
             unreachable!("the child does not come here");
         };
         self.children += 1;
@@ -355,7 +352,7 @@ impl Server {
     /// A namespace lives as long as a descriptor of it; the process that it was made with can go at once.
     fn user_namespace(id_base: u32) -> Result<OwnedFd, Refusal> {
         let flags = u64::from(libc::CLONE_NEWUSER.unsigned_abs());
-        match system::clone3(flags, None).map_err(refusal(Step::Clone))? {
+        match system::clone3(flags, None, id_base).map_err(refusal(Step::Clone))? {
             Clone::Child => loop {
                 // Waits for the kill below; a signal in between changes nothing.
                 system::pause();

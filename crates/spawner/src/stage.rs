@@ -2,7 +2,7 @@
 //!
 //! Every new process gets a copy of its parent's mounts, so a host with hundreds of them would pay for
 //! each sandbox, and a long-lived spawner would keep them all busy. The spawner therefore leaves the host's
-//! tree for one with an empty folder, six device nodes, `/proc` and the processor list.
+//! tree for one with an empty folder, `/proc` and the processor list.
 
 #![expect(
     unsafe_code,
@@ -17,9 +17,6 @@ use std::path::Path;
 
 /// Where a child attaches its root.
 pub const ROOT_POINT: &str = "/root";
-
-/// Device nodes that every sandbox has.
-pub const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 
 /// Where the host's processor list stands in the stage, for programs that count cores there.
 pub const CPU_LIST: &str = "/cpu";
@@ -41,21 +38,10 @@ pub fn enter() -> io::Result<()> {
         "size=64k,mode=0700",
     )?;
     let root = Path::new("/tmp");
-    for folder in [
-        "proc",
-        "dev",
-        "old",
-        ROOT_POINT.trim_start_matches('/'),
-        "cpu",
-    ] {
+    for folder in ["proc", "old", ROOT_POINT.trim_start_matches('/'), "cpu"] {
         fs::create_dir(root.join(folder))?;
     }
     mount("/proc", "/tmp/proc", "", libc::MS_BIND, "")?;
-    for device in DEVICES {
-        let target = format!("/tmp/dev/{device}");
-        fs::write(&target, "")?;
-        mount(&format!("/dev/{device}"), &target, "", libc::MS_BIND, "")?;
-    }
     let cpu_list = "/sys/devices/system/cpu";
     if Path::new(cpu_list).is_dir() {
         let target = format!("/tmp{CPU_LIST}");

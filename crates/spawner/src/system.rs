@@ -14,8 +14,63 @@ pub enum Clone {
     Parent { pid: i32, pidfd: OwnedFd },
 }
 
-/// `clone3` with the memory copied, as `fork` does, into the namespaces of `flags`.
-pub fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Clone> {
+/// `clone3` with the memory copied, as `fork` does, into the namespaces of `flags`, a user namespace among them, which
+/// belongs to the host's user `owner`.
+///
+/// The kernel counts what is in a user namespace (queues of file events, waiting signals, message queues) as its
+/// owner's too, up to limits for each user. If root owned them all, one sandbox could use up what the others and the
+/// host's own root may have.
+pub fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>, owner: u32) -> io::Result<Clone> {
+    let made = set_effective_user(owner).and_then(|()| clone3_now(flags, cgroup));
+    if !matches!(made, Ok(Clone::Child)) && set_effective_user(0).is_err() {
+        // As another user this process could do nothing that it is asked for.
+        std::process::abort();
+    }
+    made
+}
+
+/// Changes the effective user and keeps the rights of root, which the kernel takes away with the number.
+fn set_effective_user(uid: u32) -> io::Result<()> {
+    const UNCHANGED: libc::uid_t = libc::uid_t::MAX;
+    // SAFETY: plain numbers; one thread, so there is none that would keep the old number.
+    check(unsafe { libc::setresuid(UNCHANGED, uid, UNCHANGED) })?;
+    let header = CapabilityHeader {
+        version: 0x2008_0522,
+        pid: 0,
+    };
+    let mut sets = [CapabilitySet::default(); 2];
+    // SAFETY: the header and the two sets have the layout that this version of the calls prescribes, and live until
+    // they return. JUSTIFICATION: neither std nor libc wrap the calls.
+    unsafe {
+        let result = libc::syscall(libc::SYS_capget, &raw const header, sets.as_mut_ptr());
+        if result != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        for set in &mut sets {
+            set.effective = set.permitted;
+        }
+        if libc::syscall(libc::SYS_capset, &raw const header, sets.as_ptr()) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+#[repr(C)]
+struct CapabilityHeader {
+    version: u32,
+    pid: i32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct CapabilitySet {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+fn clone3_now(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Clone> {
     let mut pidfd: libc::c_int = -1;
     // SAFETY: all zero is the documented "nothing asked for" of every field.
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
@@ -52,17 +107,6 @@ fn pidfd_flag() -> u64 {
 
 fn into_cgroup_flag() -> u64 {
     0x2_0000_0000
-}
-
-/// Takes on another user for what the kernel notes of the maker of a namespace. Real and saved id stay 0, so the
-/// way back is open and nobody of that user may send us a signal; files are still opened as root.
-pub fn act_as(user: u32) -> io::Result<()> {
-    // SAFETY: numbers in, nothing out; there is one thread. `setfsuid` cannot fail for the real id.
-    unsafe {
-        check(libc::setresuid(u32::MAX, user, u32::MAX))?;
-        libc::setfsuid(0);
-    }
-    Ok(())
 }
 
 /// Becomes the user and group 0 of the own user namespace, without other groups.
