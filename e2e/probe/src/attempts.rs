@@ -208,17 +208,18 @@ pub fn run_as(uid: &str, command: &[&str]) -> Outcome {
     Err(Command::new(program).args(arguments).exec())
 }
 
-/// Takes the lock of a whole file, if nobody has it.
-pub fn lock(path: &str) -> Outcome {
+/// Takes the lock of a whole file, if nobody has it; with `hold`, keeps it until standard input ends.
+pub fn lock(path: &str, holds: bool) -> Outcome {
     let file = File::open(path)?;
     match file.try_lock() {
+        Ok(()) if holds => wait_for_end().map(|()| String::new()),
         Ok(()) => Ok(String::new()),
         Err(std::fs::TryLockError::WouldBlock) => Err(io::Error::from_raw_os_error(libc::EAGAIN)),
         Err(std::fs::TryLockError::Error(error)) => Err(error),
     }
 }
 
-/// Counts how often a file is opened by others, from the moment that `watching` is printed.
+/// Counts how often a file is opened by others, from the moment that `ready` is printed.
 pub fn watch_opens(path: &str, milliseconds: &str) -> Outcome {
     let path = CString::new(path)?;
     // SAFETY: numbers and a string that lives until the call returns.
@@ -228,7 +229,7 @@ pub fn watch_opens(path: &str, milliseconds: &str) -> Outcome {
         check(libc::inotify_add_watch(watch, path.as_ptr(), libc::IN_OPEN).into())?;
         File::from(OwnedFd::from_raw_fd(watch))
     };
-    println!("watching");
+    println!("ready");
     io::stdout().flush()?;
     let patience =
         Duration::from_millis(u64::try_from(number(milliseconds)?).map_err(io::Error::other)?);

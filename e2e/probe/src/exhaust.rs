@@ -92,21 +92,6 @@ pub fn signals(holds: bool) -> Outcome {
     }
 }
 
-/// Locks this much memory.
-pub fn locked_memory(kibibytes: &str, holds: bool) -> Outcome {
-    let kibibytes = count(kibibytes)?;
-    let memory = vec![1_u8; kibibytes as usize * 1024];
-    // SAFETY: the range is that of a vector that lives until the end of this function.
-    if unsafe { libc::mlock(memory.as_ptr().cast(), memory.len()) } < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    if holds {
-        hold(kibibytes)
-    } else {
-        Ok(kibibytes.to_string())
-    }
-}
-
 /// Makes children that wait, until it is refused or has this many.
 pub fn children(wanted: &str) -> Outcome {
     let wanted = count(wanted)?;

@@ -26,7 +26,7 @@ fn main() -> ExitCode {
         ["take-descriptor", pid, number] => attempts::take_descriptor(pid, number),
         ["open", path, mode] => attempts::open(path, mode),
         ["as", uid, command @ ..] => attempts::run_as(uid, command),
-        ["lock", path] => attempts::lock(path),
+        ["lock", path, hold @ ..] => attempts::lock(path, !hold.is_empty()),
         ["watch-opens", path, milliseconds] => attempts::watch_opens(path, milliseconds),
         ["shared-memory", key, make @ ..] => attempts::shared_memory(key, !make.is_empty()),
         ["queue", name, make @ ..] => attempts::queue(name, !make.is_empty()),
@@ -38,16 +38,13 @@ fn main() -> ExitCode {
         ["inotify", hold @ ..] => exhaust::inotify(!hold.is_empty()),
         ["terminals", hold @ ..] => exhaust::terminals(!hold.is_empty()),
         ["signals", hold @ ..] => exhaust::signals(!hold.is_empty()),
-        ["locked-memory", kibibytes, hold @ ..] => {
-            exhaust::locked_memory(kibibytes, !hold.is_empty())
-        }
         ["children", count] => exhaust::children(count),
         ["spin", threads, milliseconds] => exhaust::processors(threads, milliseconds),
         ["tcp", address] => network::tcp(address),
         ["udp", address] => network::udp(address),
         ["ping", address] => network::ping(address),
         ["send-from", source, to] => network::send_from(source, to),
-        ["serve", address] => network::serve(address),
+        ["serve", addresses @ ..] => network::serve(addresses),
         ["unix", path] => network::unix(path),
         ["abstract", name] => network::abstract_name(name),
         _ => {

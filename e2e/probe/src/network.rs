@@ -97,22 +97,25 @@ pub fn send_from(source: &str, to: &str) -> Outcome {
     Ok(String::new())
 }
 
-/// Greets every stream and returns every datagram that reaches this address, until standard input ends.
-pub fn serve(address: &str) -> Outcome {
-    let address: SocketAddr = parse(address)?;
-    let streams = TcpListener::bind(address)?;
-    let datagrams = UdpSocket::bind(streams.local_addr()?)?;
-    std::thread::spawn(move || {
-        for mut stream in streams.incoming().flatten() {
-            let _ = stream.write_all(b"hello");
-        }
-    });
-    std::thread::spawn(move || {
-        let mut buffer = [0; 64];
-        while let Ok((length, client)) = datagrams.recv_from(&mut buffer) {
-            let _ = datagrams.send_to(&buffer[..length], client);
-        }
-    });
+/// Greets every stream and returns every datagram that reaches one of these addresses, until standard input ends.
+/// Each datagram goes back under the address that it was sent to.
+pub fn serve(addresses: &[&str]) -> Outcome {
+    for address in addresses {
+        let address: SocketAddr = parse(address)?;
+        let streams = TcpListener::bind(address)?;
+        let datagrams = UdpSocket::bind(streams.local_addr()?)?;
+        std::thread::spawn(move || {
+            for mut stream in streams.incoming().flatten() {
+                let _ = stream.write_all(b"hello");
+            }
+        });
+        std::thread::spawn(move || {
+            let mut buffer = [0; 64];
+            while let Ok((length, client)) = datagrams.recv_from(&mut buffer) {
+                let _ = datagrams.send_to(&buffer[..length], client);
+            }
+        });
+    }
     wait_for_end()?;
     Ok(String::new())
 }

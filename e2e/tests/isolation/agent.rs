@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use alcove_e2e::prepared;
 use alcove_e2e::runner::TestRunner;
-use alcove_e2e::{prepared, wait};
 
 use crate::support::{Inside, PROBE, fingerprint};
 
@@ -37,8 +37,9 @@ async fn the_agents_token_is_nowhere_inside() {
         let (first, rest) = token.split_at(30);
         let search = |pattern: &str| {
             format!(
-                "p={pattern}; cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null | grep -ac \"$p\"; \
-                 grep -arlF \"$p\" /etc /home /run /var /root /dev/shm 2>/dev/null | head -n 3"
+                "p={pattern}; cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline >/dev/shm/all 2>/dev/null; \
+                 grep -ac \"$p\" /dev/shm/all; \
+                 grep -arlF \"$p\" /etc /home /run /var /root /tmp 2>/dev/null | head -n 3"
             )
         };
         assert_eq!(
@@ -96,6 +97,7 @@ async fn the_agent_holds_nothing_of_the_host_but_its_log() {
                 .iter()
                 .any(|kind| text.starts_with(kind))
                 || text == "/dev/null"
+                || text == "/dev/urandom"
                 || text.ends_with("/oom_score_adj");
             assert!(is_own || *to == log, "{text}: {links:?}");
         }
@@ -182,27 +184,14 @@ async fn the_agents_program_cannot_be_overwritten_from_inside() {
 
     // The control: the same attack on a program of the sandbox's own.
     inside.expect(&format!("cp {PROBE} /tmp/victim")).await;
-    let attack = |name: &str| format!("{PROBE} overwrite-program {name} 8000 >/tmp/attack 2>&1 &");
-    let outcome = async || {
-        wait::until("the end of an attack", async || {
-            let text = inside.expect("cat /tmp/attack").await;
-            if text.lines().count() > 1 {
-                Ok(())
-            } else {
-                Err(text)
-            }
-        })
-        .await;
-        inside.expect("tail -n 1 /tmp/attack").await
-    };
-    inside.expect(&attack("victim")).await;
+    let attack = inside.hold_in("overwrite-program victim 8000").await;
     inside
         .expect("(sleep 0.3 | /tmp/victim serve 127.0.0.1:9999) >/dev/null")
         .await;
-    assert_eq!(outcome().await, "ok open for writing");
+    assert_eq!(inside.second_line(&attack).await, "ok open for writing");
 
     // The shell becomes a script whose interpreter is the process that starts it: the agent.
-    inside.expect(&attack("alcove-agent")).await;
+    let attack = inside.hold_in("overwrite-program alcove-agent 8000").await;
     inside.expect("printf '#!/proc/self/exe\\n' >/bin/trick && chmod 755 /bin/trick && cp -a /bin/sh /bin/real-sh").await;
     inside.expect("mv /bin/trick /bin/sh").await;
     for _ in 0..200 {
@@ -210,7 +199,7 @@ async fn the_agents_program_cannot_be_overwritten_from_inside() {
         host.call(&inside.id, "POST", "/process/execute", body.into())
             .await;
         if inside
-            .try_download("/tmp/attack")
+            .try_download(&attack)
             .await
             .1
             .iter()
@@ -221,7 +210,7 @@ async fn the_agents_program_cannot_be_overwritten_from_inside() {
             break;
         }
     }
-    let (_, text) = inside.try_download("/tmp/attack").await;
+    let (_, text) = inside.try_download(&attack).await;
     let text = String::from_utf8(text).unwrap();
     assert_eq!(
         text, "ready\nEACCES\n",

@@ -44,30 +44,6 @@ async fn waiting_signals_run_out_for_their_sandbox_only() {
 }
 
 #[tokio::test]
-async fn locked_memory_runs_out_for_its_sandbox_only() {
-    let host = TestRunner::start().await;
-    let [user, root] = Inside::both(&host).await;
-    let limit = user.expect("ulimit -l").await;
-    let Ok(limit) = limit.parse::<u32>() else {
-        // Without a limit there is nothing to run out of but the sandbox's memory.
-        assert_eq!(limit, "unlimited");
-        return;
-    };
-    let most = limit - 64;
-    assert_eq!(
-        count(&user.hold(&format!("locked-memory {most} hold")).await),
-        most
-    );
-    let attempt = format!("locked-memory {most}");
-    let refused = user.probe(&attempt).await;
-    assert!(
-        ["ENOMEM", "EAGAIN"].contains(&refused.as_str()),
-        "the control: {refused}"
-    );
-    assert_eq!(count(&root.probe(&attempt).await), most);
-}
-
-#[tokio::test]
 async fn terminals_run_out_for_their_sandbox_only() {
     let host = TestRunner::start().await;
     let [user, root] = Inside::both(&host).await;

@@ -41,7 +41,7 @@ async fn what_root_does_to_the_image_stays_in_its_sandbox() {
     let of_neighbour = user.expect(hash).await;
     let of_own = root.expect(hash).await;
     root.expect(
-        "cp /bin/busybox /tmp/b && echo changed >>/bin/busybox && echo 'evil:x:0:0::/:/bin/sh' >>/etc/passwd && \
+        "cp /bin/busybox /bin/b && echo changed >>/bin/b && mv /bin/b /bin/busybox && echo 'evil:x:0:0::/:/bin/sh' >>/etc/passwd && \
          echo nameserver 1.2.3.4 >/etc/resolv.conf && rm /bin/vi && chmod 777 /bin && mv /etc/group /etc/gone && \
          chown 1000 /etc/shells && ln /bin/busybox /bin/hard",
     )
@@ -65,14 +65,11 @@ async fn what_root_does_to_the_image_stays_in_its_sandbox() {
 async fn locks_of_a_shared_file_end_at_the_sandbox() {
     let host = TestRunner::start().await;
     let [user, root] = Inside::both(&host).await;
-    user.expect("flock /etc/shells sleep 1000 >/dev/null 2>&1 &")
-        .await;
-    alcove_e2e::wait::until("a lock that is held", async || {
-        match user.probe("lock /etc/shells").await.as_str() {
-            "EAGAIN" => Ok(()),
-            other => Err(other.to_owned()),
-        }
-    })
-    .await;
+    assert_eq!(user.hold("lock /etc/shells hold").await, "ready");
+    assert_eq!(
+        user.probe("lock /etc/shells").await,
+        "EAGAIN",
+        "the control"
+    );
     assert_eq!(root.probe("lock /etc/shells").await, "ok");
 }

@@ -86,8 +86,8 @@ const REFUSED: &[Call] = &[
     // The machine and its clocks.
     open("settimeofday", libc::SYS_settimeofday, "1 0"),
     open("clock_settime", libc::SYS_clock_settime, "-1 0"),
-    open("iopl", libc::SYS_iopl, "7"),
-    open("ioperm", libc::SYS_ioperm, "0xfffff 1 0"),
+    rare("iopl", libc::SYS_iopl, "7"),
+    rare("ioperm", libc::SYS_ioperm, "0xfffff 1 0"),
     open("sethostname", libc::SYS_sethostname, "0 -1"),
     open("setdomainname", libc::SYS_setdomainname, "0 -1"),
     open("acct", libc::SYS_acct, "1"),

@@ -3,11 +3,12 @@
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use alcove_domain::SandboxId;
 use alcove_e2e::host::cgroup_trees;
-use alcove_e2e::prepared;
 use alcove_e2e::runner::TestRunner;
+use alcove_e2e::{prepared, wait};
 use alcove_runner_api::SandboxSpec;
 
 /// Where the program is inside.
@@ -87,16 +88,52 @@ impl<'a> Inside<'a> {
         self.expect(&format!("{PROBE} {attempt}")).await
     }
 
+    /// What came of several attempts that run side by side.
+    pub async fn probes(&self, attempts: &[String]) -> Vec<String> {
+        let start =
+            |(index, attempt): (usize, &String)| format!("{PROBE} {attempt} >/tmp/o{index} & ");
+        let starts: String = attempts.iter().enumerate().map(start).collect();
+        let files: String = (0..attempts.len())
+            .map(|index| format!(" /tmp/o{index}"))
+            .collect();
+        let outcomes = self.expect(&format!("{starts} wait; cat{files}")).await;
+        let outcomes: Vec<String> = outcomes.lines().map(str::to_owned).collect();
+        assert_eq!(outcomes.len(), attempts.len(), "{outcomes:?}");
+        outcomes
+    }
+
     /// Starts an attempt that keeps what it got, and returns its first line.
     pub async fn hold(&self, attempt: &str) -> String {
-        self.expect(&format!("sleep 1000 | {PROBE} {attempt} >/tmp/held 2>&1 &"))
-            .await;
-        alcove_e2e::wait::until("a probe that holds something", async || {
-            let held = self.expect("cat /tmp/held").await;
-            if held.is_empty() { Err(held) } else { Ok(()) }
+        let file = self.hold_in(attempt).await;
+        self.expect(&format!("head -n 1 {file}")).await
+    }
+
+    /// Starts an attempt that stays, waits for its first line and returns the file that it writes to.
+    pub async fn hold_in(&self, attempt: &str) -> String {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let file = format!("/tmp/held-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let command = format!(": >{file}; sleep 1000 | {PROBE} {attempt} >{file} 2>&1 &");
+        self.expect(&command).await;
+        self.line(&file, 1).await;
+        file
+    }
+
+    pub async fn second_line(&self, file: &str) -> String {
+        self.line(file, 2).await
+    }
+
+    /// Waits for this line of the file.
+    async fn line(&self, file: &str, number: usize) -> String {
+        wait::until("a line that a probe prints", async || {
+            let text = self.expect(&format!("cat {file}")).await;
+            if text.lines().count() < number {
+                Err(text)
+            } else {
+                Ok(())
+            }
         })
         .await;
-        self.expect("head -n 1 /tmp/held").await
+        self.expect(&format!("sed -n {number}p {file}")).await
     }
 
     /// The sandbox's groups, one in each tree that has any.
