@@ -3,7 +3,9 @@
 //! An allow-list in the manner of the OCI default: what is not named gets `EPERM`. On top of what that
 //! list leaves out (mount, namespaces, modules, keys, tracing of the kernel), `io_uring`, `userfaultfd`,
 //! `bpf` and `perf_event_open` are missing on purpose: they are where most kernel holes of the last years
-//! were. `clone3` gets `ENOSYS`, so that the C library falls back to `clone`, whose flags a filter can read.
+//! were. Two calls get `ENOSYS`, the answer of a kernel without them, so that programs do without: `clone3`, because the
+//! C library then falls back to `clone`, whose flags a filter can read; and `io_setup`, because the kernel has one
+//! number of waiting requests for the whole host, which the first sandbox that asks could take.
 
 use std::collections::BTreeMap;
 
@@ -55,14 +57,13 @@ impl Filters {
             arch,
         )
         .map_err(boxed)?;
-        let clone3 = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
-        let refuse_clone3 =
-            SeccompFilter::new(clone3, SeccompAction::Allow, errno(libc::ENOSYS), arch)
-                .map_err(boxed)?;
+        let absent = ABSENT.iter().map(|number| (*number, Vec::new())).collect();
+        let absent = SeccompFilter::new(absent, SeccompAction::Allow, errno(libc::ENOSYS), arch)
+            .map_err(boxed)?;
         Ok(Self {
             programs: [
                 allow.try_into().map_err(boxed)?,
-                refuse_clone3.try_into().map_err(boxed)?,
+                absent.try_into().map_err(boxed)?,
             ],
         })
     }
@@ -107,7 +108,6 @@ fn allow_rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, FilterError> {
 const TIOCLINUX: u64 = 0x541C;
 
 /// Newer than the C library's headers.
-const SYS_IO_PGETEVENTS: i64 = 333;
 const SYS_CACHESTAT: i64 = 451;
 const SYS_MAP_SHADOW_STACK: i64 = 453;
 const SYS_FUTEX_WAKE: i64 = 454;
@@ -118,7 +118,10 @@ const SYS_GETXATTRAT: i64 = 464;
 const SYS_LISTXATTRAT: i64 = 465;
 const SYS_REMOVEXATTRAT: i64 = 466;
 
-/// Allowed with any arguments. `clone3` is here so that the second filter decides about it.
+/// As if this kernel did not have them.
+const ABSENT: [i64; 2] = [libc::SYS_clone3, libc::SYS_io_setup];
+
+/// Allowed with any arguments. [`ABSENT`] is among it so that the second filter decides about that.
 #[rustfmt::skip]
 const ALLOWED: &[i64] = &[
     // Files and folders.
@@ -151,8 +154,7 @@ const ALLOWED: &[i64] = &[
     libc::SYS_eventfd, libc::SYS_eventfd2, libc::SYS_fanotify_mark, libc::SYS_inotify_add_watch,
     libc::SYS_inotify_init, libc::SYS_inotify_init1, libc::SYS_inotify_rm_watch, libc::SYS_pipe,
     libc::SYS_pipe2, libc::SYS_poll, libc::SYS_ppoll, libc::SYS_pselect6, libc::SYS_select,
-    libc::SYS_signalfd, libc::SYS_signalfd4, libc::SYS_io_cancel, libc::SYS_io_destroy,
-    libc::SYS_io_getevents, SYS_IO_PGETEVENTS, libc::SYS_io_setup, libc::SYS_io_submit,
+    libc::SYS_signalfd, libc::SYS_signalfd4, libc::SYS_io_setup,
     // Sockets.
     libc::SYS_accept, libc::SYS_accept4, libc::SYS_bind, libc::SYS_connect, libc::SYS_getpeername,
     libc::SYS_getsockname, libc::SYS_getsockopt, libc::SYS_listen, libc::SYS_recvfrom,
@@ -235,6 +237,7 @@ mod tests {
             libc::SYS_bpf,
             libc::SYS_perf_event_open,
             libc::SYS_userfaultfd,
+            libc::SYS_io_submit,
             libc::SYS_io_uring_setup,
             libc::SYS_io_uring_enter,
             libc::SYS_io_uring_register,
