@@ -5,7 +5,9 @@
 //!  from a sandbox ──> guard ────────> door ───────> forward ──────────> translation ─> internet
 //!                     IPv4 only,      to the host:  not to a neighbour,
 //!                     own source      DNS and ping  not to a private
-//!                     address         of gateway    network
+//!                     address,        of gateway    network
+//!                     number of
+//!                     connections
 //!  to a sandbox   ──────────────────────────────── forward: answers only
 //! ```
 //!
@@ -42,6 +44,11 @@ const CLOSED_NETWORKS: [&str; 12] = [
     "255.255.255.255/32",
 ];
 
+/// Connections of one sandbox that the host keeps track of at once, and a thirty-second of the kernel's usual table.
+/// That table is one for the whole host: when it is full, nobody on it gets through any more. A connection that is
+/// over counts for two minutes, so this is room for 68 new ones a second without end.
+const FLOWS_MAX: u32 = 8192;
+
 /// Why the rules are not in place.
 #[derive(Debug, thiserror::Error)]
 pub enum TableError {
@@ -72,6 +79,11 @@ pub(super) fn script(config: &NetworkConfig) -> String {
         auto-merge
         elements = {{ {closed} }}
     }}
+    set flows {{
+        type ifname
+        size 65535
+        flags dynamic
+    }}
     chain guard {{
         type filter hook prerouting priority raw; policy accept;
         iifname {ours} meta nfproto != ipv4 drop
@@ -80,6 +92,7 @@ pub(super) fn script(config: &NetworkConfig) -> String {
     }}
     chain before_translation {{
         type filter hook prerouting priority mangle; policy accept;
+        iifname {ours} ct state new add @flows {{ iifname ct count over {FLOWS_MAX} }} drop
         iifname {ours} fib daddr type != unicast jump door
     }}
     chain input {{
@@ -128,13 +141,23 @@ pub(super) async fn apply(config: &NetworkConfig) -> Result<(), TableError> {
         .map(drop)
 }
 
-/// What the kernel holds of the table now; `None` if it is not there.
+/// What the kernel holds of the table now, but for the counts; `None` if it is not there.
 pub(super) async fn current(config: &NetworkConfig) -> Result<Option<String>, TableError> {
     match run(&config.table, &["list", "table", "inet", &config.table], "").await {
-        Ok(text) => Ok(Some(text)),
+        Ok(text) => Ok(Some(without_counts(&text))),
         Err(TableError::Refused { message, .. }) if message.contains("No such file") => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// The kernel itself adds to this set as connections come; that is no change of the rules.
+fn without_counts(table: &str) -> String {
+    let Some((before, set)) = table.split_once("\tset flows {") else {
+        return table.to_owned();
+    };
+    // Only the end of the set is indented like this.
+    let after = set.split_once("\n\t}\n").map_or("", |(_, after)| after);
+    format!("{before}{after}")
 }
 
 /// Removes the table if it is there.
@@ -187,6 +210,23 @@ mod tests {
         assert!(script.contains(&format!("oifname \"{}*\" drop", config.prefix)));
         assert!(script.contains("ip daddr 10.200.0.1 udp dport 53 accept"));
         assert!(!script.contains("flush ruleset"));
+    }
+
+    #[test]
+    fn counts_of_connections_are_no_change_of_the_table() {
+        let with = |elements: &str| {
+            format!(
+                "table inet t {{\n\tset closed {{\n\t\telements = {{ 10.0.0.0/8 }}\n\t}}\n\n\tset flows {{\n\
+                 \t\tflags dynamic\n{elements}\t}}\n\n\tchain c {{\n\t}}\n}}\n"
+            )
+        };
+        let two =
+            "\t\telements = { \"a1\" ct count over 9 ,\n\t\t\t     \"a2\" ct count over 9 }\n";
+        assert_eq!(without_counts(&with(two)), without_counts(&with("")));
+        let other = with("").replace("10.0.0.0/8", "");
+        assert_ne!(without_counts(&other), without_counts(&with("")));
+        let other = with("").replace("chain c", "chain d");
+        assert_ne!(without_counts(&other), without_counts(&with("")));
     }
 
     #[test]
