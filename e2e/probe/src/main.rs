@@ -42,6 +42,7 @@ fn main() -> ExitCode {
         ["spin", threads, milliseconds] => exhaust::processors(threads, milliseconds),
         ["tcp", address] => network::tcp(address),
         ["udp", address] => network::udp(address),
+        ["flows", address, count] => network::flows(address, count),
         ["ping", address] => network::ping(address),
         ["send-from", source, to] => network::send_from(source, to),
         ["serve", addresses @ ..] => network::serve(addresses),

@@ -48,6 +48,16 @@ pub fn udp(address: &str) -> Outcome {
     Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
 }
 
+/// Sends a datagram to each of this many ports, so that whoever keeps track of connections sees as many. A refusal of
+/// one does not keep it from the next.
+pub fn flows(address: &str, count: &str) -> Outcome {
+    let address: Ipv4Addr = parse(address)?;
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    let count: u16 = parse(count)?;
+    let sent = (1..=count).filter(|port| socket.send_to(b"x", (address, *port)).is_ok());
+    Ok(sent.count().to_string())
+}
+
 /// An echo request by the socket that needs no privilege.
 #[expect(unsafe_code, reason = "std has no sockets of this kind")]
 pub fn ping(address: &str) -> Outcome {

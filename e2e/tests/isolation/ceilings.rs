@@ -56,3 +56,14 @@ async fn terminals_run_out_for_their_sandbox_only() {
     );
     assert!(count(&root.probe("terminals").await) >= 32);
 }
+
+/// The kernel has one number of waiting requests for the whole host, so there is nothing to share out.
+#[tokio::test]
+async fn requests_to_disks_that_nobody_waits_for_are_not_to_be_had() {
+    let host = TestRunner::start().await;
+    let attempt = format!("syscall {} 65536 0", libc::SYS_io_setup);
+    assert_eq!(on_host(&attempt), "EFAULT", "the control");
+    for inside in Inside::both(&host).await {
+        assert_eq!(inside.probe(&attempt).await, "ENOSYS");
+    }
+}

@@ -61,6 +61,8 @@ const REFUSED: &[Call] = &[
     open("bpf", libc::SYS_bpf, "0x7fffffff 0 0"),
     open("perf_event_open", libc::SYS_perf_event_open, "0 0 0 0 0"),
     open("userfaultfd", libc::SYS_userfaultfd, "0x7fffffff"),
+    open("io_submit", libc::SYS_io_submit, "0 0 0"),
+    open("io_destroy", libc::SYS_io_destroy, "0"),
     open("io_uring_setup", libc::SYS_io_uring_setup, "0 0"),
     open("io_uring_enter", libc::SYS_io_uring_enter, "-1 0 0 0 0 0"),
     open("io_uring_register", libc::SYS_io_uring_register, "-1 0 0 0"),

@@ -256,3 +256,29 @@ fn no_sandbox_has_a_way_by_the_sixth_version() {
         );
     });
 }
+
+/// The table of connections is one for the whole host; a full one lets nobody through.
+#[test]
+fn a_sandbox_that_opens_connections_without_end_does_not_fill_the_hosts_table() {
+    in_world(|| async move {
+        let host = TestRunner::start().await;
+        let [user, root] = Inside::both(&host).await;
+        let count = || -> u32 {
+            let text =
+                std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_count").unwrap();
+            text.trim().parse().unwrap()
+        };
+        // Nobody listens there, so none of these connections ends before its time.
+        user.probe("flows 198.51.100.9 4000").await;
+        let some = count();
+        assert!(some >= 3500, "the control: connections are counted: {some}");
+        user.probe("flows 198.51.100.9 30000").await;
+        let all = count();
+        assert!(all > some && all <= 8192 + 200, "{all}");
+        assert_eq!(
+            root.probe(&format!("tcp {INTERNET}:8080")).await,
+            "ok hello"
+        );
+        assert_eq!(user.expect("echo alive").await, "alive");
+    });
+}
