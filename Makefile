@@ -9,7 +9,7 @@ CACHE := $(CURDIR)/.cache
 ALCOVE := $(TARGET)/release/alcove
 TEST_IMAGES := $(CACHE)/test-images
 
-.PHONY: setup parts build images run test unit e2e check deny
+.PHONY: setup parts probe build images run test unit e2e check deny
 
 setup:
 	@scripts/setup.sh
@@ -18,6 +18,11 @@ setup:
 parts: setup
 	RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --release \
 	  --target x86_64-unknown-linux-gnu --target-dir $(STATIC) -p alcove-agent -p alcove-spawner
+
+# What the isolation tests run inside of sandboxes.
+probe: setup
+	RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --release \
+	  --target x86_64-unknown-linux-gnu --target-dir $(STATIC) -p alcove-probe
 
 build: parts
 	ALCOVE_PARTS_DIR=$(PARTS) cargo build --locked --release -p alcove
@@ -35,7 +40,7 @@ unit: setup
 	cargo test --locked --workspace --exclude alcove-e2e
 
 # Real sandboxes; needs root.
-e2e: parts
+e2e: parts probe
 	ALCOVE_PARTS_DIR=$(PARTS) cargo build --locked -p alcove
 	mkdir -p $(TEST_IMAGES)
 	archive=$$(ALCOVE_BIN=$(TARGET)/debug/alcove images/build.sh --cached $(CACHE) busybox) && \

@@ -73,6 +73,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "alcove-runner-api",
         ],
     ),
+    ("alcove-probe", &[]),
     ("xtask", &[]),
 ];
 

@@ -29,7 +29,8 @@ pub fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>, owner: u32) -> io::Res
     made
 }
 
-/// Changes the effective user and keeps the rights of root, which the kernel takes away with the number.
+/// Changes the effective user and keeps the rights of root, which the kernel takes away with the number: some hosts
+/// let nobody else make a user namespace, and the control group that the child is born in is root's.
 fn set_effective_user(uid: u32) -> io::Result<()> {
     const UNCHANGED: libc::uid_t = libc::uid_t::MAX;
     // SAFETY: plain numbers; one thread, so there is none that would keep the old number.
