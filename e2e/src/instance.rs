@@ -137,7 +137,7 @@ impl Names {
     ///
     /// # Errors
     /// What is still there after the deadline.
-    pub fn remove(&self) -> Result<(), Leftovers> {
+    pub fn remove(&self) -> Result<(), Box<Leftovers>> {
         let deadline = Instant::now() + REMOVAL_DEADLINE;
         let mut pause = Duration::from_millis(1);
         loop {
@@ -152,10 +152,10 @@ impl Names {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                return Err(Leftovers {
+                return Err(Box::new(Leftovers {
                     traces,
                     foundations,
-                });
+                }));
             }
             std::thread::sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(100));

@@ -9,7 +9,7 @@ use alcove_e2e::runner::TestRunner;
 
 /// Starts a runner with a sandbox, shows that both are on the host, and panics.
 fn panic_with_a_sandbox() -> Names {
-    let (names_to, names) = mpsc::channel();
+    let (names_to, names) = mpsc::sync_channel(1);
     let test = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

@@ -121,10 +121,11 @@ async fn calls_that_reach_for_the_host_are_refused() {
         REFUSED.len()
     );
 
-    let script: String = REFUSED
+    let script: Vec<String> = REFUSED
         .iter()
         .map(|call| format!("{PROBE} syscall {} {}; ", call.number, call.arguments))
         .collect();
+    let script = script.concat();
     for inside in Inside::both(&host).await {
         let outcomes = inside.expect(&script).await;
         assert_eq!(outcomes.lines().count(), REFUSED.len());

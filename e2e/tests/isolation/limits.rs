@@ -129,10 +129,10 @@ async fn a_full_disk_is_full_for_its_sandbox_only() {
             .join("runner/disks")
             .join(format!("{}.ext4", inside.id));
         let disk = std::fs::metadata(disk).unwrap();
-        let used = disk.blocks() * 512;
+        let blocks = disk.blocks() * 512;
         assert!(
-            disk.len() <= limit && used <= limit + MIB,
-            "{} {used}",
+            disk.len() <= limit && blocks <= limit + MIB,
+            "{} {blocks}",
             disk.len()
         );
     }

@@ -70,10 +70,10 @@ fn in_world<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
                     ip(&format!("address add {address}/32 dev lo"));
                 }
                 let addresses = CLOSED.into_iter().chain([INTERNET]);
-                let addresses: String = addresses
+                let addresses: Vec<String> = addresses
                     .map(|address| format!(" {address}:8080"))
                     .collect();
-                HostProcess::hold(&format!("serve{addresses}"))
+                HostProcess::hold(&format!("serve{}", addresses.concat()))
             });
             server.join().unwrap()
         });

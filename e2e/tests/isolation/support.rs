@@ -92,11 +92,13 @@ impl<'a> Inside<'a> {
     pub async fn probes(&self, attempts: &[String]) -> Vec<String> {
         let start =
             |(index, attempt): (usize, &String)| format!("{PROBE} {attempt} >/tmp/o{index} & ");
-        let starts: String = attempts.iter().enumerate().map(start).collect();
-        let files: String = (0..attempts.len())
+        let starts: Vec<String> = attempts.iter().enumerate().map(start).collect();
+        let files: Vec<String> = (0..attempts.len())
             .map(|index| format!(" /tmp/o{index}"))
             .collect();
-        let outcomes = self.expect(&format!("{starts} wait; cat{files}")).await;
+        let outcomes = self
+            .expect(&format!("{} wait; cat{}", starts.concat(), files.concat()))
+            .await;
         let outcomes: Vec<String> = outcomes.lines().map(str::to_owned).collect();
         assert_eq!(outcomes.len(), attempts.len(), "{outcomes:?}");
         outcomes
@@ -149,12 +151,10 @@ impl<'a> Inside<'a> {
     /// version 2, then the one of version 1.
     pub fn figure(&self, names: [&str; 2]) -> u64 {
         let groups = self.groups();
-        let texts = names
+        let mut texts = names
             .iter()
             .flat_map(|name| groups.iter().map(move |group| group.join(name)));
-        let text = texts
-            .filter_map(|path| std::fs::read_to_string(path).ok())
-            .next();
+        let text = texts.find_map(|path| std::fs::read_to_string(path).ok());
         let text = text.unwrap_or_else(|| panic!("none of {names:?} in {groups:?}"));
         text.trim().parse().unwrap()
     }
