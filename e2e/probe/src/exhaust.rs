@@ -119,6 +119,16 @@ pub fn children(wanted: &str) -> Outcome {
     Ok(made.len().to_string())
 }
 
+/// Makes children that do the same, all of them without a pause and whether or not they are refused, for this long.
+pub fn bomb(milliseconds: &str) -> Outcome {
+    let deadline = Instant::now() + Duration::from_millis(count(milliseconds)?.into());
+    while Instant::now() < deadline {
+        // SAFETY: one thread; parent and child both go on in this loop and end by its deadline.
+        unsafe { libc::fork() };
+    }
+    Ok(String::new())
+}
+
 /// Uses the processors without a pause, and tells how many milliseconds of their time it got.
 pub fn processors(threads: &str, milliseconds: &str) -> Outcome {
     let deadline = Instant::now() + Duration::from_millis(count(milliseconds)?.into());

@@ -39,6 +39,7 @@ fn main() -> ExitCode {
         ["terminals", hold @ ..] => exhaust::terminals(!hold.is_empty()),
         ["signals", hold @ ..] => exhaust::signals(!hold.is_empty()),
         ["children", count] => exhaust::children(count),
+        ["bomb", milliseconds] => exhaust::bomb(milliseconds),
         ["spin", threads, milliseconds] => exhaust::processors(threads, milliseconds),
         ["tcp", address] => network::tcp(address),
         ["udp", address] => network::udp(address),
