@@ -118,7 +118,10 @@ fn prepare(
     capabilities::drop_bounding().map_err(at(Step::DropCapabilities))?;
     system::load_filters(filters).map_err(at(Step::LoadSeccomp))?;
     let program = pass_descriptors(fds).map_err(at(Step::PassDescriptors))?;
-    Err((Step::Exec, system::exec_descriptor(&program)))
+    Err((
+        Step::Exec,
+        system::exec_descriptor(&program, c"alcove-agent"),
+    ))
 }
 
 fn ensure_folder(path: &str) -> io::Result<()> {

@@ -1,11 +1,14 @@
-//! `alcove-spawner SOCKET`: serves the socket that it inherits as descriptor 3.
+//! `alcove-spawner`: serves the socket that it inherits as descriptor 3.
 //!
 //! One thread, one loop over `poll`: requests come in, children report through a pipe that closes when they
 //! enter the agent's program, and ended children are reaped. Nothing here waits for a child.
+//!
+//! `alcove-spawner floor` serves nobody: it measures what the kernel alone takes.
 
 mod capabilities;
 mod child;
 mod devices;
+mod floor;
 mod seccomp;
 mod server;
 mod stage;
@@ -18,6 +21,14 @@ use std::process::ExitCode;
 const LISTENER_FD: i32 = 3;
 
 fn main() -> ExitCode {
+    let mut arguments = std::env::args_os();
+    let name = arguments.next().unwrap_or_default();
+    if name.as_encoded_bytes() == floor::FIRST_BYTE_NAME.to_bytes() {
+        return end("say the first byte", floor::say_first_byte());
+    }
+    if arguments.next().is_some_and(|word| word == "floor") {
+        return end("measure the floor", floor::run());
+    }
     #[expect(unsafe_code, reason = "an inherited descriptor has no other owner")]
     // SAFETY: the runner starts this program with the socket at this number, and nothing has run before.
     let listener = unsafe { OwnedFd::from_raw_fd(LISTENER_FD) };
@@ -31,6 +42,16 @@ fn main() -> ExitCode {
                 source = cause.source();
             }
             eprintln!("alcove-spawner: {text}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn end(doing: &str, result: std::io::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("alcove-spawner: cannot {doing}: {error}");
             ExitCode::FAILURE
         }
     }

@@ -373,7 +373,9 @@ impl Server {
     }
 }
 
-fn namespaces() -> u64 {
+/// What a sandbox's first process does not share with the host. Its network it is given, its view of control
+/// groups it makes itself once it is in them.
+pub fn namespaces() -> u64 {
     let flags = libc::CLONE_NEWUSER
         | libc::CLONE_NEWNS
         | libc::CLONE_NEWPID
@@ -382,7 +384,8 @@ fn namespaces() -> u64 {
     u64::from(flags.unsigned_abs())
 }
 
-fn map_ids(pid: i32, id_base: u32) -> io::Result<()> {
+/// Maps ids 0..65536 of the process's user namespace to `id_base`..
+pub fn map_ids(pid: i32, id_base: u32) -> io::Result<()> {
     // An id below 65,536 outside would be a user of the host.
     if id_base < 65_536 || id_base.checked_add(65_535).is_none() {
         return Err(io::Error::from_raw_os_error(libc::EINVAL));

@@ -1,6 +1,7 @@
 //! The system calls that no safe library offers, one small function each.
 #![expect(unsafe_code, reason = "raw system calls are this module's one purpose")]
 
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
@@ -133,6 +134,12 @@ pub fn unshare_cgroup() -> io::Result<()> {
     check(unsafe { libc::unshare(libc::CLONE_NEWCGROUP) })
 }
 
+/// Moves this process into a new network namespace.
+pub fn unshare_network() -> io::Result<()> {
+    // SAFETY: a number in; changes only what this process sees.
+    check(unsafe { libc::unshare(libc::CLONE_NEWNET) })
+}
+
 /// Moves this process into a network namespace.
 pub fn enter_network(namespace: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: an open descriptor and a number in.
@@ -175,12 +182,13 @@ pub fn duplicate_onto(from: RawFd, to: RawFd) -> io::Result<()> {
     }
 }
 
-/// Becomes the program behind the descriptor, with an empty environment. Returns only on failure.
-pub fn exec_descriptor(program: &OwnedFd) -> io::Error {
-    let name = c"alcove-agent";
+/// Becomes the program behind the descriptor, under this name and with an empty environment. Returns only on
+/// failure.
+pub fn exec_descriptor(program: &OwnedFd, name: &CStr) -> io::Error {
     let arguments = [name.as_ptr(), std::ptr::null()];
     let environment: [*const libc::c_char; 1] = [std::ptr::null()];
-    // SAFETY: both arrays end in a null pointer and live until the call returns or the process image goes.
+    // SAFETY: both arrays end in a null pointer and live, with `name`, until the call returns or the process
+    // image goes.
     unsafe {
         libc::syscall(
             libc::SYS_execveat,
