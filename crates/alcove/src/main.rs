@@ -1,5 +1,6 @@
 //! `alcove`: the server, its doctor and its benchmarks in one program.
 
+mod bench;
 mod doctor;
 mod image;
 mod images;
@@ -30,6 +31,9 @@ enum Command {
     Serve(serve::Arguments),
     /// Tells what this host can do, and what to do about what it cannot.
     Doctor(doctor::Arguments),
+    /// Measures a running server, or this host.
+    #[command(subcommand)]
+    Bench(bench::Command),
     /// Works on images without a server.
     #[command(subcommand)]
     Image(image::Command),
@@ -53,6 +57,7 @@ fn main() -> ExitCode {
         match cli.command {
             Command::Serve(arguments) => serve::run(arguments).await,
             Command::Doctor(arguments) => doctor::run(arguments).await,
+            Command::Bench(command) => bench::run(command).await,
             Command::Image(command) => image::run(command),
         }
     });

@@ -1,0 +1,116 @@
+//! `alcove bench`: measures a server, this host, and the two against each other.
+
+mod crowd;
+mod floor;
+mod idle;
+mod own_server;
+mod proc;
+mod restart;
+mod stats;
+mod table;
+mod target;
+mod tti;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// Rounds before those that count: first connections, cold caches, pools that fill.
+const WARM_UP: usize = 5;
+
+/// Addresses of sandboxes that a benchmark makes without the server it measures; apart from the server's own.
+const NETWORK_POOL: &str = "10.199.0.0/20";
+
+/// Under the system's folder for things that may go.
+const SCRATCH: &str = "/tmp";
+
+/// The command whose output ends a create, and that output.
+const ECHO_COMMAND: &str = "echo ready";
+const ECHO_OUTPUT: &str = "ready\n";
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Time to interactive: create, then the first output of a command, over HTTP.
+    Tti(tti::Arguments),
+    /// What this host takes to isolate, without a server.
+    Floor(floor::Arguments),
+    /// Memory of an idle sandbox, on a server of its own.
+    Idle(idle::Arguments),
+    /// How long sandboxes are out of reach when the server is killed and started again.
+    Restart(restart::Arguments),
+}
+
+pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Tti(arguments) => tti::run(arguments).await,
+        Command::Floor(arguments) => floor::run(arguments).await,
+        Command::Idle(arguments) => idle::run(arguments).await,
+        Command::Restart(arguments) => restart::run(arguments).await,
+    }
+}
+
+/// Under what circumstances something was measured.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Surroundings {
+    kernel: String,
+    processors: usize,
+    /// The one-minute load average at the start.
+    load: Option<f64>,
+}
+
+impl Surroundings {
+    fn now() -> Self {
+        Self {
+            kernel: proc::kernel(),
+            processors: std::thread::available_parallelism().map_or(0, usize::from),
+            load: proc::load(),
+        }
+    }
+}
+
+/// Cancelled by Ctrl-C. Nothing is broken off by it: whoever works looks at it between two steps, so that
+/// there is never something half-made that nobody knows of.
+fn interrupted() -> anyhow::Result<CancellationToken> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for Ctrl-C")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
+    let stop = CancellationToken::new();
+    let stopper = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        eprintln!("alcove: stopping; what was made is being removed");
+        stopper.cancel();
+    });
+    Ok(stop)
+}
+
+/// A pause that ends early when there is nothing to wait for any more.
+async fn rest(pause: Duration, stop: &CancellationToken) {
+    if !pause.is_zero() {
+        stop.run_until_cancelled(tokio::time::sleep(pause)).await;
+    }
+}
+
+fn exit_code(stop: &CancellationToken) -> ExitCode {
+    if stop.is_cancelled() {
+        // What shells say of a program that Ctrl-C ended.
+        ExitCode::from(130)
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+fn scratch_folder(parent: &Path) -> anyhow::Result<tempfile::TempDir> {
+    tempfile::Builder::new()
+        .prefix("alcove-bench-")
+        .tempdir_in(parent)
+        .with_context(|| format!("cannot make a folder in {}", parent.display()))
+}

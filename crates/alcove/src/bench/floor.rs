@@ -1,0 +1,333 @@
+//! `alcove bench floor`: what this host takes, whoever asks.
+//!
+//! Two floors, since two questions are asked:
+//!
+//! * **process**: a process in namespaces of its own executes a static program; its first byte. Nothing of a
+//!   sandbox is there yet. No platform that isolates by namespaces can be faster.
+//! * **sandbox**: all that makes a process a sandbox, and the first output of a command in it, from the runner
+//!   directly: root, limits, mounts, filter, agent, with the same pooled parts that the server has. No HTTP
+//!   API, no database, no control plane. What a create takes above it is the server's own.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use alcove_domain::SandboxId;
+use alcove_runner::net::Ipv4Pool;
+use alcove_runner::{Runner, RunnerConfig, TOKEN_HEADER};
+use alcove_runner_api::{Generation, Goal, ImageDigest, Observed, Order, Resources, SandboxSpec};
+use anyhow::{Context, bail, ensure};
+use serde::Serialize;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio_util::sync::CancellationToken;
+
+use super::stats::Summary;
+use super::{ECHO_COMMAND, ECHO_OUTPUT, Surroundings, interrupted, table};
+use crate::parts::Parts;
+
+#[derive(Debug, clap::Args)]
+#[command(
+    long_about = "Measures what this host takes to isolate, without a server.\n\n\
+    process: clone3 into user, mount, pid, ipc, uts and control group namespaces and a network namespace that \
+    waits, id maps, exec of a static program, its first byte. No root, no /proc, no limits, no filter.\n\n\
+    sandbox (with --image): the runner makes a whole sandbox from pooled parts and its agent runs a first \
+    command; ends with that command's output. No HTTP API, no database, no control plane."
+)]
+pub struct Arguments {
+    /// Rounds that count.
+    #[arg(long, default_value_t = 200)]
+    rounds: usize,
+    /// Milliseconds between rounds; 0 runs them back to back.
+    #[arg(long, default_value_t = 100)]
+    pause_ms: u64,
+    #[command(flatten)]
+    place: Place,
+    /// Prints JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What the sandbox floor is made from, and where.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Place {
+    /// The image of the sandbox floor, an OCI archive; best the one that the server uses. Without it, only the
+    /// process floor is measured.
+    #[arg(long = "image", env = "ALCOVE_DEFAULT_IMAGE")]
+    pub image: Option<PathBuf>,
+    /// Addresses for the sandboxes of the floor; must not overlap with the server's.
+    #[arg(long, env = "ALCOVE_BENCH_NETWORK_POOL", default_value = super::NETWORK_POOL)]
+    pub network_pool: Ipv4Pool,
+    /// Folder in which a temporary data folder is made.
+    #[arg(long, env = "ALCOVE_BENCH_SCRATCH", default_value = super::SCRATCH)]
+    pub scratch: PathBuf,
+}
+
+/// Both floors; the second only where there is an image.
+#[derive(Debug, Default)]
+pub struct Samples {
+    process: Vec<Duration>,
+    sandbox: Vec<Duration>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Result {
+    pub process: Option<Summary>,
+    pub sandbox: Option<Summary>,
+}
+
+impl Samples {
+    pub fn result(&self) -> Result {
+        Result {
+            process: Summary::of(&self.process),
+            sandbox: Summary::of(&self.sandbox),
+        }
+    }
+}
+
+pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let stop = interrupted()?;
+    let before = Surroundings::now();
+    let mut floor = Floor::open(&arguments.place).await?;
+    let rounds = async {
+        let mut samples = Samples::default();
+        for round in 0..super::WARM_UP + arguments.rounds {
+            if stop.is_cancelled() {
+                break;
+            }
+            if round == super::WARM_UP {
+                samples = Samples::default();
+            }
+            floor
+                .round(
+                    &mut samples,
+                    Duration::from_millis(arguments.pause_ms),
+                    &stop,
+                )
+                .await?;
+        }
+        anyhow::Ok(samples)
+    };
+    let samples = rounds.await;
+    floor.close().await;
+    let result = samples?.result();
+    if arguments.json {
+        let json = serde_json::json!({
+            "bench": "floor",
+            "rounds": arguments.rounds,
+            "pauseMs": arguments.pause_ms,
+            "interrupted": stop.is_cancelled(),
+            "host": before,
+            "floor": result,
+        });
+        println!("{}", serde_json::to_string_pretty(&json)?);
+    } else {
+        print!("{}", table::summaries(&rows(&result)));
+    }
+    Ok(super::exit_code(&stop))
+}
+
+pub fn rows(result: &Result) -> [(&'static str, Option<&Summary>); 2] {
+    [
+        ("floor: process", result.process.as_ref()),
+        ("floor: sandbox", result.sandbox.as_ref()),
+    ]
+}
+
+/// Measures both floors. Ended by [`Floor::close`], on every path.
+#[derive(Debug)]
+pub struct Floor {
+    process: ProcessFloor,
+    sandbox: Option<SandboxFloor>,
+    /// Holds the programs and all data; goes last.
+    _folder: tempfile::TempDir,
+}
+
+impl Floor {
+    pub async fn open(place: &Place) -> anyhow::Result<Self> {
+        let folder = super::scratch_folder(&place.scratch)?;
+        let parts = Parts::unpack(folder.path())?;
+        let sandbox = match &place.image {
+            None => None,
+            Some(image) => {
+                Some(SandboxFloor::open(folder.path(), &parts, image, place.network_pool).await?)
+            }
+        };
+        Ok(Self {
+            process: ProcessFloor::start(&parts.spawner)?,
+            sandbox,
+            _folder: folder,
+        })
+    }
+
+    /// One of each, with a pause after each.
+    pub async fn round(
+        &mut self,
+        samples: &mut Samples,
+        pause: Duration,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<()> {
+        samples.process.push(self.process.round().await?);
+        super::rest(pause, stop).await;
+        if let Some(sandbox) = &mut self.sandbox {
+            samples.sandbox.push(sandbox.round().await?);
+            super::rest(pause, stop).await;
+        }
+        Ok(())
+    }
+
+    pub async fn close(self) {
+        if let Some(sandbox) = self.sandbox {
+            sandbox.close().await;
+        }
+    }
+}
+
+/// The spawner's program in its measuring mode: small and with one thread, as a caller of `clone3` has to be.
+#[derive(Debug)]
+struct ProcessFloor {
+    asks: ChildStdin,
+    answers: ChildStdout,
+    _child: Child,
+}
+
+impl ProcessFloor {
+    fn start(program: &Path) -> anyhow::Result<Self> {
+        let mut child = Command::new(program)
+            .arg("floor")
+            .env_clear()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            // Ctrl-C is ours to handle.
+            .process_group(0)
+            .spawn()
+            .with_context(|| format!("cannot start {}", program.display()))?;
+        let (Some(asks), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
+            bail!("the measuring program has no pipes");
+        };
+        Ok(Self {
+            asks,
+            answers,
+            _child: child,
+        })
+    }
+
+    async fn round(&mut self) -> anyhow::Result<Duration> {
+        let mut nanoseconds = [0_u8; 8];
+        let exchange = async {
+            self.asks.write_all(b"r").await?;
+            self.answers.read_exact(&mut nanoseconds).await?;
+            io::Result::Ok(())
+        };
+        exchange
+            .await
+            .context("the measuring program ended; it says why above")?;
+        Ok(Duration::from_nanos(u64::from_le_bytes(nanoseconds)))
+    }
+}
+
+/// A runner of its own.
+#[derive(Debug)]
+struct SandboxFloor {
+    runner: Runner,
+    image: ImageDigest,
+    user: String,
+    rounds: u64,
+}
+
+impl SandboxFloor {
+    async fn open(
+        folder: &Path,
+        parts: &Parts,
+        image: &Path,
+        pool: Ipv4Pool,
+    ) -> anyhow::Result<Self> {
+        let key = folder.as_os_str().as_encoded_bytes();
+        let config = RunnerConfig::new(folder, key, pool, &parts.agent, &parts.spawner);
+        let runner = Runner::open(config)
+            .await
+            .context("cannot start a runner for the floor")?;
+        let (importer, archive) = (runner.clone(), image.to_owned());
+        let import = move || importer.import_image(&archive, "floor");
+        let imported = tokio::task::spawn_blocking(import).await?;
+        match imported {
+            Ok(entry) => Ok(Self {
+                runner,
+                image: entry.digest,
+                user: entry.user,
+                rounds: 0,
+            }),
+            Err(error) => {
+                runner.close().await;
+                Err(error).with_context(|| format!("cannot import {}", image.display()))
+            }
+        }
+    }
+
+    async fn round(&mut self) -> anyhow::Result<Duration> {
+        self.rounds += 1;
+        let sandbox: SandboxId = format!("floor-{}", self.rounds).parse()?;
+        let began = Instant::now();
+        let output = self.first_output(&sandbox).await;
+        let took = began.elapsed();
+        self.order(&sandbox, 2, Goal::Absent).await?;
+        output.map(|()| took)
+    }
+
+    async fn first_output(&self, sandbox: &SandboxId) -> anyhow::Result<()> {
+        let resources = alcove_domain::Resources::DEFAULT;
+        let spec = SandboxSpec {
+            image: self.image.clone(),
+            resources: Resources {
+                cpu_millis: resources.cpu_cores * 1000,
+                memory_bytes: u64::from(resources.memory_gib) << 30,
+                disk_bytes: u64::from(resources.disk_gib) << 30,
+                pids: 4096,
+            },
+            user: self.user.clone(),
+            env: std::collections::BTreeMap::new(),
+        };
+        match self.order(sandbox, 1, Goal::Running(spec)).await? {
+            Observed::Running { .. } => {}
+            other => bail!("a sandbox of the floor did not start: {other:?}"),
+        }
+        let (mut agent, token) = self.runner.dial_agent(sandbox).await?;
+        let body = serde_json::json!({ "command": ECHO_COMMAND }).to_string();
+        let request = format!(
+            "POST /process/execute HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n{TOKEN_HEADER}: {token}\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        agent.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        agent.read_to_string(&mut answer).await?;
+        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        let value: serde_json::Value =
+            serde_json::from_str(body).with_context(|| format!("the agent answered {answer:?}"))?;
+        ensure!(
+            value["result"] == ECHO_OUTPUT,
+            "the agent answered {answer:?}"
+        );
+        Ok(())
+    }
+
+    async fn order(
+        &self,
+        sandbox: &SandboxId,
+        generation: u64,
+        goal: Goal,
+    ) -> anyhow::Result<Observed> {
+        let order = Order {
+            sandbox: sandbox.clone(),
+            generation: Generation(generation),
+            goal,
+        };
+        Ok(self.runner.apply(order).await?.observed)
+    }
+
+    async fn close(self) {
+        self.runner.close().await;
+    }
+}

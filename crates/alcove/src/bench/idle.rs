@@ -1,0 +1,235 @@
+//! `alcove bench idle`: what an idle sandbox costs in memory, all told.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use alcove_api_types::daytona::Sandbox;
+use alcove_runner::RunnerConfig;
+use alcove_runner::limits::Limits;
+use anyhow::Context;
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use super::own_server::{OwnServer, Place};
+use super::proc::{HostMemory, ProcessMemory};
+use super::{Surroundings, crowd, interrupted, rest, table};
+use crate::parts::Parts;
+
+#[derive(Debug, clap::Args)]
+#[command(
+    long_about = "Starts a server of its own on a temporary data folder, lets its pools fill, makes \
+    sandboxes, lets them settle, and compares the books before and after.\n\n\
+    The sum per sandbox (`all told`) is made of\n  \
+    charged: what the kernel charges to the sandboxes' memory control groups: the agent, its kernel memory, and \
+    files it read first;\n  \
+    kernel: growth of unreclaimable slab, kernel stacks, page tables and per-processor areas of the whole host: \
+    mounts, namespaces, interfaces, loop devices;\n  \
+    server, spawner: growth of their private pages.\n\
+    What is charged and also kernel memory is in the sum twice, so that it errs upwards. The pools hold as much \
+    before as after.\n\n\
+    `host` is the difference of MemAvailable, which counts everything and therefore also the work of others: \
+    trust it only on a quiet machine, and only where making and deleting move it by the same amount."
+)]
+pub struct Arguments {
+    #[command(flatten)]
+    place: Place,
+    /// Sandboxes that idle.
+    #[arg(long, short = 'n', default_value_t = 50)]
+    sandboxes: usize,
+    /// Seconds for everything to come to rest, before each look at the books.
+    #[arg(long, default_value_t = 5)]
+    settle_s: u64,
+    /// Prints JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+/// One look at the books.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Books {
+    charged_bytes: u64,
+    kernel_bytes: u64,
+    server_bytes: u64,
+    spawner_bytes: u64,
+    available_bytes: u64,
+}
+
+/// Shares of one sandbox. What shrank meanwhile counts as nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Share {
+    charged_mib: f64,
+    kernel_mib: f64,
+    server_mib: f64,
+    spawner_mib: f64,
+    all_told_mib: f64,
+    host_making_mib: f64,
+    host_deleting_mib: f64,
+}
+
+impl Share {
+    fn of(empty: &Books, full: &Books, emptied: &Books, sandboxes: u32) -> Self {
+        let each = |bytes: u64| table::bytes_in_mib(bytes) / f64::from(sandboxes);
+        let grown = |of: fn(&Books) -> u64| each(of(full).saturating_sub(of(empty)));
+        let charged_mib = grown(|b| b.charged_bytes);
+        let kernel_mib = grown(|b| b.kernel_bytes);
+        let server_mib = grown(|b| b.server_bytes);
+        let spawner_mib = grown(|b| b.spawner_bytes);
+        let less = |than: &Books| each(than.available_bytes.saturating_sub(full.available_bytes));
+        Self {
+            charged_mib,
+            kernel_mib,
+            server_mib,
+            spawner_mib,
+            all_told_mib: charged_mib + kernel_mib + server_mib + spawner_mib,
+            host_making_mib: less(empty),
+            host_deleting_mib: less(emptied),
+        }
+    }
+}
+
+pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let sandboxes = u32::try_from(arguments.sandboxes)
+        .ok()
+        .filter(|count| *count > 0)
+        .context("--sandboxes must be a number from 1")?;
+    let stop = interrupted()?;
+    let host = Surroundings::now();
+    let server = OwnServer::start(&arguments.place).await?;
+    let measured = measure(&server, &arguments, &stop).await;
+    let closed = server.close().await;
+    let measured = measured?;
+    closed?;
+    let Some([empty, full, emptied]) = measured else {
+        return Ok(super::exit_code(&stop));
+    };
+    let share = Share::of(&empty, &full, &emptied, sandboxes);
+    if arguments.json {
+        let json = serde_json::json!({
+            "bench": "idle",
+            "sandboxes": sandboxes,
+            "host": host,
+            "perSandbox": share,
+            "books": { "empty": empty, "full": full, "emptied": emptied },
+        });
+        println!("{}", serde_json::to_string_pretty(&json)?);
+    } else {
+        let row = |name, mib: f64| (name, format!("{mib:>6.2} MiB"));
+        println!("each of {sandboxes} idle sandboxes:");
+        print!(
+            "{}",
+            table::facts(&[
+                row("  charged to its control group", share.charged_mib),
+                row("  kernel", share.kernel_mib),
+                row("  server", share.server_mib),
+                row("  spawner", share.spawner_mib),
+                row("all told", share.all_told_mib),
+                row("host, by making them", share.host_making_mib),
+                row("host, by deleting them", share.host_deleting_mib),
+                row(
+                    "the server itself, empty, private",
+                    table::bytes_in_mib(empty.server_bytes)
+                ),
+            ])
+        );
+    }
+    Ok(super::exit_code(&stop))
+}
+
+/// The books of the server empty, with all sandboxes, and empty again. `None` where it was stopped before.
+async fn measure(
+    server: &OwnServer,
+    arguments: &Arguments,
+    stop: &CancellationToken,
+) -> anyhow::Result<Option<[Books; 3]>> {
+    let client = server.client()?;
+    let limits = limits_of(&server.data_dir()?, &arguments.place)?;
+    let settle = Duration::from_secs(arguments.settle_s);
+    // One has been there before: what only the first one costs is not a sandbox's share.
+    drop(crowd::make(&client, 1, stop).await?);
+    super::target::delete_all(&client, std::collections::BTreeMap::new()).await?;
+    rest(settle, stop).await;
+    let empty = read(server, &limits, &[])?;
+    let sandboxes = crowd::make(&client, arguments.sandboxes, stop).await?;
+    rest(settle, stop).await;
+    let full = read(server, &limits, &sandboxes)?;
+    super::target::delete_all(&client, std::collections::BTreeMap::new()).await?;
+    rest(settle, stop).await;
+    let emptied = read(server, &limits, &[])?;
+    Ok((!stop.is_cancelled()).then_some([empty, full, emptied]))
+}
+
+/// The control groups that a server on this folder uses.
+fn limits_of(data_dir: &Path, place: &Place) -> anyhow::Result<Limits> {
+    let parts = Parts::unpack(data_dir)?;
+    let key = data_dir.as_os_str().as_encoded_bytes();
+    let config = RunnerConfig::new(
+        data_dir,
+        key,
+        place.network_pool,
+        &parts.agent,
+        &parts.spawner,
+    );
+    Limits::open(&config.cgroup_parent).context("cannot read the control groups")
+}
+
+fn read(server: &OwnServer, limits: &Limits, sandboxes: &[Sandbox]) -> anyhow::Result<Books> {
+    let mut charged_bytes = 0;
+    for sandbox in sandboxes {
+        let id = sandbox.id.parse()?;
+        charged_bytes += limits
+            .group(&id)
+            .memory_bytes()
+            .with_context(|| format!("sandbox {id} has no control group"))?;
+    }
+    let pid = server.pid().context("the server does not run")?;
+    let private = |pid| ProcessMemory::read(pid).map(|memory| memory.private_bytes);
+    let HostMemory {
+        available_bytes,
+        kernel_bytes,
+    } = HostMemory::read().context("cannot read the host's memory")?;
+    Ok(Books {
+        charged_bytes,
+        kernel_bytes,
+        server_bytes: private(pid).context("cannot read the server's memory")?,
+        spawner_bytes: super::proc::child_named(pid, "alcove-spawner")
+            .and_then(private)
+            .context("cannot read the spawner's memory")?,
+        available_bytes,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_sandbox_bears_its_share_of_what_grew_and_nothing_of_what_shrank() {
+        let books = |mib: [u64; 5]| {
+            let [charged, kernel, server, spawner, available] = mib.map(|mib| mib << 20);
+            Books {
+                charged_bytes: charged,
+                kernel_bytes: kernel,
+                server_bytes: server,
+                spawner_bytes: spawner,
+                available_bytes: available,
+            }
+        };
+        let empty = books([0, 100, 20, 3, 1000]);
+        let full = books([40, 120, 30, 2, 900]);
+        let emptied = books([0, 100, 25, 2, 980]);
+        let share = Share::of(&empty, &full, &emptied, 10);
+        let expected = Share {
+            charged_mib: 4.0,
+            kernel_mib: 2.0,
+            server_mib: 1.0,
+            spawner_mib: 0.0,
+            all_told_mib: 7.0,
+            host_making_mib: 10.0,
+            host_deleting_mib: 8.0,
+        };
+        assert_eq!(share, expected);
+    }
+}
