@@ -17,7 +17,6 @@ use std::time::Duration;
 
 use anyhow::Context;
 use serde::Serialize;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// Rounds before those that count: first connections, cold caches, pools that fill.
@@ -77,17 +76,11 @@ impl Surroundings {
 /// Cancelled by Ctrl-C. Nothing is broken off by it: whoever works looks at it between two steps, so that
 /// there is never something half-made that nobody knows of.
 fn interrupted() -> anyhow::Result<CancellationToken> {
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for Ctrl-C")?;
-    let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
-    let stop = CancellationToken::new();
-    let stopper = stop.clone();
+    let stop = crate::serve::stop_signal()?;
+    let stopped = stop.clone();
     tokio::spawn(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
+        stopped.cancelled().await;
         eprintln!("alcove: stopping; what was made is being removed");
-        stopper.cancel();
     });
     Ok(stop)
 }

@@ -1,6 +1,7 @@
 //! `alcove`: the server, its doctor and its benchmarks in one program.
 
 mod bench;
+mod check;
 mod doctor;
 mod image;
 mod images;

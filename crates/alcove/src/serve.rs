@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
+use crate::check::{self, Outcome};
 use crate::images::{self, NamedImage};
 use crate::key;
 use crate::local_runner::LocalRunner;
@@ -74,6 +75,10 @@ pub struct Arguments {
     /// Memory that creates leave to the host, in MiB.
     #[arg(long, env = "ALCOVE_MEMORY_RESERVE_MIB", default_value_t = 128)]
     memory_reserve_mib: u64,
+    /// Makes a first sandbox before anybody is told that the server is ready, and stops with an error where that
+    /// fails.
+    #[arg(long, env = "ALCOVE_CHECK")]
+    check: bool,
     /// Log lines as JSON.
     #[arg(long, env = "ALCOVE_LOG_JSON")]
     log_json: bool,
@@ -151,8 +156,12 @@ async fn serve(
             public_url: url.to_owned(),
         },
     );
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for Ctrl-C")?;
-    let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
+    let stop = stop_signal()?;
+    let own_url = check::own_url(
+        listener
+            .local_addr()
+            .context("cannot read the own address")?,
+    );
     let shutdown = CancellationToken::new();
     let served = tokio::spawn(alcove_server::serve(
         listener,
@@ -162,20 +171,62 @@ async fn serve(
     ));
     write_server_file(data_dir, url)?;
 
-    print!(
-        "{}",
-        welcome::text(url, &key, &key_file.display().to_string())
-    );
-
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+    let checked = if arguments.check {
+        check_first_sandbox(&own_url, &key.value, data_dir, &stop).await
+    } else {
+        Ok(())
+    };
+    if checked.is_ok() && !stop.is_cancelled() {
+        // The last thing that is said, so that no log line of the start stands below it.
+        print!(
+            "{}",
+            welcome::text(url, &key, &key_file.display().to_string())
+        );
+        stop.cancelled().await;
     }
     tracing::info!("stopping");
     shutdown.cancel();
     served.await.context("the server's task failed")?;
     control.shutdown().await;
-    Ok(())
+    checked
+}
+
+async fn check_first_sandbox(
+    url: &str,
+    key: &str,
+    data_dir: &Path,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    match check::run(url, key, stop).await {
+        Ok(Outcome::Passed(passed)) => {
+            print!("{passed}");
+            Ok(())
+        }
+        Ok(Outcome::Stopped) => Ok(()),
+        Err(error) => Err(error).with_context(|| {
+            format!(
+                "the first sandbox failed, so the server stops; `alcove doctor --data-dir {}` tells what this \
+                 host lacks, and without --check the server starts all the same",
+                data_dir.display()
+            )
+        }),
+    }
+}
+
+/// Cancelled by Ctrl-C and by SIGTERM.
+pub fn stop_signal() -> anyhow::Result<CancellationToken> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for Ctrl-C")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
+    let stop = CancellationToken::new();
+    let stopper = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        stopper.cancel();
+    });
+    Ok(stop)
 }
 
 /// Makes the runtime start all its threads for blocking work: each waits for all others.
