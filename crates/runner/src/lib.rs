@@ -13,6 +13,7 @@ pub mod host;
 pub mod host_layer;
 pub mod image;
 pub mod journal;
+mod laps;
 pub mod limits;
 pub mod making;
 pub mod mounts;

@@ -20,6 +20,7 @@ use crate::host::{Host, HostError, admit};
 use crate::host_layer;
 use crate::image::Image;
 use crate::journal::{Phase, ProcessIdentity, RangeIndex, Record, Running};
+use crate::laps::Laps;
 use crate::limits::Group;
 use crate::mounts::RootPlan;
 use crate::net::SlotIndex;
@@ -106,7 +107,9 @@ async fn run(start: &Start<'_>, parts: &mut Parts) -> Result<Made, HostError> {
         })
     };
 
+    let mut laps = Laps::start();
     admit(&host.bounds, &host.data_dir)?;
+    laps.lap("admit");
     hit(Step::Admit)?;
     let image = host
         .images
@@ -120,6 +123,7 @@ async fn run(start: &Start<'_>, parts: &mut Parts) -> Result<Made, HostError> {
     let mounted = disk.mounted.clone();
     parts.disk = Some(disk);
     parts.device = Some(loop_device);
+    laps.lap("disk");
     hit(Step::Disk)?;
 
     let group = host.limits.group(sandbox);
@@ -133,10 +137,12 @@ async fn run(start: &Start<'_>, parts: &mut Parts) -> Result<Made, HostError> {
     }
     group.create(&spec.resources).map_err(HostError::Limits)?;
     parts.group = Some(group.clone());
+    laps.lap("group");
     hit(Step::Group)?;
 
     let slot = host.network.take().await.map_err(HostError::Network)?;
     parts.slot = Some(slot.index);
+    laps.lap("network");
     hit(Step::Network)?;
 
     let root = make_root(start, &image, mounted).await?;
@@ -147,11 +153,13 @@ async fn run(start: &Start<'_>, parts: &mut Parts) -> Result<Made, HostError> {
             .await
             .map_err(HostError::Mount)?;
     }
+    laps.lap("root");
     hit(Step::Root)?;
 
     let token = new_token()?;
     let listener = listen(host, sandbox)?;
     parts.has_listener = true;
+    laps.lap("listener");
     hit(Step::Listener)?;
 
     let spawned = spawn(
@@ -167,9 +175,11 @@ async fn run(start: &Start<'_>, parts: &mut Parts) -> Result<Made, HostError> {
     )
     .await;
     let Spawned { pid, pidfd } = spawned?;
+    laps.lap("spawn");
     hit(Step::Spawn)?;
 
     let agent_version = await_agent(start, &token, pid, &pidfd, &group).await?;
+    laps.lap("agent");
     hit(Step::Agent)?;
 
     let process = ProcessIdentity::of(pid).map_err(|source| HostError::Io {
@@ -190,7 +200,13 @@ async fn run(start: &Start<'_>, parts: &mut Parts) -> Result<Made, HostError> {
         ..start.record.clone()
     };
     host.journal.write(&record).map_err(HostError::Journal)?;
+    laps.lap("record");
     hit(Step::RecordRunning)?;
+    tracing::debug!(
+        sandbox.id = %sandbox,
+        took_us = laps.total().as_micros(),
+        "sandbox {sandbox} made, ms: {laps}"
+    );
     Ok(Made {
         record,
         running,

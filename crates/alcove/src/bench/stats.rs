@@ -6,6 +6,7 @@ use serde::Serialize;
 
 /// Durations of one measure, in milliseconds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Summary {
     pub count: usize,
     pub min_ms: f64,
@@ -44,8 +45,9 @@ pub fn ratio(of: Option<&Summary>, to: Option<&Summary>) -> Option<f64> {
     (to > 0.0).then(|| of / to)
 }
 
+/// To the microsecond: more is noise.
 pub fn ms(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1000.0
+    (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
 #[cfg(test)]

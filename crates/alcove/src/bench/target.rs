@@ -18,7 +18,7 @@ const GONE_LIMIT: Duration = Duration::from_mins(1);
 const LOOK_PAUSE: Duration = Duration::from_millis(20);
 
 #[derive(Debug, clap::Args)]
-pub struct Arguments {
+pub struct Address {
     /// Address of the API, such as http://127.0.0.1:3000/api.
     #[arg(long, env = "DAYTONA_API_URL")]
     url: Option<String>,
@@ -62,7 +62,7 @@ pub fn read_key(data_dir: &Path) -> anyhow::Result<String> {
 }
 
 impl Target {
-    pub async fn find(arguments: &Arguments) -> anyhow::Result<Self> {
+    pub async fn find(arguments: &Address) -> anyhow::Result<Self> {
         let target = match (&arguments.data_dir, &arguments.url, &arguments.key) {
             (None, Some(url), Some(key)) => Self {
                 client: Client::new(url, key)?,

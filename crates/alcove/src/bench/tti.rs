@@ -35,7 +35,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
     and the ratios of the medians are printed. Whatever was made is deleted on every way out.")]
 pub struct Arguments {
     #[command(flatten)]
-    target: target::Arguments,
+    target: target::Address,
     /// Rounds that count.
     #[arg(long, default_value_t = 200)]
     rounds: usize,
