@@ -157,6 +157,7 @@ impl Work {
 
     /// None if the time is up before the runner answers.
     async fn attempt(&self) -> Option<Result<Report, OrderError>> {
+        let asked = self.shared.clock.now();
         let answer = self.shared.runner.apply(self.order());
         tokio::pin!(answer);
         let time_up = async {
@@ -169,7 +170,14 @@ impl Work {
         loop {
             tokio::select! {
                 biased;
-                answer = &mut answer => return Some(answer),
+                answer = &mut answer => {
+                    tracing::debug!(
+                        sandbox.id = %self.sandbox.id,
+                        took_us = self.shared.clock.now().duration_since(asked).as_micros(),
+                        "the runner has answered an order for {}", self.sandbox.id
+                    );
+                    return Some(answer);
+                }
                 () = &mut time_up => return None,
                 () = self.shared.clock.sleep(LEASE / 3) => {
                     if let Err(error) = self.claim(Claim::Renew).await {

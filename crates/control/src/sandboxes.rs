@@ -85,7 +85,20 @@ pub(crate) async fn create(
     };
     // A caller that goes away must not leave a row that nobody drives.
     let entry = shared.finish("creating a sandbox", task).await?;
-    wait(shared, &entry, Until::Started).await
+    let written = shared.clock.now().duration_since(now);
+    let sandbox = wait(shared, &entry, Until::Started).await?;
+    let settled = shared.clock.now().duration_since(now);
+    tracing::debug!(
+        sandbox.id = %sandbox.id,
+        written_us = written.as_micros(),
+        settled_us = settled.as_micros(),
+        "sandbox {} is {}: written after {} us, settled after {} us",
+        sandbox.id,
+        sandbox.state(),
+        written.as_micros(),
+        settled.as_micros()
+    );
+    Ok(sandbox)
 }
 
 async fn insert(shared: &Arc<Shared>, sandbox: Sandbox) -> Result<Arc<Entry>, Error> {
