@@ -153,6 +153,9 @@ async fn measure(
     rest(settle, stop).await;
     let empty = read(server, &limits, &[])?;
     let sandboxes = crowd::make(&client, arguments.sandboxes, stop).await?;
+    if stop.is_cancelled() {
+        return Ok(None);
+    }
     rest(settle, stop).await;
     let full = read(server, &limits, &sandboxes)?;
     super::target::delete_all(&client, std::collections::BTreeMap::new()).await?;
