@@ -244,6 +244,7 @@ async fn tti_measures_a_server_and_both_floors_as_often_as_asked_and_leaves_noth
         "/measures/delete",
         "/floor/process",
         "/floor/sandbox",
+        "/floor/execute",
     ] {
         let count = number(&result, &format!("{measure}/count"));
         assert!((count - 3.0).abs() < f64::EPSILON, "{measure}: {result:#}");

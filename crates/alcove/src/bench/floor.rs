@@ -6,13 +6,15 @@
 //!   sandbox is there yet. No platform that isolates by namespaces can be faster.
 //! * **sandbox**: all that makes a process a sandbox, and the first output of a command in it, from the runner
 //!   directly: root, limits, mounts, filter, agent, with the same pooled parts that the server has. No HTTP
-//!   API, no database, no control plane. What a create takes above it is the server's own.
+//!   API, no database, no control plane. What a create takes above it is the server's own. In the same sandbox
+//!   a second command is run, asking the agent directly: what an execute takes above that is the server's own.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
+use alcove_agent_api::ExecuteResponse;
 use alcove_domain::SandboxId;
 use alcove_runner::net::Ipv4Pool;
 use alcove_runner::{Runner, RunnerConfig, TOKEN_HEADER};
@@ -69,12 +71,14 @@ pub struct Place {
 pub struct Samples {
     process: Vec<Duration>,
     sandbox: Vec<Duration>,
+    execute: Vec<Duration>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Result {
     pub process: Option<Summary>,
     pub sandbox: Option<Summary>,
+    pub execute: Option<Summary>,
 }
 
 impl Samples {
@@ -82,6 +86,7 @@ impl Samples {
         Result {
             process: Summary::of(&self.process),
             sandbox: Summary::of(&self.sandbox),
+            execute: Summary::of(&self.execute),
         }
     }
 }
@@ -128,10 +133,11 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     Ok(super::exit_code(&stop))
 }
 
-pub fn rows(result: &Result) -> [(&'static str, Option<&Summary>); 2] {
+pub fn rows(result: &Result) -> [(&'static str, Option<&Summary>); 3] {
     [
         ("floor: process", result.process.as_ref()),
         ("floor: sandbox", result.sandbox.as_ref()),
+        ("floor: execute `true`", result.execute.as_ref()),
     ]
 }
 
@@ -171,7 +177,9 @@ impl Floor {
         samples.process.push(self.process.round().await?);
         super::rest(pause, stop).await;
         if let Some(sandbox) = &mut self.sandbox {
-            samples.sandbox.push(sandbox.round().await?);
+            let (first_output, execute) = sandbox.round().await?;
+            samples.sandbox.push(first_output);
+            samples.execute.push(execute);
             super::rest(pause, stop).await;
         }
         Ok(())
@@ -266,17 +274,16 @@ impl SandboxFloor {
         }
     }
 
-    async fn round(&mut self) -> anyhow::Result<Duration> {
+    /// Create to first output, and one more command.
+    async fn round(&mut self) -> anyhow::Result<(Duration, Duration)> {
         self.rounds += 1;
         let sandbox: SandboxId = format!("floor-{}", self.rounds).parse()?;
-        let began = Instant::now();
-        let output = self.first_output(&sandbox).await;
-        let took = began.elapsed();
+        let measured = self.measure(&sandbox).await;
         self.order(&sandbox, 2, Goal::Absent).await?;
-        output.map(|()| took)
+        measured
     }
 
-    async fn first_output(&self, sandbox: &SandboxId) -> anyhow::Result<()> {
+    async fn measure(&self, sandbox: &SandboxId) -> anyhow::Result<(Duration, Duration)> {
         let resources = alcove_domain::Resources::DEFAULT;
         let spec = SandboxSpec {
             image: self.image.clone(),
@@ -289,12 +296,26 @@ impl SandboxFloor {
             user: self.user.clone(),
             env: std::collections::BTreeMap::new(),
         };
+        let began = Instant::now();
         match self.order(sandbox, 1, Goal::Running(spec)).await? {
             Observed::Running { .. } => {}
             other => bail!("a sandbox of the floor did not start: {other:?}"),
         }
+        let output = self.execute(sandbox, ECHO_COMMAND).await?;
+        let first_output = began.elapsed();
+        ensure!(
+            output == ECHO_OUTPUT,
+            "`{ECHO_COMMAND}` answered {output:?}"
+        );
+        let asked = Instant::now();
+        self.execute(sandbox, "true").await?;
+        Ok((first_output, asked.elapsed()))
+    }
+
+    /// Asks the agent, without a server in between.
+    async fn execute(&self, sandbox: &SandboxId, command: &str) -> anyhow::Result<String> {
         let (mut agent, token) = self.runner.dial_agent(sandbox).await?;
-        let body = serde_json::json!({ "command": ECHO_COMMAND }).to_string();
+        let body = serde_json::json!({ "command": command }).to_string();
         let request = format!(
             "POST /process/execute HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n{TOKEN_HEADER}: {token}\r\n\
              Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
@@ -304,13 +325,14 @@ impl SandboxFloor {
         let mut answer = String::new();
         agent.read_to_string(&mut answer).await?;
         let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-        let value: serde_json::Value =
+        let answer: ExecuteResponse =
             serde_json::from_str(body).with_context(|| format!("the agent answered {answer:?}"))?;
         ensure!(
-            value["result"] == ECHO_OUTPUT,
-            "the agent answered {answer:?}"
+            answer.exit_code == 0,
+            "`{command}` ended with code {}",
+            answer.exit_code
         );
-        Ok(())
+        Ok(answer.result)
     }
 
     async fn order(
