@@ -14,7 +14,7 @@ use std::path::Path;
 use alcove_spawner::protocol::{AGENT_CONFIG_FD, AGENT_LISTENER_FD, CgroupEntry, Spawn, Step};
 use rustix::mount::{MoveMountFlags, UnmountFlags, move_mount, unmount};
 
-use crate::seccomp::Filters;
+use crate::seccomp::Filter;
 use crate::stage::{CPU_LIST, ROOT_POINT, mount};
 use crate::{capabilities, system};
 
@@ -60,8 +60,8 @@ pub struct Descriptors {
 }
 
 /// Ends in the agent's program, or writes the failed step into `status` and ends the process.
-pub fn run(spawn: &Spawn, fds: &Descriptors, filters: &Filters, go: OwnedFd, status: OwnedFd) -> ! {
-    let (step, error) = match prepare(spawn, fds, filters, go) {
+pub fn run(spawn: &Spawn, fds: &Descriptors, filter: &Filter, go: OwnedFd, status: OwnedFd) -> ! {
+    let (step, error) = match prepare(spawn, fds, filter, go) {
         Ok(never) => match never {},
         Err(failure) => failure,
     };
@@ -75,7 +75,7 @@ pub fn run(spawn: &Spawn, fds: &Descriptors, filters: &Filters, go: OwnedFd, sta
 fn prepare(
     spawn: &Spawn,
     fds: &Descriptors,
-    filters: &Filters,
+    filter: &Filter,
     go: OwnedFd,
 ) -> Result<std::convert::Infallible, (Step, io::Error)> {
     let at = |step: Step| move |error: io::Error| (step, error);
@@ -116,7 +116,7 @@ fn prepare(
 
     forbid_core_dumps().map_err(at(Step::DropCapabilities))?;
     capabilities::drop_bounding().map_err(at(Step::DropCapabilities))?;
-    system::load_filters(filters).map_err(at(Step::LoadSeccomp))?;
+    system::load_filter(filter).map_err(at(Step::LoadSeccomp))?;
     let program = pass_descriptors(fds).map_err(at(Step::PassDescriptors))?;
     Err((
         Step::Exec,

@@ -7,21 +7,23 @@
 //! C library then falls back to `clone`, whose flags a filter can read; and `io_setup`, because the kernel has one
 //! number of waiting requests for the whole host, which the first sandbox that asks could take.
 
+#[cfg(test)]
+mod tests;
+mod tree;
+
 use std::collections::BTreeMap;
 
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen as Len, SeccompCmpOp as Op, SeccompCondition,
-    SeccompFilter, SeccompRule, TargetArch,
-};
+use self::tree::{Instruction, TooLarge, Verdict};
 
 /// Flags of `clone` that make a namespace.
-const NAMESPACE_FLAGS: u64 = (libc::CLONE_NEWUSER
+const NAMESPACE_FLAGS: u32 = (libc::CLONE_NEWUSER
     | libc::CLONE_NEWNS
     | libc::CLONE_NEWPID
     | libc::CLONE_NEWNET
     | libc::CLONE_NEWIPC
     | libc::CLONE_NEWUTS
-    | libc::CLONE_NEWCGROUP) as u64;
+    | libc::CLONE_NEWCGROUP)
+    .unsigned_abs();
 
 /// Socket families that programs need. The others (`AF_ALG`, `AF_VSOCK`, `AF_PACKET`, `AF_RDS`, …) reach
 /// code that nothing in a sandbox has use for.
@@ -33,79 +35,62 @@ const SOCKET_FAMILIES: [i32; 4] = [
 ];
 
 /// Personalities of ordinary 64-bit programs, with and without fixed addresses, and the question "which?".
-const PERSONALITIES: [u64; 5] = [0x0, 0x0008, 0x0002_0000, 0x0002_0008, 0xffff_ffff];
+const PERSONALITIES: [u32; 5] = [0x0, 0x0008, 0x0002_0000, 0x0002_0008, 0xffff_ffff];
 
 #[derive(Debug, thiserror::Error)]
-#[error("cannot compile the system call filter")]
-pub struct FilterError(#[source] Box<dyn std::error::Error + Send + Sync>);
-
-/// The two filters, in the order in which they must be loaded.
-pub struct Filters {
-    pub programs: [BpfProgram; 2],
+pub enum FilterError {
+    #[error("cannot compile the system call filter")]
+    TooLarge(#[source] TooLarge),
+    #[error("{number} is no number of a system call")]
+    Number { number: i64 },
 }
 
-impl Filters {
-    pub fn compile() -> Result<Self, FilterError> {
-        let arch = TargetArch::x86_64;
-        let errno = |code: i32| SeccompAction::Errno(code.unsigned_abs());
-        let boxed = |error: seccompiler::BackendError| FilterError(Box::new(error));
+/// The filter of every sandbox.
+pub struct Filter {
+    pub program: Vec<Instruction>,
+}
 
-        let allow = SeccompFilter::new(
-            allow_rules()?,
-            errno(libc::EPERM),
-            SeccompAction::Allow,
-            arch,
-        )
-        .map_err(boxed)?;
-        let absent = ABSENT.iter().map(|number| (*number, Vec::new())).collect();
-        let absent = SeccompFilter::new(absent, SeccompAction::Allow, errno(libc::ENOSYS), arch)
-            .map_err(boxed)?;
-        Ok(Self {
-            programs: [
-                allow.try_into().map_err(boxed)?,
-                absent.try_into().map_err(boxed)?,
-            ],
-        })
+impl Filter {
+    pub fn compile() -> Result<Self, FilterError> {
+        let program = tree::compile(&verdicts()?, &Verdict::Refuse(libc::EPERM))
+            .map_err(FilterError::TooLarge)?;
+        Ok(Self { program })
     }
 }
 
-fn allow_rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, FilterError> {
-    let boxed = |error: seccompiler::BackendError| FilterError(Box::new(error));
-    let one = |index, len, op, value| {
-        SeccompCondition::new(index, len, op, value)
-            .and_then(|condition| SeccompRule::new(vec![condition]))
-            .map_err(boxed)
+fn verdicts() -> Result<BTreeMap<u32, Verdict>, FilterError> {
+    let mut verdicts = BTreeMap::new();
+    let mut set = |number: i64, verdict: Verdict| {
+        let key = u32::try_from(number).map_err(|_| FilterError::Number { number })?;
+        verdicts.insert(key, verdict);
+        Ok(())
     };
-
-    // An empty list of rules means: whatever the arguments are.
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
-        ALLOWED.iter().map(|number| (*number, Vec::new())).collect();
-
-    rules.insert(
+    for number in ALLOWED {
+        set(*number, Verdict::Allow)?;
+    }
+    let denied = libc::EPERM;
+    set(
         libc::SYS_clone,
-        vec![one(0, Len::Qword, Op::MaskedEq(NAMESPACE_FLAGS), 0)?],
-    );
-    let families = SOCKET_FAMILIES
-        .iter()
-        .map(|family| one(0, Len::Dword, Op::Eq, u64::from(family.unsigned_abs())))
-        .collect::<Result<Vec<_>, _>>()?;
-    rules.insert(libc::SYS_socket, families);
-    let personalities = PERSONALITIES
-        .iter()
-        .map(|personality| one(0, Len::Dword, Op::Eq, *personality))
-        .collect::<Result<Vec<_>, _>>()?;
-    rules.insert(libc::SYS_personality, personalities);
-    // Both put characters into the input of a terminal that belongs to someone else.
-    let terminal = SeccompRule::new(vec![
-        SeccompCondition::new(1, Len::Dword, Op::Ne, libc::TIOCSTI).map_err(boxed)?,
-        SeccompCondition::new(1, Len::Dword, Op::Ne, TIOCLINUX).map_err(boxed)?,
-    ])
-    .map_err(boxed)?;
-    rules.insert(libc::SYS_ioctl, vec![terminal]);
-    Ok(rules)
+        Verdict::RefuseIfBits(0, NAMESPACE_FLAGS, denied),
+    )?;
+    for number in ABSENT {
+        set(number, Verdict::Refuse(libc::ENOSYS))?;
+    }
+    let families = SOCKET_FAMILIES.map(i32::unsigned_abs).to_vec();
+    set(libc::SYS_socket, Verdict::AllowIfOneOf(0, families, denied))?;
+    set(
+        libc::SYS_personality,
+        Verdict::AllowIfOneOf(0, PERSONALITIES.to_vec(), denied),
+    )?;
+    set(
+        libc::SYS_ioctl,
+        Verdict::RefuseIfOneOf(1, FOREIGN_INPUT.to_vec(), denied),
+    )?;
+    Ok(verdicts)
 }
 
-const TIOCLINUX: u64 = 0x541C;
+/// `TIOCSTI` and `TIOCLINUX`: both put characters into the input of a terminal that belongs to someone else.
+const FOREIGN_INPUT: [u32; 2] = [0x5412, 0x541C];
 
 /// Newer than the C library's headers.
 const SYS_CACHESTAT: i64 = 451;
@@ -121,7 +106,7 @@ const SYS_REMOVEXATTRAT: i64 = 466;
 /// As if this kernel did not have them.
 const ABSENT: [i64; 2] = [libc::SYS_clone3, libc::SYS_io_setup];
 
-/// Allowed with any arguments. [`ABSENT`] is among it so that the second filter decides about that.
+/// Allowed with any arguments.
 #[rustfmt::skip]
 const ALLOWED: &[i64] = &[
     // Files and folders.
@@ -154,7 +139,7 @@ const ALLOWED: &[i64] = &[
     libc::SYS_eventfd, libc::SYS_eventfd2, libc::SYS_fanotify_mark, libc::SYS_inotify_add_watch,
     libc::SYS_inotify_init, libc::SYS_inotify_init1, libc::SYS_inotify_rm_watch, libc::SYS_pipe,
     libc::SYS_pipe2, libc::SYS_poll, libc::SYS_ppoll, libc::SYS_pselect6, libc::SYS_select,
-    libc::SYS_signalfd, libc::SYS_signalfd4, libc::SYS_io_setup,
+    libc::SYS_signalfd, libc::SYS_signalfd4,
     // Sockets.
     libc::SYS_accept, libc::SYS_accept4, libc::SYS_bind, libc::SYS_connect, libc::SYS_getpeername,
     libc::SYS_getsockname, libc::SYS_getsockopt, libc::SYS_listen, libc::SYS_recvfrom,
@@ -173,7 +158,7 @@ const ALLOWED: &[i64] = &[
     libc::SYS_msgrcv, libc::SYS_msgsnd, libc::SYS_semctl, libc::SYS_semget, libc::SYS_semop,
     libc::SYS_semtimedop, libc::SYS_shmat, libc::SYS_shmctl, libc::SYS_shmdt, libc::SYS_shmget,
     // Processes and threads.
-    libc::SYS_arch_prctl, libc::SYS_clone3, libc::SYS_execve, libc::SYS_execveat, libc::SYS_exit,
+    libc::SYS_arch_prctl, libc::SYS_execve, libc::SYS_execveat, libc::SYS_exit,
     libc::SYS_exit_group, libc::SYS_fork, libc::SYS_futex, libc::SYS_futex_waitv,
     libc::SYS_get_robust_list, libc::SYS_get_thread_area, libc::SYS_getcpu, libc::SYS_getpgid,
     libc::SYS_getpgrp, libc::SYS_getpid, libc::SYS_getppid, libc::SYS_getpriority,
@@ -208,60 +193,3 @@ const ALLOWED: &[i64] = &[
     libc::SYS_timer_gettime, libc::SYS_timer_settime, libc::SYS_timerfd_create,
     libc::SYS_timerfd_gettime, libc::SYS_timerfd_settime, libc::SYS_times, libc::SYS_uname,
 ];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn both_filters_compile_and_fit_into_the_kernel() {
-        let filters = Filters::compile().expect("the lists are constant");
-        for program in &filters.programs {
-            assert!(!program.is_empty() && program.len() < 4096);
-        }
-    }
-
-    #[test]
-    fn calls_that_reach_for_the_host_are_not_in_the_list() {
-        for number in [
-            libc::SYS_mount,
-            libc::SYS_umount2,
-            libc::SYS_move_mount,
-            libc::SYS_open_tree,
-            libc::SYS_fsopen,
-            libc::SYS_fsmount,
-            libc::SYS_mount_setattr,
-            libc::SYS_pivot_root,
-            libc::SYS_unshare,
-            libc::SYS_setns,
-            libc::SYS_bpf,
-            libc::SYS_perf_event_open,
-            libc::SYS_userfaultfd,
-            libc::SYS_io_submit,
-            libc::SYS_io_uring_setup,
-            libc::SYS_io_uring_enter,
-            libc::SYS_io_uring_register,
-            libc::SYS_keyctl,
-            libc::SYS_add_key,
-            libc::SYS_request_key,
-            libc::SYS_init_module,
-            libc::SYS_finit_module,
-            libc::SYS_kexec_load,
-            libc::SYS_reboot,
-            libc::SYS_open_by_handle_at,
-            libc::SYS_swapon,
-            libc::SYS_settimeofday,
-            libc::SYS_syslog,
-            libc::SYS_quotactl,
-            libc::SYS_iopl,
-            libc::SYS_ioperm,
-            libc::SYS_acct,
-            libc::SYS_kcmp,
-        ] {
-            assert!(
-                !ALLOWED.contains(&number),
-                "system call {number} is allowed"
-            );
-        }
-    }
-}

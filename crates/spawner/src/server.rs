@@ -18,7 +18,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
 
 use crate::child::{self, Descriptors};
 use crate::devices;
-use crate::seccomp::{FilterError, Filters};
+use crate::seccomp::{Filter, FilterError};
 use crate::stage;
 use crate::system::{self, Clone};
 
@@ -55,7 +55,7 @@ pub struct Server {
     listener: OwnedFd,
     children_signal: OwnedFd,
     own_network: OwnedFd,
-    filters: Filters,
+    filter: Filter,
     connections: HashMap<u64, OwnedFd>,
     next_connection: u64,
     pending: Vec<Pending>,
@@ -82,13 +82,13 @@ impl Server {
             Mode::empty(),
         )
         .map_err(|e| opened("the own network namespace")(e.into()))?;
-        let filters = Filters::compile().map_err(ServerError::Filter)?;
+        let filter = Filter::compile().map_err(ServerError::Filter)?;
         stage::enter().map_err(ServerError::Stage)?;
         Ok(Self {
             listener,
             children_signal,
             own_network,
-            filters,
+            filter,
             connections: HashMap::new(),
             next_connection: 0,
             pending: Vec::new(),
@@ -267,7 +267,7 @@ impl Server {
         if matches!(made, Ok(Clone::Child)) {
             drop((go_write, status_read));
             system::reset_signals();
-            child::run(spawn, &set, &self.filters, go_read, status_write);
+            child::run(spawn, &set, &self.filter, go_read, status_write);
         }
         // Without the way back every later sandbox would be born in this one's network.
         if system::enter_network(self.own_network.as_fd()).is_err() {

@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use alcove_spawner::protocol::ExitStatus;
 
-use crate::seccomp::Filters;
+use crate::seccomp::Filter;
 
 /// What `clone3` made.
 pub enum Clone {
@@ -146,30 +146,28 @@ pub fn enter_network(namespace: BorrowedFd<'_>) -> io::Result<()> {
     check(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) })
 }
 
-/// Loads the filters for this process and all that come from it. `no_new_privs` stays off, so that set-user-id
+/// Loads the filter for this process and all that come from it. `no_new_privs` stays off, so that set-user-id
 /// programs (`sudo`) work inside; the caller must hold `CAP_SYS_ADMIN` in its user namespace.
-pub fn load_filters(filters: &Filters) -> io::Result<()> {
-    for program in &filters.programs {
-        let length = u16::try_from(program.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
-        let header = libc::sock_fprog {
-            len: length,
-            filter: program.as_ptr().cast::<libc::sock_filter>().cast_mut(),
-        };
-        // SAFETY: `header` points at `length` instructions of the kernel's own layout (8 bytes: code, jt,
-        // jf, k), which seccompiler's type repeats field for field; the kernel only reads them.
-        let result = unsafe {
-            libc::syscall(
-                libc::SYS_seccomp,
-                libc::SECCOMP_SET_MODE_FILTER,
-                0,
-                std::ptr::from_ref(&header),
-            )
-        };
-        if result != 0 {
-            return Err(io::Error::last_os_error());
-        }
+pub fn load_filter(filter: &Filter) -> io::Result<()> {
+    let length = u16::try_from(filter.program.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let header = libc::sock_fprog {
+        len: length,
+        filter: filter.program.as_ptr().cast_mut(),
+    };
+    // SAFETY: `header` points at `length` instructions, which the kernel only reads.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            0,
+            std::ptr::from_ref(&header),
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
     }
-    Ok(())
 }
 
 /// Makes `to` a copy of `from` that stays open over exec.
