@@ -146,13 +146,8 @@ async fn run(start: &Start<'_>, parts: &mut Parts) -> Result<Made, HostError> {
     hit(Step::Network)?;
 
     let root = make_root(start, &image, mounted).await?;
-    // The root keeps the disk; the scratch has no more use for it.
-    if let Some(disk) = parts.disk.take() {
-        host.mounts
-            .release_disk(disk.mounted)
-            .await
-            .map_err(HostError::Mount)?;
-    }
+    // The root keeps it now.
+    parts.disk = None;
     laps.lap("root");
     hit(Step::Root)?;
 

@@ -133,9 +133,17 @@ impl Mounts {
         self.run(move |scratch| scratch.release_disk(&disk)).await
     }
 
-    /// Puts the root together and returns it detached.
+    /// Puts the root together and returns it detached. From then on the root keeps the disk mounted, and the
+    /// thread takes it out of the scratch; where it fails, the disk stays there.
     pub async fn make_root(&self, plan: RootPlan) -> Result<OwnedFd, MountError> {
-        self.run(move |scratch| scratch.make_root(&plan)).await
+        let (done, result) = oneshot::channel();
+        let job: Job = Box::new(move |scratch| {
+            scratch.make_root(&plan, |root| {
+                let _ = done.send(root);
+            });
+        });
+        self.jobs.send(job).await.map_err(|_| MountError::Ended)?;
+        result.await.map_err(|_| MountError::Ended)?
     }
 }
 
@@ -209,10 +217,17 @@ impl Scratch {
         fs::remove_dir(&path).map_err(step("remove a folder of the scratch"))
     }
 
-    fn make_root(&mut self, plan: &RootPlan) -> Result<OwnedFd, MountError> {
-        let (_, work) = self.folder()?;
+    fn make_root(&mut self, plan: &RootPlan, answer: impl FnOnce(Result<OwnedFd, MountError>)) {
+        let work = match self.folder() {
+            Ok((_, work)) => work,
+            Err(error) => return answer(Err(error)),
+        };
         let mut attached = Vec::new();
         let result = Self::make_root_in(&work, plan, &mut attached);
+        let is_made = result.is_ok();
+        // Before the tidying up: each unmount waits for a grace period of the kernel, together about as long
+        // as all that has been done so far, and nobody needs it for the sandbox to start.
+        answer(result);
         // Undone in reverse; the detached root keeps what it needs.
         for path in attached.iter().rev() {
             if let Err(error) = unmount(path, UnmountFlags::DETACH) {
@@ -227,7 +242,9 @@ impl Scratch {
             let _ = fs::remove_dir(entry.path());
         }
         let _ = fs::remove_dir(&work);
-        result
+        if is_made && let Err(error) = self.release_disk(&plan.disk) {
+            tracing::error!(%error, "cannot take a disk out of the scratch");
+        }
     }
 
     fn make_root_in(
