@@ -34,6 +34,10 @@ const REMOVAL_PACE: Duration = Duration::from_millis(100);
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_LAST: Duration = Duration::from_secs(30);
 
+/// Rest after a slot was taken, while at least half of the pool is left. Making one keeps a processor busy for
+/// 2 ms and takes the kernel's network lock, right when the sandbox that took the slot is being made.
+const TAKE_REST: Duration = Duration::from_millis(30);
+
 /// Added to the thread's nice value. No more than this: while it holds the kernel's network lock,
 /// creates may have to wait for it.
 const NICENESS: i32 = 5;
@@ -69,7 +73,21 @@ struct State {
     ready: VecDeque<NetworkSlot>,
     in_use: std::collections::HashSet<SlotIndex>,
     departing: Vec<Departure>,
+    last_take: Option<Instant>,
     stage: Stage,
+}
+
+impl State {
+    /// When the next slot is to be made ahead of need; `None` while enough are ready.
+    fn refill_due(&self, target: usize, next_try: Instant) -> Option<Instant> {
+        if self.stage != Stage::Open || self.ready.len() >= target {
+            return None;
+        }
+        match self.last_take {
+            Some(taken) if self.ready.len() * 2 >= target => Some(next_try.max(taken + TAKE_REST)),
+            _ => Some(next_try),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,6 +140,7 @@ impl Pool {
                 ready: VecDeque::new(),
                 in_use,
                 departing,
+                last_take: None,
                 stage: Stage::Open,
             }),
             changed: Condvar::new(),
@@ -146,6 +165,7 @@ impl Pool {
             }
             if let Some(slot) = state.ready.pop_front() {
                 state.in_use.insert(slot.index);
+                state.last_take = Some(Instant::now());
                 self.shared.changed.notify_all();
                 return Ok(slot);
             }
@@ -289,19 +309,17 @@ impl Shared {
             self.see_off();
             let plan = {
                 let mut state = self.lock();
-                let wants_more = |state: &State| {
-                    state.stage == Stage::Open && state.ready.len() < self.config.ready_slots
-                };
+                let due = |state: &State| state.refill_due(self.config.ready_slots, next_try);
                 loop {
                     let now = Instant::now();
                     if state.stage == Stage::Closed {
                         return;
                     }
-                    if wants_more(&state) && now >= next_try {
+                    let due = due(&state);
+                    if due.is_some_and(|due| now >= due) {
                         break;
                     }
-                    let until_try =
-                        wants_more(&state).then(|| next_try.saturating_duration_since(now));
+                    let until_try = due.map(|due| due.saturating_duration_since(now));
                     let until_poll = (!state.departing.is_empty()).then_some(DEPARTURE_POLL);
                     let wait = [until_try, until_poll].into_iter().flatten().min();
                     state = match wait {
@@ -320,7 +338,7 @@ impl Shared {
                         break;
                     }
                 }
-                if wants_more(&state) && Instant::now() >= next_try {
+                if due(&state).is_some_and(|due| Instant::now() >= due) {
                     // A full pool is no failure: a release will wake this thread.
                     Some(self.plan(&mut state))
                 } else {
