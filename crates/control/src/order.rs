@@ -173,7 +173,7 @@ impl Work {
                 answer = &mut answer => {
                     tracing::debug!(
                         sandbox.id = %self.sandbox.id,
-                        took_us = self.shared.clock.now().duration_since(asked).as_micros(),
+                        took_ms = self.shared.clock.now().duration_since(asked).as_millis(),
                         "the runner has answered an order for {}", self.sandbox.id
                     );
                     return Some(answer);

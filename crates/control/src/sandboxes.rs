@@ -90,13 +90,13 @@ pub(crate) async fn create(
     let settled = shared.clock.now().duration_since(now);
     tracing::debug!(
         sandbox.id = %sandbox.id,
-        written_us = written.as_micros(),
-        settled_us = settled.as_micros(),
-        "sandbox {} is {}: written after {} us, settled after {} us",
+        written_ms = written.as_millis(),
+        settled_ms = settled.as_millis(),
+        "sandbox {} is {}: written after {} ms, settled after {} ms",
         sandbox.id,
         sandbox.state(),
-        written.as_micros(),
-        settled.as_micros()
+        written.as_millis(),
+        settled.as_millis()
     );
     Ok(sandbox)
 }

@@ -434,3 +434,48 @@ fn exists(interface: &str) -> bool {
         Err(rustix::io::Errno::NODEV)
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    fn state(ready: u16, last_take: Option<Instant>) -> State {
+        let slot = |number| NetworkSlot {
+            index: SlotIndex(number),
+            address: Ipv4Addr::LOCALHOST,
+            gateway: Ipv4Addr::LOCALHOST,
+            host_interface: String::new(),
+            netns: std::fs::File::open("/dev/null")
+                .expect("it is there")
+                .into(),
+        };
+        State {
+            indices: Indices::new(100, Duration::ZERO),
+            ready: (0..ready).map(slot).collect(),
+            in_use: std::collections::HashSet::new(),
+            departing: Vec::new(),
+            last_take,
+            stage: Stage::Open,
+        }
+    }
+
+    #[test]
+    fn a_pool_that_is_half_full_rests_after_a_take_and_one_that_is_emptier_does_not() {
+        let now = Instant::now();
+        let due = |ready, taken| state(ready, taken).refill_due(8, now);
+        assert_eq!(due(8, Some(now)), None);
+        assert_eq!(due(7, None), Some(now));
+        assert_eq!(due(7, Some(now)), Some(now + TAKE_REST));
+        assert_eq!(due(4, Some(now)), Some(now + TAKE_REST));
+        assert_eq!(due(3, Some(now)), Some(now));
+    }
+
+    #[test]
+    fn a_pool_that_closes_makes_nothing_more() {
+        let mut state = state(0, None);
+        state.stage = Stage::Draining;
+        assert_eq!(state.refill_due(8, Instant::now()), None);
+    }
+}
