@@ -56,7 +56,8 @@ struct Books {
     available_bytes: u64,
 }
 
-/// Shares of one sandbox. What shrank meanwhile counts as nothing.
+/// Shares of one sandbox. What shrank meanwhile counts as nothing, but for the host's, which others move too: a
+/// share below zero says that they did.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Share {
@@ -77,7 +78,7 @@ impl Share {
         let kernel_mib = grown(|b| b.kernel_bytes);
         let server_mib = grown(|b| b.server_bytes);
         let spawner_mib = grown(|b| b.spawner_bytes);
-        let less = |than: &Books| each(than.available_bytes.saturating_sub(full.available_bytes));
+        let less = |than: &Books| each(than.available_bytes) - each(full.available_bytes);
         Self {
             charged_mib,
             kernel_mib,
@@ -222,7 +223,8 @@ mod tests {
         };
         let empty = books([0, 100, 20, 3, 1000]);
         let full = books([40, 120, 30, 2, 900]);
-        let emptied = books([0, 100, 25, 2, 980]);
+        // Others took memory while the sandboxes were deleted.
+        let emptied = books([0, 100, 25, 2, 880]);
         let share = Share::of(&empty, &full, &emptied, 10);
         let expected = Share {
             charged_mib: 4.0,
@@ -231,7 +233,7 @@ mod tests {
             spawner_mib: 0.0,
             all_told_mib: 7.0,
             host_making_mib: 10.0,
-            host_deleting_mib: 8.0,
+            host_deleting_mib: -2.0,
         };
         assert_eq!(share, expected);
     }
