@@ -43,6 +43,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "alcove",
         &[
+            "alcove-agent-api",
+            "alcove-api-types",
             "alcove-client",
             "alcove-control",
             "alcove-domain",
