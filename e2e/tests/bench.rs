@@ -324,8 +324,8 @@ fn restart_and_idle_measure_servers_of_their_own_and_remove_them() {
     assert!(0.0 < first && first <= all, "{result:#}");
 
     let result = bench(&["idle", "-n", "2", "--settle-s", "0"], place);
-    assert!(number(&result, "/perSandbox/chargedMib") > 0.0);
-    assert!(number(&result, "/perSandbox/allToldMib") >= number(&result, "/perSandbox/chargedMib"));
+    assert!(number(&result, "/mibPerSandbox/charged") > 0.0);
+    assert!(number(&result, "/mibPerSandbox/allTold") >= number(&result, "/mibPerSandbox/charged"));
     assert!(names(scratch.path()).is_empty());
 }
 

@@ -257,10 +257,9 @@ impl SandboxFloor {
         let runner = Runner::open(config)
             .await
             .context("cannot start a runner for the floor")?;
-        let (importer, archive) = (runner.clone(), image.to_owned());
-        let import = move || importer.import_image(&archive, "floor");
-        let imported = tokio::task::spawn_blocking(import).await?;
-        match imported {
+        let (own, archive) = (runner.clone(), image.to_owned());
+        let import = move || own.import_image(&archive, "floor");
+        match tokio::task::spawn_blocking(import).await? {
             Ok(entry) => Ok(Self {
                 runner,
                 image: entry.digest,

@@ -45,48 +45,48 @@ pub struct Arguments {
     json: bool,
 }
 
-/// One look at the books.
+/// One look at the books, in bytes.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Books {
-    charged_bytes: u64,
-    kernel_bytes: u64,
-    server_bytes: u64,
-    spawner_bytes: u64,
-    available_bytes: u64,
+    charged: u64,
+    kernel: u64,
+    server: u64,
+    spawner: u64,
+    available: u64,
 }
 
-/// Shares of one sandbox. What shrank meanwhile counts as nothing, but for the host's, which others move too: a
+/// Shares of one sandbox, in MiB. What shrank meanwhile counts as nothing, but for the host's, which others move too: a
 /// share below zero says that they did.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Share {
-    charged_mib: f64,
-    kernel_mib: f64,
-    server_mib: f64,
-    spawner_mib: f64,
-    all_told_mib: f64,
-    host_making_mib: f64,
-    host_deleting_mib: f64,
+    charged: f64,
+    kernel: f64,
+    server: f64,
+    spawner: f64,
+    all_told: f64,
+    host_making: f64,
+    host_deleting: f64,
 }
 
 impl Share {
     fn of(empty: &Books, full: &Books, emptied: &Books, sandboxes: u32) -> Self {
         let each = |bytes: u64| table::bytes_in_mib(bytes) / f64::from(sandboxes);
         let grown = |of: fn(&Books) -> u64| each(of(full).saturating_sub(of(empty)));
-        let charged_mib = grown(|b| b.charged_bytes);
-        let kernel_mib = grown(|b| b.kernel_bytes);
-        let server_mib = grown(|b| b.server_bytes);
-        let spawner_mib = grown(|b| b.spawner_bytes);
-        let less = |than: &Books| each(than.available_bytes) - each(full.available_bytes);
+        let charged = grown(|b| b.charged);
+        let kernel = grown(|b| b.kernel);
+        let server = grown(|b| b.server);
+        let spawner = grown(|b| b.spawner);
+        let less = |than: &Books| each(than.available) - each(full.available);
         Self {
-            charged_mib,
-            kernel_mib,
-            server_mib,
-            spawner_mib,
-            all_told_mib: charged_mib + kernel_mib + server_mib + spawner_mib,
-            host_making_mib: less(empty),
-            host_deleting_mib: less(emptied),
+            charged,
+            kernel,
+            server,
+            spawner,
+            all_told: charged + kernel + server + spawner,
+            host_making: less(empty),
+            host_deleting: less(emptied),
         }
     }
 }
@@ -112,8 +112,8 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             "bench": "idle",
             "sandboxes": sandboxes,
             "host": host,
-            "perSandbox": share,
-            "books": { "empty": empty, "full": full, "emptied": emptied },
+            "mibPerSandbox": share,
+            "bytes": { "empty": empty, "full": full, "emptied": emptied },
         });
         println!("{}", serde_json::to_string_pretty(&json)?);
     } else {
@@ -122,16 +122,16 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         print!(
             "{}",
             table::facts(&[
-                row("  charged to its control group", share.charged_mib),
-                row("  kernel", share.kernel_mib),
-                row("  server", share.server_mib),
-                row("  spawner", share.spawner_mib),
-                row("all told", share.all_told_mib),
-                row("host, by making them", share.host_making_mib),
-                row("host, by deleting them", share.host_deleting_mib),
+                row("  charged to its control group", share.charged),
+                row("  kernel", share.kernel),
+                row("  server", share.server),
+                row("  spawner", share.spawner),
+                row("all told", share.all_told),
+                row("host, by making them", share.host_making),
+                row("host, by deleting them", share.host_deleting),
                 row(
                     "the server itself, empty, private",
-                    table::bytes_in_mib(empty.server_bytes)
+                    table::bytes_in_mib(empty.server)
                 ),
             ])
         );
@@ -180,28 +180,25 @@ fn limits_of(data_dir: &Path, place: &Place) -> anyhow::Result<Limits> {
 }
 
 fn read(server: &OwnServer, limits: &Limits, sandboxes: &[Sandbox]) -> anyhow::Result<Books> {
-    let mut charged_bytes = 0;
+    let mut charged = 0;
     for sandbox in sandboxes {
         let id = sandbox.id.parse()?;
-        charged_bytes += limits
+        charged += limits
             .group(&id)
             .memory_bytes()
             .with_context(|| format!("sandbox {id} has no control group"))?;
     }
     let pid = server.pid().context("the server does not run")?;
     let private = |pid| ProcessMemory::read(pid).map(|memory| memory.private_bytes);
-    let HostMemory {
-        available_bytes,
-        kernel_bytes,
-    } = HostMemory::read().context("cannot read the host's memory")?;
+    let host = HostMemory::read().context("cannot read the host's memory")?;
     Ok(Books {
-        charged_bytes,
-        kernel_bytes,
-        server_bytes: private(pid).context("cannot read the server's memory")?,
-        spawner_bytes: super::proc::child_named(pid, "alcove-spawner")
+        charged,
+        kernel: host.kernel_bytes,
+        server: private(pid).context("cannot read the server's memory")?,
+        spawner: super::proc::child_named(pid, "alcove-spawner")
             .and_then(private)
             .context("cannot read the spawner's memory")?,
-        available_bytes,
+        available: host.available_bytes,
     })
 }
 
@@ -214,11 +211,11 @@ mod tests {
         let books = |mib: [u64; 5]| {
             let [charged, kernel, server, spawner, available] = mib.map(|mib| mib << 20);
             Books {
-                charged_bytes: charged,
-                kernel_bytes: kernel,
-                server_bytes: server,
-                spawner_bytes: spawner,
-                available_bytes: available,
+                charged,
+                kernel,
+                server,
+                spawner,
+                available,
             }
         };
         let empty = books([0, 100, 20, 3, 1000]);
@@ -227,13 +224,13 @@ mod tests {
         let emptied = books([0, 100, 25, 2, 880]);
         let share = Share::of(&empty, &full, &emptied, 10);
         let expected = Share {
-            charged_mib: 4.0,
-            kernel_mib: 2.0,
-            server_mib: 1.0,
-            spawner_mib: 0.0,
-            all_told_mib: 7.0,
-            host_making_mib: 10.0,
-            host_deleting_mib: -2.0,
+            charged: 4.0,
+            kernel: 2.0,
+            server: 1.0,
+            spawner: 0.0,
+            all_told: 7.0,
+            host_making: 10.0,
+            host_deleting: -2.0,
         };
         assert_eq!(share, expected);
     }

@@ -64,9 +64,9 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let stop = interrupted()?;
     let host = Surroundings::now();
     let mut server = OwnServer::start(&arguments.place).await?;
-    let measured = measure(&mut server, &arguments, &stop).await;
+    let samples = measure(&mut server, &arguments, &stop).await;
     let closed = server.close().await;
-    let samples = measured?;
+    let samples = samples?;
     closed?;
     let measures = Measures {
         listens: Summary::of(&samples.listens),

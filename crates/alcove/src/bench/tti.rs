@@ -105,9 +105,10 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let stop = interrupted()?;
     let host = Surroundings::now();
     let target = Target::find(&arguments.target).await?;
-    let mut floor = match arguments.with_floor {
-        true => Some(Floor::open(&arguments.floor).await?),
-        false => None,
+    let mut floor = if arguments.with_floor {
+        Some(Floor::open(&arguments.floor).await?)
+    } else {
+        None
     };
     let bench = Bench {
         client: target.client.with_timeout(Some(CALL_TIMEOUT)),
@@ -117,7 +118,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     };
     let resident_before = target.resident_bytes();
     let mut floor_samples = floor::Samples::default();
-    let measured = match &mut floor {
+    let samples = match &mut floor {
         Some(floor) => {
             bench
                 .with_floor(arguments.rounds, floor, &mut floor_samples)
@@ -131,7 +132,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     if let Some(floor) = floor {
         floor.close().await;
     }
-    let measures = measured?.measures();
+    let measures = samples?.measures();
     cleared.context("cannot delete what this run has made")?;
 
     let floor = arguments.with_floor.then(|| floor_samples.result());
@@ -212,10 +213,10 @@ impl Bench {
                 if number >= WARM_UP + rounds || self.stop.is_cancelled() {
                     return anyhow::Ok(counted);
                 }
-                let round = self
-                    .round()
-                    .await
-                    .inspect_err(|_| self.stop_others(&begun))?;
+                let round = self.round().await.inspect_err(|_| {
+                    // The run has failed: no lane begins another round.
+                    begun.store(usize::MAX / 2, Ordering::Relaxed);
+                })?;
                 if number >= WARM_UP {
                     counted.push(round);
                 }
@@ -230,11 +231,6 @@ impl Bench {
             }
         }
         Ok(samples)
-    }
-
-    /// The run has failed: no lane begins another round.
-    fn stop_others(&self, begun: &AtomicUsize) {
-        begun.store(usize::MAX / 2, Ordering::Relaxed);
     }
 
     async fn with_floor(

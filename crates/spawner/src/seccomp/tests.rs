@@ -35,7 +35,7 @@ fn run(program: &[(u16, u8, u8, u32)], call: Call) -> (u32, usize) {
             4 => call.arch,
             _ => {
                 let argument = call.arguments[usize::try_from(offset - 16).expect("small") / 8];
-                let half = if offset % 8 == 0 {
+                let half = if offset.is_multiple_of(8) {
                     argument
                 } else {
                     argument >> 32
