@@ -74,7 +74,7 @@ impl Ready {
         let (byte_read, byte_write) = pipe_with(PipeFlags::CLOEXEC)?;
         system::enter_network(self.network.as_fd())?;
         let flags = namespaces() | u64::from(libc::CLONE_NEWCGROUP.unsigned_abs());
-        let made = system::clone3(flags, None);
+        let made = system::clone3(flags, None, ID_BASE);
         if matches!(made, Ok(Clone::Child)) {
             drop((go_write, byte_read));
             self.enter_program(go_read, &byte_write);
