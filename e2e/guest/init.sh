@@ -2,7 +2,7 @@
 # The first process of the guest: sets the machine up as an ordinary host, runs the test programs, and switches
 # it off. The host reads the lines that begin with `alcove-guest:`.
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8
-export ALCOVE_PARTS_DIR=/alcove/parts ALCOVE_IMAGES_DIR=/alcove/images ALCOVE_BIN=/alcove/bin/alcove
+export ALCOVE_PARTS_DIR=/alcove/parts ALCOVE_IMAGES_DIR=/alcove/images ALCOVE_BIN=/alcove/parts/alcove
 export ALCOVE_TEST_PATIENCE=10 RUST_BACKTRACE=1
 
 say() { echo "alcove-guest: $*"; }

@@ -125,14 +125,15 @@ mv "$root/boot/vmlinuz" "$work/vmlinuz"
 install -D -m 0755 "$here/init.sh" "$root/alcove/init"
 install -D -m 0755 -t "$root/alcove/parts" "$parts"/alcove-{agent,spawner}
 install -D -m 0644 -t "$root/alcove/images" "$images/busybox.oci.tar"
-install -D -m 0755 "$alcove" "$root/alcove/bin/alcove"
+# A build that carries no parts takes those beside it.
+install -m 0755 "$alcove" "$root/alcove/parts/alcove"
 mkdir "$root/alcove/tests"
 for program in "$@"; do
     # The hash that cargo puts behind the name tells nobody anything.
     name=$(basename "$program" | sed -E 's/-[0-9a-f]{16}$//')
     install -m 0755 "$program" "$root/alcove/tests/$name"
 done
-strip --strip-debug "$root"/alcove/tests/* "$root/alcove/bin/alcove"
+strip --strip-debug "$root"/alcove/tests/* "$root/alcove/parts/alcove"
 printf '%s\n' "$word" >"$root/alcove/word"
 
 truncate -s 8G "$work/disk.img"

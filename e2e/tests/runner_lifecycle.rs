@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use alcove_e2e::runner::TestRunner;
+use alcove_e2e::wait::patience;
 use alcove_runner::faults::{Faults, Step};
 use alcove_runner_api::{FaultCode, Generation, Goal, Observed, Order, OrderError, SandboxSpec};
 
@@ -199,7 +200,7 @@ async fn a_killed_agent_is_reported_and_the_sandbox_can_be_started_again() {
         // Ends all others with it; those that are gone by then need no signal.
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
     }
-    let report = tokio::time::timeout(Duration::from_secs(20), reports.recv())
+    let report = tokio::time::timeout(patience(Duration::from_secs(20)), reports.recv())
         .await
         .unwrap()
         .unwrap();

@@ -5,6 +5,9 @@
 //! never writes a process number into it: the child enters by itself (version 1) or is born inside
 //! (version 2), because the other way waits for a grace period of the kernel.
 
+mod hand_on;
+mod layout;
+
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -14,6 +17,10 @@ use std::time::{Duration, Instant};
 use alcove_domain::SandboxId;
 use alcove_runner_api::{FaultCode, Resources};
 use alcove_spawner::protocol::CgroupEntry;
+
+use self::hand_on::hand_on;
+use self::layout::Layout;
+pub use self::layout::describe as describe_layout;
 
 /// Controllers without which a sandbox would not be limited.
 const CONTROLLERS: [&str; 3] = ["memory", "cpu", "pids"];
@@ -39,6 +46,12 @@ pub enum LimitsError {
     #[error("cannot set {file} of a control group")]
     Set {
         file: &'static str,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot move the processes of the control group {path} out of the way")]
+    Occupied {
+        path: PathBuf,
         #[source]
         source: io::Error,
     },
@@ -71,19 +84,6 @@ impl LimitsError {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Layout {
-    /// One mount point a controller.
-    V1 {
-        memory: PathBuf,
-        cpu: PathBuf,
-        pids: PathBuf,
-    },
-    V2 {
-        root: PathBuf,
-    },
-}
-
 /// Where this runner's control groups are.
 #[derive(Debug, Clone)]
 pub struct Limits {
@@ -96,15 +96,15 @@ impl Limits {
     pub fn open(parent: &str) -> Result<Self, LimitsError> {
         let mounts = fs::read_to_string("/proc/self/mounts").map_err(LimitsError::Mounts)?;
         let limits = Self {
-            layout: layout_of(&mounts)?,
+            layout: layout::find(&mounts)?,
             parent: parent.to_owned(),
         };
         for folder in limits.parents() {
             make_folder(&folder)?;
         }
         if let Layout::V2 { root } = &limits.layout {
-            enable_controllers(root)?;
-            enable_controllers(&root.join(parent))?;
+            hand_on(root)?;
+            hand_on(&root.join(parent))?;
         }
         Ok(limits)
     }
@@ -155,54 +155,6 @@ impl Limits {
     }
 }
 
-/// The host's layout in words.
-///
-/// # Errors
-/// The controller that is missing.
-pub fn describe_layout() -> Result<String, LimitsError> {
-    let mounts = fs::read_to_string("/proc/self/mounts").map_err(LimitsError::Mounts)?;
-    Ok(match layout_of(&mounts)? {
-        Layout::V1 { .. } => "version 1 or hybrid".to_owned(),
-        Layout::V2 { .. } => "version 2".to_owned(),
-    })
-}
-
-fn layout_of(mounts: &str) -> Result<Layout, LimitsError> {
-    let mut v1 = std::collections::HashMap::new();
-    let mut v2 = None;
-    for line in mounts.lines() {
-        let mut fields = line.split(' ').skip(1);
-        let (Some(point), Some(kind), Some(options)) =
-            (fields.next(), fields.next(), fields.next())
-        else {
-            continue;
-        };
-        match kind {
-            "cgroup" => {
-                for option in options.split(',') {
-                    v1.entry(option.to_owned())
-                        .or_insert_with(|| PathBuf::from(point));
-                }
-            }
-            "cgroup2" => v2 = Some(PathBuf::from(point)),
-            _ => {}
-        }
-    }
-    if let [Some(memory), Some(cpu), Some(pids)] = CONTROLLERS.map(|name| v1.get(name).cloned()) {
-        return Ok(Layout::V1 { memory, cpu, pids });
-    }
-    let root = v2.ok_or(LimitsError::ControllerMissing {
-        controller: "memory",
-    })?;
-    let has = fs::read_to_string(root.join("cgroup.controllers")).unwrap_or_default();
-    for controller in CONTROLLERS {
-        if !has.split_whitespace().any(|name| name == controller) {
-            return Err(LimitsError::ControllerMissing { controller });
-        }
-    }
-    Ok(Layout::V2 { root })
-}
-
 fn make_folder(path: &Path) -> Result<(), LimitsError> {
     match fs::create_dir(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -211,15 +163,6 @@ fn make_folder(path: &Path) -> Result<(), LimitsError> {
             source,
         }),
     }
-}
-
-fn enable_controllers(group: &Path) -> Result<(), LimitsError> {
-    fs::write(group.join("cgroup.subtree_control"), "+memory +cpu +pids").map_err(|source| {
-        LimitsError::Set {
-            file: "cgroup.subtree_control",
-            source,
-        }
-    })
 }
 
 /// One sandbox's group in every tree of the layout. For version 1 the order is memory, cpu, pids.
@@ -348,7 +291,13 @@ impl Group {
                         path: folder.clone(),
                     });
                 }
-                kill_members(folder);
+                if self.is_v2 {
+                    // All at once, so that nothing can fork its way out. What fails here is tried again, and
+                    // the deadline tells.
+                    let _ = fs::write(folder.join("cgroup.kill"), "1");
+                } else {
+                    kill_members(folder);
+                }
                 std::thread::sleep(pause);
                 pause = (pause * 2).min(Duration::from_millis(20));
             }
@@ -389,25 +338,92 @@ fn skip_missing(result: Result<(), LimitsError>) -> Result<(), LimitsError> {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+
     use super::*;
 
+    fn group(folders: &[&Path], is_v2: bool) -> Group {
+        Group {
+            folders: folders.iter().map(|folder| folder.to_path_buf()).collect(),
+            is_v2,
+        }
+    }
+
+    fn resources() -> Resources {
+        Resources {
+            cpu_millis: 1500,
+            memory_bytes: 64 << 20,
+            disk_bytes: 1 << 30,
+            pids: 100,
+        }
+    }
+
+    fn contents(folder: &Path) -> Vec<(String, String)> {
+        let mut files: Vec<_> = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap())
+            .map(|entry| {
+                let text = fs::read_to_string(entry.path()).unwrap();
+                (entry.file_name().into_string().unwrap(), text)
+            })
+            .collect();
+        files.sort();
+        files
+    }
+
+    fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+        expected
+            .iter()
+            .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
+            .collect()
+    }
+
+    // Ordinary folders stand in for the kernel's: they show what is written where. That the kernel takes it is
+    // shown with real sandboxes (e2e/tests/runner_limits.rs), of version 2 in `make guest`.
     #[test]
-    fn a_hybrid_host_counts_as_version_1() {
-        let mounts = "cgroup /sys/fs/cgroup/cpu cgroup rw,relatime,cpu 0 0\n\
-                      cgroup /sys/fs/cgroup/memory cgroup rw,relatime,memory 0 0\n\
-                      cgroup /sys/fs/cgroup/pids cgroup rw,relatime,pids 0 0\n\
-                      cgroup2 /sys/fs/cgroup/unified cgroup2 rw,relatime 0 0\n";
-        let expected = Layout::V1 {
-            memory: "/sys/fs/cgroup/memory".into(),
-            cpu: "/sys/fs/cgroup/cpu".into(),
-            pids: "/sys/fs/cgroup/pids".into(),
-        };
-        assert_eq!(layout_of(mounts).ok(), Some(expected));
+    fn limits_of_version_2_stand_in_one_group() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("a");
+        group(&[&folder], true).create(&resources()).unwrap();
+        let expected = [
+            ("cpu.max", "150000 100000"),
+            ("memory.max", "67108864"),
+            ("memory.swap.max", "0"),
+            ("pids.max", "100"),
+        ];
+        assert_eq!(contents(&folder), pairs(&expected));
     }
 
     #[test]
-    fn a_host_without_controllers_is_refused_by_name() {
-        let error = layout_of("proc /proc proc rw 0 0\n").expect_err("there is no controller");
-        assert!(error.to_string().contains("memory"), "{error}");
+    fn limits_of_version_1_stand_in_a_group_of_each_tree() {
+        let root = tempfile::tempdir().unwrap();
+        let [memory, cpu, pids] = ["memory", "cpu", "pids"].map(|name| root.path().join(name));
+        group(&[&memory, &cpu, &pids], false)
+            .create(&resources())
+            .unwrap();
+        let expected = [
+            ("memory.limit_in_bytes", "67108864"),
+            ("memory.memsw.limit_in_bytes", "67108864"),
+        ];
+        assert_eq!(contents(&memory), pairs(&expected));
+        let expected = [
+            ("cpu.cfs_period_us", "100000"),
+            ("cpu.cfs_quota_us", "150000"),
+        ];
+        assert_eq!(contents(&cpu), pairs(&expected));
+        assert_eq!(contents(&pids), pairs(&[("pids.max", "100")]));
+    }
+
+    #[test]
+    fn a_kill_for_want_of_memory_is_read_from_either_version() {
+        let root = tempfile::tempdir().unwrap();
+        for (is_v2, file) in [(true, "memory.events"), (false, "memory.oom_control")] {
+            let group = group(&[root.path()], is_v2);
+            assert!(!group.had_oom_kill(), "{file} is not there");
+            fs::write(root.path().join(file), "oom 3\noom_kill 0\n").unwrap();
+            assert!(!group.had_oom_kill(), "{file}");
+            fs::write(root.path().join(file), "oom 3\noom_kill 2\n").unwrap();
+            assert!(group.had_oom_kill(), "{file}");
+        }
     }
 }

@@ -1,0 +1,92 @@
+//! Which trees of control groups the host has.
+
+use std::fs;
+use std::path::PathBuf;
+
+use super::{CONTROLLERS, LimitsError};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// One mount point a controller.
+    V1 {
+        memory: PathBuf,
+        cpu: PathBuf,
+        pids: PathBuf,
+    },
+    V2 {
+        root: PathBuf,
+    },
+}
+
+/// The host's layout in words.
+///
+/// # Errors
+/// The controller that is missing.
+pub fn describe() -> Result<String, LimitsError> {
+    let mounts = fs::read_to_string("/proc/self/mounts").map_err(LimitsError::Mounts)?;
+    Ok(match find(&mounts)? {
+        Layout::V1 { .. } => "version 1 or hybrid".to_owned(),
+        Layout::V2 { .. } => "version 2".to_owned(),
+    })
+}
+
+pub(super) fn find(mounts: &str) -> Result<Layout, LimitsError> {
+    let mut v1 = std::collections::HashMap::new();
+    let mut v2 = None;
+    for line in mounts.lines() {
+        let mut fields = line.split(' ').skip(1);
+        let (Some(point), Some(kind), Some(options)) =
+            (fields.next(), fields.next(), fields.next())
+        else {
+            continue;
+        };
+        match kind {
+            "cgroup" => {
+                for option in options.split(',') {
+                    v1.entry(option.to_owned())
+                        .or_insert_with(|| PathBuf::from(point));
+                }
+            }
+            "cgroup2" => v2 = Some(PathBuf::from(point)),
+            _ => {}
+        }
+    }
+    if let [Some(memory), Some(cpu), Some(pids)] = CONTROLLERS.map(|name| v1.get(name).cloned()) {
+        return Ok(Layout::V1 { memory, cpu, pids });
+    }
+    let root = v2.ok_or(LimitsError::ControllerMissing {
+        controller: "memory",
+    })?;
+    let has = fs::read_to_string(root.join("cgroup.controllers")).unwrap_or_default();
+    for controller in CONTROLLERS {
+        if !has.split_whitespace().any(|name| name == controller) {
+            return Err(LimitsError::ControllerMissing { controller });
+        }
+    }
+    Ok(Layout::V2 { root })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hybrid_host_counts_as_version_1() {
+        let mounts = "cgroup /sys/fs/cgroup/cpu cgroup rw,relatime,cpu 0 0\n\
+                      cgroup /sys/fs/cgroup/memory cgroup rw,relatime,memory 0 0\n\
+                      cgroup /sys/fs/cgroup/pids cgroup rw,relatime,pids 0 0\n\
+                      cgroup2 /sys/fs/cgroup/unified cgroup2 rw,relatime 0 0\n";
+        let expected = Layout::V1 {
+            memory: "/sys/fs/cgroup/memory".into(),
+            cpu: "/sys/fs/cgroup/cpu".into(),
+            pids: "/sys/fs/cgroup/pids".into(),
+        };
+        assert_eq!(find(mounts).ok(), Some(expected));
+    }
+
+    #[test]
+    fn a_host_without_controllers_is_refused_by_name() {
+        let error = find("proc /proc proc rw 0 0\n").expect_err("there is no controller");
+        assert!(error.to_string().contains("memory"), "{error}");
+    }
+}
