@@ -109,7 +109,9 @@ make_base() {
 
 package=$(kernel_package)
 [[ -n $package ]] || fail "apt knows no linux-image-cloud-amd64; run apt-get update on a Debian $release host"
-base=$cache/$package-$(sha256sum "$here/run.sh" | cut -c1-12).tar.zst
+# Made anew when the kernel's package, or how it is made, has changed.
+recipe=$({ declare -f make_base; echo "$release $packages"; } | sha256sum | cut -c1-12)
+base=$cache/$package-$recipe.tar.zst
 if [[ ! -f $base ]]; then
     make_base "$package" "$base"
     # Those of earlier kernels are of no use to anybody.

@@ -65,11 +65,15 @@ pub fn run(spawn: &Spawn, fds: &Descriptors, filter: &Filter, go: OwnedFd, statu
         Ok(never) => match never {},
         Err(failure) => failure,
     };
+    report(step, &error, status);
+    system::exit_now(127)
+}
+
+fn report(step: Step, error: &io::Error, status: OwnedFd) {
     let mut report = vec![step as u8];
     report.extend_from_slice(&error.raw_os_error().unwrap_or(0).to_le_bytes());
     // The parent sees an empty report as a crash of the child, which is as good an answer.
     let _ = fs::File::from(status).write_all(&report);
-    system::exit_now(127)
 }
 
 fn prepare(
@@ -77,7 +81,7 @@ fn prepare(
     fds: &Descriptors,
     filter: &Filter,
     go: OwnedFd,
-) -> Result<std::convert::Infallible, (Step, io::Error)> {
+) -> Result<std::convert::Infallible, Failure> {
     let at = |step: Step| move |error: io::Error| (step, error);
 
     if spawn.cgroup_entry == CgroupEntry::WriteTasks {
@@ -85,6 +89,56 @@ fn prepare(
             rustix::io::write(cgroup, b"0").map_err(|e| (Step::EnterCgroup, e.into()))?;
         }
     }
+    enter(go, &spawn.hostname)?;
+    move_mount(
+        fds.root.as_fd(),
+        "",
+        rustix::fs::CWD,
+        ROOT_POINT,
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+    )
+    .map_err(|e| (Step::AttachRoot, e.into()))?;
+    furnish(fds.devices.as_fd(), spawn.shm_bytes, filter)?;
+    let program = pass_descriptors(fds).map_err(at(Step::PassDescriptors))?;
+    Err((
+        Step::Exec,
+        system::exec_descriptor(&program, c"alcove-agent"),
+    ))
+}
+
+/// All that a sandbox's process does, on an empty root and without becoming another program: tells whether
+/// this host lets it. Reports as [`run`] does; the report is empty where everything went well.
+pub fn rehearse(devices: &OwnedFd, filter: &Filter, go: OwnedFd, status: OwnedFd) -> ! {
+    let at = |step: Step| move |error: io::Error| (step, error);
+    let result = enter(go, "rehearsal")
+        .and_then(|()| {
+            mount("root", ROOT_POINT, "tmpfs", 0, "mode=755,size=64k").map_err(at(Step::AttachRoot))
+        })
+        .and_then(|()| furnish(devices.as_fd(), 1 << 20, filter));
+    if let Err((step, error)) = result {
+        report(step, &error, status);
+    }
+    system::exit_now(0)
+}
+
+/// The step and the error number of a child's report.
+pub fn read_report(bytes: &[u8]) -> (Step, i32) {
+    let step = bytes
+        .first()
+        .and_then(|b| Step::from_number(*b))
+        .unwrap_or(Step::Request);
+    let errno = bytes
+        .get(1..5)
+        .and_then(|b| b.try_into().ok())
+        .map_or(0, i32::from_le_bytes);
+    (step, errno)
+}
+
+type Failure = (Step, io::Error);
+
+/// From the birth to an own mount namespace.
+fn enter(go: OwnedFd, hostname: &str) -> Result<(), Failure> {
+    let at = |step: Step| move |error: io::Error| (step, error);
     // The parent writes the id maps meanwhile, and then one byte; the end of the pipe means that it failed.
     let mut byte = [0_u8; 1];
     fs::File::from(go)
@@ -94,34 +148,24 @@ fn prepare(
     system::become_root().map_err(at(Step::BecomeRoot))?;
     rustix::process::setsid().map_err(|e| (Step::BecomeRoot, e.into()))?;
     system::unshare_cgroup().map_err(at(Step::EnterCgroup))?;
-    rustix::system::sethostname(spawn.hostname.as_bytes())
-        .map_err(|e| (Step::Hostname, e.into()))?;
+    rustix::system::sethostname(hostname.as_bytes()).map_err(|e| (Step::Hostname, e.into()))?;
+    mount("none", "/", "", libc::MS_REC | libc::MS_PRIVATE, "").map_err(at(Step::AttachRoot))
+}
 
-    mount("none", "/", "", libc::MS_REC | libc::MS_PRIVATE, "").map_err(at(Step::AttachRoot))?;
-    move_mount(
-        fds.root.as_fd(),
-        "",
-        rustix::fs::CWD,
-        ROOT_POINT,
-        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
-    )
-    .map_err(|e| (Step::AttachRoot, e.into()))?;
+/// From the attached root to the last step before the agent's descriptors.
+fn furnish(devices: BorrowedFd<'_>, shm_bytes: u64, filter: &Filter) -> Result<(), Failure> {
+    let at = |step: Step| move |error: io::Error| (step, error);
     std::env::set_current_dir(ROOT_POINT).map_err(at(Step::AttachRoot))?;
 
     mount_proc().map_err(at(Step::MountProc))?;
-    mount_dev(fds.devices.as_fd(), spawn.shm_bytes).map_err(at(Step::MountDev))?;
+    mount_dev(devices, shm_bytes).map_err(at(Step::MountDev))?;
     mount_sys().map_err(at(Step::MountSys))?;
     mask_proc().map_err(at(Step::MaskProc))?;
     pivot().map_err(at(Step::PivotRoot))?;
 
     forbid_core_dumps().map_err(at(Step::DropCapabilities))?;
     capabilities::drop_bounding().map_err(at(Step::DropCapabilities))?;
-    system::load_filter(filter).map_err(at(Step::LoadSeccomp))?;
-    let program = pass_descriptors(fds).map_err(at(Step::PassDescriptors))?;
-    Err((
-        Step::Exec,
-        system::exec_descriptor(&program, c"alcove-agent"),
-    ))
+    system::load_filter(filter).map_err(at(Step::LoadSeccomp))
 }
 
 fn ensure_folder(path: &str) -> io::Result<()> {

@@ -3,12 +3,14 @@
 //! One thread, one loop over `poll`: requests come in, children report through a pipe that closes when they
 //! enter the agent's program, and ended children are reaped. Nothing here waits for a child.
 //!
-//! `alcove-spawner floor` serves nobody: it measures what the kernel alone takes.
+//! `alcove-spawner floor` serves nobody: it measures what the kernel alone takes. Neither does
+//! `alcove-spawner rehearse`: it tells whether this host lets the spawner work.
 
 mod capabilities;
 mod child;
 mod devices;
 mod floor;
+mod rehearsal;
 mod seccomp;
 mod server;
 mod stage;
@@ -26,8 +28,10 @@ fn main() -> ExitCode {
     if name.as_encoded_bytes() == floor::FIRST_BYTE_NAME.to_bytes() {
         return end("say the first byte", floor::say_first_byte());
     }
-    if arguments.next().is_some_and(|word| word == "floor") {
-        return end("measure the floor", floor::run());
+    match arguments.next() {
+        Some(word) if word == "floor" => return end("measure the floor", floor::run()),
+        Some(word) if word == "rehearse" => return end("rehearse", rehearsal::run()),
+        _ => {}
     }
     #[expect(unsafe_code, reason = "an inherited descriptor has no other owner")]
     // SAFETY: the runner starts this program with the socket at this number, and nothing has run before.

@@ -134,10 +134,11 @@ pub enum Step {
     LoadSeccomp,
     PassDescriptors,
     Exec,
+    Stage,
 }
 
 impl Step {
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::Request,
         Self::EnterNetwork,
         Self::Clone,
@@ -155,6 +156,7 @@ impl Step {
         Self::LoadSeccomp,
         Self::PassDescriptors,
         Self::Exec,
+        Self::Stage,
     ];
 
     /// The step with this number, as a child wrote it into its status pipe.
@@ -162,6 +164,26 @@ impl Step {
         Self::ALL.get(usize::from(number)).copied()
     }
 }
+
+/// What `alcove-spawner rehearse` found out, as one line of JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rehearsal {
+    /// Kinds of namespaces that the kernel does not give, each with its error number.
+    pub refused_namespaces: Vec<(String, i32)>,
+    /// A process in a user namespace with the ids of [`REHEARSAL_ID_BASE`]; `None` where there can be none.
+    pub user_namespace_pid: Option<i32>,
+    /// What a sandbox's first process could not do.
+    pub refusal: Option<Refusal>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    pub step: Step,
+    pub errno: i32,
+}
+
+/// First host id of a rehearsal: the end of the numbers, far from those of sandboxes.
+pub const REHEARSAL_ID_BASE: u32 = 0xFFFE_0000;
 
 #[cfg(test)]
 mod tests {

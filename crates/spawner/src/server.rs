@@ -314,14 +314,7 @@ impl Server {
                 );
             }
             (_, bytes) => {
-                let step = bytes
-                    .first()
-                    .and_then(|b| Step::from_number(*b))
-                    .unwrap_or(Step::Request);
-                let errno = bytes
-                    .get(1..5)
-                    .and_then(|b| b.try_into().ok())
-                    .map_or(0, i32::from_le_bytes);
+                let (step, errno) = child::read_report(bytes);
                 self.answer(
                     connection,
                     &Answer::Failed {

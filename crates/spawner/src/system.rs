@@ -200,6 +200,14 @@ pub fn exec_descriptor(program: &OwnedFd, name: &CStr) -> io::Error {
     io::Error::last_os_error()
 }
 
+/// Has the kernel end this process when its parent ends.
+pub fn end_with_parent() {
+    // SAFETY: numbers in; changes only what happens at the parent's end.
+    unsafe {
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+    }
+}
+
 /// Waits for a signal.
 pub fn pause() {
     // SAFETY: takes nothing, writes nothing.
