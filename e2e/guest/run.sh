@@ -151,7 +151,7 @@ timeout --kill-after=10 "$limit" qemu-system-x86_64 -M q35 -accel tcg,thread=mul
     -append "root=/dev/nvme0n1 rw rootwait init=/alcove/init console=ttyS0 quiet panic=-1 mitigations=off" \
     -drive "file=$work/disk.img,format=raw,if=none,id=disk,cache=unsafe,discard=unmap" -device nvme,drive=disk,serial=disk \
     -netdev user,id=net,restrict=on -device virtio-net-pci,netdev=net,romfile= \
-    </dev/null | tr -d '\r' | tee "$work/output" || true
+    </dev/null | stdbuf -oL tr -d '\r' | tee "$work/output" || true
 
 # Only the guest's own word counts: a machine that broke off says nothing.
 if grep -q '^alcove-guest: all passed$' "$work/output"; then
