@@ -1,10 +1,13 @@
 //! `alcove doctor`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use alcove_runner::net::Ipv4Pool;
-use alcove_runner::probe::{ProbeRequest, probe, render_table, required_failures};
+use alcove_runner::probe::{ProbeReport, ProbeRequest, probe, render_table};
+use anyhow::Context;
+
+use crate::parts::Parts;
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -19,22 +22,42 @@ pub struct Arguments {
     json: bool,
 }
 
-/// Looks at the host. The exit code is 1 where something is missing that the server cannot do without.
+/// Tries what the host can do. The exit code is 1 where something is missing that the server cannot do without.
 pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    // A data folder that is not there yet is not made: nothing stays of a look at the host.
+    let data_dir = std::path::absolute(&arguments.data_dir)
+        .with_context(|| format!("cannot find {}", arguments.data_dir.display()))?;
+    let data_dir = data_dir.canonicalize().unwrap_or(data_dir);
+    let scratch = scratch_near(&data_dir)?;
     let request = ProbeRequest {
-        data_dir: arguments.data_dir,
+        spawner_program: Parts::unpack(scratch.path())?.spawner,
+        data_dir,
         network_pool: arguments.network_pool,
     };
-    let checks = tokio::task::spawn_blocking(move || probe(&request)).await?;
+    let checks = probe(&request).await;
+    let report = ProbeReport::new(&checks);
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&checks)?);
+        println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
         print!("{}", render_table(&checks));
     }
-    let is_fit = required_failures(&checks).is_empty();
-    Ok(if is_fit {
+    Ok(if report.fit {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// A folder for the programs that are tried: where the server will have them, if that can be written.
+fn scratch_near(data_dir: &Path) -> anyhow::Result<tempfile::TempDir> {
+    let builder = || {
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".alcove-doctor-");
+        builder
+    };
+    let nearest = data_dir.ancestors().find(|folder| folder.is_dir());
+    nearest
+        .and_then(|folder| builder().tempdir_in(folder).ok())
+        .map_or_else(|| builder().tempdir(), Ok)
+        .context("cannot make a folder for programs")
 }

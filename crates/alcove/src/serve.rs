@@ -11,7 +11,7 @@ use std::time::Duration;
 use alcove_control::{Control, Settings, SystemClock, SystemRng};
 use alcove_edge::Edge;
 use alcove_runner::net::Ipv4Pool;
-use alcove_runner::probe::{ProbeRequest, probe, required_failures};
+use alcove_runner::probe::{ProbeRequest, Status, probe, required_failures};
 use alcove_runner::{Runner, RunnerConfig};
 use alcove_server::{App, Options};
 use alcove_store::Store;
@@ -88,7 +88,8 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     start_log(arguments.log_json);
     start_blocking_threads().await?;
     let data_dir = open_data_dir(&arguments.data_dir)?;
-    refuse_unfit_host(&data_dir, arguments.network_pool).await?;
+    let parts = Parts::unpack(&data_dir)?;
+    refuse_unfit_host(&data_dir, arguments.network_pool, &parts).await?;
     // Before anything is started: a port that is taken is the commonest mistake.
     let listener = TcpListener::bind(arguments.listen)
         .await
@@ -101,7 +102,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         .clone()
         .unwrap_or_else(|| format!("http://{address}"));
 
-    let runner = open_runner(&arguments, &data_dir).await?;
+    let runner = open_runner(&arguments, &data_dir, &parts).await?;
     let result = serve(&arguments, &data_dir, listener, &url, &runner).await;
     // On every way out: what is pooled goes, what runs stays.
     let running = runner.running_count();
@@ -263,12 +264,23 @@ fn open_data_dir(path: &Path) -> anyhow::Result<PathBuf> {
     fs::canonicalize(path).with_context(|| format!("cannot find {}", path.display()))
 }
 
-async fn refuse_unfit_host(data_dir: &Path, network_pool: Ipv4Pool) -> anyhow::Result<()> {
+async fn refuse_unfit_host(
+    data_dir: &Path,
+    network_pool: Ipv4Pool,
+    parts: &Parts,
+) -> anyhow::Result<()> {
     let request = ProbeRequest {
         data_dir: data_dir.to_owned(),
         network_pool,
+        spawner_program: parts.spawner.clone(),
     };
-    let checks = tokio::task::spawn_blocking(move || probe(&request)).await?;
+    let checks = probe(&request).await;
+    for check in checks
+        .iter()
+        .filter(|check| check.status == Status::Degraded)
+    {
+        tracing::debug!(check = check.name, "{}: {}", check.name, check.found);
+    }
     let failures = required_failures(&checks);
     if failures.is_empty() {
         return Ok(());
@@ -285,8 +297,11 @@ async fn refuse_unfit_host(data_dir: &Path, network_pool: Ipv4Pool) -> anyhow::R
     anyhow::bail!("this host cannot run sandboxes:\n  {}", lines.join("\n  "))
 }
 
-async fn open_runner(arguments: &Arguments, data_dir: &Path) -> anyhow::Result<Runner> {
-    let parts = Parts::unpack(data_dir)?;
+async fn open_runner(
+    arguments: &Arguments,
+    data_dir: &Path,
+    parts: &Parts,
+) -> anyhow::Result<Runner> {
     let key = data_dir.as_os_str().as_encoded_bytes();
     let mut config = RunnerConfig::new(
         data_dir,

@@ -180,7 +180,7 @@ pub fn admit(bounds: &Bounds, data_dir: &std::path::Path) -> Result<(), HostErro
     Ok(())
 }
 
-fn available_memory(info: &str) -> Option<u64> {
+pub(crate) fn available_memory(info: &str) -> Option<u64> {
     let line = info
         .lines()
         .find_map(|line| line.strip_prefix("MemAvailable:"))?;

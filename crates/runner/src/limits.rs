@@ -7,6 +7,7 @@
 
 mod hand_on;
 mod layout;
+pub(crate) mod trial;
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -20,7 +21,6 @@ use alcove_spawner::protocol::CgroupEntry;
 
 use self::hand_on::hand_on;
 use self::layout::Layout;
-pub use self::layout::describe as describe_layout;
 
 /// Controllers without which a sandbox would not be limited.
 const CONTROLLERS: [&str; 3] = ["memory", "cpu", "pids"];

@@ -28,6 +28,10 @@ const QUEUE_MAX: usize = 256;
 /// The kernel takes the options of one mount as one page.
 const OPTIONS_MAX_BYTES: usize = 4096;
 
+/// Two steps by whose names `probe` tells what a host lacks.
+pub(crate) const SHIFT_IDS: &str = "shift the ids of a layer";
+pub(crate) const LAY_OVER: &str = "lay the layers over each other";
+
 #[derive(Debug, thiserror::Error)]
 pub enum MountError {
     #[error("cannot start the mount thread")]
@@ -263,8 +267,7 @@ impl Scratch {
                 OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC,
             )
             .map_err(step("open a layer"))?;
-            shift_ids(tree.as_fd(), plan.user_namespace.as_fd())
-                .map_err(step("shift the ids of a layer"))?;
+            shift_ids(tree.as_fd(), plan.user_namespace.as_fd()).map_err(step(SHIFT_IDS))?;
             attach(tree.as_fd(), &point).map_err(step("attach a layer"))?;
             attached.push(point.clone());
             if !lower.is_empty() {
@@ -296,7 +299,7 @@ impl Scratch {
             libc::MS_NODEV | libc::MS_NOATIME,
             &options,
         )
-        .map_err(step("lay the layers over each other"))?;
+        .map_err(step(LAY_OVER))?;
         attached.push(point.clone());
         open_tree(
             CWD,

@@ -21,6 +21,7 @@ mod netlink;
 mod pool;
 mod slot;
 mod table;
+pub(crate) mod trial;
 mod watch;
 
 use std::collections::HashSet;

@@ -1,61 +1,95 @@
 //! What this host can do: the list that `alcove doctor` prints and that the server checks before it starts.
 //!
-//! Every check looks or tries; none leaves anything behind.
+//! What a sandbox needs is tried and not guessed from version numbers: namespaces by a rehearsal of a sandbox's
+//! birth, disks and layers by making one of each, control groups by a group with limits, the firewall by loading the
+//! very rules into a network namespace that nobody else sees. Each module has a part that tries or looks and a
+//! pure one that judges. Nothing is left behind, and nothing of the host is changed.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+mod groups;
+mod limits;
+mod namespaces;
+mod network;
+mod storage;
+mod system;
+
+use std::borrow::Cow;
+use std::io;
+use std::path::PathBuf;
 
 use serde::Serialize;
 
 use crate::net::Ipv4Pool;
 
-/// Oldest kernel whose overlayfs takes idmapped lower layers.
-const KERNEL_MIN: (u32, u32) = (5, 19);
-
-/// Below this many descriptors a server cannot hold a few hundred sandboxes and their connections.
-const DESCRIPTORS_MIN: u64 = 4096;
+/// Version of the JSON form. Raised when a field or a check's name changes its meaning or goes away; new
+/// fields and new checks may come at any time.
+pub const REPORT_VERSION: u32 = 1;
 
 /// What to look at.
 #[derive(Debug, Clone)]
 pub struct ProbeRequest {
     pub data_dir: PathBuf,
     pub network_pool: Ipv4Pool,
+    /// The program that rehearses.
+    pub spawner_program: PathBuf,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     Ok,
+    /// Sandboxes work, something of them does not; or it could not be tried.
     Degraded,
     Missing,
 }
 
 /// One thing that was looked at.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Check {
     pub name: &'static str,
     pub status: Status,
+    /// Whether the server refuses to start where it is missing.
+    pub required: bool,
     pub found: String,
     pub need: &'static str,
-    pub advice: &'static str,
-    /// Whether the server refuses to start without it.
-    pub required: bool,
+    /// What to do. Empty where nothing is to be done.
+    pub advice: Cow<'static, str>,
 }
 
-/// Looks at the host. Blocking, well under a second.
-pub fn probe(request: &ProbeRequest) -> Vec<Check> {
-    vec![
-        root(),
-        kernel(),
-        control_groups(),
-        program("mkfs.ext4", "the package e2fsprogs"),
-        program("nft", "the package nftables"),
-        device("/dev/loop-control", "loop devices"),
-        descriptors(),
-        swap(),
-        kvm(),
-        space(&request.data_dir),
-    ]
+/// The list as JSON.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProbeReport<'a> {
+    pub report_version: u32,
+    /// Whether the server would start.
+    pub fit: bool,
+    pub checks: &'a [Check],
+}
+
+impl<'a> ProbeReport<'a> {
+    pub fn new(checks: &'a [Check]) -> Self {
+        Self {
+            report_version: REPORT_VERSION,
+            fit: required_failures(checks).is_empty(),
+            checks,
+        }
+    }
+}
+
+/// Tries everything. Takes some hundred milliseconds.
+pub async fn probe(request: &ProbeRequest) -> Vec<Check> {
+    let (rehearsal, network, groups) = tokio::join!(
+        namespaces::try_out(&request.spawner_program),
+        network::try_out(request),
+        groups::try_out(),
+    );
+    let storage = storage::try_out(&request.data_dir, rehearsal.as_ref().ok()).await;
+    let mut checks = system::checks();
+    checks.extend(namespaces::judge(&rehearsal));
+    checks.extend(groups::judge(&groups));
+    checks.extend(storage::judge(&storage));
+    checks.extend(network::judge(&network));
+    checks.extend(limits::checks());
+    checks
 }
 
 /// Those without which no sandbox can be made.
@@ -77,7 +111,8 @@ pub fn render_table(checks: &[Check]) -> String {
         };
         lines.push(format!("{mark}  {:<18} {}", check.name, check.found));
         if check.status != Status::Ok {
-            lines.push(format!("          needs {}. {}", check.need, check.advice));
+            let advice = &check.advice;
+            lines.push(format!("          needs {}. {advice}", check.need));
         }
     }
     // The last line ends like the others.
@@ -85,192 +120,167 @@ pub fn render_table(checks: &[Check]) -> String {
     lines.join("\n")
 }
 
-fn check(
+/// A check before it is made.
+#[derive(Debug)]
+struct Subject {
     name: &'static str,
-    is_there: bool,
-    found: String,
+    required: bool,
     need: &'static str,
-    advice: &'static str,
-) -> Check {
-    let status = if is_there {
-        Status::Ok
-    } else {
-        Status::Missing
-    };
-    Check {
-        name,
-        status,
-        found,
-        need,
-        advice,
-        required: true,
+}
+
+impl Subject {
+    /// Without it the server does not start.
+    const fn required(name: &'static str, need: &'static str) -> Self {
+        Self {
+            name,
+            required: true,
+            need,
+        }
+    }
+
+    const fn wished(name: &'static str, need: &'static str) -> Self {
+        Self {
+            name,
+            required: false,
+            need,
+        }
+    }
+
+    fn with(
+        &self,
+        status: Status,
+        found: impl Into<String>,
+        advice: impl Into<Cow<'static, str>>,
+    ) -> Check {
+        Check {
+            name: self.name,
+            status,
+            required: self.required,
+            found: found.into(),
+            need: self.need,
+            advice: advice.into(),
+        }
+    }
+
+    fn ok(&self, found: impl Into<String>) -> Check {
+        self.with(Status::Ok, found, "")
+    }
+
+    fn degraded(&self, found: impl Into<String>, advice: impl Into<Cow<'static, str>>) -> Check {
+        self.with(Status::Degraded, found, advice)
+    }
+
+    /// Missing where it is required, and a degradation where it is wished.
+    fn lacking(&self, found: impl Into<String>, advice: impl Into<Cow<'static, str>>) -> Check {
+        let status = if self.required {
+            Status::Missing
+        } else {
+            Status::Degraded
+        };
+        self.with(status, found, advice)
+    }
+
+    /// What comes before it failed, so that nothing can be said.
+    fn not_tried(&self) -> Check {
+        self.degraded("not tried", "See what is missing above it.")
+    }
+
+    /// Judges a trial. `None` is one that did not take place.
+    fn judge(&self, trial: Option<&Result<String, Trouble>>, advice: &'static str) -> Check {
+        match trial {
+            None => self.not_tried(),
+            Some(Ok(found)) => self.ok(found.clone()),
+            // A full host must still get its server, which is the way to make room.
+            Some(Err(trouble)) if trouble.is_for_want_of_room() => self.degraded(
+                format!("not tried: {}", trouble.text),
+                "Make room and look again.",
+            ),
+            Some(Err(trouble)) => self.lacking(trouble.text.clone(), advice),
+        }
     }
 }
 
-fn wish(check: Check) -> Check {
-    let status = if check.status == Status::Missing {
-        Status::Degraded
-    } else {
-        check.status
-    };
-    Check {
-        status,
-        required: false,
-        ..check
+/// Why a trial failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Trouble {
+    text: String,
+    errno: Option<i32>,
+}
+
+impl Trouble {
+    /// With the whole chain of reasons.
+    fn of(error: &(dyn std::error::Error + 'static), errno: Option<i32>) -> Self {
+        let mut text = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            text = format!("{text}: {cause}");
+            source = cause.source();
+        }
+        Self { text, errno }
     }
-}
 
-fn root() -> Check {
-    let uid = rustix::process::geteuid();
-    let found = format!("user {}", uid.as_raw());
-    check(
-        "root",
-        uid.is_root(),
-        found,
-        "user 0",
-        "Run the server as root.",
-    )
-}
+    fn io(step: &str, error: &io::Error) -> Self {
+        Self {
+            text: format!("cannot {step}: {error}"),
+            errno: error.raw_os_error(),
+        }
+    }
 
-fn kernel() -> Check {
-    let release = rustix::system::uname()
-        .release()
-        .to_string_lossy()
-        .into_owned();
-    let is_new = version_of(&release).is_some_and(|version| version >= KERNEL_MIN);
-    check(
-        "kernel",
-        is_new,
-        release,
-        "Linux 5.19 or newer",
-        "Update the kernel.",
-    )
-}
-
-fn version_of(release: &str) -> Option<(u32, u32)> {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
-}
-
-fn control_groups() -> Check {
-    let (is_there, found) = match crate::limits::describe_layout() {
-        Ok(layout) => (true, layout),
-        Err(error) => (false, error.to_string()),
-    };
-    check(
-        "control groups",
-        is_there,
-        found,
-        "the controllers memory, cpu and pids",
-        "Mount them; on a virtual machine, allow them to the guest.",
-    )
-}
-
-fn program(name: &'static str, advice_package: &'static str) -> Check {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path)
-        .chain(["/usr/sbin".into(), "/sbin".into()])
-        .map(|folder| folder.join(name))
-        .find(|file| file.is_file());
-    let text = found
-        .as_ref()
-        .map_or_else(|| "not found".to_owned(), |p| p.display().to_string());
-    check(
-        name,
-        found.is_some(),
-        text,
-        advice_package,
-        "Install it, or run `make setup`.",
-    )
-}
-
-fn device(path: &'static str, need: &'static str) -> Check {
-    let is_there = Path::new(path).exists();
-    let found = if is_there {
-        path.to_owned()
-    } else {
-        format!("no {path}")
-    };
-    check(
-        "loop devices",
-        is_there,
-        found,
-        need,
-        "Load the kernel module loop.",
-    )
-}
-
-fn descriptors() -> Check {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
-    let is_enough = limit.is_none_or(|limit| limit >= DESCRIPTORS_MIN);
-    let found = limit.map_or_else(|| "no limit".to_owned(), |limit| format!("at most {limit}"));
-    wish(check(
-        "descriptors",
-        is_enough,
-        found,
-        "4096 or more",
-        "Raise the hard limit for open files (LimitNOFILE= in a systemd unit).",
-    ))
-}
-
-fn swap() -> Check {
-    let text = fs::read_to_string("/proc/swaps").unwrap_or_default();
-    let is_off = text.lines().count() <= 1;
-    let counts = Path::new("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes").exists()
-        || Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
-    let found = if is_off { "off" } else { "on" }.to_owned();
-    wish(check(
-        "swap",
-        is_off || counts,
-        found,
-        "swap that is off or counted",
-        "Turn swap off, or boot with swapaccount=1: sandboxes could use it beyond their memory.",
-    ))
-}
-
-fn kvm() -> Check {
-    let is_there = Path::new("/dev/kvm").exists();
-    let found = if is_there {
-        "/dev/kvm is there; not used yet"
-    } else {
-        "none; not used yet"
-    };
-    wish(check("KVM", true, found.to_owned(), "nothing", ""))
-}
-
-fn space(data_dir: &Path) -> Check {
-    let folder = data_dir
-        .ancestors()
-        .find(|folder| folder.is_dir())
-        .unwrap_or(Path::new("/"));
-    let left = rustix::fs::statvfs(folder).map_or(0, |s| s.f_bavail.saturating_mul(s.f_frsize));
-    let found = format!("{} GiB left for {}", left >> 30, data_dir.display());
-    wish(check(
-        "space",
-        left >> 30 >= 5,
-        found,
-        "5 GiB or more",
-        "Choose another data folder.",
-    ))
+    fn is_for_want_of_room(&self) -> bool {
+        matches!(
+            self.errno,
+            Some(libc::ENOSPC | libc::EDQUOT | libc::ENOMEM | libc::EMFILE | libc::ENFILE)
+        )
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn kernel_versions_are_compared_as_numbers() {
-        assert_eq!(version_of("6.1.0-18-amd64"), Some((6, 1)));
-        assert_eq!(version_of("5.19.17"), Some((5, 19)));
-        assert!(version_of("5.4.0") < Some(KERNEL_MIN));
-        assert_eq!(version_of("unknown"), None);
+    const NEED: Subject = Subject::required("x", "y");
+    const WISH: Subject = Subject::wished("x", "y");
+
+    fn trouble(errno: i32) -> Result<String, Trouble> {
+        Err(Trouble::io("try", &io::Error::from_raw_os_error(errno)))
     }
 
     #[test]
     fn a_missing_wish_degrades_and_a_missing_need_fails() {
-        let missing = || check("x", false, String::new(), "y", "z");
-        assert_eq!(required_failures(&[missing()]).len(), 1);
-        assert!(required_failures(&[wish(missing())]).is_empty());
-        assert!(render_table(&[missing()]).contains("MISSING"));
+        assert_eq!(required_failures(&[NEED.lacking("", "z")]).len(), 1);
+        assert!(required_failures(&[WISH.lacking("", "z")]).is_empty());
+        assert!(render_table(&[NEED.lacking("", "z")]).contains("MISSING"));
+    }
+
+    #[test]
+    fn a_trial_is_judged_by_its_outcome() {
+        use Status::{Degraded, Missing, Ok as Fine};
+        for (subject, trial, expected) in [
+            (NEED, Some(Ok("found".to_owned())), Fine),
+            (NEED, Some(trouble(libc::EPERM)), Missing),
+            (WISH, Some(trouble(libc::EPERM)), Degraded),
+            // A host that is full at the moment is not an unfit one.
+            (NEED, Some(trouble(libc::ENOSPC)), Degraded),
+            (NEED, Some(trouble(libc::EMFILE)), Degraded),
+            (NEED, None, Degraded),
+        ] {
+            let check = subject.judge(trial.as_ref(), "z");
+            assert_eq!(check.status, expected, "{trial:?}");
+        }
+    }
+
+    #[test]
+    fn the_json_form_keeps_its_shape() {
+        let checks = [NEED.lacking("nothing", "Do z."), WISH.ok("some")];
+        let json = serde_json::to_value(ProbeReport::new(&checks)).ok();
+        let expected = serde_json::json!({
+            "reportVersion": 1,
+            "fit": false,
+            "checks": [
+                {"name": "x", "status": "missing", "required": true, "found": "nothing", "need": "y", "advice": "Do z."},
+                {"name": "x", "status": "ok", "required": false, "found": "some", "need": "y", "advice": ""},
+            ],
+        });
+        assert_eq!(json, Some(expected));
     }
 }

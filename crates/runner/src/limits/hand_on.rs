@@ -43,6 +43,21 @@ pub(super) fn hand_on(group: &Path) -> Result<(), LimitsError> {
     Err(failed(io::Error::from_raw_os_error(libc::EBUSY)))
 }
 
+/// Whether the groups below have the controllers already.
+pub(super) fn is_handed_on(group: &Path) -> io::Result<bool> {
+    Ok(missing(&fs::read_to_string(group.join(FILE))?).is_empty())
+}
+
+/// Processes that stand in the way and will be moved.
+pub(super) fn in_the_way(group: &Path) -> usize {
+    // The top of the whole tree has no type, and may have processes.
+    if !group.join("cgroup.type").exists() {
+        return 0;
+    }
+    let processes = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+    processes.lines().count()
+}
+
 /// The text that asks for what is not active yet.
 fn missing(active: &str) -> String {
     let asked: Vec<String> = CONTROLLERS

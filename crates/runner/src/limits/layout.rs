@@ -1,7 +1,7 @@
 //! Which trees of control groups the host has.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{CONTROLLERS, LimitsError};
 
@@ -18,18 +18,7 @@ pub(super) enum Layout {
     },
 }
 
-/// The host's layout in words.
-///
-/// # Errors
-/// The controller that is missing.
-pub fn describe() -> Result<String, LimitsError> {
-    let mounts = fs::read_to_string("/proc/self/mounts").map_err(LimitsError::Mounts)?;
-    Ok(match find(&mounts)? {
-        Layout::V1 { .. } => "version 1 or hybrid".to_owned(),
-        Layout::V2 { .. } => "version 2".to_owned(),
-    })
-}
-
+/// The controllers' trees, from the kernel's list of mounts.
 pub(super) fn find(mounts: &str) -> Result<Layout, LimitsError> {
     let mut v1 = std::collections::HashMap::new();
     let mut v2 = None;
@@ -66,6 +55,16 @@ pub(super) fn find(mounts: &str) -> Result<Layout, LimitsError> {
     Ok(Layout::V2 { root })
 }
 
+/// Where a controller that nobody here needs is, if it is there: version 1 has a tree for it.
+pub(super) fn tree_of<'a>(mounts: &'a str, controller: &str) -> Option<&'a Path> {
+    mounts.lines().find_map(|line| {
+        let mut fields = line.split(' ').skip(1);
+        let (point, kind, options) = (fields.next()?, fields.next()?, fields.next()?);
+        let has = kind == "cgroup" && options.split(',').any(|option| option == controller);
+        has.then(|| Path::new(point))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,6 +81,11 @@ mod tests {
             pids: "/sys/fs/cgroup/pids".into(),
         };
         assert_eq!(find(mounts).ok(), Some(expected));
+        assert_eq!(
+            tree_of(mounts, "pids"),
+            Some(Path::new("/sys/fs/cgroup/pids"))
+        );
+        assert_eq!(tree_of(mounts, "freezer"), None);
     }
 
     #[test]

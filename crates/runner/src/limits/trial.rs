@@ -1,0 +1,98 @@
+//! Control groups tried out: a group with limits is made, looked at and removed.
+
+use std::fs;
+
+use alcove_domain::SandboxId;
+use alcove_runner_api::Resources;
+
+use super::hand_on::{hand_on, in_the_way, is_handed_on};
+use super::layout::{self, Layout};
+use super::{Group, Limits, LimitsError, make_folder};
+
+/// What a trial group had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Trial {
+    pub layout: &'static str,
+    /// Whether limits were set. They are not on a host of version 2 whose top group has not handed its
+    /// controllers on: the server does that at its start, and a trial changes nothing.
+    pub was_limited: bool,
+    /// Processes that the server will move out of the way of its controllers.
+    pub will_move: usize,
+    pub counts_swap: bool,
+    pub can_freeze: bool,
+    pub has_devices: bool,
+}
+
+/// Makes a group and removes it.
+///
+/// # Errors
+/// What a server would fail with.
+pub(crate) fn try_out() -> Result<Trial, LimitsError> {
+    let mounts = fs::read_to_string("/proc/self/mounts").map_err(LimitsError::Mounts)?;
+    let limits = Limits {
+        layout: layout::find(&mounts)?,
+        parent: format!("alcove-probe-{}", std::process::id()),
+    };
+    let has_tree = |controller| layout::tree_of(&mounts, controller).is_some();
+    let result = try_in(&limits, has_tree("freezer"), has_tree("devices"));
+    limits.close();
+    result
+}
+
+fn try_in(limits: &Limits, has_freezer: bool, has_devices: bool) -> Result<Trial, LimitsError> {
+    for folder in limits.parents() {
+        make_folder(&folder)?;
+    }
+    let name: SandboxId = "trial".parse().expect("letters make an id");
+    let group = limits.group(&name);
+    let Layout::V2 { root } = &limits.layout else {
+        let counts_swap = try_limits(&group, "memory.memsw.limit_in_bytes")?;
+        return Ok(Trial {
+            layout: "version 1 or hybrid",
+            was_limited: true,
+            will_move: 0,
+            counts_swap,
+            can_freeze: has_freezer,
+            has_devices,
+        });
+    };
+    let parent = root.join(&limits.parent);
+    let is_ready = is_handed_on(root).map_err(|source| LimitsError::Set {
+        file: "cgroup.subtree_control",
+        source,
+    })?;
+    let mut trial = Trial {
+        layout: "version 2",
+        was_limited: is_ready,
+        will_move: 0,
+        // On by default, and only seen in a group that has the controller.
+        counts_swap: true,
+        can_freeze: parent.join("cgroup.freeze").exists(),
+        // Version 2 filters devices by a program, which needs no controller.
+        has_devices: true,
+    };
+    if is_ready {
+        hand_on(&parent)?;
+        trial.counts_swap = try_limits(&group, "memory.swap.max")?;
+    } else {
+        trial.will_move = in_the_way(root);
+    }
+    Ok(trial)
+}
+
+/// Says whether the group has the file that counts swap.
+fn try_limits(group: &Group, swap_file: &str) -> Result<bool, LimitsError> {
+    group.create(&Resources {
+        cpu_millis: 1000,
+        memory_bytes: 64 << 20,
+        disk_bytes: 0,
+        pids: 64,
+    })?;
+    let counts_swap = group
+        .folders
+        .first()
+        .is_some_and(|folder| folder.join(swap_file).exists());
+    let entry = group.entry().map(drop);
+    group.destroy()?;
+    entry.map(|()| counts_swap)
+}
