@@ -67,6 +67,7 @@ nested() {
         exec unshare --mount --cgroup bash -c "
             umount /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup || exit
             ! grep -q memory /sys/fs/cgroup/cgroup.subtree_control || exit
+            \$ALCOVE_BIN doctor || exit
             /alcove/tests/runner_lifecycle --test-threads=1 a_sandbox_runs sandboxes_outlive"'
 }
 if [[ -x /alcove/tests/runner_lifecycle ]]; then

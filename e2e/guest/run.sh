@@ -125,7 +125,10 @@ if [[ ! -d $root ]]; then
 fi
 mv "$root/boot/vmlinuz" "$work/vmlinuz"
 install -D -m 0755 "$here/init.sh" "$root/alcove/init"
-install -D -m 0755 -t "$root/alcove/parts" "$parts"/alcove-{agent,spawner}
+# Those of the tests too, if there are any.
+for program in "$parts"/alcove-*; do
+    if [[ -f $program && -x $program ]]; then install -D -m 0755 -t "$root/alcove/parts" "$program"; fi
+done
 install -D -m 0644 -t "$root/alcove/images" "$images/busybox.oci.tar"
 # A build that carries no parts takes those beside it.
 install -m 0755 "$alcove" "$root/alcove/parts/alcove"

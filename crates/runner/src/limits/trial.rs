@@ -13,14 +13,19 @@ use super::{Group, Limits, LimitsError, make_folder};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Trial {
     pub layout: &'static str,
-    /// Whether limits were set. They are not on a host of version 2 whose top group has not handed its
-    /// controllers on: the server does that at its start, and a trial changes nothing.
-    pub was_limited: bool,
-    /// Processes that the server will move out of the way of its controllers.
-    pub will_move: usize,
+    pub controllers: Controllers,
     pub counts_swap: bool,
     pub can_freeze: bool,
     pub has_devices: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Controllers {
+    /// Limits were set.
+    Tried,
+    /// The top group of version 2 has not handed them on yet. The server does that at its start, and moves the
+    /// processes that are in the way; a trial changes nothing.
+    HandedOnAtStart { in_the_way: usize },
 }
 
 /// Makes a group and removes it.
@@ -49,8 +54,7 @@ fn try_in(limits: &Limits, has_freezer: bool, has_devices: bool) -> Result<Trial
         let counts_swap = try_limits(&group, "memory.memsw.limit_in_bytes")?;
         return Ok(Trial {
             layout: "version 1 or hybrid",
-            was_limited: true,
-            will_move: 0,
+            controllers: Controllers::Tried,
             counts_swap,
             can_freeze: has_freezer,
             has_devices,
@@ -63,8 +67,7 @@ fn try_in(limits: &Limits, has_freezer: bool, has_devices: bool) -> Result<Trial
     })?;
     let mut trial = Trial {
         layout: "version 2",
-        was_limited: is_ready,
-        will_move: 0,
+        controllers: Controllers::Tried,
         // On by default, and only seen in a group that has the controller.
         counts_swap: true,
         can_freeze: parent.join("cgroup.freeze").exists(),
@@ -75,7 +78,8 @@ fn try_in(limits: &Limits, has_freezer: bool, has_devices: bool) -> Result<Trial
         hand_on(&parent)?;
         trial.counts_swap = try_limits(&group, "memory.swap.max")?;
     } else {
-        trial.will_move = in_the_way(root);
+        let in_the_way = in_the_way(root);
+        trial.controllers = Controllers::HandedOnAtStart { in_the_way };
     }
     Ok(trial)
 }

@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::{Check, Subject, Trouble};
-use crate::limits::trial::{Trial, try_out as try_group};
+use crate::limits::trial::{Controllers, Trial, try_out as try_group};
 
 const GROUPS: Subject = Subject::required(
     "control-groups",
@@ -45,15 +45,16 @@ pub(super) fn judge(groups: &Groups) -> Vec<Check> {
             ];
         }
     };
-    let mut found = trial.layout.to_owned();
-    if trial.was_limited {
-        found.push_str(", a group with limits was made");
-    } else {
-        found.push_str(", the server hands the controllers on when it starts");
-    }
-    if trial.will_move > 0 {
-        found = format!("{found} and moves {} processes for it", trial.will_move);
-    }
+    let how = match trial.controllers {
+        Controllers::Tried => "a group with limits was made".to_owned(),
+        Controllers::HandedOnAtStart { in_the_way: 0 } => {
+            "the server hands the controllers on when it starts".to_owned()
+        }
+        Controllers::HandedOnAtStart { in_the_way } => format!(
+            "the server hands the controllers on when it starts, and moves {in_the_way} processes for it"
+        ),
+    };
+    let found = format!("{}, {how}", trial.layout);
     vec![
         GROUPS.ok(found),
         if trial.can_freeze {
@@ -86,8 +87,7 @@ mod tests {
     fn groups(change: impl FnOnce(&mut Trial)) -> Groups {
         let mut trial = Trial {
             layout: "version 2",
-            was_limited: true,
-            will_move: 0,
+            controllers: Controllers::Tried,
             counts_swap: true,
             can_freeze: true,
             has_devices: true,
@@ -143,7 +143,9 @@ mod tests {
 
     #[test]
     fn processes_that_will_be_moved_are_told() {
-        let checks = judge(&groups(|t| (t.was_limited, t.will_move) = (false, 3)));
+        let checks = judge(&groups(|t| {
+            t.controllers = Controllers::HandedOnAtStart { in_the_way: 3 };
+        }));
         assert!(checks[0].found.contains("moves 3 processes"), "{checks:?}");
     }
 }

@@ -41,7 +41,7 @@ pub(super) async fn try_out(program: &Path) -> Result<Outcome, Trouble> {
     let failed = |error: io::Error| Trouble::io("rehearse", &error);
     let trial = tokio::task::spawn_blocking(move || run(&program));
     match tokio::time::timeout(DEADLINE, trial).await {
-        Ok(Ok(result)) => result.map_err(|error| failed(error)),
+        Ok(Ok(result)) => result.map_err(failed),
         Ok(Err(error)) => Err(failed(io::Error::other(error))),
         Err(_) => Err(failed(io::ErrorKind::TimedOut.into())),
     }

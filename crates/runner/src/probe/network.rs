@@ -190,9 +190,11 @@ mod tests {
         Trouble::io("try", &io::Error::from_raw_os_error(libc::EPERM))
     }
 
+    type Change = fn(&mut Network);
+
     #[test]
     fn each_trial_is_judged_under_its_own_name() {
-        let cases: [(fn(&mut Network), &[(&str, Status)]); 9] = [
+        let cases: [(Change, &[(&str, Status)]); 9] = [
             (|_| {}, &[]),
             (|n| n.cable = Some(Err(trouble())), &[("veth", Missing)]),
             (|n| n.rules = Some(Err(trouble())), &[("nft", Missing)]),
@@ -253,7 +255,7 @@ mod tests {
                 None,
             ),
         ] {
-            let found = dropping_chains(&list(&[entry.clone()]), "");
+            let found = dropping_chains(&list(std::slice::from_ref(&entry)), "");
             assert_eq!(found.first().map(String::as_str), expected, "{entry}");
         }
         let old_form = "-P INPUT ACCEPT\n-P FORWARD DROP\n-P OUTPUT DROP\n-A FORWARD -j X\n";

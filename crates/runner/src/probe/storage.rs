@@ -158,7 +158,7 @@ async fn try_disk(
         let trouble = Trouble::of(&error, error.errno());
         match &error {
             MountError::Step { step, .. } if *step == SHIFT_IDS => {
-                storage.idmap = Some(Err(trouble))
+                storage.idmap = Some(Err(trouble));
             }
             MountError::Step { step, .. } if *step == LAY_OVER => {
                 storage.idmap = Some(Ok("a layer's ids can be shifted".to_owned()));
@@ -317,11 +317,8 @@ mod tests {
         }
     }
 
-    fn failed(errno: i32) -> Trial {
-        Some(Err(Trouble::io(
-            "try",
-            &io::Error::from_raw_os_error(errno),
-        )))
+    fn failed(errno: i32) -> Result<String, Trouble> {
+        Err(Trouble::io("try", &io::Error::from_raw_os_error(errno)))
     }
 
     fn statuses(storage: &Storage) -> Vec<(&'static str, Status)> {
@@ -332,26 +329,37 @@ mod tests {
             .collect()
     }
 
+    type Change = fn(&mut Storage);
+
     #[test]
     fn each_trial_is_judged_under_its_own_name() {
         assert_eq!(statuses(&fine()), []);
-        let cases: [(fn(&mut Storage), (&str, Status)); 9] = [
-            (|s| s.folder = failed(libc::EROFS), ("data-folder", Missing)),
-            (|s| s.mkfs = failed(libc::ENOENT), ("mkfs.ext4", Missing)),
+        let cases: [(Change, (&str, Status)); 9] = [
             (
-                |s| s.loop_device = failed(libc::ENOENT),
+                |s| s.folder = Some(failed(libc::EROFS)),
+                ("data-folder", Missing),
+            ),
+            (
+                |s| s.mkfs = Some(failed(libc::ENOENT)),
+                ("mkfs.ext4", Missing),
+            ),
+            (
+                |s| s.loop_device = Some(failed(libc::ENOENT)),
                 ("loop-devices", Missing),
             ),
             (|s| s.direct_io = Some(false), ("direct-io", Degraded)),
             (|s| s.discard = Some(false), ("discard", Degraded)),
-            (|s| s.ext4 = failed(libc::ENODEV), ("ext4", Missing)),
+            (|s| s.ext4 = Some(failed(libc::ENODEV)), ("ext4", Missing)),
             (
-                |s| s.idmap = failed(libc::EINVAL),
+                |s| s.idmap = Some(failed(libc::EINVAL)),
                 ("idmapped-mounts", Missing),
             ),
-            (|s| s.overlay = failed(libc::ENODEV), ("overlay", Missing)),
             (
-                |s| s.reflink = failed(libc::EOPNOTSUPP),
+                |s| s.overlay = Some(failed(libc::ENODEV)),
+                ("overlay", Missing),
+            ),
+            (
+                |s| s.reflink = Some(failed(libc::EOPNOTSUPP)),
                 ("reflink", Degraded),
             ),
         ];
@@ -365,7 +373,7 @@ mod tests {
     #[test]
     fn a_full_disk_does_not_keep_the_server_from_starting() {
         let mut storage = fine();
-        storage.mkfs = failed(libc::ENOSPC);
+        storage.mkfs = Some(failed(libc::ENOSPC));
         (
             storage.loop_device,
             storage.ext4,
