@@ -12,10 +12,10 @@ const PROCESSES_WISH: u64 = 4096;
 /// 256 processes for each of 256 sandboxes.
 const PROCESS_NUMBERS_WISH: u64 = 65_536;
 
-/// A sandbox in which an editor's language server and a test runner watch files has a dozen.
-const WATCHERS_WISH: u64 = 1024;
+/// The kernel's own default. Each sandbox has its own share.
+const WATCHERS_WISH: u64 = 128;
 
-/// Each sandbox takes one of each kind.
+/// Network namespaces are made by the server, one a sandbox; the other kinds count for each sandbox alone.
 const NAMESPACES_WISH: u64 = 1000;
 
 const MOUNTS_WISH: u64 = 10_000;
@@ -26,7 +26,7 @@ const DESCRIPTORS: Subject = Subject::wished("descriptors", "4,096 open files or
 const PROCESSES: Subject = Subject::wished("process-limit", "4,096 processes a user or more");
 const LOCKED: Subject = Subject::wished("locked-memory", "any limit of locked memory");
 const NUMBERS: Subject = Subject::wished("process-numbers", "65,536 process numbers or more");
-const WATCHERS: Subject = Subject::wished("file-watchers", "1,024 inotify instances or more");
+const WATCHERS: Subject = Subject::wished("file-watchers", "128 inotify instances a user or more");
 const NAMESPACES: Subject =
     Subject::required("namespace-limits", "1,000 namespaces of each kind or more");
 const MOUNTS: Subject = Subject::wished("mount-limit", "10,000 mounts or more");
@@ -70,7 +70,7 @@ pub(super) fn checks() -> Vec<Check> {
             &WATCHERS,
             setting("fs/inotify/max_user_instances"),
             WATCHERS_WISH,
-            "Raise fs.inotify.max_user_instances (sysctl): all sandboxes share them.",
+            "Raise fs.inotify.max_user_instances (sysctl): no sandbox has more.",
         ),
         judge_namespaces(&namespaces),
         at_least_setting(
