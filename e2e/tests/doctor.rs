@@ -367,6 +367,24 @@ fn a_data_folder_that_cannot_be_written_is_refused() {
 }
 
 #[test]
+fn a_full_data_folder_does_not_make_the_host_unfit() {
+    let host = Host::new();
+    let folder = host.folder.path().display();
+    let fill = format!(
+        "mount -t tmpfs -o size=1m full {folder} && {{ head -c 2m /dev/zero >{folder}/filling 2>/dev/null || true; }}"
+    );
+    let full = Host::changed(&["--mount", "--propagation", "private"], &fill);
+    let full = Host {
+        folder: host.folder,
+        ..full
+    };
+    let report = full.report();
+    assert_eq!(report.missing(), Vec::<&str>::new(), "{:#}", report.0);
+    assert_eq!(report.status("space"), "degraded");
+    assert_eq!(report.status("overlay"), "degraded", "not tried");
+}
+
+#[test]
 fn a_covered_proc_of_the_server_is_no_obstacle() {
     // As container engines do it. The spawner takes /proc without what lies on top of it.
     let cover = "mount --bind /dev/null /proc/kallsyms";

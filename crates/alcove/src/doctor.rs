@@ -28,9 +28,10 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let data_dir = std::path::absolute(&arguments.data_dir)
         .with_context(|| format!("cannot find {}", arguments.data_dir.display()))?;
     let data_dir = data_dir.canonicalize().unwrap_or(data_dir);
-    let scratch = scratch_near(&data_dir)?;
+    // Held until the end: its drop removes the programs.
+    let (_scratch, parts) = unpack_near(&data_dir)?;
     let request = ProbeRequest {
-        spawner_program: Parts::unpack(scratch.path())?.spawner,
+        spawner_program: parts.spawner,
         data_dir,
         network_pool: arguments.network_pool,
     };
@@ -48,16 +49,20 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// A folder for the programs that are tried: where the server will have them, if that can be written.
-fn scratch_near(data_dir: &Path) -> anyhow::Result<tempfile::TempDir> {
-    let builder = || {
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".alcove-doctor-");
-        builder
+/// Unpacks the programs that are tried: where the server will have them, or else, where that is full or cannot be
+/// written, with other temporary files.
+fn unpack_near(data_dir: &Path) -> anyhow::Result<(tempfile::TempDir, Parts)> {
+    let unpack_in = |folder: &Path| {
+        let scratch = tempfile::Builder::new()
+            .prefix(".alcove-doctor-")
+            .tempdir_in(folder)
+            .context("cannot make a folder for programs")?;
+        let parts = Parts::unpack(scratch.path())?;
+        anyhow::Ok((scratch, parts))
     };
-    let nearest = data_dir.ancestors().find(|folder| folder.is_dir());
-    nearest
-        .and_then(|folder| builder().tempdir_in(folder).ok())
-        .map_or_else(|| builder().tempdir(), Ok)
-        .context("cannot make a folder for programs")
+    data_dir
+        .ancestors()
+        .find(|folder| folder.is_dir())
+        .and_then(|nearest| unpack_in(nearest).ok())
+        .map_or_else(|| unpack_in(&std::env::temp_dir()), Ok)
 }
