@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use alcove_runner::net::Ipv4Pool;
-use alcove_runner::probe::{ProbeReport, ProbeRequest, probe, render_table};
+use alcove_runner::probe::{ProbeReport, ProbeRequest, probe, render_table, scratch_in};
 use anyhow::Context;
 
 use crate::parts::Parts;
@@ -53,10 +53,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 /// written, with other temporary files.
 fn unpack_near(data_dir: &Path) -> anyhow::Result<(tempfile::TempDir, Parts)> {
     let unpack_in = |folder: &Path| {
-        let scratch = tempfile::Builder::new()
-            .prefix(".alcove-doctor-")
-            .tempdir_in(folder)
-            .context("cannot make a folder for programs")?;
+        let scratch = scratch_in(folder).context("cannot make a folder for programs")?;
         let parts = Parts::unpack(scratch.path())?;
         anyhow::Ok((scratch, parts))
     };

@@ -9,8 +9,11 @@ mod groups;
 mod limits;
 mod namespaces;
 mod network;
+mod scratch;
 mod storage;
 mod system;
+
+pub use self::scratch::scratch_in;
 
 use std::borrow::Cow;
 use std::io;

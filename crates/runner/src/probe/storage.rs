@@ -86,10 +86,7 @@ pub(super) async fn try_out(data_dir: &Path, rehearsal: Option<&Outcome>) -> Sto
         bytes: found.f_bavail.saturating_mul(found.f_frsize),
         inodes: (found.f_files > 0).then_some(found.f_favail),
     });
-    let made = tempfile::Builder::new()
-        .prefix(".alcove-probe-")
-        .tempdir_in(nearest);
-    let scratch = match made {
+    let scratch = match super::scratch_in(nearest) {
         Ok(scratch) => scratch,
         Err(error) => {
             storage.folder = Some(Err(Trouble::io("write to the data folder", &error)));
