@@ -13,10 +13,10 @@ use super::netlink::{Netlink, VethPair};
 use super::slot::enter_new_network;
 use super::table::{self, TableError};
 
-/// An address of the loopback network that nobody has a reason to use: a server that takes the port on all
-/// addresses is in the way there too.
-const ANY_LOOPBACK: Ipv4Addr = Ipv4Addr::new(127, 83, 65, 66);
 const DNS_PORT: u16 = 53;
+
+/// Addresses on which the port is tried, so that two trials that meet on one are not taken for a name server.
+const DNS_ATTEMPTS: usize = 3;
 
 const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
 
@@ -92,10 +92,21 @@ pub(crate) fn forwarding() -> io::Result<(bool, bool)> {
     Ok((is_on, can_be_set))
 }
 
-/// Whether the resolver's port is free on addresses of our own.
+/// Whether the resolver's port is free on addresses of our own. One who has it on all addresses is in the way on
+/// any address of the loopback network, where nobody else has a reason to be.
 pub(crate) fn check_dns_port() -> io::Result<()> {
-    UdpSocket::bind((ANY_LOOPBACK, DNS_PORT))?;
-    TcpListener::bind((ANY_LOOPBACK, DNS_PORT)).map(drop)
+    let mut result = Ok(());
+    for _ in 0..DNS_ATTEMPTS {
+        let [second, third, fourth]: [u8; 3] = rand::random();
+        let address = Ipv4Addr::new(127, second | 1, third, fourth);
+        result = UdpSocket::bind((address, DNS_PORT))
+            .and_then(|_held| TcpListener::bind((address, DNS_PORT)))
+            .map(drop);
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
 }
 
 /// The base chains of all tables, as nft's JSON; of `iptables` in its old form, the policy line of FORWARD and
