@@ -156,7 +156,7 @@ impl TestServer {
     /// # Panics
     /// When it ends, or does not answer in time.
     pub async fn ready(&mut self) {
-        let start = Instant::now();
+        let (start, limit) = (Instant::now(), wait::patience(DEADLINE));
         loop {
             if let Some(status) = self.exited() {
                 panic!("the server ended while it started: {status}");
@@ -168,8 +168,8 @@ impl TestServer {
                 }
             }
             assert!(
-                start.elapsed() < DEADLINE,
-                "the server did not get ready within {DEADLINE:?}"
+                start.elapsed() < limit,
+                "the server did not get ready within {limit:?}"
             );
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

@@ -164,7 +164,7 @@ impl Instance {
             }
             Err(error) => eprintln!("cannot look for control groups: {error}"),
         }
-        let deadline = Instant::now() + CLEARED_WITHIN;
+        let deadline = Instant::now() + crate::wait::patience(CLEARED_WITHIN);
         loop {
             let traces = self.traces();
             let is_clear = self.interfaces().is_empty()

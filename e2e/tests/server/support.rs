@@ -113,6 +113,7 @@ pub fn refusal(error: &ClientError) -> (u16, &str) {
 
 /// Bounds a call that must not hang.
 pub async fn within<T>(what: &str, limit: Duration, work: impl Future<Output = T>) -> T {
+    let limit = alcove_e2e::wait::patience(limit);
     let done = tokio::time::timeout(limit, work).await;
     done.unwrap_or_else(|_| panic!("{what} took longer than {limit:?}"))
 }

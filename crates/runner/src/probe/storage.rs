@@ -105,8 +105,7 @@ pub(super) async fn try_out(data_dir: &Path, rehearsal: Option<&Outcome>) -> Sto
     let namespace = rehearsal.and_then(|outcome| outcome.user_namespace.as_ref());
     let attached = try_disk(&mut storage, scratch.path(), namespace).await;
     if let Some((number, file)) = attached {
-        let wait = move || number.wait_released(&file, RELEASE_PATIENCE);
-        if !matches!(tokio::task::spawn_blocking(wait).await, Ok(true)) {
+        if !number.released(&file, RELEASE_PATIENCE).await {
             tracing::warn!(device = %number.path().display(), "the kernel is slow to let go of a loop device");
         }
     }
