@@ -50,7 +50,7 @@ e2e: parts probe
 
 # The same programs, and the runner's own, in a virtual machine: Debian's kernel 6.1, control groups of version 2.
 # Needs root and some 20 minutes of two cores. `make guest ONLY=word` runs the tests with that word in their names.
-guest: parts
+guest: parts probe
 	cargo build --locked -p alcove
 	mkdir -p $(TEST_IMAGES)
 	archive=$$(ALCOVE_BIN=$(TARGET)/debug/alcove images/build.sh --cached $(CACHE) busybox) && \

@@ -141,9 +141,42 @@ impl Instance {
     ///
     /// # Panics
     /// When the host has no such tree.
-    pub fn group(&self, controller: &str, sandbox: &str) -> PathBuf {
+    fn group(&self, controller: &str, sandbox: &str) -> PathBuf {
         let tree = super::pids::tree(controller).expect("the host has the controller");
         tree.join(&self.cgroup_parent).join(sandbox)
+    }
+
+    /// Where the kernel counts the processes of a sandbox that it has killed for want of memory, by the names of
+    /// either version of control groups. The line begins with `oom_kill `.
+    ///
+    /// # Panics
+    /// When the host does not limit memory.
+    pub fn memory_events(&self, sandbox: &str) -> PathBuf {
+        let group = self.group("memory", sandbox);
+        let of_version_1 = group.join("memory.oom_control");
+        if of_version_1.exists() {
+            of_version_1
+        } else {
+            group.join("memory.events")
+        }
+    }
+
+    /// Leaves a sandbox no more memory than it uses now.
+    ///
+    /// # Panics
+    /// When the limit cannot be set.
+    pub fn close_memory(&self, sandbox: &str) {
+        let group = self.group("memory", sandbox);
+        let (used, limits): (_, &[&str]) = if group.join("memory.max").exists() {
+            ("memory.current", &["memory.max"])
+        } else {
+            let limits = &["memory.limit_in_bytes", "memory.memsw.limit_in_bytes"];
+            ("memory.usage_in_bytes", limits)
+        };
+        let used = fs::read_to_string(group.join(used)).expect("the kernel counts");
+        for limit in limits {
+            fs::write(group.join(limit), used.trim()).expect("a limit of a sandbox");
+        }
     }
 
     /// Removes everything, the data folder's files excepted. The server must not run any more. What cannot be

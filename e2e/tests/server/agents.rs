@@ -81,10 +81,7 @@ async fn a_process_that_takes_all_memory_is_killed_and_the_agent_is_not() {
     let eaten = execute(&client, "box", EAT_MEMORY).await.unwrap();
     assert_ne!(eaten.exit_code, 0, "{eaten:?}");
     // The positive control: it was the kernel's killer, not the program's own end.
-    let control = server
-        .instance
-        .group("memory", &sandbox.id)
-        .join("memory.oom_control");
+    let control = server.instance.memory_events(&sandbox.id);
     let events = fs::read_to_string(control).unwrap();
     assert!(!events.contains("oom_kill 0"), "{events}");
 
@@ -110,11 +107,7 @@ async fn an_agent_that_is_out_of_memory_itself_stops_the_sandbox_with_that_reaso
         "dd if=/dev/zero of=/dev/shm/held bs=1M count=64 2>/dev/null",
     )
     .await;
-    let memory = server.instance.group("memory", &sandbox.id);
-    let used = fs::read_to_string(memory.join("memory.usage_in_bytes")).unwrap();
-    for file in ["memory.limit_in_bytes", "memory.memsw.limit_in_bytes"] {
-        fs::write(memory.join(file), used.trim()).unwrap();
-    }
+    server.instance.close_memory(&sandbox.id);
     // Nobody but the agent asks for more, and there is nobody else to kill.
     let toolbox = client.toolbox(&sandbox).unwrap();
     let more = toolbox.upload("/dev/shm/more", &vec![1; 4 << 20]).await;
@@ -157,10 +150,7 @@ async fn a_sandbox_that_ran_out_of_memory_while_no_server_ran_says_so() {
     )
     .await;
     server.kill();
-    let control = server
-        .instance
-        .group("memory", &sandbox.id)
-        .join("memory.oom_control");
+    let control = server.instance.memory_events(&sandbox.id);
     wait::until("the kernel's killer was there", async || {
         let events = fs::read_to_string(&control).unwrap();
         if events.contains("oom_kill 0") {

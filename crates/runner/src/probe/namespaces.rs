@@ -68,7 +68,7 @@ impl Drop for Rehearsing {
 
 fn run(program: &Path) -> io::Result<Outcome> {
     let child = Command::new(program)
-        .arg("--rehearse")
+        .arg("rehearse")
         .env_clear()
         .current_dir("/")
         .stdin(Stdio::piped())

@@ -11,7 +11,7 @@ const ROOT: Subject = Subject::required("root", "user 0");
 const KERNEL: Subject = Subject::required("kernel", "Linux 5.19 or newer");
 const CAPABILITIES: Subject = Subject::required(
     "capabilities",
-    "the capabilities CHOWN, DAC_OVERRIDE, FOWNER, KILL, SETGID, SETUID, NET_BIND_SERVICE, NET_ADMIN and SYS_ADMIN",
+    "the capabilities CHOWN, DAC_OVERRIDE, FOWNER, KILL, SETGID, SETUID, NET_BIND_SERVICE, NET_ADMIN, SYS_ADMIN and MKNOD",
 );
 const RESOURCE: Subject = Subject::wished("cap-sys-resource", "the capability CAP_SYS_RESOURCE");
 const MODULES: Subject = Subject::wished(
@@ -22,7 +22,7 @@ const CLOCK: Subject = Subject::wished("clock", "a clock that is right");
 const KVM: Subject = Subject::wished("kvm", "nothing: micro virtual machines do not exist yet");
 
 /// Those without which some step of a sandbox fails, by their bits.
-const NEEDED: [(u32, &str); 9] = [
+const NEEDED: [(u32, &str); 10] = [
     (0, "CAP_CHOWN"),
     (1, "CAP_DAC_OVERRIDE"),
     (3, "CAP_FOWNER"),
@@ -32,6 +32,7 @@ const NEEDED: [(u32, &str); 9] = [
     (10, "CAP_NET_BIND_SERVICE"),
     (12, "CAP_NET_ADMIN"),
     (21, "CAP_SYS_ADMIN"),
+    (27, "CAP_MKNOD"),
 ];
 
 const CAP_SYS_RESOURCE: u32 = 24;
