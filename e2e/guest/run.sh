@@ -28,10 +28,18 @@ fail() {
 
 # In namespaces of its own: the memory file system below, and the machine, are gone with this script, however
 # that ends.
-if [[ -z ${ALCOVE_GUEST_NAMESPACE:-} ]]; then
-    ALCOVE_GUEST_NAMESPACE=1 exec unshare --mount --pid --fork --kill-child --mount-proc --propagation private "$0" "$@"
+if [[ -z ${ALCOVE_GUEST_WORK:-} ]]; then
+    work=$(mktemp -d "${TMPDIR:-/tmp}/alcove-guest.XXXXXX")
+    # It takes no notice of anything but a kill, with which all inside of the namespaces ends.
+    trap 'kill -KILL "$inside" 2>/dev/null; wait; exit 130' INT TERM
+    trap 'rm -rf --one-file-system "$work"' EXIT
+    ALCOVE_GUEST_WORK=$work unshare --mount --pid --fork --kill-child --mount-proc --propagation private "$0" "$@" &
+    inside=$!
+    wait "$inside"
+    exit
 fi
-unset ALCOVE_GUEST_NAMESPACE
+work=$ALCOVE_GUEST_WORK
+unset ALCOVE_GUEST_WORK
 
 word=
 if [[ ${1:-} == -k ]]; then
@@ -55,9 +63,6 @@ if ((${#missing[@]})); then
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
 
-work=$(mktemp -d "${TMPDIR:-/tmp}/alcove-guest.XXXXXX")
-trap 'umount -l "$work" 2>/dev/null; rm -rf --one-file-system "$work"' EXIT
-trap 'exit 130' INT TERM
 available_kib=$(awk '$1 == "MemAvailable:" { print $2 }' /proc/meminfo)
 # Beside the 2 GiB of the machine itself.
 if ((available_kib > 6 * 1024 * 1024)); then
