@@ -7,23 +7,24 @@ use std::time::Duration;
 pub struct Dice(u64);
 
 impl Dice {
-    /// Takes the seed from `ALCOVE_SEED`, else from the clock, and prints it.
+    /// Takes the seed from `ALCOVE_SEED`, else by chance, and prints it.
     ///
     /// # Panics
     /// When `ALCOVE_SEED` is no number.
     pub fn roll_out(test: &str) -> Self {
-        let seed = match std::env::var("ALCOVE_SEED") {
-            Ok(text) => text.parse().expect("ALCOVE_SEED is a number"),
-            Err(_) => {
-                let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-                now.map_or(0, |now| u64::from(now.subsec_nanos()))
-            }
+        let seed = if let Ok(given) = std::env::var("ALCOVE_SEED") {
+            given.parse().expect("ALCOVE_SEED is a number")
+        } else {
+            let mut bytes = [0; 4];
+            let drawn = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+            drawn.expect("the kernel has random numbers");
+            u64::from(u32::from_ne_bytes(bytes))
         };
         println!("{test}: ALCOVE_SEED={seed}");
         Self(seed)
     }
 
-    pub fn next(&mut self) -> u64 {
+    fn roll(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -38,6 +39,6 @@ impl Dice {
     pub fn moment(&mut self, span: Duration, part: u32, parts: u32) -> Duration {
         let width = span / parts;
         let within = u64::try_from(width.as_nanos()).unwrap_or(u64::MAX).max(1);
-        width * part + Duration::from_nanos(self.next() % within)
+        width * part + Duration::from_nanos(self.roll() % within)
     }
 }

@@ -188,7 +188,7 @@ async fn a_stop_is_finished_and_is_no_fault() {
     let client = ground.server.client();
     make(&client, "box").await;
     run(&client, "box", "echo kept > file").await;
-    let (_, span) = measured(client_stop(&client, "box")).await;
+    let ((), span) = measured(client_stop(&client, "box")).await;
     for round in 0..ROUNDS {
         let client = ground.server.client();
         client.start("box").await.unwrap();
@@ -232,7 +232,7 @@ async fn a_delete_is_finished_and_frees_the_name() {
         .await;
     };
     // The answer comes at once; the work goes on behind it.
-    let (_, span) = measured(going).await;
+    let ((), span) = measured(going).await;
     for round in 0..ROUNDS {
         let client = ground.server.client();
         let made = make(&client, "box").await;
@@ -326,7 +326,7 @@ async fn kills_in_a_row_during_the_recovery_lose_nothing() {
         ground.server.kill();
     };
     tokio::join!(calls, kill);
-    let (_, span) = measured(ground.server.restart(Port::Same)).await;
+    let ((), span) = measured(ground.server.restart(Port::Same)).await;
     ground.server.kill();
     for round in 0..KILLS_IN_A_ROW {
         ground.server.launch();

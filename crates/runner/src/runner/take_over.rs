@@ -75,15 +75,16 @@ pub(super) struct Found {
 impl Found {
     pub(super) fn look(record: Record, limits: &Limits) -> Self {
         let (pidfd, fault) = match &record.phase {
-            Phase::Running(running) => match running.process.open() {
-                Some(pidfd) => (Some(pidfd), None),
-                None => {
+            Phase::Running(running) => {
+                if let Some(pidfd) = running.process.open() {
+                    (Some(pidfd), None)
+                } else {
                     // The group of a dead sandbox stays until it is swept, and with it what was counted.
                     let had_oom_kill = limits.group(&record.sandbox).had_oom_kill();
                     let fault = absence_fault(&running.process.boot_id, had_oom_kill);
                     (None, Some(fault))
                 }
-            },
+            }
             Phase::Stopped { fault } => (None, fault.clone()),
             Phase::Making | Phase::Starting => (None, None),
         };
