@@ -25,7 +25,6 @@ pub use self::folder::Folder;
 pub use self::instance::{Instance, kill};
 pub use self::pids::PidsLimit;
 pub use self::raw::{Answer, Raw};
-use crate::wait::DEADLINE;
 use crate::{host::Traces, prepared, wait};
 
 /// The administrator's key of every test server.
@@ -33,6 +32,9 @@ pub const KEY: &str = "dtn_of-a-test-server";
 
 /// Lines of a log that a failed test shows.
 const SHOWN_LINES: usize = 120;
+
+/// How long a start may take: the first one unpacks the image, and the default one is half a gigabyte.
+const READY_WITHIN: Duration = Duration::from_mins(2);
 
 /// Address pools of server tests: 10.220.0.0/24 and up, one a server within a process. Test programs run one
 /// after the other.
@@ -156,7 +158,7 @@ impl TestServer {
     /// # Panics
     /// When it ends, or does not answer in time.
     pub async fn ready(&mut self) {
-        let (start, limit) = (Instant::now(), wait::patience(DEADLINE));
+        let (start, limit) = (Instant::now(), wait::patience(READY_WITHIN));
         loop {
             if let Some(status) = self.exited() {
                 panic!("the server ended while it started: {status}");
