@@ -144,8 +144,10 @@ async def test_a_sandbox_is_found_stopped_started_and_changed(daytona, sandbox):
 async def test_errors_have_their_classes(daytona, sandbox):
     with pytest.raises(DaytonaNotFoundError):
         await daytona.get("no-such-name")
+    named = await daytona.create(CreateSandboxFromSnapshotParams(name=f"named-{sandbox.id}"))
     with pytest.raises(DaytonaConflictError):
-        await daytona.create(CreateSandboxFromSnapshotParams(name=sandbox.name))
+        await daytona.create(CreateSandboxFromSnapshotParams(name=named.name))
+    await named.delete()
     async with AsyncDaytona(DaytonaConfig(api_key="dtn_wrong")) as stranger:
         with pytest.raises(DaytonaAuthenticationError):
             await stranger.get(sandbox.id)

@@ -78,7 +78,7 @@ def test_everything_wrong_with_a_create_is_named_at_once(daytona):
     with pytest.raises(DaytonaBadRequestError) as raised:
         daytona.create(
             CreateSandboxFromSnapshotParams(
-                name="two words/",
+                name="<b>bold</b>",
                 snapshot="no-such-snapshot",
                 os_user="-x",
                 env_vars={"A=B": "1", "DAYTONA_X": "1"},
@@ -91,7 +91,7 @@ def test_everything_wrong_with_a_create_is_named_at_once(daytona):
         assert word in error.message
 
 
-@pytest.mark.parametrize("name", ["a" * 300, " ", "a/b", "ä\n"])
+@pytest.mark.parametrize("name", ["a" * 300, "<b>bold</b>", "see http://x", "bell\a", UNKNOWN])
 def test_a_bad_name_is_refused(daytona, name):
     with pytest.raises(DaytonaBadRequestError, match="(?i)name"):
         daytona.create(CreateSandboxFromSnapshotParams(name=name))

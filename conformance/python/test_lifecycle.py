@@ -60,7 +60,7 @@ def test_start_and_stop_answer_the_finished_state(daytona):
 def test_work_in_a_stopped_sandbox_is_refused(create):
     sandbox = create()
     sandbox.stop()
-    with pytest.raises(DaytonaBadRequestError, match="not running"):
+    with pytest.raises(DaytonaBadRequestError, match="not started"):
         sandbox.process.exec("true")
 
 
