@@ -1,0 +1,70 @@
+// What every test starts from: the official client, configured by the environment alone, and a fresh sandbox.
+
+import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
+import test from 'node:test'
+import { setTimeout as pause } from 'node:timers/promises'
+
+import { Daytona } from '@daytonaio/sdk'
+
+for (const variable of ['DAYTONA_API_URL', 'DAYTONA_API_KEY']) {
+  assert.ok(process.env[variable], `${variable} is not set: run the tests by scripts/with-server.sh`)
+}
+
+export const daytona = new Daytona()
+
+/** A word that no other test uses. */
+export const unique = () => `t-${randomUUID().slice(0, 12)}`
+
+export async function collect(iterable) {
+  const all = []
+  for await (const item of iterable) all.push(item)
+  return all
+}
+
+/** A test that may create sandboxes; they are deleted after it. */
+export function testWith(name, body) {
+  test(name, async () => {
+    const created = []
+    const create = async (params) => {
+      created.push(await daytona.create(params))
+      return created.at(-1)
+    }
+    try {
+      await body(create)
+    } finally {
+      const left = new Set((await collect(daytona.list())).map((sandbox) => sandbox.id))
+      await Promise.all(created.filter((sandbox) => left.has(sandbox.id)).map((sandbox) => daytona.delete(sandbox)))
+    }
+  })
+}
+
+/** A test of one sandbox without special wishes. */
+export function testSandbox(name, body) {
+  testWith(name, async (create) => body(await create()))
+}
+
+/** Waits for something that comes by itself; never longer than `seconds`. */
+export async function waitUntil(condition, what, seconds = 20) {
+  const deadline = Date.now() + seconds * 1000
+  for (;;) {
+    const value = await condition()
+    if (value) return value
+    assert.ok(Date.now() < deadline, `${what} did not come within ${seconds} s`)
+    await pause(20)
+  }
+}
+
+/** Expects an error of this class; the other properties are compared as well. */
+export async function rejects(promise, errorClass, properties = {}) {
+  const error = await promise.then(
+    () => assert.fail(`expected ${errorClass.name}, but the call succeeded`),
+    (error) => error,
+  )
+  assert.ok(error instanceof errorClass, `expected ${errorClass.name}, got ${error.constructor.name}: ${error.message}`)
+  for (const [property, value] of Object.entries(properties)) {
+    if (value instanceof RegExp) assert.match(error[property], value)
+    else assert.equal(error[property], value)
+  }
+  return error
+}
