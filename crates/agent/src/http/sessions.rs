@@ -1,5 +1,6 @@
 //! Sessions: routes and calls. Logs have their own module.
 
+mod frames;
 mod logs;
 
 use std::sync::Arc;

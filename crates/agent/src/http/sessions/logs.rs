@@ -21,6 +21,7 @@ use crate::agent::Agent;
 use crate::http::ApiError;
 use crate::http::client::{Client, version_protocol};
 use crate::http::params::Params;
+use crate::http::sessions::frames::next_frame;
 use crate::session::command::Command;
 use crate::session::log::{LogReader, Record};
 use crate::session::registry::Session;
@@ -29,9 +30,6 @@ use crate::text::JsonText;
 
 /// Up to here a log is read on the spot: it is in the page cache, and a thread would cost more.
 const READ_ON_SPOT_BYTES: u64 = 128 << 10;
-
-/// Longest WebSocket message; old clients refuse megabytes.
-const FRAME_BYTES: usize = 32 << 10;
 
 /// Silence after which the agent asks a follower whether it is still there.
 const PING_INTERVAL: Duration = Duration::from_secs(25);
@@ -347,8 +345,7 @@ impl Follower {
     async fn send(&mut self, socket: &mut WebSocket, records: &[Record]) -> Result<(), ()> {
         let mut out = Bytes::from(self.view.show_all(records));
         while !out.is_empty() {
-            let frame = out.split_to(out.len().min(FRAME_BYTES));
-            deliver(socket, Message::Binary(frame)).await?;
+            deliver(socket, Message::Binary(next_frame(&mut out))).await?;
         }
         Ok(())
     }
