@@ -1,11 +1,12 @@
 """What every test starts from: the official client, configured by the environment alone, and a fresh sandbox."""
 
+import contextlib
 import os
 import time
 import uuid
 
 import pytest
-from daytona import CreateSandboxFromSnapshotParams, Daytona
+from daytona import CreateSandboxFromSnapshotParams, Daytona, DaytonaNotFoundError
 
 for variable in ("DAYTONA_API_URL", "DAYTONA_API_KEY"):
     if variable not in os.environ:
@@ -27,9 +28,8 @@ def create(daytona):
         return created[-1]
 
     yield create
-    left = {sandbox.id for sandbox in daytona.list()}
     for sandbox in created:
-        if sandbox.id in left:
+        with contextlib.suppress(DaytonaNotFoundError):
             daytona.delete(sandbox)
 
 

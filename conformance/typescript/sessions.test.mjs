@@ -85,7 +85,10 @@ testSession('live logs come while the command runs and keep the streams apart', 
 testSession('long live logs arrive whole', async (session) => {
   const id = await session.begin('seq 1 100000; seq 1 1000 >&2')
   const numbers = (count) => Array.from({ length: count }, (_, n) => `${n + 1}\n`).join('')
-  assert.deepEqual(await session.follow(id), [numbers(100000), numbers(1000)])
+  const [out, err] = await session.follow(id)
+  // Not compared as a whole: the description of a difference would take minutes.
+  assert.ok(out === numbers(100000), `${out.length} characters of output`)
+  assert.equal(err, numbers(1000))
 })
 
 testSession('input reaches a running command, echoed unless told otherwise', async (session) => {

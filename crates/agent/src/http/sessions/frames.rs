@@ -63,25 +63,8 @@ mod tests {
         fn nothing_is_lost_and_no_message_is_too_long(
             runs in proptest::collection::vec((0_u8..4, 1..3000_usize), 0..8),
         ) {
-            let stream: Vec<u8> = runs.iter().flat_map(|&(byte, count)| std::iter::repeat_n(byte, count)).collect();
-            let frames = frames(&stream);
-            assert!(frames.len() > 1, "{lead}");
-            for frame in frames {
-                assert!(frame.ends_with(b"x") || frame.ends_with(b"y"), "{lead}");
-            }
-        }
-    }
-
-    #[test]
-    fn output_of_nothing_but_marker_bytes_is_sent_all_the_same() {
-        assert_eq!(frames(&[1; 10_000]).concat(), [1; 10_000]);
-    }
-
-    proptest! {
-        #[test]
-        fn nothing_is_lost_and_no_message_is_too_long(
-            stream in proptest::collection::vec(prop_oneof![Just(1_u8), Just(2), Just(b'\n'), any::<u8>()], 0..20_000),
-        ) {
+            let runs = runs.into_iter();
+            let stream: Vec<u8> = runs.flat_map(|(byte, count)| std::iter::repeat_n(byte, count)).collect();
             let frames = frames(&stream);
             prop_assert!(frames.iter().all(|frame| (1..=FRAME_BYTES).contains(&frame.len())));
             prop_assert_eq!(frames.concat(), stream);
