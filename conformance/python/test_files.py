@@ -32,6 +32,9 @@ def test_an_empty_file_comes_back_empty(sandbox):
     sandbox.fs.upload_file(b"", "empty")
     assert sandbox.fs.download_file("empty") == b""
     assert sandbox.fs.get_file_info("empty").size == 0
+    # The client takes a stream without bytes for a missing file.
+    with pytest.raises(DaytonaError, match="No file data"):
+        b"".join(sandbox.fs.download_file_stream("empty"))
 
 
 def test_an_upload_replaces_and_makes_parents(sandbox):
