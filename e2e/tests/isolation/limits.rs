@@ -183,12 +183,11 @@ async fn a_busy_program_gets_its_share_of_the_processors_and_no_more() {
         let used: f64 = used.strip_prefix("ok ").unwrap().parse().unwrap();
         used / (start.elapsed().as_secs_f64() * 1000.0)
     };
-    let slow = share(&slow).await;
-    let fast = share(&fast).await;
-    assert!(slow < 0.2 * 1.5, "{slow}");
-    assert!(slow > 0.02, "the control: it ran: {slow}");
-    assert!(
-        fast > slow * 1.3,
-        "the control: with a larger share it gets more: {fast} and {slow}"
-    );
+    let share_of_slow = share(&slow).await;
+    share(&fast).await;
+    assert!(share_of_slow < 0.2 * 1.5, "{share_of_slow}");
+    assert!(share_of_slow > 0.02, "the control: it ran: {share_of_slow}");
+    // What a busy machine leaves for the second says nothing; that it was held back less does.
+    let (slow, fast) = (slow.times_held_back(), fast.times_held_back());
+    assert!(slow >= 3 && fast < slow, "the control: {slow} and {fast}");
 }

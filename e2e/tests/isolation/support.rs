@@ -159,6 +159,19 @@ impl<'a> Inside<'a> {
         text.trim().parse().unwrap()
     }
 
+    /// Periods in which the sandbox had used up its share of the processors.
+    pub fn times_held_back(&self) -> u64 {
+        let stats = self.groups().into_iter();
+        let texts = stats.filter_map(|group| std::fs::read_to_string(group.join("cpu.stat")).ok());
+        let numbers = texts.filter_map(|text| {
+            let line = text
+                .lines()
+                .find_map(|line| line.strip_prefix("nr_throttled "));
+            line.map(|number| number.parse().unwrap())
+        });
+        numbers.max().unwrap()
+    }
+
     /// The host's number of process 1 of the sandbox.
     pub fn agent_pid(&self) -> i32 {
         let procs = self.groups()[0].join("cgroup.procs");
