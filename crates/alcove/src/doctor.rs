@@ -28,10 +28,10 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let data_dir = std::path::absolute(&arguments.data_dir)
         .with_context(|| format!("cannot find {}", arguments.data_dir.display()))?;
     let data_dir = data_dir.canonicalize().unwrap_or(data_dir);
-    // Held until the end: its drop removes the programs.
-    let (_scratch, parts) = unpack_near(&data_dir)?;
+    // Held until the end: its drop removes the program.
+    let (_scratch, spawner_program) = unpack_near(&data_dir)?;
     let request = ProbeRequest {
-        spawner_program: parts.spawner,
+        spawner_program,
         data_dir,
         network_pool: arguments.network_pool,
     };
@@ -49,13 +49,13 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Unpacks the programs that are tried: where the server will have them, or else, where that is full or cannot be
+/// Unpacks the program that is tried: where the server will have it, or else, where that is full or cannot be
 /// written, with other temporary files.
-fn unpack_near(data_dir: &Path) -> anyhow::Result<(tempfile::TempDir, Parts)> {
+fn unpack_near(data_dir: &Path) -> anyhow::Result<(tempfile::TempDir, PathBuf)> {
     let unpack_in = |folder: &Path| {
-        let scratch = scratch_in(folder).context("cannot make a folder for programs")?;
-        let parts = Parts::unpack(scratch.path())?;
-        anyhow::Ok((scratch, parts))
+        let scratch = scratch_in(folder).context("cannot make a folder for a program")?;
+        let program = Parts::unpack_spawner_to_try(scratch.path())?;
+        anyhow::Ok((scratch, program))
     };
     data_dir
         .ancestors()

@@ -22,16 +22,35 @@ pub struct Parts {
     pub spawner: PathBuf,
 }
 
+/// What becomes of the files if the host loses its power.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sync {
+    /// Whole or not there.
+    ToDisk,
+    /// Nobody will look.
+    No,
+}
+
 impl Parts {
     pub fn unpack(data_dir: &Path) -> anyhow::Result<Self> {
         Ok(Self {
-            agent: unpack(data_dir, "alcove-agent", embedded::AGENT)?,
-            spawner: unpack(data_dir, "alcove-spawner", embedded::SPAWNER)?,
+            agent: unpack(data_dir, "alcove-agent", embedded::AGENT, Sync::ToDisk)?,
+            spawner: unpack(data_dir, "alcove-spawner", embedded::SPAWNER, Sync::ToDisk)?,
         })
+    }
+
+    /// The spawner alone, in a folder that is about to go. A sync would wait for all that others write.
+    pub fn unpack_spawner_to_try(folder: &Path) -> anyhow::Result<PathBuf> {
+        unpack(folder, "alcove-spawner", embedded::SPAWNER, Sync::No)
     }
 }
 
-fn unpack(data_dir: &Path, name: &str, bytes: Option<&[u8]>) -> anyhow::Result<PathBuf> {
+fn unpack(
+    data_dir: &Path,
+    name: &str,
+    bytes: Option<&[u8]>,
+    sync: Sync,
+) -> anyhow::Result<PathBuf> {
     let Some(bytes) = bytes else {
         return beside(name);
     };
@@ -50,7 +69,9 @@ fn unpack(data_dir: &Path, name: &str, bytes: Option<&[u8]>) -> anyhow::Result<P
         draft
             .as_file()
             .set_permissions(fs::Permissions::from_mode(0o755))?;
-        draft.as_file().sync_all()?;
+        if sync == Sync::ToDisk {
+            draft.as_file().sync_all()?;
+        }
         // A program that is open for writing cannot be executed.
         let (file, draft) = draft.into_parts();
         drop(file);

@@ -47,7 +47,10 @@ async fn the_agents_token_is_nowhere_inside() {
             inside.expect(&search(&format!("{first}\"\"{rest}"))).await,
             "0"
         );
-        let (_, found) = inside.sh("export SECRET=findme; sleep 9 & p=find\"\"me; cat /proc/$!/environ | grep -ac \"$p\"").await;
+        // Until the new process has become the program, its environment is that of the shell's start.
+        let control = "export SECRET=findme; sleep 9 & p=find\"\"me; \
+                       until grep -aq \"$p\" /proc/$!/environ; do :; done; echo 1";
+        let (_, found) = inside.sh(control).await;
         assert_eq!(found.trim(), "1", "the control");
     }
 }

@@ -30,6 +30,9 @@ pub async fn run(client: &Client, sandbox: &str, command: &str) -> String {
     answer.result
 }
 
+/// For a command that must end by itself.
+const COMMAND_LIMIT: Duration = Duration::from_secs(20);
+
 pub async fn execute(
     client: &Client,
     sandbox: &str,
@@ -39,7 +42,7 @@ pub async fn execute(
     let sandbox = client.get(sandbox).await?;
     let request = ExecuteRequest {
         command: command.to_owned(),
-        timeout: Some(20),
+        timeout: Some(alcove_e2e::wait::patience(COMMAND_LIMIT).as_secs()),
         ..ExecuteRequest::default()
     };
     client.toolbox(&sandbox)?.execute(&request).await
