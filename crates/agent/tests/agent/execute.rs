@@ -98,7 +98,7 @@ async fn a_background_process_does_not_hold_up_the_answer_and_lives() {
     );
     assert!(is_running("3141"));
     let start = Instant::now();
-    let (_, result) = agent.execute("yes & echo hi; sleep 0.1").await;
+    let (_, result) = agent.execute("echo hi; yes & sleep 0.1").await;
     assert!(result.contains("hi\n"));
     assert!(
         start.elapsed() < Duration::from_secs(10),
