@@ -191,7 +191,9 @@ impl Control {
         caller: &Caller,
         request: NewSandbox,
     ) -> Result<Arc<Sandbox>, Error> {
-        sandboxes::create(&self.shared, caller, request).await
+        let sandbox = sandboxes::create(&self.shared, caller, request).await;
+        self.events_told().await;
+        sandbox
     }
 
     #[expect(
@@ -230,7 +232,9 @@ impl Control {
         caller: &Caller,
         id_or_name: &str,
     ) -> Result<Arc<Sandbox>, Error> {
-        sandboxes::delete(&self.shared, caller, id_or_name).await
+        let sandbox = sandboxes::delete(&self.shared, caller, id_or_name).await;
+        self.events_told().await;
+        sandbox
     }
 
     /// Starts it and waits for it to run, as creating does. One that runs stays as it is.
@@ -239,7 +243,9 @@ impl Control {
         caller: &Caller,
         id_or_name: &str,
     ) -> Result<Arc<Sandbox>, Error> {
-        sandboxes::start(&self.shared, caller, id_or_name).await
+        let sandbox = sandboxes::start(&self.shared, caller, id_or_name).await;
+        self.events_told().await;
+        sandbox
     }
 
     /// Stops it and waits for the stop; an ephemeral one is deleted, without waiting.
@@ -249,7 +255,9 @@ impl Control {
         id_or_name: &str,
         force: bool,
     ) -> Result<Arc<Sandbox>, Error> {
-        sandboxes::stop(&self.shared, caller, id_or_name, force).await
+        let sandbox = sandboxes::stop(&self.shared, caller, id_or_name, force).await;
+        self.events_told().await;
+        sandbox
     }
 
     pub async fn replace_labels(
@@ -381,6 +389,11 @@ impl Control {
     /// A fresh connection to the sandbox's agent.
     pub async fn dial_agent(&self, sandbox: &SandboxId) -> Result<AgentConnection, DialError> {
         self.shared.runner.dial_agent(sandbox).await
+    }
+
+    /// Answers come behind the events of what they answer.
+    async fn events_told(&self) {
+        self.shared.events.told(self.shared.clock.as_ref()).await;
     }
 
     /// Events of an organization from now on.

@@ -380,6 +380,8 @@ impl Driver {
             Effect::Settle | Effect::Keep => Step::OutcomeWritten,
         };
         self.shared.reached(reached).await;
+        // Before anybody sees the state: whoever waits for it answers once its events are told.
+        self.shared.events.note(sequence);
         self.publish(next);
         self.shared.events.wake(sequence);
         if let Effect::Order(goal) = step.effect {

@@ -13,8 +13,9 @@ use alcove_domain::{DesiredState, OrganizationId, Sandbox, SandboxState};
 use alcove_store::{OutboxChange, OutboxEntry, Reader};
 use futures_util::stream::{self, BoxStream};
 use jiff::Timestamp;
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::{Notify, broadcast, watch};
 
+use crate::clock::Clock;
 use crate::shared::Shared;
 
 /// Entries that a listener may lag behind before it reads the outbox itself.
@@ -22,6 +23,9 @@ const LAG_MAX: usize = 1024;
 /// Entries read at once.
 const BATCH: u64 = 256;
 const RETRY: Duration = Duration::from_secs(1);
+/// How long an answer waits for its events. They are late only on a host that is very busy, and an answer is worth
+/// more than they are.
+const TOLD_PATIENCE: Duration = Duration::from_millis(100);
 
 /// One thing that happened, as the outbox keeps it. The sequence grows by commit order.
 #[derive(Debug, Clone, PartialEq)]
@@ -82,6 +86,8 @@ pub(crate) struct EventHub {
     sender: broadcast::Sender<Arc<Event>>,
     written: Notify,
     last_written: AtomicI64,
+    /// Up to where listeners have been told.
+    told: watch::Sender<i64>,
 }
 
 impl Default for EventHub {
@@ -90,6 +96,7 @@ impl Default for EventHub {
             sender: broadcast::Sender::new(LAG_MAX),
             written: Notify::new(),
             last_written: AtomicI64::new(0),
+            told: watch::Sender::new(0),
         }
     }
 }
@@ -97,10 +104,40 @@ impl Default for EventHub {
 impl EventHub {
     /// Tells that the outbox holds entries up to `sequence`.
     pub fn wake(&self, sequence: Option<i64>) {
+        self.note(sequence);
+        self.written.notify_one();
+    }
+
+    /// The first half of [`EventHub::wake`]: [`EventHub::told`] waits for these entries from here on.
+    pub fn note(&self, sequence: Option<i64>) {
         if let Some(sequence) = sequence {
             self.last_written.fetch_max(sequence, Ordering::SeqCst);
-            self.written.notify_one();
         }
+    }
+
+    /// Waits until listeners have been told of everything that is noted by now, if there are any, and not for long.
+    ///
+    /// Clients take the state of an event for newer than that of an answer. One that hears of the beginning after the
+    /// end was answered would show a started sandbox as one that is being made.
+    pub async fn told(&self, clock: &dyn Clock) {
+        if self.sender.receiver_count() == 0 {
+            return;
+        }
+        let goal = self.last_written.load(Ordering::SeqCst);
+        let mut told = self.told.subscribe();
+        tokio::select! {
+            biased;
+            _ = told.wait_for(|told| *told >= goal) => {}
+            () = clock.sleep(TOLD_PATIENCE) => {}
+        }
+    }
+
+    fn has_told(&self, sequence: i64) {
+        self.told.send_if_modified(|told| {
+            let is_more = sequence > *told;
+            *told = sequence.max(*told);
+            is_more
+        });
     }
 
     pub fn subscribe(&self, reader: Reader, organization: OrganizationId) -> EventStream {
@@ -171,6 +208,7 @@ pub(crate) async fn publish(shared: Arc<Shared>) {
     let events = &shared.events;
     let mut cursor = events.last_written.load(Ordering::SeqCst);
     loop {
+        events.has_told(cursor);
         events.written.notified().await;
         loop {
             // Read before the count: a listener that comes in between gets what is written after it.
@@ -184,7 +222,11 @@ pub(crate) async fn publish(shared: Arc<Shared>) {
             }
             match shared.store.reader().outbox_list_after(cursor, BATCH).await {
                 Ok(entries) => {
-                    let Some(newest) = entries.last() else { break };
+                    let Some(newest) = entries.last() else {
+                        // Old entries that were removed: nobody can be told of them.
+                        events.has_told(last);
+                        break;
+                    };
                     cursor = newest.sequence;
                     for entry in entries {
                         // No listener is no failure.

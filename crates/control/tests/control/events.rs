@@ -1,6 +1,6 @@
 use alcove_control::{Event, EventBody, EventStream};
 use alcove_testkit::{TestControl, within};
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 
 use crate::support::*;
 
@@ -27,6 +27,41 @@ fn describe(event: &Event) -> String {
             "{} should be {new_desired_state}, not {old_desired_state}",
             sandbox.name
         ),
+    }
+}
+
+#[tokio::test]
+async fn an_answer_comes_behind_its_events() {
+    let kit = TestControl::open().await;
+    let mut events = kit.control.subscribe_events(&kit.caller.organization);
+    let mut told = move || {
+        let told = std::iter::from_fn(|| events.next().now_or_never().flatten());
+        told.map(|event| describe(&event)).collect::<Vec<_>>()
+    };
+    for round in 0..20 {
+        let name = format!("box-{round}");
+        make(&kit, &name).await;
+        assert_eq!(
+            told(),
+            [
+                format!("{name} created"),
+                format!("{name} creating -> started")
+            ]
+        );
+        let control = &kit.control;
+        control
+            .stop_sandbox(&kit.caller, &name, false)
+            .await
+            .unwrap();
+        assert_eq!(
+            told().last().unwrap(),
+            &format!("{name} stopping -> stopped")
+        );
+        control.start_sandbox(&kit.caller, &name).await.unwrap();
+        assert_eq!(
+            told().last().unwrap(),
+            &format!("{name} starting -> started")
+        );
     }
 }
 
