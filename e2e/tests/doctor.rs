@@ -370,10 +370,10 @@ fn a_data_folder_that_cannot_be_written_is_refused() {
 fn a_full_data_folder_does_not_make_the_host_unfit() {
     let host = Host::new();
     let folder = host.folder.path().display();
-    let fill = format!(
+    let script = format!(
         "mount -t tmpfs -o size=1m full {folder} && {{ head -c 2m /dev/zero >{folder}/filling 2>/dev/null || true; }}"
     );
-    let full = Host::changed(&["--mount", "--propagation", "private"], &fill);
+    let full = Host::changed(&["--mount", "--propagation", "private"], &script);
     let full = Host {
         folder: host.folder,
         ..full

@@ -15,8 +15,9 @@ use super::table::{self, TableError};
 
 const DNS_PORT: u16 = 53;
 
-/// Addresses on which the port is tried, so that two trials that meet on one are not taken for a name server.
-const DNS_ATTEMPTS: usize = 3;
+/// Parts of the loopback network in which the port is tried. Each process has an address of its own in each, so that
+/// two trials do not take each other for a name server.
+const DNS_NETWORKS: [u8; 3] = [64, 128, 192];
 
 const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
 
@@ -96,9 +97,10 @@ pub(crate) fn forwarding() -> io::Result<(bool, bool)> {
 /// any address of the loopback network, where nobody else has a reason to be.
 pub(crate) fn check_dns_port() -> io::Result<()> {
     let mut result = Ok(());
-    for _ in 0..DNS_ATTEMPTS {
-        let [second, third, fourth]: [u8; 3] = rand::random();
-        let address = Ipv4Addr::new(127, second | 1, third, fourth);
+    // A process number has 22 bits.
+    let [_, second, third, fourth] = std::process::id().to_be_bytes();
+    for network in DNS_NETWORKS {
+        let address = Ipv4Addr::new(127, network | second, third, fourth);
         result = UdpSocket::bind((address, DNS_PORT))
             .and_then(|_held| TcpListener::bind((address, DNS_PORT)))
             .map(drop);

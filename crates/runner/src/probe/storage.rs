@@ -104,10 +104,10 @@ pub(super) async fn try_out(data_dir: &Path, rehearsal: Option<&Outcome>) -> Sto
     }
     let namespace = rehearsal.and_then(|outcome| outcome.user_namespace.as_ref());
     let attached = try_disk(&mut storage, scratch.path(), namespace).await;
-    if let Some((number, file)) = attached {
-        if !number.released(&file, RELEASE_PATIENCE).await {
-            tracing::warn!(device = %number.path().display(), "the kernel is slow to let go of a loop device");
-        }
+    if let Some((number, file)) = attached
+        && !number.released(&file, RELEASE_PATIENCE).await
+    {
+        tracing::warn!(device = %number.path().display(), "the kernel is slow to let go of a loop device");
     }
     storage
 }
