@@ -21,6 +21,9 @@ use crate::instance::Instance;
 pub use crate::instance::own_pool;
 use crate::prepared;
 
+/// For a command that must end by itself.
+const COMMAND_LIMIT: Duration = Duration::from_mins(1);
+
 /// A runner for one test. Whatever becomes of the test, nothing of it stays on the host; see [`Instance`].
 #[derive(Debug)]
 pub struct TestRunner {
@@ -157,7 +160,8 @@ impl TestRunner {
     /// # Panics
     /// When the agent does not answer as the toolbox API says.
     pub async fn execute(&self, sandbox: &SandboxId, command: &str) -> (i64, String) {
-        let body = serde_json::json!({ "command": command, "timeout": 60 }).to_string();
+        let limit = crate::wait::patience(COMMAND_LIMIT).as_secs();
+        let body = serde_json::json!({ "command": command, "timeout": limit }).to_string();
         let (status, answer) = self
             .call(sandbox, "POST", "/process/execute", body.into())
             .await;
