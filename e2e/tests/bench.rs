@@ -243,6 +243,7 @@ async fn tti_measures_a_server_and_both_floors_as_often_as_asked_and_leaves_noth
         "/measures/execute",
         "/measures/delete",
         "/floor/process",
+        "/floor/isolated",
         "/floor/sandbox",
         "/floor/execute",
     ] {

@@ -109,16 +109,18 @@ fn prepare(
 /// All that a sandbox's process does, on an empty root and without becoming another program: tells whether
 /// this host lets it. Reports as [`run`] does; the report is empty where everything went well.
 pub fn rehearse(devices: &OwnedFd, filter: &Filter, go: OwnedFd, status: OwnedFd) -> ! {
-    let at = |step: Step| move |error: io::Error| (step, error);
-    let result = enter(go, "rehearsal")
-        .and_then(|()| {
-            mount("root", ROOT_POINT, "tmpfs", 0, "mode=755,size=64k").map_err(at(Step::AttachRoot))
-        })
-        .and_then(|()| furnish(devices.as_fd(), 1 << 20, filter));
-    if let Err((step, error)) = result {
+    if let Err((step, error)) = isolate(devices, filter, go) {
         report(step, &error, status);
     }
     system::exit_now(0)
+}
+
+/// All that isolates a sandbox's process, on an empty root in memory.
+pub fn isolate(devices: &OwnedFd, filter: &Filter, go: OwnedFd) -> Result<(), Failure> {
+    enter(go, "rehearsal")?;
+    mount("root", ROOT_POINT, "tmpfs", 0, "mode=755,size=64k")
+        .map_err(|error| (Step::AttachRoot, error))?;
+    furnish(devices.as_fd(), 1 << 20, filter)
 }
 
 /// The step and the error number of a child's report.
@@ -134,7 +136,8 @@ pub fn read_report(bytes: &[u8]) -> (Step, i32) {
     (step, errno)
 }
 
-type Failure = (Step, io::Error);
+/// The step that failed, and why.
+pub type Failure = (Step, io::Error);
 
 /// From the birth to an own mount namespace.
 fn enter(go: OwnedFd, hostname: &str) -> Result<(), Failure> {

@@ -1,9 +1,11 @@
 //! `alcove bench floor`: what this host takes, whoever asks.
 //!
-//! Two floors, since two questions are asked:
+//! Three floors, since three questions are asked:
 //!
 //! * **process**: a process in namespaces of its own executes a static program; its first byte. Nothing of a
 //!   sandbox is there yet. No platform that isolates by namespaces can be faster.
+//! * **isolated**: the same with all that isolates a sandbox's process, on an empty root in memory: own `/proc`,
+//!   `/dev` and `/sys`, masks, few capabilities, the filter. What a sandbox of this isolation takes at least.
 //! * **sandbox**: all that makes a process a sandbox, and the first output of a command in it, from the runner
 //!   directly: root, limits, mounts, filter, agent, with the same pooled parts that the server has. No HTTP
 //!   API, no database, no control plane. What a create takes above it is the server's own. In the same sandbox
@@ -34,6 +36,8 @@ use crate::parts::Parts;
     long_about = "Measures what this host takes to isolate, without a server.\n\n\
     process: clone3 into user, mount, pid, ipc, uts and control group namespaces and a network namespace that \
     waits, id maps, exec of a static program, its first byte. No root, no /proc, no limits, no filter.\n\n\
+    isolated: the same with all that isolates a sandbox's process, on an empty root in memory: own /proc, /dev and \
+    /sys, masks, few capabilities, the filter. No layers, no disk, no limits, no agent.\n\n\
     sandbox (with --image): the runner makes a whole sandbox from pooled parts and its agent runs a first \
     command; ends with that command's output. No HTTP API, no database, no control plane."
 )]
@@ -55,7 +59,7 @@ pub struct Arguments {
 #[derive(Debug, Clone, clap::Args)]
 pub struct Place {
     /// The image of the sandbox floor, an OCI archive; best the one that the server uses. Without it, only the
-    /// process floor is measured.
+    /// other two are measured.
     #[arg(long = "image", env = "ALCOVE_DEFAULT_IMAGE")]
     pub image: Option<PathBuf>,
     /// Addresses for the sandboxes of the floor; must not overlap with the server's.
@@ -66,10 +70,11 @@ pub struct Place {
     pub scratch: PathBuf,
 }
 
-/// Both floors; the second only where there is an image.
+/// All floors; that of the sandbox only where there is an image.
 #[derive(Debug, Default)]
 pub struct Samples {
     process: Vec<Duration>,
+    isolated: Vec<Duration>,
     sandbox: Vec<Duration>,
     execute: Vec<Duration>,
 }
@@ -77,6 +82,7 @@ pub struct Samples {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Result {
     pub process: Option<Summary>,
+    pub isolated: Option<Summary>,
     pub sandbox: Option<Summary>,
     pub execute: Option<Summary>,
 }
@@ -85,6 +91,7 @@ impl Samples {
     pub fn result(&self) -> Result {
         Result {
             process: Summary::of(&self.process),
+            isolated: Summary::of(&self.isolated),
             sandbox: Summary::of(&self.sandbox),
             execute: Summary::of(&self.execute),
         }
@@ -133,15 +140,16 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     Ok(super::exit_code(&stop))
 }
 
-pub fn rows(result: &Result) -> [(&'static str, Option<&Summary>); 3] {
+pub fn rows(result: &Result) -> [(&'static str, Option<&Summary>); 4] {
     [
         ("floor: process", result.process.as_ref()),
+        ("floor: isolated", result.isolated.as_ref()),
         ("floor: sandbox", result.sandbox.as_ref()),
         ("floor: execute `true`", result.execute.as_ref()),
     ]
 }
 
-/// Measures both floors. Ended by [`Floor::close`], on every path.
+/// Measures all floors. Ended by [`Floor::close`], on every path.
 #[derive(Debug)]
 pub struct Floor {
     process: ProcessFloor,
@@ -174,7 +182,9 @@ impl Floor {
         pause: Duration,
         stop: &CancellationToken,
     ) -> anyhow::Result<()> {
-        samples.process.push(self.process.round().await?);
+        samples.process.push(self.process.round(b'p').await?);
+        super::rest(pause, stop).await;
+        samples.isolated.push(self.process.round(b'i').await?);
         super::rest(pause, stop).await;
         if let Some(sandbox) = &mut self.sandbox {
             let (first_output, execute) = sandbox.round().await?;
@@ -222,10 +232,11 @@ impl ProcessFloor {
         })
     }
 
-    async fn round(&mut self) -> anyhow::Result<Duration> {
+    /// One round of what the letter stands for.
+    async fn round(&mut self, what: u8) -> anyhow::Result<Duration> {
         let mut nanoseconds = [0_u8; 8];
         let exchange = async {
-            self.asks.write_all(b"r").await?;
+            self.asks.write_all(&[what]).await?;
             self.answers.read_exact(&mut nanoseconds).await?;
             io::Result::Ok(())
         };

@@ -138,6 +138,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let floor = arguments.with_floor.then(|| floor_samples.result());
     let to = |summary: Option<&Summary>| ratio(measures.first_output.as_ref(), summary);
     let to_process = floor.as_ref().and_then(|f| to(f.process.as_ref()));
+    let to_isolated = floor.as_ref().and_then(|f| to(f.isolated.as_ref()));
     let to_sandbox = floor.as_ref().and_then(|f| to(f.sandbox.as_ref()));
     if arguments.json {
         let json = serde_json::json!({
@@ -150,7 +151,11 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             "host": host,
             "measures": measures,
             "floor": floor,
-            "ratios": { "firstOutputToProcessFloor": to_process, "firstOutputToSandboxFloor": to_sandbox },
+            "ratios": {
+                "firstOutputToProcessFloor": to_process,
+                "firstOutputToIsolatedFloor": to_isolated,
+                "firstOutputToSandboxFloor": to_sandbox,
+            },
             "server": { "residentBytesBefore": resident_before, "residentBytesAfter": resident_after },
         });
         println!("{}", serde_json::to_string_pretty(&json)?);
@@ -167,6 +172,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let mut facts = Vec::new();
     for (name, ratio) in [
         ("first output / floor: process, p50", to_process),
+        ("first output / floor: isolated, p50", to_isolated),
         ("first output / floor: sandbox, p50", to_sandbox),
     ] {
         facts.extend(ratio.map(|ratio| (name, format!("{ratio:.2}"))));
