@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use crate::wait;
+
 /// Everything on the host that belongs to one instance.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Traces {
@@ -48,6 +50,22 @@ impl Traces {
             processes: agents(cgroup_parent),
         }
     }
+}
+
+/// Waits until nothing of any sandbox is left.
+///
+/// # Panics
+/// With what is left, when something is.
+pub async fn until_no_traces(look: impl Fn() -> Traces) {
+    wait::until("a host without sandboxes", async || {
+        let traces = look();
+        if traces == Traces::default() {
+            Ok(())
+        } else {
+            Err(traces)
+        }
+    })
+    .await;
 }
 
 /// Interfaces that wait for a sandbox.

@@ -238,14 +238,6 @@ impl TestRunner {
     /// # Panics
     /// With what is left, when something is.
     pub async fn expect_nothing_left(&self) {
-        crate::wait::until("an empty host", async || {
-            let traces = self.traces();
-            if traces == Traces::default() {
-                Ok(())
-            } else {
-                Err(traces)
-            }
-        })
-        .await;
+        crate::host::until_no_traces(|| self.traces()).await;
     }
 }

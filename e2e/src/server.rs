@@ -290,15 +290,7 @@ impl TestServer {
     /// # Panics
     /// With what is left.
     pub async fn nothing_left(&self) {
-        wait::until("a host without sandboxes", async || {
-            let traces = self.traces();
-            if traces == Traces::default() {
-                Ok(())
-            } else {
-                Err(traces)
-            }
-        })
-        .await;
+        crate::host::until_no_traces(|| self.traces()).await;
     }
 
     /// Deletes every sandbox, stops the server, and waits until nothing of the whole instance is on the host.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use alcove_e2e::host::{ReadyParts, Traces, names};
+use alcove_e2e::host::{ReadyParts, Traces, names, until_no_traces};
 use alcove_e2e::{prepared, wait};
 use alcove_runner::RunnerConfig;
 use alcove_runner::net::Ipv4Pool;
@@ -114,15 +114,7 @@ impl Serve {
     }
 
     async fn until_empty(&self) {
-        wait::until("a host without sandboxes", async || {
-            let traces = self.traces();
-            if traces == Traces::default() {
-                Ok(())
-            } else {
-                Err(traces)
-            }
-        })
-        .await;
+        until_no_traces(|| self.traces()).await;
     }
 
     /// Waits for its end, and asserts that nothing is left on the host.

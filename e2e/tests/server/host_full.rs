@@ -15,8 +15,8 @@ use crate::support::{execute, make, named, refusal, within};
 /// A refused create answers at once; nothing about it is worth a wait.
 const REFUSED_WITHIN: Duration = Duration::from_secs(15);
 
-/// A create that must fail for this reason. Returns the sandbox that it leaves, which has nothing on the host.
-async fn refused_create(server: &TestServer, name: &str, code: &str, words: &str) -> Sandbox {
+/// A create that must fail for this reason. Returns what was said, and the sandbox that it leaves.
+async fn refused(server: &TestServer, name: &str, code: &str) -> (String, Sandbox) {
     let client = server.client();
     let wanted = named(name);
     let error = within(
@@ -28,21 +28,25 @@ async fn refused_create(server: &TestServer, name: &str, code: &str, words: &str
     .expect_err("there is no room");
     assert_eq!(refusal(&error), (400, "SANDBOX_START_FAILED"), "{error:?}");
     let refused = error.refusal().unwrap();
-    assert!(
-        refused.message.contains(words),
-        "{words:?} not in {:?}",
-        refused.message
-    );
-    assert_eq!(refused.details["errorCode"], code);
+    assert_eq!(refused.details["errorCode"], code, "{error:?}");
     assert_eq!(refused.details["state"], "error");
 
     let sandbox = client.get(name).await.unwrap();
     assert_eq!(refused.details["sandboxId"], sandbox.id);
     assert_eq!(sandbox.state, Some(SandboxState::Error));
     assert_eq!(sandbox.error_code.as_deref(), Some(code));
-    assert!(sandbox.error_reason.as_deref().unwrap().contains(words));
+    (refused.message.clone(), sandbox)
+}
+
+/// The same on a host without other sandboxes: nothing of it is there afterwards.
+async fn refused_create(server: &TestServer, name: &str, code: &str, words: &str) -> Sandbox {
+    let (message, sandbox) = refused(server, name, code).await;
+    for told in [&message, sandbox.error_reason.as_ref().unwrap()] {
+        assert!(told.contains(words), "{words:?} not in {told:?}");
+    }
     server.nothing_left().await;
-    assert!(client.health().await.is_ok(), "the server lives");
+    let health = server.client().health().await;
+    assert!(health.is_ok(), "the server lives");
     sandbox
 }
 
@@ -220,24 +224,7 @@ async fn a_host_without_process_numbers_refuses_a_create_and_keeps_what_runs() {
 
 /// Like [`refused_create`], with other sandboxes on the host.
 async fn refused_create_beside(server: &TestServer, name: &str, others: usize) {
-    let client = server.client();
-    let wanted = named(name);
-    let error = within(
-        "a create without room",
-        REFUSED_WITHIN,
-        client.create(&wanted),
-    )
-    .await
-    .expect_err("there is no room");
-    assert_eq!(refusal(&error), (400, "SANDBOX_START_FAILED"), "{error:?}");
-    assert_eq!(
-        error.refusal().unwrap().details["errorCode"],
-        "host_pids_full",
-        "{error:?}"
-    );
-    let sandbox = client.get(name).await.unwrap();
-    assert_eq!(sandbox.state, Some(SandboxState::Error));
-    assert_eq!(sandbox.error_code.as_deref(), Some("host_pids_full"));
+    refused(server, name, "host_pids_full").await;
     let on_host = server.instance.sandboxes();
     assert_eq!(on_host.len(), others, "{on_host:?}");
 }
