@@ -94,7 +94,7 @@ fn from_stdin(
             argv: argv(&path, flags.chain(arguments))?,
             path: c_path(&path)?,
             stdin: Some(memory_file(code.as_bytes())?),
-            script: None,
+            passed: Vec::new(),
         },
         None,
     ))
@@ -118,7 +118,7 @@ fn typescript(search_path: &str, code: &str, arguments: Vec<String>) -> io::Resu
         argv: argv(&program, flags.chain(arguments))?,
         path: c_path(&program)?,
         stdin: None,
-        script: None,
+        passed: Vec::new(),
     };
     Ok(Plan::Run(invocation, Some(source)))
 }

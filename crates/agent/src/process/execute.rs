@@ -57,13 +57,13 @@ pub struct Terms {
     pub time_limit: Option<Duration>,
 }
 
-/// A program, its arguments, and the file it reads as standard input or as descriptor 3.
+/// A program, its arguments, and the files it gets as standard input and as descriptors 3, 4 and so on.
 #[derive(Debug)]
 pub struct Invocation {
     pub path: CString,
     pub argv: Vec<CString>,
     pub stdin: Option<OwnedFd>,
-    pub script: Option<OwnedFd>,
+    pub passed: Vec<OwnedFd>,
 }
 
 impl Invocation {
@@ -78,24 +78,24 @@ impl Invocation {
     /// The script holds a NUL byte, or the file cannot be made.
     pub fn of_script(shell: &Shell, script: &str, env: &mut EnvBlock) -> io::Result<Self> {
         let name = CString::new(shell.name.as_str())?;
-        let invocation = |argv: Vec<CString>, script| Self {
+        let invocation = |argv: Vec<CString>, passed| Self {
             path: shell.c_path.clone(),
             argv,
             stdin: None,
-            script,
+            passed,
         };
         if script.len() > MAX_SCRIPT_VARIABLE {
             let file = memory_file(script.as_bytes())?;
-            return Ok(invocation(vec![name, c"/dev/fd/3".to_owned()], Some(file)));
+            return Ok(invocation(vec![name, c"/dev/fd/3".to_owned()], vec![file]));
         }
         if !shell.is_bourne() {
             let argv = vec![name, c"-c".to_owned(), CString::new(script)?];
-            return Ok(invocation(argv, None));
+            return Ok(invocation(argv, Vec::new()));
         }
         env.set(SCRIPT_VARIABLE, script)?;
         let bootstrap = format!("eval \"unset {SCRIPT_VARIABLE};${SCRIPT_VARIABLE}\"");
         let argv = vec![name, c"-c".to_owned(), CString::new(bootstrap)?];
-        Ok(invocation(argv, None))
+        Ok(invocation(argv, Vec::new()))
     }
 }
 
@@ -121,6 +121,7 @@ fn start(
         .stdin
         .as_ref()
         .map_or(agent.null.as_fd(), AsFd::as_fd);
+    let passed: Vec<_> = invocation.passed.iter().map(AsFd::as_fd).collect();
     let program = Program {
         path: invocation.path,
         argv: invocation.argv,
@@ -130,7 +131,8 @@ fn start(
         stdin,
         stdout: writer.as_fd(),
         stderr: writer.as_fd(),
-        script: invocation.script.as_ref().map(AsFd::as_fd),
+        passed: &passed,
+        is_terminal: false,
         tag: agent.tags.next(),
     };
     let child = agent.children.spawn(&program).map_err(|failure| {

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, NulError, OsStr, c_char};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::ptr;
 
 use crate::process::job::JobTag;
-use crate::sys::{ChildPlan, SpawnFailure, VforkStack, vfork_exec};
+use crate::sys::{ChildPlan, SpawnFailure, SpawnStage, VforkStack, vfork_exec};
 
 /// Environment of a child, ready for exec.
 #[derive(Debug, Clone, Default)]
@@ -59,8 +59,10 @@ pub struct Program<'a> {
     pub stdin: BorrowedFd<'a>,
     pub stdout: BorrowedFd<'a>,
     pub stderr: BorrowedFd<'a>,
-    /// Becomes descriptor 3.
-    pub script: Option<BorrowedFd<'a>>,
+    /// Become descriptors 3, 4 and so on.
+    pub passed: &'a [BorrowedFd<'a>],
+    /// Whether standard input is a terminal that is to control the program, as a shell's window does.
+    pub is_terminal: bool,
     pub tag: JobTag,
 }
 
@@ -82,6 +84,8 @@ impl Program<'_> {
                 .chain(&self.extra_env.entries)
                 .map(|(_, entry)| entry.as_c_str()),
         );
+        let high = self.copies_out_of_the_way()?;
+        let passed: Vec<RawFd> = high.iter().map(AsRawFd::as_raw_fd).collect();
         vfork_exec(
             stack,
             &ChildPlan {
@@ -94,11 +98,26 @@ impl Program<'_> {
                     self.stdout.as_raw_fd(),
                     self.stderr.as_raw_fd(),
                 ],
-                script: self.script.map(|fd| fd.as_raw_fd()),
+                passed: &passed,
+                is_terminal: self.is_terminal,
                 lock_limit: self.tag.lock_limit(),
                 descriptor_limit,
             },
         )
+    }
+
+    /// Copies of the descriptors to pass on, with numbers that none of them is to become: put into place one by one,
+    /// none may overwrite one that is still to come.
+    fn copies_out_of_the_way(&self) -> Result<Vec<OwnedFd>, SpawnFailure> {
+        let first_free = RawFd::try_from(3 + self.passed.len()).unwrap_or(RawFd::MAX);
+        self.passed
+            .iter()
+            .map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, first_free))
+            .collect::<Result<_, _>>()
+            .map_err(|error| SpawnFailure {
+                stage: SpawnStage::Descriptors,
+                error: error.into(),
+            })
     }
 }
 

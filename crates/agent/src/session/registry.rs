@@ -148,7 +148,8 @@ impl Sessions {
             stdin: shell_end.as_fd(),
             stdout: agent.null.as_fd(),
             stderr: agent.null.as_fd(),
-            script: None,
+            passed: &[],
+            is_terminal: false,
             tag: agent.tags.next(),
         };
         let child = agent

@@ -14,6 +14,7 @@ pub enum SpawnStage {
     Clone,
     Session,
     Descriptors,
+    Terminal,
     WorkDir,
     Exec,
 }
@@ -36,8 +37,10 @@ pub struct ChildPlan<'a> {
     pub cwd: &'a CStr,
     /// Become descriptors 0, 1 and 2. None of them may be below 3.
     pub stdio: [RawFd; 3],
-    /// Becomes descriptor 3.
-    pub script: Option<RawFd>,
+    /// Become descriptors 3, 4 and so on. None of them may be below the number after the last of these.
+    pub passed: &'a [RawFd],
+    /// Whether standard input is a terminal that becomes the one by which the child is controlled.
+    pub is_terminal: bool,
     /// Soft limit of file locks, see `process::job`.
     pub lock_limit: u64,
     /// Soft limit of descriptors; the agent's own is higher than is good for old programs.
@@ -77,6 +80,11 @@ pub fn vfork_exec(stack: &mut VforkStack, plan: &ChildPlan<'_>) -> Result<i32, S
     debug_assert!(plan.argv.last().is_some_and(|end| end.is_null()));
     debug_assert!(plan.envp.last().is_some_and(|end| end.is_null()));
     debug_assert!(plan.stdio.iter().all(|fd| *fd >= 3));
+    debug_assert!(
+        plan.passed
+            .iter()
+            .all(|fd| usize::try_from(*fd).is_ok_and(|fd| fd >= 3 + plan.passed.len()))
+    );
     let mut shared = Shared {
         plan,
         failure: None,
@@ -165,12 +173,14 @@ unsafe fn prepare_and_exec(plan: &ChildPlan<'_>) -> SpawnStage {
                 return SpawnStage::Descriptors;
             }
         }
-        match plan.script {
-            Some(3) if libc::fcntl(3, libc::F_SETFD, 0) < 0 => return SpawnStage::Descriptors,
-            Some(source) if source != 3 && libc::dup2(source, 3) < 0 => {
+        for (target, source) in (3..).zip(plan.passed) {
+            if libc::dup2(*source, target) < 0 {
                 return SpawnStage::Descriptors;
             }
-            _ => {}
+        }
+        // The new session has none yet, and standard input is the terminal by now.
+        if plan.is_terminal && libc::ioctl(0, libc::TIOCSCTTY, 0) < 0 {
+            return SpawnStage::Terminal;
         }
         if libc::chdir(plan.cwd.as_ptr()) < 0 {
             return SpawnStage::WorkDir;
