@@ -9,6 +9,7 @@ mod config;
 mod error;
 mod file;
 mod info;
+mod interpreter;
 mod marker;
 mod process;
 mod session;
@@ -24,6 +25,11 @@ pub use config::{
 pub use error::{DAEMON_SOURCE, ErrorBody, ErrorCode};
 pub use file::{DownloadRequest, FileInfo, UploadOutcome, UploadedFile, WrittenFile};
 pub use info::{Dir, InitRequest, InitResponse, Version};
+pub use interpreter::{
+    CLOSE_TIMED_OUT, CreateContextRequest, DEFAULT_CONTEXT, DEFAULT_EXECUTION_SECONDS,
+    InterpreterContext, InterpreterMessage, InterpreterMessageKind, InterpreterRequest,
+    ListContextsResponse,
+};
 pub use marker::{MarkerWriter, STDERR_MARKER, STDOUT_MARKER, Stream};
 pub use process::{ExecuteRequest, ExecuteResponse};
 pub use session::{

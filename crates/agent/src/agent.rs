@@ -10,17 +10,19 @@ use rand::Rng;
 use tokio::sync::watch;
 
 use crate::home::Home;
+use crate::interpreter::registry::Contexts;
 use crate::process::job::JobTags;
 use crate::process::reaper::Children;
 use crate::session::registry::Sessions;
 
-/// The agent: configuration, children, sessions.
+/// The agent: configuration, children, sessions, interpreter contexts.
 #[derive(Debug)]
 pub struct Agent {
     pub home: Home,
     pub children: Arc<Children>,
     pub tags: JobTags,
     pub sessions: Sessions,
+    pub contexts: Contexts,
     /// `/dev/null` for reading and writing.
     pub null: OwnedFd,
     /// Becomes true when the agent is about to end.
@@ -44,6 +46,7 @@ impl Agent {
             home,
             children: Children::new(),
             tags: JobTags::new(rand::rng().next_u32()),
+            contexts: Contexts::default(),
             sessions: Sessions::new(config.session_log_max_bytes),
             null: null.into(),
             is_stopping: watch::Sender::new(false),

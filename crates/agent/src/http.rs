@@ -8,6 +8,7 @@ mod client;
 mod error;
 mod files;
 mod info;
+mod interpreter;
 mod multipart;
 mod params;
 mod process;
@@ -33,7 +34,7 @@ fn router(agent: Arc<Agent>) -> Router {
         .route("/init", post(info::init))
         .route("/process/execute", post(process::execute))
         .route("/process/code-run", post(process::code_run));
-    sessions::routes(files::routes(router))
+    interpreter::routes(sessions::routes(files::routes(router)))
         .fallback(error::unknown_route)
         // The original knows no 405.
         .method_not_allowed_fallback(error::unknown_route)

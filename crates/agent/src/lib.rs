@@ -9,6 +9,7 @@ mod agent;
 mod file;
 mod home;
 mod http;
+mod interpreter;
 mod log;
 mod passwd;
 mod process;

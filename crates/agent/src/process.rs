@@ -1,6 +1,7 @@
 //! Processes: how they are started, watched, read and ended.
 
 pub mod capture;
+pub mod charts;
 pub mod code_run;
 pub mod execute;
 pub mod job;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alcove_agent_api::{CodeRunRequest, ErrorCode, ExecuteRequest};
+use alcove_agent_api::{Chart, CodeRunArtifacts, CodeRunRequest, ErrorCode, ExecuteRequest};
 use axum::body::Body;
 use axum::extract::{OriginalUri, State};
 use axum::response::Response;
@@ -57,7 +57,8 @@ pub async fn execute(
             Err(error) => Outcome::NotStarted(error.to_string()),
         }
     });
-    answer(run.await, &method, uri.path())
+    let outcome = run.await.map_err(|_| super::error::panicked())?;
+    Ok(answer(outcome, Vec::new(), &method, uri.path()))
 }
 
 pub async fn code_run(
@@ -81,10 +82,11 @@ pub async fn code_run(
                 let argv = request.argv.unwrap_or_default();
                 code_run::run(&agent, language, &request.code, argv, terms).await
             }
-            Err(reason) => Outcome::NotStarted(reason),
+            Err(reason) => (Outcome::NotStarted(reason), Vec::new()),
         }
     });
-    answer(run.await, &method, uri.path())
+    let (outcome, charts) = run.await.map_err(|_| super::error::panicked())?;
+    Ok(answer(outcome, charts, &method, uri.path()))
 }
 
 /// The outer error is the client's, the inner one is reported as a command that did not start.
@@ -113,7 +115,8 @@ fn terms(
     }))
 }
 
-fn is_variable_name(name: &str) -> bool {
+/// Whether a shell could have a variable of this name.
+pub fn is_variable_name(name: &str) -> bool {
     let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     name.bytes().all(is_word)
         && !name.starts_with(|first: char| first.is_ascii_digit())
@@ -124,28 +127,27 @@ fn is_variable_name(name: &str) -> bool {
 #[serde(rename_all = "camelCase")]
 struct Exit {
     exit_code: i32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    artifacts: Option<CodeRunArtifacts>,
 }
 
-fn answer(
-    outcome: Result<Outcome, tokio::task::JoinError>,
-    method: &Method,
-    path: &str,
-) -> Result<Response, ApiError> {
-    let outcome = outcome.map_err(|_| super::error::panicked())?;
-    Ok(match outcome {
+fn answer(outcome: Outcome, charts: Vec<Chart>, method: &Method, path: &str) -> Response {
+    let artifacts = (!charts.is_empty()).then_some(CodeRunArtifacts { charts });
+    let exit = |exit_code| Exit {
+        exit_code,
+        artifacts,
+    };
+    match outcome {
         Outcome::Exited(status, output) => {
-            let exit_code = status.execute_code();
-            with_result(StatusCode::OK, &Exit { exit_code }, output)
+            with_result(StatusCode::OK, &exit(status.execute_code()), output)
         }
-        Outcome::NotStarted(reason) => {
-            with_result(StatusCode::OK, &Exit { exit_code: -1 }, text(&reason))
-        }
+        Outcome::NotStarted(reason) => with_result(StatusCode::OK, &exit(-1), text(&reason)),
         Outcome::TimedOut(output) => {
             let code = ErrorCode::ProcessExecutionTimeout;
             let error = ApiError::new(code, "command execution timeout");
             with_result(error.status(), &error.body(method, path), output)
         }
-    })
+    }
 }
 
 fn text(text: &str) -> Captured {

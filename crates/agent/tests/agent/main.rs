@@ -5,10 +5,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod code_run;
 mod downloads;
 mod errors;
 mod execute;
 mod files;
+mod interpreter;
 mod lifecycle;
 mod logs;
 mod sessions;
