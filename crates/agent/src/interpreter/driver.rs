@@ -143,7 +143,7 @@ impl Driver {
             }),
         }
         .encode();
-        let (end, IsAlive(is_alive)) = run.to_end(order.into()).await;
+        let (end, IsAlive(is_alive)) = run.finish(order.into()).await;
         // Before the client is told: what it does next must find nothing of this left.
         if !is_alive {
             self.kill().await;
@@ -192,7 +192,7 @@ enum Stream {
 }
 
 impl Run<'_> {
-    async fn to_end(&mut self, order: Bytes) -> (End, IsAlive) {
+    async fn finish(&mut self, order: Bytes) -> (End, IsAlive) {
         let mut unsent = order;
         loop {
             let worker = &mut *self.worker;
@@ -202,6 +202,8 @@ impl Run<'_> {
                 () = worker.stderr.read(), if worker.stderr.is_open => self.forward(Stream::Stderr).await,
                 event = worker.events.next() => match event {
                     Ok(event) if event.id() != self.id => {}
+                    // The interrupt is ours, and no error of the code.
+                    Ok(Event::Error { .. }) if matches!(self.phase, Phase::Interrupted(_)) => {}
                     Ok(Event::Error { name, value, traceback, .. }) => {
                         self.drain().await;
                         self.send(error_message(&name, &value, &traceback)).await;

@@ -1,6 +1,10 @@
-//! Contexts and what runs in them.
+//! What runs in interpreter contexts, and what is heard of it.
 
-use std::time::{Duration, Instant};
+mod contexts;
+mod ends;
+mod javascript;
+
+use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
@@ -8,7 +12,7 @@ use tokio::net::UnixStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 
-use crate::support::{PATIENCE, TestAgent, eventually, is_running};
+use crate::support::{PATIENCE, TestAgent, eventually};
 
 const EXECUTE: &str = "/process/interpreter/execute";
 const CONTEXT: &str = "/process/interpreter/context";
@@ -72,7 +76,8 @@ impl Running {
         tokio::time::timeout(PATIENCE, next).await.unwrap()
     }
 
-    async fn until_stdout(&mut self, wanted: &str) {
+    /// Reads until the output holds a text; all of it so far.
+    async fn until_stdout(&mut self, wanted: &str) -> String {
         let mut seen = String::new();
         while !seen.contains(wanted) {
             let message: Value =
@@ -80,6 +85,7 @@ impl Running {
             assert_eq!(message["type"], "stdout", "{message}");
             seen.push_str(message["text"].as_str().unwrap());
         }
+        seen
     }
 
     async fn end(mut self) -> Heard {
@@ -252,129 +258,6 @@ async fn bad_requests_are_closed_with_a_reason() {
 }
 
 #[tokio::test]
-async fn a_cooperative_interrupt_keeps_the_state() {
-    let agent = TestAgent::start().await;
-    run(&agent, "x = 1").await.expect_stdout("");
-    let start = Instant::now();
-    let code = "print('on', flush=True)\nwhile True: pass";
-    let heard = request(&agent, json!({ "code": code, "timeout": 1 })).await;
-    assert!(
-        start.elapsed() < Duration::from_secs(4),
-        "{:?}",
-        start.elapsed()
-    );
-    assert_eq!((heard.code, heard.stdout.as_str()), (4008, "on\n"));
-    // The TypeScript client would take a control message for success.
-    assert!(heard.control.is_empty(), "{heard:?}");
-    run(&agent, "print(x)").await.expect_stdout("1\n");
-    // What the code waits for is interrupted with it.
-    let code = "import subprocess; subprocess.run(['sleep', '4711'])";
-    let heard = request(&agent, json!({ "code": code, "timeout": 1 })).await;
-    assert_eq!(heard.code, 4008);
-    eventually("the sleep ends", || !is_running("4711")).await;
-    run(&agent, "print(x)").await.expect_stdout("1\n");
-}
-
-#[tokio::test]
-async fn code_that_ignores_the_interrupt_is_killed_with_all_it_started() {
-    let agent = TestAgent::start().await;
-    run(&agent, "x = 1").await.expect_stdout("");
-    let code = "import signal, subprocess, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n\
-                subprocess.Popen(['setsid', 'sleep', '4712'])\nwhile True: time.sleep(1)";
-    let start = Instant::now();
-    let running = Running::start(&agent, &json!({ "code": code, "timeout": 1 })).await;
-    let next = Running::start(&agent, &json!({ "code": "print('x' in globals())" })).await;
-    let heard = running.end().await;
-    assert_eq!(
-        (heard.code, heard.control.len(), heard.errors.len()),
-        (4008, 0, 0),
-        "{heard:?}"
-    );
-    let elapsed = start.elapsed();
-    assert!(
-        elapsed > Duration::from_millis(2900) && elapsed < Duration::from_secs(8),
-        "{elapsed:?}"
-    );
-    assert!(!is_running("4712"));
-    next.end().await.expect_stdout("False\n");
-}
-
-#[tokio::test]
-async fn an_interrupt_raised_by_the_code_itself_is_no_time_out() {
-    let agent = TestAgent::start().await;
-    let heard = run(&agent, "raise KeyboardInterrupt").await;
-    assert_eq!(
-        (heard.code, heard.error()["name"].as_str()),
-        (1000, Some("KeyboardInterrupt"))
-    );
-    assert_eq!(heard.control, ["interrupted"]);
-}
-
-#[tokio::test]
-async fn a_worker_that_dies_is_told_at_once_and_replaced() {
-    let agent = TestAgent::start().await;
-    for (code, how) in [
-        (
-            "import os; print('last', flush=True); os._exit(1)",
-            "code 1",
-        ),
-        (
-            "import os, signal; print('last', flush=True); os.kill(os.getpid(), 11)",
-            "SIGSEGV",
-        ),
-        (
-            "import os, signal; print('last', flush=True); os.kill(os.getpid(), 9)",
-            "memory",
-        ),
-    ] {
-        run(&agent, "x = 1").await.expect_stdout("");
-        let start = Instant::now();
-        let dying = Running::start(&agent, &json!({ "code": code, "timeout": 0 })).await;
-        let waiting = Running::start(&agent, &json!({ "code": "print('x' in globals())" })).await;
-        let heard = dying.end().await;
-        assert!(start.elapsed() < Duration::from_secs(5));
-        assert_eq!(
-            (heard.code, heard.stdout.as_str()),
-            (1011, "last\n"),
-            "{heard:?}"
-        );
-        assert_eq!(heard.error()["name"], "WorkerDied");
-        assert!(
-            heard.error()["value"].as_str().unwrap().contains(how),
-            "{heard:?}"
-        );
-        waiting.end().await.expect_stdout("False\n");
-    }
-}
-
-#[tokio::test]
-async fn executions_of_a_context_run_in_order_and_contexts_side_by_side() {
-    let agent = TestAgent::start().await;
-    let other = create(&agent, json!({})).await;
-    let mut first = Running::start(
-        &agent,
-        &json!({ "code": "import time; print('on', flush=True); time.sleep(1); a = [1]" }),
-    )
-    .await;
-    first.until_stdout("on").await;
-    let second = Running::start(&agent, &json!({ "code": "a.append(2); print(a)" })).await;
-    let start = Instant::now();
-    request(
-        &agent,
-        json!({ "code": "print('free')", "contextId": other }),
-    )
-    .await
-    .expect_stdout("free\n");
-    assert!(
-        start.elapsed() < Duration::from_millis(900),
-        "{:?}",
-        start.elapsed()
-    );
-    first.end().await;
-    second.end().await.expect_stdout("[1, 2]\n");
-}
-
-#[tokio::test]
 async fn a_client_that_waits_gets_its_pings_answered() {
     let agent = TestAgent::start().await;
     let mut first = Running::start(
@@ -398,45 +281,30 @@ async fn a_client_that_waits_gets_its_pings_answered() {
 }
 
 #[tokio::test]
-async fn code_outlives_its_client() {
-    let agent = TestAgent::start().await;
-    let mut running = Running::start(&agent, &json!({
-        "code": "import time\nprint('on', flush=True)\ntime.sleep(0.3)\nfor i in range(20000): print('filler ' * 4)\nx = 5"
-    })).await;
-    running.until_stdout("on").await;
-    drop(running);
-    run(&agent, "print(x)").await.expect_stdout("5\n");
-}
-
-#[tokio::test]
 async fn a_slow_client_holds_up_the_code_and_loses_nothing() {
     let agent = TestAgent::start().await;
     run(&agent, "1").await.expect_stdout("");
     let before = agent.private_kib();
-    let mut running = Running::start(&agent, &json!({
-        "code": "import sys\nfor i in range(4000): sys.stdout.write('%07d\\n' % i * 1000)\nopen('done', 'w')"
-    })).await;
-    running.until_stdout("0").await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    assert!(
-        !agent.dir.path().join("done").exists(),
-        "32 MB have gone nowhere"
-    );
+    let code = "import sys\nfor i in range(4000):\n    open('at', 'w').write(str(i))\n    \
+                sys.stdout.write('%07d\\n' % i * 1000)";
+    let mut running = Running::start(&agent, &json!({ "code": code })).await;
+    let first = running.until_stdout("0").await;
+    let at = agent.dir.path().join("at");
+    let (mut last, mut unchanged) = (String::new(), 0);
+    eventually("the code stands still", || {
+        let now = std::fs::read_to_string(&at).unwrap();
+        unchanged = if now == last { unchanged + 1 } else { 0 };
+        last = now;
+        unchanged == 40
+    })
+    .await;
+    assert_ne!(last, "3999", "32 MB have gone nowhere");
     let heard = running.end().await;
     let grown = agent.private_kib().saturating_sub(before);
     assert!(grown < 8 << 10, "grew by {grown} KiB");
+    assert_eq!(first.len() + heard.stdout.len(), 4000 * 8 * 1000);
     assert!(heard.stdout.ends_with("0003999\n"));
     assert_eq!(heard.code, 1000);
-    assert!(agent.dir.path().join("done").exists());
-}
-
-#[tokio::test]
-async fn time_runs_out_for_a_client_that_reads_nothing_too() {
-    let agent = TestAgent::start().await;
-    let code = "while True: print('y' * 1000)";
-    let running = Running::start(&agent, &json!({ "code": code, "timeout": 1 })).await;
-    run(&agent, "print('next')").await.expect_stdout("next\n");
-    assert_eq!(running.end().await.code, 4008);
 }
 
 #[tokio::test]
@@ -447,234 +315,4 @@ async fn output_between_executions_belongs_to_none() {
     let late = agent.dir.path().join("late");
     eventually("the background process can write", || late.exists()).await;
     run(&agent, "print(p.wait())").await.expect_stdout("0\n");
-}
-
-#[tokio::test]
-async fn contexts_have_folders_and_are_listed_and_deleted() {
-    let agent = TestAgent::start().await;
-    std::fs::create_dir(agent.dir.path().join("sub")).unwrap();
-    run(&agent, "1").await.expect_stdout("");
-    assert_eq!(
-        agent.get(CONTEXT).await.expect(200).json(),
-        json!({ "contexts": [] })
-    );
-    let made = agent
-        .post(CONTEXT, &json!({ "cwd": "sub" }))
-        .await
-        .expect(200)
-        .json();
-    assert_eq!(
-        (made["cwd"].as_str(), &made["language"], &made["active"]),
-        (
-            Some(agent.path("sub").as_str()),
-            &json!("python"),
-            &json!(true)
-        )
-    );
-    assert_eq!(
-        agent.get(CONTEXT).await.expect(200).json(),
-        json!({ "contexts": [made] })
-    );
-    let id = made["id"].as_str().unwrap();
-    request(
-        &agent,
-        json!({ "code": "import os; print(os.getcwd())", "contextId": id }),
-    )
-    .await
-    .expect_stdout(&format!("{}\n", agent.path("sub")));
-    let answer = agent
-        .delete(&format!("{CONTEXT}/{id}"))
-        .await
-        .expect(200)
-        .json();
-    assert!(answer["message"].is_string());
-    agent.delete(&format!("{CONTEXT}/{id}")).await.expect(404);
-    agent
-        .delete(&format!("{CONTEXT}/default"))
-        .await
-        .expect(400);
-    assert_eq!(
-        request(&agent, json!({ "code": "1", "contextId": id }))
-            .await
-            .code,
-        1008
-    );
-}
-
-#[tokio::test]
-async fn contexts_that_cannot_be_made_are_refused() {
-    let agent = TestAgent::start().await;
-    for body in [
-        json!({ "language": "cobol" }),
-        json!({ "cwd": "/nowhere" }),
-        json!({ "cwd": 1 }),
-    ] {
-        agent.post(CONTEXT, &body).await.expect(400);
-    }
-    agent
-        .call(http::Method::POST, CONTEXT, &[], "")
-        .await
-        .expect(400);
-    let bare = TestAgent::start_with(json!({ "env": { "PATH": "/nowhere" } })).await;
-    let answer = bare.post(CONTEXT, &json!({})).await.expect(500).json();
-    assert!(
-        answer["message"]
-            .as_str()
-            .unwrap()
-            .contains("python3: not found"),
-        "{answer}"
-    );
-    let heard = run(&bare, "1").await;
-    assert_eq!(heard.code, 1011);
-    assert!(heard.reason.contains("python3: not found"), "{heard:?}");
-}
-
-#[tokio::test]
-async fn deleting_a_context_ends_what_runs_and_what_waits() {
-    let agent = TestAgent::start().await;
-    let id = create(&agent, json!({})).await;
-    let code =
-        "import subprocess\nprint('on', flush=True)\nsubprocess.run(['setsid', 'sleep', '4713'])";
-    let mut running = Running::start(&agent, &json!({ "code": code, "contextId": id })).await;
-    running.until_stdout("on").await;
-    let waiting = Running::start(&agent, &json!({ "code": "print(1)", "contextId": id })).await;
-    agent.delete(&format!("{CONTEXT}/{id}")).await.expect(200);
-    assert!(!is_running("4713"));
-    for execution in [running, waiting] {
-        let heard = execution.end().await;
-        assert_eq!((heard.code, heard.control.len()), (1001, 0), "{heard:?}");
-        assert_eq!(heard.error()["name"], "ContextDeleted");
-    }
-    run(&agent, "print('alive')").await.expect_stdout("alive\n");
-}
-
-#[tokio::test]
-async fn a_queue_has_a_bound() {
-    let agent = TestAgent::start().await;
-    let id = create(&agent, json!({})).await;
-    let mut running = Running::start(
-        &agent,
-        &json!({ "code": "print('on', flush=True)\nimport time; time.sleep(60)", "contextId": id }),
-    )
-    .await;
-    running.until_stdout("on").await;
-    let mut waiting = Vec::new();
-    for _ in 0..128 {
-        waiting.push(Running::start(&agent, &json!({ "code": "1", "contextId": id })).await);
-    }
-    // The order in which requests are read is not that in which they were sent.
-    let mut all: Vec<_> = waiting
-        .into_iter()
-        .map(Running::end)
-        .map(Box::pin)
-        .collect();
-    let more = Running::start(&agent, &json!({ "code": "1", "contextId": id }))
-        .await
-        .end();
-    all.push(Box::pin(more));
-    let (heard, _, rest) = futures_util::future::select_all(all).await;
-    assert_eq!(heard.code, 1008);
-    assert!(heard.reason.contains("too many"), "{heard:?}");
-    agent.delete(&format!("{CONTEXT}/{id}")).await.expect(200);
-    for heard in futures_util::future::join_all(rest).await {
-        assert_eq!(heard.code, 1001);
-    }
-    assert_eq!(agent.zombie_count(), 0);
-}
-
-#[tokio::test]
-async fn a_stop_of_the_agent_ends_contexts() {
-    let mut agent = TestAgent::start().await;
-    let mut running = Running::start(
-        &agent,
-        &json!({ "code": "print('on', flush=True)\nimport time; time.sleep(4714)" }),
-    )
-    .await;
-    running.until_stdout("on").await;
-    let (ended, took) = agent.stop().await;
-    assert_eq!(ended, Some(0));
-    assert!(took < Duration::from_secs(6), "{took:?}");
-    assert_eq!(running.end().await.code, 1001);
-}
-
-#[tokio::test]
-async fn javascript_keeps_its_declarations_and_awaits_at_the_top() {
-    let agent = TestAgent::start().await;
-    let id = create(&agent, json!({ "language": "javascript" })).await;
-    let js = |code: &str| {
-        request(
-            &agent,
-            json!({ "code": code, "contextId": id, "timeout": 20 }),
-        )
-    };
-    js("const x = 1; let y = 2; class A { z = 3 }; console.log('set')")
-        .await
-        .expect_stdout("set\n");
-    js("const x = await Promise.resolve(40); console.log(x + y, new A().z)")
-        .await
-        .expect_stdout("42 3\n");
-    js("import { join as j } from 'node:path';\nimport fs, * as all from 'fs'\nconsole.log(j('a', 'b'), typeof fs.statSync, typeof all.statSync)")
-        .await
-        .expect_stdout("a/b function function\n");
-    js("const os = await import('node:os'); console.log(typeof os.cpus, j('c', 'd'), require('path').sep)")
-        .await
-        .expect_stdout("function c/d /\n");
-    let heard = js("function f() {\n  null.x\n}\n\nf()").await;
-    assert_eq!(heard.error()["name"], "TypeError");
-    let traceback = heard.error()["traceback"].as_str().unwrap();
-    assert!(
-        traceback.ends_with("    at f (<stdin>:2:8)\n    at <stdin>:5:1\n"),
-        "{traceback}"
-    );
-    assert_eq!(js("x ===").await.error()["name"], "SyntaxError");
-    js("process.exit(1)").await.expect_stdout("");
-    let heard = request(
-        &agent,
-        json!({ "code": "console.log(process.env.Q)", "contextId": id, "envs": { "Q": "q" } }),
-    )
-    .await;
-    heard.expect_stdout("q\n");
-    js("console.log(process.env.Q, x)")
-        .await
-        .expect_stdout("undefined 40\n");
-    js("require('child_process').execSync('echo child; ls /proc/self/fd | wc -l', { stdio: 'inherit' })")
-        .await
-        .expect_stdout("child\n4\n");
-    js("console.log('y'.repeat(3 << 20))")
-        .await
-        .expect_stdout(&format!("{}\n", "y".repeat(3 << 20)));
-    let heard = js("setTimeout(() => { throw new Error('late') }, 1); await new Promise((r) => setTimeout(r, 50))").await;
-    assert!(
-        heard.stderr.contains("late") && heard.control == ["completed"],
-        "{heard:?}"
-    );
-}
-
-#[tokio::test]
-async fn javascript_without_end_is_interrupted_and_keeps_its_state() {
-    let agent = TestAgent::start().await;
-    let id = create(&agent, json!({ "language": "javascript" })).await;
-    for code in ["const x = 7; while (true);", "await new Promise(() => {})"] {
-        let heard = request(
-            &agent,
-            json!({ "code": code, "contextId": id, "timeout": 1 }),
-        )
-        .await;
-        assert_eq!((heard.code, heard.control.len()), (4008, 0), "{heard:?}");
-    }
-    request(&agent, json!({ "code": "console.log(x)", "contextId": id }))
-        .await
-        .expect_stdout("7\n");
-    let heard = request(
-        &agent,
-        json!({ "code": "process.kill(process.pid, 'SIGKILL')", "contextId": id }),
-    )
-    .await;
-    assert_eq!(heard.code, 1011);
-    request(
-        &agent,
-        json!({ "code": "console.log(typeof x)", "contextId": id }),
-    )
-    .await
-    .expect_stdout("undefined\n");
 }

@@ -208,7 +208,7 @@ async fn relay(
                 Some(text) => deliver(socket, Message::Text(Utf8Bytes::from(text))).await?,
                 None => break,
             },
-            message = socket.recv() => expect_life(message)?,
+            message = socket.recv() => expect_life(message.as_ref())?,
             () = next_ping => deliver(socket, Message::Ping(Bytes::new())).await?,
             () = &mut is_stopping => return Ok(stopping()),
         }
@@ -227,7 +227,7 @@ fn stopping() -> Close {
 }
 
 /// Nothing is expected of the client but that it is there.
-fn expect_life(message: Option<Result<Message, axum::Error>>) -> Result<(), ClientGone> {
+fn expect_life(message: Option<&Result<Message, axum::Error>>) -> Result<(), ClientGone> {
     match message {
         Some(Ok(Message::Close(_)) | Err(_)) | None => Err(ClientGone),
         Some(Ok(_)) => Ok(()),
@@ -242,7 +242,7 @@ async fn deliver(socket: &mut WebSocket, message: Message) -> Result<(), ClientG
     }
     // Reading is what makes the library see pings; it must not wait for long output to end.
     while let Some(message) = socket.recv().now_or_never() {
-        expect_life(message)?;
+        expect_life(message.as_ref())?;
     }
     Ok(())
 }
