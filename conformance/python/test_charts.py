@@ -47,7 +47,7 @@ def test_a_line(drawing):
 
 
 def test_points(drawing):
-    [chart] = drawing("plt.scatter([1, 2], [3, float('nan')], label='s')")
+    [chart] = drawing("plt.scatter([1, 2], [3, float('nan')], label='s')\nplt.title('\\u4f60')")
     assert isinstance(chart, ScatterChart) and chart.type == ChartType.SCATTER
     assert elements(chart) == [{"label": "s", "points": [[1, 3]]}]
 

@@ -8,6 +8,7 @@ import importlib.util
 import linecache
 import os
 import sys
+import warnings
 
 CHARTS = 3
 PROGRAM = 5
@@ -102,6 +103,8 @@ def point_elements(axes):
     ]
     for collection in scatters(axes):
         offsets = collection.get_offsets()
+        if hasattr(offsets, "filled"):  # Points without a place are masked.
+            offsets = offsets.filled(float("nan"))
         elements.append({"label": own_label(collection), "points": pairs(offsets[:, 0], offsets[:, 1])})
     return elements
 
@@ -303,6 +306,23 @@ total = 0
 reported = set()
 
 
+def report_quietly(pyplot, figure_number):
+    """Without what drawing has to say: the program asked for no picture."""
+    import logging
+
+    logger = logging.getLogger("matplotlib")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            report(pyplot.figure(figure_number))
+    except Exception:
+        pass
+    finally:
+        logger.setLevel(level)
+
+
 def report(figure):
     global total
     if not figure.axes:
@@ -330,10 +350,7 @@ def hook(pyplot):
 
     def show(*args, **kwargs):
         for figure_number in pyplot.get_fignums():
-            try:
-                report(pyplot.figure(figure_number))
-            except Exception:
-                pass
+            report_quietly(pyplot, figure_number)
         try:
             return original_show(*args, **kwargs)
         finally:
