@@ -54,8 +54,8 @@ testSandbox('contexts of TypeScript and JavaScript', async (sandbox) => {
   assert.equal(await run('console.log(x, typeof a)', plain), '1 undefined\n')
 })
 
-testWith('TypeScript is run with its arguments, without the network', async (create) => {
-  const sandbox = await create({ language: 'typescript', networkBlockAll: true })
+testWith('TypeScript is run with its arguments as they are', async (create) => {
+  const sandbox = await create({ language: 'typescript' })
   const code = "import { sep } from 'path'\nenum E { P = 3 }\nconst x: number = E.P\nconsole.log(x, sep, process.argv.slice(2))\nprocess.exit(4)"
   const result = await sandbox.process.codeRun(code, { argv: ['a b', '$(x)'] })
   assert.deepEqual([result.exitCode, result.result], [4, "3 / [ 'a b', '$(x)' ]\n"])
