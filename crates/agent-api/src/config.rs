@@ -14,6 +14,20 @@ pub const LISTEN_FD: i32 = 3;
 /// Descriptor of the configuration, JSON, read from its beginning.
 pub const CONFIG_FD: i32 = 4;
 
+/// The first of four descriptors that tell about the sandbox's control group, where [`AgentConfig::limits`] says that
+/// there are any: open files of it, read anew each time. In this order:
+///
+/// | | version 1 | version 2 |
+/// |---|---|---|
+/// | memory that is charged | `memory.usage_in_bytes` | `memory.current` |
+/// | its limit | `memory.limit_in_bytes` | `memory.max` |
+/// | what it is used for | `memory.stat` | `memory.stat` |
+/// | limit of processor time, a period of 100 ms in version 1 | `cpu.cfs_quota_us` | `cpu.max` |
+pub const LIMITS_FD: i32 = 5;
+
+/// How many descriptors start at [`LIMITS_FD`].
+pub const LIMITS_FD_COUNT: usize = 4;
+
 /// The agent could not start; one line on standard error says why.
 pub const EXIT_START_FAILURE: i32 = 2;
 
@@ -37,6 +51,9 @@ pub struct AgentConfig {
     /// The image's working directory; the user's home where it is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workdir: Option<String>,
+    /// Whether the descriptors from [`LIMITS_FD`] on are there.
+    #[serde(default)]
+    pub limits: bool,
     /// Most bytes of output kept for one session command; the oldest go first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_log_max_bytes: Option<u64>,

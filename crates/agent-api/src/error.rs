@@ -22,6 +22,8 @@ pub enum ErrorCode {
     Gone,
     UnprocessableEntity,
     InternalServerError,
+    /// What listens on a port of the sandbox, if anything does, gave no answer.
+    BadGateway,
     ServiceUnavailable,
     MethodNotAllowed,
     RangeNotSatisfiable,
@@ -52,6 +54,7 @@ impl ErrorCode {
             Self::RangeNotSatisfiable => 416,
             Self::UnprocessableEntity => 422,
             Self::InternalServerError | Self::FileReadFailed => 500,
+            Self::BadGateway => 502,
             Self::ServiceUnavailable => 503,
             Self::NoSpace => 507,
         }
@@ -71,7 +74,8 @@ impl ErrorCode {
             Self::UnprocessableEntity => "unprocessable entity: ",
             Self::InternalServerError => "internal server error: ",
             // Codes that the original has without a prefix, or does not have.
-            Self::ServiceUnavailable
+            Self::BadGateway
+            | Self::ServiceUnavailable
             | Self::MethodNotAllowed
             | Self::RangeNotSatisfiable
             | Self::FileNotFound

@@ -54,3 +54,42 @@ pub struct DownloadRequest {
     #[serde(default)]
     pub paths: Vec<String>,
 }
+
+/// One line of `GET /files/find`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Match {
+    /// The path asked for, with the way from there to the file.
+    pub file: String,
+    /// From 1.
+    pub line: u64,
+    /// The line without its end; of a very long one a part around the match.
+    pub content: String,
+}
+
+/// Answer of `GET /files/search`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SearchFilesResponse {
+    pub files: Vec<String>,
+}
+
+/// Body of `POST /files/replace`. All three are required; absent ones are told apart from empty ones.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReplaceRequest {
+    #[serde(default)]
+    pub files: Option<Vec<String>>,
+    /// Literal text, not empty.
+    #[serde(default)]
+    pub pattern: Option<String>,
+    #[serde(default)]
+    pub new_value: Option<String>,
+}
+
+/// What became of one file of a replace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ReplaceResult {
+    pub file: String,
+    pub success: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}

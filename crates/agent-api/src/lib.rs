@@ -20,11 +20,18 @@ pub use client::{
 };
 pub use code_run::{Chart, ChartElement, CodeRunArtifacts, CodeRunRequest, CodeRunResponse};
 pub use config::{
-    AGENT_TOKEN_HEADER, AgentConfig, CONFIG_FD, EXIT_START_FAILURE, EXIT_UNKNOWN_USER, LISTEN_FD,
+    AGENT_TOKEN_HEADER, AgentConfig, CONFIG_FD, EXIT_START_FAILURE, EXIT_UNKNOWN_USER, LIMITS_FD,
+    LIMITS_FD_COUNT, LISTEN_FD,
 };
 pub use error::{DAEMON_SOURCE, ErrorBody, ErrorCode};
-pub use file::{DownloadRequest, FileInfo, UploadOutcome, UploadedFile, WrittenFile};
-pub use info::{Dir, InitRequest, InitResponse, Version};
+pub use file::{
+    DownloadRequest, FileInfo, Match, ReplaceRequest, ReplaceResult, SearchFilesResponse,
+    UploadOutcome, UploadedFile, WrittenFile,
+};
+pub use info::{
+    Dir, InitRequest, IsPortInUseResponse, Message, PortList, SystemMetrics, UpdateEnvRequest,
+    Version,
+};
 pub use interpreter::{
     CLOSE_TIMED_OUT, CreateContextRequest, DEFAULT_CONTEXT, DEFAULT_EXECUTION_SECONDS,
     InterpreterContext, InterpreterMessage, InterpreterMessageKind, InterpreterRequest,

@@ -11,9 +11,11 @@ use tokio::sync::watch;
 
 use crate::home::Home;
 use crate::interpreter::registry::Contexts;
+use crate::port::loopback::Loopback;
 use crate::process::job::JobTags;
 use crate::process::reaper::Children;
 use crate::session::registry::Sessions;
+use crate::usage::{GroupFiles, Usage};
 
 /// The agent: configuration, children, sessions, interpreter contexts.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub struct Agent {
     pub tags: JobTags,
     pub sessions: Sessions,
     pub contexts: Contexts,
+    pub loopback: Loopback,
+    pub usage: Usage,
     /// `/dev/null` for reading and writing.
     pub null: OwnedFd,
     /// Becomes true when the agent is about to end.
@@ -40,7 +44,7 @@ impl Agent {
         clippy::disallowed_methods,
         reason = "a number that no other agent is likely to have; nothing is decided by it"
     )]
-    pub fn new(config: &AgentConfig, home: Home) -> io::Result<Self> {
+    pub fn new(config: &AgentConfig, home: Home, limits: Option<GroupFiles>) -> io::Result<Self> {
         let null = File::options().read(true).write(true).open("/dev/null")?;
         Ok(Self {
             home,
@@ -48,6 +52,8 @@ impl Agent {
             tags: JobTags::new(rand::rng().next_u32()),
             contexts: Contexts::default(),
             sessions: Sessions::new(config.session_log_max_bytes),
+            loopback: Loopback::default(),
+            usage: Usage::new(limits),
             null: null.into(),
             is_stopping: watch::Sender::new(false),
             token: config.token.clone(),

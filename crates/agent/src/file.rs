@@ -3,9 +3,15 @@
 //! Everything here blocks and is called from the pool of blocking threads. The agent's user has the rights it
 //! has; there is no further jail.
 
+pub mod cancel;
 pub mod copy;
 pub mod entry;
 pub mod error;
+pub mod find;
+pub mod glob;
+mod lines;
 pub mod read;
+pub mod replace;
 pub mod tree;
+pub mod walk;
 pub mod write;

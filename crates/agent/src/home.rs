@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use alcove_agent_api::AgentConfig;
 
 use crate::passwd::User;
+use crate::process::environment::Environment;
 use crate::process::shell::Shells;
 use crate::process::spawn::EnvBlock;
 
@@ -17,8 +18,7 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 pub struct Home {
     pub dir: PathBuf,
     pub work_dir: PathBuf,
-    pub env: EnvBlock,
-    pub search_path: String,
+    pub env: Environment,
     pub shells: Shells,
 }
 
@@ -58,10 +58,16 @@ impl Home {
         Ok(Self {
             work_dir: pick_work_dir(config.workdir.as_deref(), &home),
             dir: home,
-            env,
-            shells: Shells::new("/etc/shells".into(), of_env, search_path.clone()),
-            search_path,
+            env: Environment::new(env),
+            shells: Shells::new("/etc/shells".into(), of_env, search_path),
         })
+    }
+
+    /// Where programs are looked for.
+    pub fn search_path(&self) -> String {
+        self.env
+            .get("PATH")
+            .unwrap_or_else(|| DEFAULT_PATH.to_owned())
     }
 
     /// A path of a request: relative ones start at the work dir, an empty one is the work dir.
@@ -105,6 +111,7 @@ mod tests {
                 .collect(),
             hostname: None,
             workdir: workdir.map(Into::into),
+            limits: false,
             session_log_max_bytes: None,
         };
         let user = crate::passwd::resolve("root", "root:x:0:0::/root:/bin/sh\n", "").unwrap();
@@ -114,14 +121,14 @@ mod tests {
     #[test]
     fn without_a_home_variable_the_passwd_entry_counts() {
         let home = home(&[], None);
-        assert_eq!(home.env.get("HOME"), Some("/root"));
+        assert_eq!(home.env.get("HOME").as_deref(), Some("/root"));
         assert_eq!(home.work_dir, home.dir);
     }
 
     #[test]
     fn configured_variables_win_over_defaults() {
         let home = home(&[("PATH", "/x"), ("HOME", "/tmp")], Some("/usr"));
-        assert_eq!(home.search_path, "/x");
+        assert_eq!(home.search_path(), "/x");
         assert_eq!(home.dir, Path::new("/tmp"));
         assert_eq!(home.work_dir, Path::new("/usr"));
     }

@@ -11,9 +11,11 @@ mod info;
 mod interpreter;
 mod multipart;
 mod params;
+mod ports;
 mod process;
 mod server;
 mod sessions;
+mod stream;
 
 pub use error::ApiError;
 pub use server::serve;
@@ -32,9 +34,12 @@ fn router(agent: Arc<Agent>) -> Router {
         .route("/project-dir", get(info::home_dir))
         .route("/work-dir", get(info::work_dir))
         .route("/init", post(info::init))
+        .route("/env", post(info::update_env))
+        .route("/system/metrics", get(info::metrics))
         .route("/process/execute", post(process::execute))
         .route("/process/code-run", post(process::code_run));
-    interpreter::routes(sessions::routes(files::routes(router)))
+    let router = files::routes(ports::routes(router));
+    interpreter::routes(sessions::routes(router))
         .fallback(error::unknown_route)
         // The original knows no 405.
         .method_not_allowed_fallback(error::unknown_route)

@@ -7,15 +7,19 @@
 
 mod agent;
 mod file;
+#[cfg(test)]
+mod fuzz;
 mod home;
 mod http;
 mod interpreter;
 mod log;
 mod passwd;
+mod port;
 mod process;
 mod session;
 mod start;
 mod sys;
 mod text;
+mod usage;
 
 pub use start::main;

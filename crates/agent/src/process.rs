@@ -3,6 +3,7 @@
 pub mod capture;
 pub mod charts;
 pub mod code_run;
+pub mod environment;
 pub mod execute;
 pub mod job;
 pub mod reaper;

@@ -12,13 +12,16 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alcove_agent_api::{AgentConfig, CONFIG_FD, EXIT_START_FAILURE, EXIT_UNKNOWN_USER, LISTEN_FD};
+use alcove_agent_api::{
+    AgentConfig, CONFIG_FD, EXIT_START_FAILURE, EXIT_UNKNOWN_USER, LIMITS_FD, LISTEN_FD,
+};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, timeout_at};
 
 use crate::agent::Agent;
 use crate::home::Home;
 use crate::passwd::{self, User};
+use crate::usage::GroupFiles;
 use crate::{http, log, sys};
 
 /// From SIGTERM to the exit, all told.
@@ -111,6 +114,8 @@ fn run(arguments: impl Iterator<Item = String>) -> Result<(), StartError> {
     sys::keep_memory_small();
     sys::keep_descriptors_from_children();
     let (listener, config) = take_over(&arguments)?;
+    let limits = config.limits.then(take_over_limits).transpose();
+    let limits = limits.map_err(StartError::ReadConfig)?;
     rustix::process::umask(rustix::fs::Mode::WGRP | rustix::fs::Mode::WOTH);
 
     let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
@@ -119,7 +124,7 @@ fn run(arguments: impl Iterator<Item = String>) -> Result<(), StartError> {
         .ok_or_else(|| StartError::UnknownUser(config.user.clone()))?;
     // Opens files of `/proc` that belong to us only until the next steps.
     let home = Home::new(&config, &user).map_err(StartError::Environment)?;
-    let agent = Agent::new(&config, home).map_err(StartError::Process)?;
+    let agent = Agent::new(&config, home, limits).map_err(StartError::Process)?;
     if !arguments.keeps_user {
         switch_user(&config, &user)?;
         sys::forbid_tracing().map_err(StartError::Process)?;
@@ -175,6 +180,17 @@ fn take_over(arguments: &Arguments) -> Result<(UnixListener, AgentConfig), Start
         .map_err(StartError::ReadConfig)?;
     let config = serde_json::from_slice(&text).map_err(StartError::ParseConfig)?;
     Ok((listener, config))
+}
+
+fn take_over_limits() -> io::Result<GroupFiles> {
+    let [memory_used, memory_limit, memory_stat, cpu_limit] =
+        std::array::from_fn(|at| inherited(LIMITS_FD + i32::try_from(at).unwrap_or(i32::MAX)));
+    Ok(GroupFiles::new([
+        memory_used?,
+        memory_limit?,
+        memory_stat?,
+        cpu_limit?,
+    ]))
 }
 
 /// A descriptor that our parent left us, closed for our children.

@@ -3,22 +3,34 @@
 use std::collections::HashMap;
 use std::fs::{File, Metadata};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Timespec, Timestamps, Uid};
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, SeekFrom, Timespec, Timestamps, Uid};
+use rustix::io::Errno;
 
+use crate::file::cancel::Cancelled;
 use crate::file::error::FileError;
-use crate::file::tree::rename_to_free;
+use crate::file::tree::{Moved, rename_to_free};
 
 /// Deepest tree that is copied. Deeper ones have paths that most programs cannot open.
 const MAX_DEPTH: usize = 1000;
+
+/// Bytes copied between two looks at whether anybody still wants them.
+const STEP_BYTES: u64 = 16 << 20;
+
+/// Bytes of one read where the kernel cannot copy by itself.
+const BUFFER_BYTES: usize = 256 << 10;
 
 /// Copies `source` to a neighbour of `destination`, renames that into place, deletes `source`.
 ///
 /// # Errors
 /// On failure before the rename nothing is left at the destination and the source is whole.
-pub fn copy_across(source: &Path, destination: &Path) -> Result<(), FileError> {
+pub fn copy_across(
+    source: &Path,
+    destination: &Path,
+    cancelled: &Cancelled,
+) -> Result<Moved, FileError> {
     let name = destination
         .file_name()
         .ok_or_else(|| FileError::invalid(destination, "has no name"))?;
@@ -28,8 +40,12 @@ pub fn copy_across(source: &Path, destination: &Path) -> Result<(), FileError> {
         uuid::Uuid::new_v4().simple()
     );
     let part = destination.with_file_name(part);
-    let copied = Copier::default()
-        .copy(source, &part, 0)
+    let tree = Copier {
+        linked: HashMap::new(),
+        cancelled,
+    };
+    let copied = tree
+        .run(source, &part)
         .map_err(|(path, error)| FileError::new("cannot copy", &path, &error))
         .and_then(|()| {
             rename_to_free(&part, destination)
@@ -39,12 +55,9 @@ pub fn copy_across(source: &Path, destination: &Path) -> Result<(), FileError> {
         remove(&part).ok();
         return Err(error);
     }
-    remove(source).map_err(|error| {
-        FileError::new(
-            "copied to the destination, but cannot delete",
-            source,
-            &error,
-        )
+    Ok(match remove(source) {
+        Ok(()) => Moved::Whole,
+        Err(error) => Moved::SourceLeft(FileError::new("cannot delete", source, &error)),
     })
 }
 
@@ -58,17 +71,22 @@ fn remove(path: &Path) -> io::Result<()> {
 
 type At<T> = Result<T, (PathBuf, io::Error)>;
 
-#[derive(Default)]
-struct Copier {
+struct Copier<'a> {
     /// Copies of files that have several names.
     linked: HashMap<(u64, u64), PathBuf>,
+    cancelled: &'a Cancelled,
 }
 
-impl Copier {
+impl Copier<'_> {
+    fn run(mut self, from: &Path, to: &Path) -> At<()> {
+        self.copy(from, to, 0)
+    }
+
     fn copy(&mut self, from: &Path, to: &Path, depth: usize) -> At<()> {
         let at = |error: io::Error| (from.to_path_buf(), error);
+        self.cancelled.check().map_err(at)?;
         if depth > MAX_DEPTH {
-            return Err(at(rustix::io::Errno::NAMETOOLONG.into()));
+            return Err(at(Errno::NAMETOOLONG.into()));
         }
         let metadata = std::fs::symlink_metadata(from).map_err(at)?;
         let has_more_names = metadata.nlink() > 1 && !metadata.is_dir();
@@ -86,7 +104,7 @@ impl Copier {
                 self.copy(&from.join(&name), &to.join(&name), depth + 1)?;
             }
         } else if metadata.is_file() {
-            copy_content(from, to).map_err(at)?;
+            copy_content(from, to, self.cancelled).map_err(at)?;
         } else if metadata.is_symlink() {
             let target = std::fs::read_link(from).map_err(at)?;
             std::os::unix::fs::symlink(target, to).map_err(at)?;
@@ -97,12 +115,52 @@ impl Copier {
     }
 }
 
-fn copy_content(from: &Path, to: &Path) -> io::Result<()> {
-    let mut source = File::open(from)?;
-    let mut target = File::options().write(true).create_new(true).open(to)?;
-    // By reflink or within the kernel where the file systems can.
-    io::copy(&mut source, &mut target)?;
+/// Copies what the file holds; holes stay holes.
+fn copy_content(from: &Path, to: &Path, cancelled: &Cancelled) -> io::Result<()> {
+    let source = File::open(from)?;
+    let target = File::options().write(true).create_new(true).open(to)?;
+    let size = source.metadata()?.len();
+    let mut at = 0;
+    while at < size {
+        let data = match rustix::fs::seek(&source, SeekFrom::Data(at)) {
+            Ok(data) => data,
+            // Nothing but a hole is left.
+            Err(Errno::NXIO) => break,
+            // The file system knows no holes.
+            Err(_) => at,
+        };
+        let hole = rustix::fs::seek(&source, SeekFrom::Hole(data)).unwrap_or(size);
+        at = data;
+        while at < hole {
+            cancelled.check()?;
+            let step = (hole - at).min(STEP_BYTES);
+            let copied = copy_range(&source, &target, at, step)?;
+            if copied == 0 {
+                // It became shorter meanwhile.
+                break;
+            }
+            at += copied;
+        }
+        at = hole;
+    }
+    target.set_len(source.metadata()?.len())?;
     target.sync_all()
+}
+
+/// By reflink or within the kernel where the file systems can. The result may be less than asked.
+fn copy_range(source: &File, target: &File, at: u64, length: u64) -> io::Result<u64> {
+    let (mut from, mut to) = (at, at);
+    let step = usize::try_from(length).unwrap_or(usize::MAX);
+    match rustix::fs::copy_file_range(source, Some(&mut from), target, Some(&mut to), step) {
+        Ok(copied) if copied > 0 => return Ok(copied as u64),
+        Err(error @ (Errno::NOSPC | Errno::DQUOT | Errno::IO)) => return Err(error.into()),
+        // Not between these two.
+        _ => {}
+    }
+    let mut buffer = vec![0; BUFFER_BYTES.min(step)];
+    let read = source.read_at(&mut buffer, at)?;
+    target.write_all_at(&buffer[..read], at)?;
+    Ok(read as u64)
 }
 
 fn make_node(metadata: &Metadata, to: &Path) -> io::Result<()> {
@@ -187,7 +245,7 @@ mod tests {
             .set_modified(time)
             .unwrap();
 
-        copy_across(&from, &to).unwrap();
+        copy_across(&from, &to, &Cancelled::never()).unwrap();
 
         assert!(!from.exists());
         let file = std::fs::metadata(to.join("d/f")).unwrap();
@@ -215,8 +273,39 @@ mod tests {
         let (from, to) = (dir.path().join("from"), dir.path().join("to"));
         std::fs::create_dir(&from).unwrap();
         std::fs::create_dir(&to).unwrap();
-        assert!(copy_across(&from, &to).is_err());
+        assert!(copy_across(&from, &to, &Cancelled::never()).is_err());
         assert!(from.exists());
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
+    #[test]
+    fn a_copy_that_nobody_waits_for_is_given_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        std::fs::write(&from, "x").unwrap();
+        let (guard, cancelled) = crate::file::cancel::pair();
+        drop(guard);
+        assert!(copy_across(&from, &to, &cancelled).is_err());
+        assert!(from.exists());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn holes_stay_holes() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        let file = File::create(&from).unwrap();
+        file.write_all_at(b"begin", 0).unwrap();
+        file.write_all_at(b"middle", 1 << 30).unwrap();
+        file.set_len(3 << 30).unwrap();
+        copy_across(&from, &to, &Cancelled::never()).unwrap();
+        let copy = File::open(&to).unwrap();
+        let metadata = copy.metadata().unwrap();
+        assert_eq!(metadata.len(), 3 << 30);
+        assert!(metadata.blocks() < 2048, "{} blocks", metadata.blocks());
+        let mut text = [0; 6];
+        copy.read_exact_at(&mut text, 1 << 30).unwrap();
+        assert_eq!(&text, b"middle");
+        copy.read_exact_at(&mut text[..5], 0).unwrap();
+        assert_eq!(&text[..5], b"begin");
     }
 }

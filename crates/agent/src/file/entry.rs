@@ -1,15 +1,14 @@
 //! Facts about files, and lists of them.
 
-use std::ffi::OsString;
 use std::fs::Metadata;
-use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use alcove_agent_api::FileInfo;
 use jiff::Timestamp;
 
 use crate::file::error::FileError;
+use crate::file::walk::Walk;
 
 /// Facts about one path; links are followed.
 ///
@@ -72,19 +71,9 @@ fn mode_text(metadata: &Metadata) -> String {
     text
 }
 
-/// Walks a folder, names in byte order, a folder before what is in it.
+/// What a folder holds, as many levels down as asked.
 #[derive(Debug)]
-pub struct Listing {
-    /// Folders that are being listed, with the names still to come, last name first.
-    open: Vec<(Folder, Vec<OsString>)>,
-    depth: usize,
-}
-
-#[derive(Debug)]
-struct Folder {
-    path: PathBuf,
-    shown: String,
-}
+pub struct Listing(Walk);
 
 impl Listing {
     /// `depth` levels below `path`, at least one.
@@ -92,15 +81,9 @@ impl Listing {
     /// # Errors
     /// The path is no folder, or cannot be read.
     pub fn open(path: &Path, shown: &str, depth: usize) -> Result<Self, FileError> {
-        let names = sorted_names(path).map_err(|e| FileError::new("cannot list", path, &e))?;
-        let folder = Folder {
-            path: path.to_path_buf(),
-            shown: shown.trim_end_matches('/').to_owned(),
-        };
-        Ok(Self {
-            open: vec![(folder, names)],
-            depth,
-        })
+        Walk::open(path, shown, depth)
+            .map(Self)
+            .map_err(|error| FileError::new("cannot list", path, &error))
     }
 }
 
@@ -109,43 +92,19 @@ impl Iterator for Listing {
 
     fn next(&mut self) -> Option<FileInfo> {
         loop {
-            let (folder, names) = self.open.last_mut()?;
-            let Some(name) = names.pop() else {
-                self.open.pop();
-                continue;
-            };
-            let path = folder.path.join(&name);
-            let shown = format!("{}/{}", folder.shown, name.to_string_lossy());
-            let Ok(own) = std::fs::symlink_metadata(&path) else {
-                // Gone since the names were read.
-                continue;
-            };
-            // A link whose target is missing is still an entry, and must be deletable.
-            let metadata = if own.is_symlink() {
-                std::fs::metadata(&path).unwrap_or_else(|_| own.clone())
+            let found = self.0.next()?;
+            let metadata = if found.kind.is_symlink() {
+                // A link whose target is missing is still an entry, and must be deletable.
+                std::fs::metadata(&found.path).or_else(|_| std::fs::symlink_metadata(&found.path))
             } else {
-                own.clone()
+                std::fs::symlink_metadata(&found.path)
             };
-            let found = entry(&name.to_string_lossy(), &shown, &metadata);
-            // Not through links: they may lead in circles. What cannot be read stays an entry.
-            if own.is_dir()
-                && self.open.len() < self.depth
-                && let Ok(names) = sorted_names(&path)
-            {
-                self.open.push((Folder { path, shown }, names));
+            // Otherwise it is gone since the names were read.
+            if let Ok(metadata) = metadata {
+                return Some(entry(&found.name, &found.shown, &metadata));
             }
-            return Some(found);
         }
     }
-}
-
-/// Names of a folder, last first.
-fn sorted_names(path: &Path) -> io::Result<Vec<OsString>> {
-    let mut names = std::fs::read_dir(path)?
-        .map(|entry| entry.map(|entry| entry.file_name()))
-        .collect::<io::Result<Vec<_>>>()?;
-    names.sort_unstable_by(|a, b| b.cmp(a));
-    Ok(names)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::path::Path;
 use rustix::fs::{CWD, Gid, RenameFlags, Uid, renameat_with};
 use rustix::io::Errno;
 
+use crate::file::cancel::Cancelled;
 use crate::file::copy::copy_across;
 use crate::file::error::FileError;
 use crate::passwd;
@@ -56,11 +57,23 @@ pub fn delete(path: &Path, recursive: bool) -> Result<(), FileError> {
     std::fs::remove_dir_all(path).map_err(failed)
 }
 
+/// What a move has left behind.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Moved {
+    Whole,
+    /// Everything is at the destination, but the source, or some of it, is still there as well.
+    SourceLeft(FileError),
+}
+
 /// Moves a file or folder; what has the new name stays.
 ///
 /// # Errors
 /// The source or the destination's folder is missing, the destination exists, or lies in the source.
-pub fn move_to(source: &Path, destination: &Path) -> Result<(), FileError> {
+pub fn move_to(
+    source: &Path,
+    destination: &Path,
+    cancelled: &Cancelled,
+) -> Result<Moved, FileError> {
     std::fs::symlink_metadata(source)
         .map_err(|error| FileError::new("cannot move", source, &error))?;
     if lies_within(destination, source) {
@@ -70,11 +83,11 @@ pub fn move_to(source: &Path, destination: &Path) -> Result<(), FileError> {
         ));
     }
     match rename_to_free(source, destination) {
-        Ok(()) => Ok(()),
+        Ok(()) => Ok(Moved::Whole),
         Err(Errno::EXIST | Errno::NOTEMPTY) => {
             Err(FileError::conflict(destination, "exists already"))
         }
-        Err(Errno::XDEV) => copy_across(source, destination),
+        Err(Errno::XDEV) => copy_across(source, destination, cancelled),
         Err(error) => Err(FileError::new("cannot move to", destination, &error.into())),
     }
 }
@@ -145,6 +158,10 @@ mod tests {
     use alcove_agent_api::ErrorCode;
 
     use super::*;
+
+    fn move_to(source: &Path, destination: &Path) -> Result<Moved, FileError> {
+        super::move_to(source, destination, &Cancelled::never())
+    }
 
     #[test]
     fn a_dangling_link_can_be_deleted() {

@@ -44,8 +44,18 @@ enum Place {
         name: HiddenName,
         replaces: Option<Metadata>,
     },
+    /// A file without a name elsewhere, whose content goes into the target at the end.
+    Elsewhere(File),
     /// The target itself.
     Direct(File),
+}
+
+/// What to do where no file can be made beside the target.
+#[derive(Debug, Clone, Copy)]
+enum Fallback {
+    WriteInPlace,
+    /// The old content is still needed while the new one is written.
+    CopyAtTheEnd,
 }
 
 /// Deletes the file unless it has been renamed.
@@ -66,6 +76,18 @@ impl Writing {
     /// # Errors
     /// The path is a folder, or the system refuses.
     pub fn open(path: &Path) -> Result<Self, FileError> {
+        Self::open_or(path, Fallback::WriteInPlace)
+    }
+
+    /// As [`Self::open`], for new content that is made from the old: that stays readable until the end.
+    ///
+    /// # Errors
+    /// As [`Self::open`]. Also where neither the folder nor the one for temporary files can be written.
+    pub fn open_for_rewrite(path: &Path) -> Result<Self, FileError> {
+        Self::open_or(path, Fallback::CopyAtTheEnd)
+    }
+
+    fn open_or(path: &Path, fallback: Fallback) -> Result<Self, FileError> {
         let failed = |error: io::Error| FileError::new("cannot write", path, &error);
         let target = follow_links(path).map_err(failed)?;
         let existing = match std::fs::metadata(&target) {
@@ -77,7 +99,7 @@ impl Writing {
         let place = if let Some(existing) = existing.as_ref().filter(|_| !is_regular) {
             Place::Direct(open_special(path, &target, existing)?)
         } else {
-            Self::open_beside(path, &target, existing).map_err(failed)?
+            Self::open_beside(path, &target, existing, fallback).map_err(failed)?
         };
         Ok(Self {
             path: path.to_path_buf(),
@@ -87,7 +109,12 @@ impl Writing {
         })
     }
 
-    fn open_beside(path: &Path, target: &Path, replaces: Option<Metadata>) -> io::Result<Place> {
+    fn open_beside(
+        path: &Path,
+        target: &Path,
+        replaces: Option<Metadata>,
+        fallback: Fallback,
+    ) -> io::Result<Place> {
         if path.as_os_str().as_encoded_bytes().ends_with(b"/") {
             return Err(Errno::ISDIR.into());
         }
@@ -105,11 +132,16 @@ impl Writing {
                 replaces,
             }),
             Err(Errno::NOSPC | Errno::DQUOT) => Err(Errno::NOSPC.into()),
-            Err(_) => Self::open_hidden(target, folder, replaces),
+            Err(_) => Self::open_hidden(target, folder, replaces, fallback),
         }
     }
 
-    fn open_hidden(target: &Path, folder: &Path, replaces: Option<Metadata>) -> io::Result<Place> {
+    fn open_hidden(
+        target: &Path,
+        folder: &Path,
+        replaces: Option<Metadata>,
+        fallback: Fallback,
+    ) -> io::Result<Place> {
         let path = hidden_name(folder);
         match File::options().write(true).create_new(true).open(&path) {
             Ok(file) => Ok(Place::Hidden {
@@ -119,7 +151,10 @@ impl Writing {
             }),
             Err(error) if error.kind() == io::ErrorKind::StorageFull => Err(error),
             // No right to make files there; the target itself may be ours.
-            Err(_) => open_in_place(target).map(Place::Direct),
+            Err(_) => match fallback {
+                Fallback::WriteInPlace => open_in_place(target).map(Place::Direct),
+                Fallback::CopyAtTheEnd => open_elsewhere().map(Place::Elsewhere),
+            },
         }
     }
 
@@ -143,8 +178,10 @@ impl Writing {
     /// # Errors
     /// The system refuses; the writing should be dropped then.
     pub fn write(&mut self, piece: &[u8]) -> Result<(), FileError> {
-        let (Place::Nameless { file, .. } | Place::Hidden { file, .. } | Place::Direct(file)) =
-            &mut self.place;
+        let (Place::Nameless { file, .. }
+        | Place::Hidden { file, .. }
+        | Place::Elsewhere(file)
+        | Place::Direct(file)) = &mut self.place;
         if let Err(error) = file.write_all(piece) {
             return Err(self.failed(&error));
         }
@@ -160,6 +197,7 @@ impl Writing {
         let place = std::mem::replace(&mut self.place, Place::Direct(open_null(&self.path)?));
         let done = match place {
             Place::Direct(file) => close(file),
+            Place::Elsewhere(file) => self.copy_in_place(&file),
             Place::Nameless {
                 file,
                 replaces: None,
@@ -265,6 +303,11 @@ fn open_in_place(target: &Path) -> io::Result<File> {
         .create(true)
         .truncate(true)
         .open(target)
+}
+
+fn open_elsewhere() -> io::Result<File> {
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    Ok(rustix::fs::open("/tmp", flags, Mode::RUSR | Mode::WUSR)?.into())
 }
 
 fn open_null(path: &Path) -> Result<File, FileError> {
@@ -385,7 +428,8 @@ mod tests {
         std::fs::write(&path, "old").unwrap();
         let writing = |content: &[u8]| {
             let metadata = std::fs::metadata(&path).ok();
-            let place = Writing::open_hidden(&path, dir.path(), metadata).unwrap();
+            let place =
+                Writing::open_hidden(&path, dir.path(), metadata, Fallback::WriteInPlace).unwrap();
             assert!(matches!(place, Place::Hidden { .. }));
             let (path, target) = (path.clone(), path.clone());
             let mut writing = Writing {
@@ -402,6 +446,25 @@ mod tests {
         writing(b"new").commit().unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"new");
         assert_eq!(names(dir.path()), ["f"]);
+    }
+
+    #[test]
+    fn a_rewrite_elsewhere_leaves_the_old_content_until_its_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        std::fs::write(&path, "a longer old content").unwrap();
+        let place = Place::Elsewhere(open_elsewhere().unwrap());
+        let (target, shown) = (path.clone(), path.clone());
+        let mut writing = Writing {
+            path: shown,
+            target,
+            place,
+            written: 0,
+        };
+        writing.write(b"new").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"a longer old content");
+        writing.commit().unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
     }
 
     #[test]

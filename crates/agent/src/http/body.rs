@@ -10,7 +10,7 @@ use crate::http::ApiError;
 /// Longest JSON body. Commands of several megabytes are in use.
 const MAX_JSON_BYTES: usize = 64 << 20;
 
-/// Reads the whole body as JSON, whatever its content type says.
+/// Reads the whole body as a JSON object, whatever its content type says.
 pub async fn read_json<T: DeserializeOwned>(
     body: Body,
     otherwise: ErrorCode,
@@ -26,5 +26,10 @@ pub async fn read_json<T: DeserializeOwned>(
             ApiError::new(otherwise, format_args!("cannot read the body: {error}"))
         }
     })?;
-    serde_json::from_slice(&bytes.to_bytes()).map_err(|error| ApiError::new(otherwise, error))
+    let bytes = bytes.to_bytes();
+    // A list of values would be taken for the members in order.
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        return Err(ApiError::new(otherwise, "expected an object, not a list"));
+    }
+    serde_json::from_slice(&bytes).map_err(|error| ApiError::new(otherwise, error))
 }

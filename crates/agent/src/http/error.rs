@@ -77,6 +77,10 @@ impl IntoResponse for ApiError {
     }
 }
 
+/// Marks an answer that is not the agent's own and must stay as it is.
+#[derive(Debug, Clone, Copy)]
+pub struct PassedOn;
+
 pub async fn unknown_route() -> ApiError {
     ApiError::new(ErrorCode::NotFound, "no such route")
 }
@@ -84,7 +88,7 @@ pub async fn unknown_route() -> ApiError {
 /// Gives every error the standard body.
 pub async fn finish(response: Response, method: &Method, path: &str) -> Response {
     let status = response.status();
-    if status.as_u16() < 400 {
+    if status.as_u16() < 400 || response.extensions().get::<PassedOn>().is_some() {
         return response;
     }
     if let Some(error) = response.extensions().get::<Arc<ApiError>>() {

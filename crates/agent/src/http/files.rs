@@ -1,29 +1,28 @@
 //! Files: routes, and the calls that answer at once. Uploads and downloads have their own modules.
 
 mod download;
+mod search;
 mod upload;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use alcove_agent_api::{ClientGeneration, FileInfo};
-use axum::body::Body;
+use alcove_agent_api::FileInfo;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use bytes::Bytes;
-use futures_util::stream;
-use http::header::CONTENT_TYPE;
-use http::{HeaderValue, StatusCode};
+use http::StatusCode;
 
 use crate::agent::Agent;
+use crate::file::cancel;
 use crate::file::entry::{self, Listing};
 use crate::file::error::FileError;
-use crate::file::tree::{self, Rights};
+use crate::file::tree::{self, Moved, Rights};
 use crate::http::ApiError;
 use crate::http::client::Client;
 use crate::http::params::Params;
+use crate::http::stream::{self, ARRAY};
 
 /// Entries of a list that are looked up and sent at a time.
 const LIST_BATCH: usize = 256;
@@ -32,6 +31,9 @@ pub fn routes(router: Router<Arc<Agent>>) -> Router<Arc<Agent>> {
     router
         .route("/files", get(list).delete(delete))
         .route("/files/", get(list).delete(delete))
+        .route("/files/find", get(search::find_text))
+        .route("/files/search", get(search::find_names))
+        .route("/files/replace", post(search::replace))
         .route("/files/info", get(info))
         .route("/files/folder", post(make_folder))
         .route("/files/move", post(move_to))
@@ -78,44 +80,13 @@ async fn list(
             .filter(|depth| *depth >= 1)
             .ok_or_else(|| ApiError::bad_request("depth must be a number of at least 1"))?,
     };
-    let listing = blocking(move || Listing::open(&path, &shown, depth)).await?;
-    let json = [(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
-    Ok((json, Body::from_stream(json_array(listing, client))).into_response())
-}
-
-/// A JSON array written while the folder is walked, so that a huge one is never held in memory.
-fn json_array(
-    listing: Listing,
-    client: ClientGeneration,
-) -> impl futures_util::Stream<Item = Result<Bytes, ApiError>> {
-    let start = Some((listing, b'['));
-    stream::unfold(start, move |state| {
-        let is_strict = client.is_strict();
-        async move {
-            let (mut listing, mut separator) = state?;
-            let batch = blocking(move || {
-                let mut out = Vec::new();
-                for _ in 0..LIST_BATCH {
-                    let Some(entry) = listing.next() else {
-                        if separator == b'[' {
-                            out.push(separator);
-                        }
-                        out.push(b']');
-                        return Ok::<_, ApiError>((out, None));
-                    };
-                    out.push(separator);
-                    separator = b',';
-                    // Facts about a file always serialise.
-                    let _ = serde_json::to_writer(&mut out, &for_client(entry, is_strict));
-                }
-                Ok((out, Some((listing, separator))))
-            });
-            match batch.await {
-                Ok((out, next)) => Some((Ok(out.into()), next)),
-                Err(error) => Some((Err(error), None)),
-            }
-        }
-    })
+    let mut listing = blocking(move || Listing::open(&path, &shown, depth)).await?;
+    let is_strict = client.is_strict();
+    Ok(stream::list(ARRAY, move || {
+        let batch: Vec<_> = listing.by_ref().take(LIST_BATCH).collect();
+        let batch = batch.into_iter().map(|entry| for_client(entry, is_strict));
+        (batch.len() > 0).then(|| batch.collect())
+    }))
 }
 
 fn for_client(mut entry: FileInfo, is_strict: bool) -> FileInfo {
@@ -152,11 +123,18 @@ async fn delete(State(agent): State<Arc<Agent>>, params: Params) -> Result<Statu
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn move_to(State(agent): State<Arc<Agent>>, params: Params) -> Result<StatusCode, ApiError> {
+async fn move_to(State(agent): State<Arc<Agent>>, params: Params) -> Result<Response, ApiError> {
     let (source, _) = required_path(&agent, &params, "source")?;
     let (destination, _) = required_path(&agent, &params, "destination")?;
-    blocking(move || tree::move_to(&source, &destination)).await?;
-    Ok(StatusCode::OK)
+    let (_waiting, cancelled) = cancel::pair();
+    match blocking(move || tree::move_to(&source, &destination, &cancelled)).await? {
+        Moved::Whole => Ok(StatusCode::OK.into_response()),
+        Moved::SourceLeft(error) => Ok(Json(serde_json::json!({
+            "message": "moved, but the source is still there",
+            "error": error.message,
+        }))
+        .into_response()),
+    }
 }
 
 async fn set_rights(

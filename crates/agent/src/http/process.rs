@@ -17,6 +17,7 @@ use crate::http::answer::with_result;
 use crate::http::body::read_json;
 use crate::process::capture::{Capture, CaptureLimits, Captured};
 use crate::process::code_run::{self, Language};
+use crate::process::environment::is_variable_name;
 use crate::process::execute::{self, Invocation, Outcome, Terms};
 use crate::process::spawn::EnvBlock;
 
@@ -115,14 +116,6 @@ fn terms(
     }))
 }
 
-/// Whether a shell could have a variable of this name.
-pub fn is_variable_name(name: &str) -> bool {
-    let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    name.bytes().all(is_word)
-        && !name.starts_with(|first: char| first.is_ascii_digit())
-        && !name.is_empty()
-}
-
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Exit {
@@ -154,17 +147,4 @@ fn text(text: &str) -> Captured {
     let mut capture = Capture::new(CaptureLimits::default());
     capture.push(text.as_bytes());
     capture.finish()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn variable_names_are_those_of_the_shell() {
-        assert!(is_variable_name("A_1") && is_variable_name("_"));
-        for name in ["", "1A", "A-B", "A B", "é", "A="] {
-            assert!(!is_variable_name(name), "{name:?}");
-        }
-    }
 }

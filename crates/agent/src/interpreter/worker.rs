@@ -54,7 +54,7 @@ impl Worker {
     pub fn start(agent: &Agent, language: Language, cwd: &Path) -> Result<Self, StartError> {
         let missing = || StartError::NoProgram(language.program());
         let recipe = language
-            .recipe(&agent.home.search_path)
+            .recipe(&agent.home.search_path())
             .ok_or_else(missing)?;
         let failed = |source: io::Error| StartError::Start {
             program: language.program(),

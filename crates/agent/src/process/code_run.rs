@@ -47,8 +47,8 @@ pub async fn run(
     arguments: Vec<String>,
     mut terms: Terms,
 ) -> (Outcome, Vec<Chart>) {
-    let search_path = terms.env.get("PATH").unwrap_or(&agent.home.search_path);
-    let search_path = search_path.to_owned();
+    let of_terms = terms.env.get("PATH").map(str::to_owned);
+    let search_path = of_terms.unwrap_or_else(|| agent.home.search_path());
     let plan = match language {
         Language::Python if may_draw(code) => drawing_python(&search_path, code, arguments),
         Language::Python => from_stdin(&search_path, &PYTHON, &["-u", "-"], code, arguments),

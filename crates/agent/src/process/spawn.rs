@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::ptr;
 
+use crate::process::environment::Environment;
 use crate::process::job::JobTag;
 use crate::sys::{ChildPlan, SpawnFailure, SpawnStage, VforkStack, vfork_exec};
 
@@ -41,6 +42,26 @@ impl EnvBlock {
         Ok(())
     }
 
+    pub fn unset(&mut self, name: &str) {
+        self.entries.remove(name);
+    }
+
+    /// Keeps the variables for which `is_kept` says so, given name and value.
+    pub fn retain(&mut self, is_kept: impl Fn(&str, &str) -> bool) {
+        self.entries.retain(|name, entry| {
+            let value = entry.to_str().unwrap_or_default();
+            is_kept(name, value.get(name.len() + 1..).unwrap_or_default())
+        });
+    }
+
+    /// What a program's share of memory for it is, pointers left out.
+    pub fn total_bytes(&self) -> usize {
+        self.entries
+            .values()
+            .map(|entry| entry.count_bytes() + 1)
+            .sum()
+    }
+
     pub fn get(&self, name: &str) -> Option<&str> {
         let entry = self.entries.get(name)?.to_str().ok()?;
         entry.get(name.len() + 1..)
@@ -52,7 +73,7 @@ impl EnvBlock {
 pub struct Program<'a> {
     pub path: CString,
     pub argv: Vec<CString>,
-    pub env: &'a EnvBlock,
+    pub env: &'a Environment,
     /// Win over `env`.
     pub extra_env: EnvBlock,
     pub cwd: CString,
@@ -74,8 +95,8 @@ impl Program<'_> {
         descriptor_limit: u64,
     ) -> Result<i32, SpawnFailure> {
         let argv = pointers(self.argv.iter().map(CString::as_c_str));
-        let inherited = self
-            .env
+        let inherited = self.env.current();
+        let inherited = inherited
             .entries
             .iter()
             .filter(|(name, _)| !self.extra_env.entries.contains_key(*name));

@@ -84,6 +84,16 @@ async fn many_downloads_come_in_order_with_a_part_for_each_failure() {
             .0
             .contains("filename*=utf-8''a%20%22%C3%A9%22.txt\r\n")
     );
+    assert!(
+        parts[0]
+            .0
+            .ends_with("\r\nContent-Type: text/plain; charset=utf-8")
+    );
+    assert!(
+        parts[2]
+            .0
+            .ends_with("\r\nContent-Type: application/octet-stream")
+    );
     assert_eq!(parts[0].1, old_boundary);
     assert!(parts[2].0.contains("Content-Length: 0") && parts[2].1.is_empty());
     let codes = [

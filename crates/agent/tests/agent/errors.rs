@@ -4,7 +4,7 @@ use serde_json::json;
 use crate::support::{Answer, TestAgent};
 
 #[track_caller]
-fn assert_standard(answer: &Answer, method: &Method, path: &str) {
+pub fn assert_standard(answer: &Answer, method: &Method, path: &str) {
     assert_eq!(
         answer.headers["content-type"], "application/json",
         "{method} {path}"

@@ -5,13 +5,20 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod bad_input;
 mod code_run;
 mod downloads;
+mod environment;
 mod errors;
 mod execute;
 mod files;
 mod interpreter;
 mod lifecycle;
 mod logs;
+mod metrics;
+mod odd_files;
+mod ports;
+mod proxy;
+mod search;
 mod sessions;
 mod support;

@@ -217,6 +217,15 @@ pub async fn download_many(
     Ok(([(CONTENT_TYPE, kind)], body).into_response())
 }
 
+/// By the name's extension.
+fn content_type(path: &str) -> String {
+    match mime_guess::from_path(path).first_raw() {
+        Some(kind) if kind.starts_with("text/") => format!("{kind}; charset=utf-8"),
+        Some(kind) => kind.to_owned(),
+        None => "application/octet-stream".to_owned(),
+    }
+}
+
 struct Parts {
     agent: Arc<Agent>,
     method: Method,
@@ -291,10 +300,11 @@ impl Parts {
                 let length = size.or(first.is_empty().then_some(0));
                 let length = length.map(|length| format!("Content-Length: {length}\r\n"));
                 let mut part = format!(
-                    "--{}\r\nContent-Disposition: {}\r\n{}Content-Type: application/octet-stream\r\n\r\n",
+                    "--{}\r\nContent-Disposition: {}\r\n{}Content-Type: {}\r\n\r\n",
                     self.boundary,
                     self.disposition("file", asked),
                     length.unwrap_or_default(),
+                    content_type(asked),
                 )
                 .into_bytes();
                 part.extend_from_slice(&first);

@@ -18,9 +18,9 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::agent::Agent;
 use crate::http::ApiError;
 use crate::http::client::version_protocol;
-use crate::http::process::is_variable_name;
 use crate::interpreter::registry::ContextError;
 use crate::interpreter::{End, Execution, ExecutionTerms};
+use crate::process::environment::is_variable_name;
 
 /// Longest request; code of several megabytes is in use.
 const MAX_REQUEST_BYTES: usize = 64 << 20;

@@ -92,7 +92,7 @@ pub async fn logs(
     if !wants_upgrade(request.headers()) {
         return snapshot(&command, client.log_form()).await;
     }
-    let params = Params::parse(request.uri().query());
+    let params = Params::parse(request.uri().query())?;
     let follows = params.get("follow") == Some("true");
     let view = if client.stream_has_markers() {
         View::marked()
