@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use alcove_domain::SandboxId;
 use alcove_runner_api::{FaultCode, Resources};
-use alcove_spawner::protocol::CgroupEntry;
+use alcove_spawner::protocol::{AGENT_LIMITS_COUNT, CgroupEntry};
 
 use self::hand_on::hand_on;
 use self::layout::Layout;
@@ -45,6 +45,12 @@ pub enum LimitsError {
     },
     #[error("cannot set {file} of a control group")]
     Set {
+        file: &'static str,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot open {file} of a control group")]
+    Open {
         file: &'static str,
         #[source]
         source: io::Error,
@@ -232,6 +238,33 @@ impl Group {
             .iter()
             .map(|folder| opened(folder.join("tasks"), true));
         Ok((CgroupEntry::WriteTasks, tasks.collect::<Result<_, _>>()?))
+    }
+
+    /// Files by which the agent learns what its sandbox may use and uses, in the order in which it expects them. They
+    /// are of this one group and lead to no other.
+    pub fn for_agent(&self) -> Result<[OwnedFd; AGENT_LIMITS_COUNT], LimitsError> {
+        let names = match self.folders.as_slice() {
+            [group] => [
+                (group, "memory.current"),
+                (group, "memory.max"),
+                (group, "memory.stat"),
+                (group, "cpu.max"),
+            ],
+            [memory, cpu, _] => [
+                (memory, "memory.usage_in_bytes"),
+                (memory, "memory.limit_in_bytes"),
+                (memory, "memory.stat"),
+                (cpu, "cpu.cfs_quota_us"),
+            ],
+            _ => unreachable!("a group has one folder or three"),
+        };
+        let open = |(folder, file): (&PathBuf, &'static str)| {
+            fs::File::open(folder.join(file))
+                .map(OwnedFd::from)
+                .map_err(|source| LimitsError::Open { file, source })
+        };
+        let [used, limit, stat, cpu] = names.map(open);
+        Ok([used?, limit?, stat?, cpu?])
     }
 
     /// Whether the kernel has killed a process of this group for want of memory.

@@ -11,7 +11,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-use alcove_spawner::protocol::{AGENT_CONFIG_FD, AGENT_LISTENER_FD, CgroupEntry, Spawn, Step};
+use alcove_spawner::protocol::{
+    AGENT_CONFIG_FD, AGENT_LIMITS_COUNT, AGENT_LIMITS_FD, AGENT_LISTENER_FD, CgroupEntry, Spawn,
+    Step,
+};
 use rustix::mount::{MoveMountFlags, UnmountFlags, move_mount, unmount};
 
 use crate::seccomp::Filter;
@@ -44,6 +47,9 @@ const MASKED_FOLDERS: [&str; 4] = ["acpi", "scsi", "asound", "tty/driver"];
 /// Folders of `/proc` that stay visible but cannot be written.
 const READ_ONLY_FOLDERS: [&str; 4] = ["sys", "bus", "fs", "irq"];
 
+/// Above all descriptors that the agent is given.
+const HIGH_FD: i32 = 32;
+
 /// Terminals of one sandbox. The kernel has 4,096 for the whole host, and the first who asks gets them.
 const TERMINALS_MAX: u32 = 256;
 
@@ -56,11 +62,14 @@ pub struct Descriptors {
     pub agent_config: OwnedFd,
     pub agent_program: OwnedFd,
     pub agent_log: OwnedFd,
+    pub agent_limits: [OwnedFd; AGENT_LIMITS_COUNT],
     pub cgroups: Vec<OwnedFd>,
 }
 
 /// Ends in the agent's program, or writes the failed step into `status` and ends the process.
 pub fn run(spawn: &Spawn, fds: &Descriptors, filter: &Filter, go: OwnedFd, status: OwnedFd) -> ! {
+    // Out of the way of the numbers that the agent's descriptors get.
+    let status = rustix::io::fcntl_dupfd_cloexec(&status, HIGH_FD).unwrap_or(status);
     let (step, error) = match prepare(spawn, fds, filter, go) {
         Ok(never) => match never {},
         Err(failure) => failure,
@@ -320,11 +329,16 @@ fn forbid_core_dumps() -> io::Result<()> {
 /// Everything else closes on exec: the parent opens and receives nothing without that mark.
 fn pass_descriptors(fds: &Descriptors) -> io::Result<OwnedFd> {
     // First all out of the way of the numbers that are about to be given out.
-    let high = |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, 32);
+    let high = |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, HIGH_FD);
     let listener = high(&fds.agent_listener)?;
     let config = high(&fds.agent_config)?;
     let program = high(&fds.agent_program)?;
     let log = high(&fds.agent_log)?;
+    let limits = fds
+        .agent_limits
+        .iter()
+        .map(high)
+        .collect::<Result<Vec<_>, _>>()?;
     let null = fs::OpenOptions::new().read(true).open("/dev/null")?;
     for (from, to) in [
         (null.as_raw_fd(), 0),
@@ -334,6 +348,9 @@ fn pass_descriptors(fds: &Descriptors) -> io::Result<OwnedFd> {
         (config.as_raw_fd(), AGENT_CONFIG_FD),
     ] {
         system::duplicate_onto(from, to)?;
+    }
+    for (to, from) in (AGENT_LIMITS_FD..).zip(&limits) {
+        system::duplicate_onto(from.as_raw_fd(), to)?;
     }
     Ok(program)
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// Raised whenever a message changes its meaning. A runner does not use a spawner of another version; it
 /// leaves that one to its sandboxes and starts its own.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// Longest packet, in bytes.
 pub const PACKET_MAX_BYTES: usize = 16 * 1024;
@@ -20,6 +20,12 @@ pub const AGENT_LISTENER_FD: i32 = 3;
 
 /// The descriptor on which the agent finds its configuration.
 pub const AGENT_CONFIG_FD: i32 = 4;
+
+/// The first of the descriptors by which the agent learns limits and use of its sandbox.
+pub const AGENT_LIMITS_FD: i32 = 5;
+
+/// How many those are.
+pub const AGENT_LIMITS_COUNT: usize = 4;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Request {
@@ -77,8 +83,10 @@ pub enum SpawnDescriptors {
     AgentProgram = 4,
     /// Where the agent's standard output and error go.
     AgentLog = 5,
+    /// The first of [`AGENT_LIMITS_COUNT`] files of the control group, open for reading, for the agent.
+    FirstLimit = 6,
     /// The first of the control group descriptors.
-    FirstCgroup = 6,
+    FirstCgroup = 6 + AGENT_LIMITS_COUNT,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

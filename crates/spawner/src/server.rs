@@ -250,6 +250,7 @@ impl Server {
             agent_config: next()?,
             agent_program: next()?,
             agent_log: next()?,
+            agent_limits: [next()?, next()?, next()?, next()?],
             cgroups: fds.collect(),
         };
         let born_into = match spawn.cgroup_entry {

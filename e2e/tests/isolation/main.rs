@@ -17,3 +17,4 @@ mod mounts;
 mod network;
 mod processes;
 mod support;
+mod toolbox;

@@ -107,6 +107,7 @@ pub(super) async fn spawn(
             source,
         })?;
     let (cgroup_entry, cgroups) = group.entry().map_err(HostError::Limits)?;
+    let limits = group.for_agent().map_err(HostError::Limits)?;
     let mut descriptors = vec![
         fds.root.as_fd(),
         fds.network.as_fd(),
@@ -115,6 +116,7 @@ pub(super) async fn spawn(
         host.agent_program.as_fd(),
         log.as_fd(),
     ];
+    descriptors.extend(limits.iter().map(AsFd::as_fd));
     descriptors.extend(cgroups.iter().map(AsFd::as_fd));
     let spawn = Spawn {
         id_base: record.range.id_base(),
@@ -152,6 +154,7 @@ fn agent_config(
         "token": token,
         "user": spec.user,
         "env": env,
+        "limits": true,
     });
     if !image.config.workdir.is_empty() {
         config["workdir"] = image.config.workdir.clone().into();
