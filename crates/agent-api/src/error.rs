@@ -37,6 +37,16 @@ pub enum ErrorCode {
     ProcessNotFound,
     SessionEnded,
     CommandAlreadyCompleted,
+    GitAuthFailed,
+    GitRepoNotFound,
+    GitBranchNotFound,
+    GitBranchExists,
+    GitPushRejected,
+    GitDirtyWorktree,
+    GitMergeConflict,
+    GitTransportFailed,
+    /// The remote itself refused a reference, by a rule of its own.
+    GitRemoteRejected,
 }
 
 impl ErrorCode {
@@ -44,17 +54,25 @@ impl ErrorCode {
     pub const fn status(self) -> u16 {
         match self {
             Self::BadRequest | Self::InvalidRequestBody | Self::InvalidFilePath => 400,
-            Self::Unauthorized => 401,
+            Self::Unauthorized | Self::GitAuthFailed => 401,
             Self::Forbidden | Self::FileAccessDenied => 403,
-            Self::NotFound | Self::FileNotFound | Self::ProcessNotFound => 404,
+            Self::NotFound
+            | Self::FileNotFound
+            | Self::ProcessNotFound
+            | Self::GitRepoNotFound
+            | Self::GitBranchNotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::RequestTimeout | Self::ProcessExecutionTimeout => 408,
-            Self::Conflict => 409,
+            Self::Conflict
+            | Self::GitBranchExists
+            | Self::GitPushRejected
+            | Self::GitDirtyWorktree
+            | Self::GitMergeConflict => 409,
             Self::Gone | Self::SessionEnded | Self::CommandAlreadyCompleted => 410,
             Self::RangeNotSatisfiable => 416,
-            Self::UnprocessableEntity => 422,
+            Self::UnprocessableEntity | Self::GitRemoteRejected => 422,
             Self::InternalServerError | Self::FileReadFailed => 500,
-            Self::BadGateway => 502,
+            Self::BadGateway | Self::GitTransportFailed => 502,
             Self::ServiceUnavailable => 503,
             Self::NoSpace => 507,
         }
@@ -65,13 +83,17 @@ impl ErrorCode {
         match self {
             Self::BadRequest => "bad request: ",
             Self::InvalidRequestBody => "invalid body request: ",
-            Self::Unauthorized => "unauthorized: ",
+            Self::Unauthorized | Self::GitAuthFailed => "unauthorized: ",
             Self::Forbidden => "forbidden: ",
-            Self::NotFound => "not found: ",
+            Self::NotFound | Self::GitRepoNotFound | Self::GitBranchNotFound => "not found: ",
             Self::RequestTimeout | Self::ProcessExecutionTimeout => "request timeout: ",
-            Self::Conflict => "conflict: ",
+            Self::Conflict
+            | Self::GitBranchExists
+            | Self::GitPushRejected
+            | Self::GitDirtyWorktree
+            | Self::GitMergeConflict => "conflict: ",
             Self::Gone | Self::SessionEnded | Self::CommandAlreadyCompleted => "gone: ",
-            Self::UnprocessableEntity => "unprocessable entity: ",
+            Self::UnprocessableEntity | Self::GitRemoteRejected => "unprocessable entity: ",
             Self::InternalServerError => "internal server error: ",
             // Codes that the original has without a prefix, or does not have.
             Self::BadGateway
@@ -83,6 +105,7 @@ impl ErrorCode {
             | Self::InvalidFilePath
             | Self::FileReadFailed
             | Self::NoSpace
+            | Self::GitTransportFailed
             | Self::ProcessNotFound => "",
         }
     }

@@ -8,6 +8,7 @@ mod code_run;
 mod config;
 mod error;
 mod file;
+mod git;
 mod info;
 mod interpreter;
 mod marker;
@@ -31,6 +32,13 @@ pub use file::{
 pub use info::{
     Dir, InitRequest, IsPortInUseResponse, Message, PortList, SystemMetrics, UpdateEnvRequest,
     Version,
+};
+pub use git::{
+    FileState, FileStatus, GitAddRemoteRequest, GitAddRequest, GitAuthenticateRequest,
+    GitBranchRequest, GitCheckoutRequest, GitCloneRequest, GitCommitInfo, GitCommitRequest,
+    GitCommitResponse, GitConfigResponse, GitConfigScope, GitConfigureUserRequest, GitInitRequest,
+    GitPullRequest, GitPushRequest, GitRemote, GitResetMode, GitResetRequest, GitRestoreRequest,
+    GitSetConfigRequest, GitStatus, ListBranchResponse, ListRemotesResponse, Password,
 };
 pub use interpreter::{
     CLOSE_TIMED_OUT, CreateContextRequest, DEFAULT_CONTEXT, DEFAULT_EXECUTION_SECONDS,

@@ -9,6 +9,7 @@ use alcove_agent_api::AgentConfig;
 use rand::Rng;
 use tokio::sync::watch;
 
+use crate::git::run::Helpers;
 use crate::home::Home;
 use crate::interpreter::registry::Contexts;
 use crate::port::loopback::Loopback;
@@ -27,6 +28,7 @@ pub struct Agent {
     pub contexts: Contexts,
     pub loopback: Loopback,
     pub usage: Usage,
+    pub git: Helpers,
     /// `/dev/null` for reading and writing.
     pub null: OwnedFd,
     /// Becomes true when the agent is about to end.
@@ -39,7 +41,7 @@ pub struct Agent {
 
 impl Agent {
     /// # Errors
-    /// The system has no `/dev/null`.
+    /// The system has no `/dev/null` or no `/proc`.
     #[expect(
         clippy::disallowed_methods,
         reason = "a number that no other agent is likely to have; nothing is decided by it"
@@ -54,6 +56,7 @@ impl Agent {
             sessions: Sessions::new(config.session_log_max_bytes),
             loopback: Loopback::default(),
             usage: Usage::new(limits),
+            git: Helpers::new()?,
             null: null.into(),
             is_stopping: watch::Sender::new(false),
             token: config.token.clone(),

@@ -7,6 +7,7 @@ mod body;
 mod client;
 mod error;
 mod files;
+mod git;
 mod info;
 mod interpreter;
 mod multipart;
@@ -39,7 +40,7 @@ fn router(agent: Arc<Agent>) -> Router {
         .route("/process/execute", post(process::execute))
         .route("/process/code-run", post(process::code_run));
     let router = files::routes(ports::routes(router));
-    interpreter::routes(sessions::routes(router))
+    git::routes(interpreter::routes(sessions::routes(router)))
         .fallback(error::unknown_route)
         // The original knows no 405.
         .method_not_allowed_fallback(error::unknown_route)

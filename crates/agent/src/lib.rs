@@ -2,13 +2,14 @@
 //!
 //! It answers the toolbox API on a unix socket that the host owns; nothing listens on the sandbox's network.
 //! `start` takes over what the spawner hands down, `http` is the API, `process`, `session` and `file` do the
-//! work. One thread runs everything but file work, which has a small pool: idle memory is what a host pays
+//! work, and `git` hands its own to processes apart. One thread runs everything but file work, which has a small pool: idle memory is what a host pays
 //! for each sandbox.
 
 mod agent;
 mod file;
 #[cfg(test)]
 mod fuzz;
+mod git;
 mod home;
 mod http;
 mod interpreter;

@@ -22,7 +22,7 @@ use crate::agent::Agent;
 use crate::home::Home;
 use crate::passwd::{self, User};
 use crate::usage::GroupFiles;
-use crate::{http, log, sys};
+use crate::{git, http, log, sys};
 
 /// From SIGTERM to the exit, all told.
 const STOP_BUDGET: Duration = Duration::from_secs(8);
@@ -97,8 +97,12 @@ impl Arguments {
     }
 }
 
-/// Runs the agent to its end.
+/// Runs the agent, or the helper that it is called as, to its end.
 pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
+    let mut arguments = arguments.peekable();
+    if arguments.peek().is_some_and(|first| first == git::ARGUMENT) {
+        return git::helper::main();
+    }
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

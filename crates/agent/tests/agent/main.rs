@@ -12,6 +12,8 @@ mod environment;
 mod errors;
 mod execute;
 mod files;
+mod git;
+mod git_server;
 mod interpreter;
 mod lifecycle;
 mod logs;
