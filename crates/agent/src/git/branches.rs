@@ -46,10 +46,10 @@ pub fn create(path: &str, name: &str) -> Result<(), Fault> {
                         GitCode::Exists => exists(),
                         _ => error.into(),
                     })?;
-            repository.set_head(&reference).or_else(|error| {
+            repository.set_head(&reference).map_err(|error| {
                 // A branch that nobody has seen yet goes again.
                 let _ = branch.delete();
-                Err(error.into())
+                error.into()
             })
         }
         None if Head::of(&repository)?.branch() == Some(name) => Err(exists()),

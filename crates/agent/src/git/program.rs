@@ -66,10 +66,9 @@ impl Program {
             Tags::All => options.push("--tags"),
         }
         let depth = match depth {
-            Depth::All => None,
             Depth::Commits(count) => Some(format!("--depth={count}")),
             Depth::Whole if self.git_dir.join("shallow").exists() => Some("--unshallow".to_owned()),
-            Depth::Whole => None,
+            Depth::All | Depth::Whole => None,
         };
         options.extend(depth.as_deref());
         self.run(&options, specs).map(|_| ())

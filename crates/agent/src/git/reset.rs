@@ -115,8 +115,11 @@ pub fn bare_entry(path: &[u8], id: git2::Oid, mode: u32) -> IndexEntry {
     }
 }
 
-/// Every file of a tree with its id and mode.
-pub fn files_of(tree: &Tree<'_>) -> Result<Vec<(Vec<u8>, (git2::Oid, u32))>, Fault> {
+/// A file of a tree: its path, and its id and mode.
+pub type TreeFile = (Vec<u8>, (git2::Oid, u32));
+
+/// Every file of a tree.
+pub fn files_of(tree: &Tree<'_>) -> Result<Vec<TreeFile>, Fault> {
     let mut files = Vec::new();
     tree.walk(git2::TreeWalkMode::PreOrder, |folder, entry| {
         if entry.kind() != Some(git2::ObjectType::Tree) {

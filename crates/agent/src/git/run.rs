@@ -68,7 +68,7 @@ impl Helpers {
 pub enum Body {
     Whole(Vec<u8>),
     /// The beginning, and where the rest comes from.
-    Streamed(Vec<u8>, Rest),
+    Streamed(Vec<u8>, Box<Rest>),
 }
 
 /// Carries out an operation. A caller that drops this before it ends ends the operation.
@@ -138,7 +138,7 @@ async fn converse(
             _ => Err(helper.died().await),
         };
     }
-    Ok(Body::Streamed(start, Rest { helper, reader }))
+    Ok(Body::Streamed(start, Box::new(Rest { helper, reader })))
 }
 
 /// The rest of a long answer.
