@@ -54,6 +54,12 @@ pub struct AgentConfig {
     /// Whether the descriptors from [`LIMITS_FD`] on are there.
     #[serde(default)]
     pub limits: bool,
+    /// Program and arguments of the image that run for as long as they like beside the agent; none where empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub entrypoint: Vec<String>,
+    /// Seconds that a command of `POST /process/execute` gets whose caller names no limit; no limit where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub execute_timeout_seconds: Option<u64>,
     /// Most bytes of output kept for one session command; the oldest go first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_log_max_bytes: Option<u64>,

@@ -13,6 +13,7 @@ mod info;
 mod interpreter;
 mod marker;
 mod process;
+mod pty;
 mod session;
 
 pub use client::{
@@ -29,16 +30,16 @@ pub use file::{
     DownloadRequest, FileInfo, Match, ReplaceRequest, ReplaceResult, SearchFilesResponse,
     UploadOutcome, UploadedFile, WrittenFile,
 };
-pub use info::{
-    Dir, InitRequest, IsPortInUseResponse, Message, PortList, SystemMetrics, UpdateEnvRequest,
-    Version,
-};
 pub use git::{
     FileState, FileStatus, GitAddRemoteRequest, GitAddRequest, GitAuthenticateRequest,
     GitBranchRequest, GitCheckoutRequest, GitCloneRequest, GitCommitInfo, GitCommitRequest,
     GitCommitResponse, GitConfigResponse, GitConfigScope, GitConfigureUserRequest, GitInitRequest,
     GitPullRequest, GitPushRequest, GitRemote, GitResetMode, GitResetRequest, GitRestoreRequest,
     GitSetConfigRequest, GitStatus, ListBranchResponse, ListRemotesResponse, Password,
+};
+pub use info::{
+    Dir, InitRequest, IsPortInUseResponse, Message, PortList, SystemMetrics, UpdateEnvRequest,
+    Version,
 };
 pub use interpreter::{
     CLOSE_TIMED_OUT, CreateContextRequest, DEFAULT_CONTEXT, DEFAULT_EXECUTION_SECONDS,
@@ -47,7 +48,12 @@ pub use interpreter::{
 };
 pub use marker::{MarkerWriter, STDERR_MARKER, STDOUT_MARKER, Stream};
 pub use process::{ExecuteRequest, ExecuteResponse};
+pub use pty::{
+    PTY_ENV_PREFIX, PTY_EXIT_CONTROL, PTY_MAX_SIDE, PtyControl, PtyCreateRequest,
+    PtyCreateResponse, PtyDeleted, PtyExit, PtyInfo, PtyList, PtyOffer, PtyOfferError,
+    PtyResizeRequest, PtySize, PtySizeError, PtyStatus, error_close_reason,
+};
 pub use session::{
-    Command, CreateSessionRequest, ENTRYPOINT_SESSION, InputRequest, Session, SessionExecRequest,
-    SessionExecResponse, SessionLogs,
+    Command, CreateSessionRequest, ENTRYPOINT_COMMAND, ENTRYPOINT_SESSION, InputRequest, Session,
+    SessionExecRequest, SessionExecResponse, SessionLogs,
 };

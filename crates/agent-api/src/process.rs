@@ -14,7 +14,7 @@ pub struct ExecuteRequest {
     /// Absolute, or relative to the work dir; the work dir where absent or empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cwd: Option<String>,
-    /// Seconds; absent or 0 means no limit.
+    /// Seconds; 0 means no limit, absent the operator's, which is none unless configured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

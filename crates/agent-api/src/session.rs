@@ -6,6 +6,9 @@ use utoipa::ToSchema;
 /// Reserved for the image's own program.
 pub const ENTRYPOINT_SESSION: &str = "entrypoint";
 
+/// The one command of that session.
+pub const ENTRYPOINT_COMMAND: &str = "entrypoint_command";
+
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CreateSessionRequest {

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use alcove_agent_api::AgentConfig;
 use rand::Rng;
@@ -15,10 +16,11 @@ use crate::interpreter::registry::Contexts;
 use crate::port::loopback::Loopback;
 use crate::process::job::JobTags;
 use crate::process::reaper::Children;
+use crate::pty::registry::Terminals;
 use crate::session::registry::Sessions;
 use crate::usage::{GroupFiles, Usage};
 
-/// The agent: configuration, children, sessions, interpreter contexts.
+/// The agent: configuration, children, sessions, terminals, interpreter contexts.
 #[derive(Debug)]
 pub struct Agent {
     pub home: Home,
@@ -29,10 +31,15 @@ pub struct Agent {
     pub loopback: Loopback,
     pub usage: Usage,
     pub git: Helpers,
+    pub terminals: Terminals,
     /// `/dev/null` for reading and writing.
     pub null: OwnedFd,
     /// Becomes true when the agent is about to end.
     pub is_stopping: watch::Sender<bool>,
+    /// WebSockets that are open.
+    sockets: watch::Sender<usize>,
+    /// Of commands whose caller names no limit.
+    pub execute_limit: Option<Duration>,
     /// Secret that requests must carry.
     token: String,
     /// Token of the platform for its telemetry, handed over by `/init`.
@@ -57,8 +64,11 @@ impl Agent {
             loopback: Loopback::default(),
             usage: Usage::new(limits),
             git: Helpers::new()?,
+            terminals: Terminals::default(),
             null: null.into(),
             is_stopping: watch::Sender::new(false),
+            sockets: watch::Sender::new(0),
+            execute_limit: config.execute_timeout_seconds.map(Duration::from_secs),
             token: config.token.clone(),
             telemetry_token: Mutex::default(),
         })
@@ -85,10 +95,33 @@ impl Agent {
             .await;
     }
 
+    /// Notes down an open WebSocket. The server does not know them any more, and the agent does not end before they
+    /// have said good-bye.
+    pub fn note_socket(self: &Arc<Self>) -> OpenSocket {
+        self.sockets.send_modify(|count| *count += 1);
+        OpenSocket(self.clone())
+    }
+
+    /// Resolves when no WebSocket is open.
+    pub async fn sockets_closed(&self) {
+        // The sender lives in `self`.
+        let _ = self.sockets.subscribe().wait_for(|count| *count == 0).await;
+    }
+
     pub fn set_telemetry_token(&self, token: String) {
         *self
             .telemetry_token
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner) = token;
+    }
+}
+
+/// A WebSocket that is open for as long as this lives.
+#[derive(Debug)]
+pub struct OpenSocket(Arc<Agent>);
+
+impl Drop for OpenSocket {
+    fn drop(&mut self) {
+        self.0.sockets.send_modify(|count| *count -= 1);
     }
 }

@@ -112,6 +112,8 @@ mod tests {
             hostname: None,
             workdir: workdir.map(Into::into),
             limits: false,
+            entrypoint: Vec::new(),
+            execute_timeout_seconds: None,
             session_log_max_bytes: None,
         };
         let user = crate::passwd::resolve("root", "root:x:0:0::/root:/bin/sh\n", "").unwrap();

@@ -1,6 +1,6 @@
 //! The toolbox API over HTTP: routes, and what all of them share.
 //!
-//! A handler reads the request, calls one function of `process`, `session` or `file`, and writes the answer.
+//! A handler reads the request, calls one function of `process`, `session`, `pty` or `file`, and writes the answer.
 
 mod answer;
 mod body;
@@ -14,8 +14,10 @@ mod multipart;
 mod params;
 mod ports;
 mod process;
+mod pty;
 mod server;
 mod sessions;
+mod socket;
 mod stream;
 
 pub use error::ApiError;
@@ -40,7 +42,8 @@ fn router(agent: Arc<Agent>) -> Router {
         .route("/process/execute", post(process::execute))
         .route("/process/code-run", post(process::code_run));
     let router = files::routes(ports::routes(router));
-    git::routes(interpreter::routes(sessions::routes(router)))
+    let router = pty::routes(interpreter::routes(sessions::routes(router)));
+    git::routes(router)
         .fallback(error::unknown_route)
         // The original knows no 405.
         .method_not_allowed_fallback(error::unknown_route)

@@ -16,6 +16,7 @@
 
 pub mod command;
 mod driver;
+pub mod entrypoint;
 pub mod folder;
 pub mod log;
 mod pump;

@@ -21,6 +21,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::agent::Agent;
 use crate::home::Home;
 use crate::passwd::{self, User};
+use crate::session::entrypoint;
 use crate::usage::GroupFiles;
 use crate::{git, http, log, sys};
 
@@ -148,7 +149,7 @@ fn run(arguments: impl Iterator<Item = String>) -> Result<(), StartError> {
         .thread_stack_size(512 << 10)
         .build()
         .map_err(StartError::Process)?;
-    let served = runtime.block_on(serve(listener, Arc::new(agent)));
+    let served = runtime.block_on(serve(listener, Arc::new(agent), config.entrypoint));
     // A thread stuck in a file system must not hold up the end.
     runtime.shutdown_background();
     served.map_err(StartError::Process)
@@ -238,7 +239,7 @@ fn raise_descriptor_limit() {
     let _ = setrlimit(Resource::Nofile, limit);
 }
 
-async fn serve(listener: UnixListener, agent: Arc<Agent>) -> io::Result<()> {
+async fn serve(listener: UnixListener, agent: Arc<Agent>, program: Vec<String>) -> io::Result<()> {
     let listener = tokio::net::UnixListener::from_std(listener)?;
     // Before the first child, so that no exit goes unseen.
     let exits = signal(SignalKind::child())?;
@@ -251,6 +252,9 @@ async fn serve(listener: UnixListener, agent: Arc<Agent>) -> io::Result<()> {
     let _hangup = signal(SignalKind::hangup())?;
     tokio::spawn(agent.children.clone().reap(exits));
     let mut server = tokio::spawn(http::serve(listener, agent.clone()));
+    // Behind the server, which answers first.
+    let of_entrypoint = agent.clone();
+    tokio::spawn(async move { entrypoint::start(&of_entrypoint, &program) });
     tokio::select! {
         () = any_of(&mut ends) => {}
         _ = &mut server => log::error(format_args!("the server ended by itself")),
@@ -258,12 +262,13 @@ async fn serve(listener: UnixListener, agent: Arc<Agent>) -> io::Result<()> {
     let deadline = Instant::now() + STOP_BUDGET;
     agent.is_stopping.send_replace(true);
     // Programs and requests end side by side: a request that waits for a command is answered when the
-    // command is gone.
+    // command is gone. Terminals hang up by themselves, which is what a shell in one listens to.
     let _ = timeout_at(deadline, async {
         agent.tags.all().terminate(STOP_GRACE).await;
         if !server.is_finished() {
             let _ = server.await;
         }
+        agent.sockets_closed().await;
     })
     .await;
     Ok(())

@@ -17,5 +17,5 @@ pub use libgit2::{configure_libgit2, register_http_transport};
 pub use vfork::{ChildPlan, SpawnFailure, SpawnStage, VforkStack, vfork_exec};
 pub use wait::{
     ExitStatus, become_subreaper, close_checked, peek_exited_child, reap_child, soft_lock_limit,
-    watch_readable,
+    watch_descriptor, watch_readable,
 };

@@ -31,7 +31,12 @@ pub async fn execute(
     if request.command.trim().is_empty() {
         return Err(ApiError::bad_request("command must not be empty"));
     }
-    let terms = terms(request.cwd, request.envs, request.timeout)?;
+    let mut terms = terms(request.cwd, request.envs, request.timeout)?;
+    if let Ok(terms) = &mut terms
+        && request.timeout.is_none()
+    {
+        terms.time_limit = agent.execute_limit;
+    }
     let run = tokio::spawn(async move {
         let Terms {
             mut env,
@@ -97,11 +102,9 @@ fn terms(
     timeout: Option<u64>,
 ) -> Result<Result<Terms, String>, ApiError> {
     let mut env = EnvBlock::default();
-    for (name, value) in envs.unwrap_or_default() {
-        if !is_variable_name(&name) {
-            let message = format_args!("invalid environment variable name: {name:?}");
-            return Err(ApiError::bad_request(message));
-        }
+    let envs = envs.unwrap_or_default();
+    check_variable_names(envs.keys())?;
+    for (name, value) in envs {
         if let Err(error) = env.set(&name, &value) {
             return Ok(Err(error.to_string()));
         }
@@ -114,6 +117,19 @@ fn terms(
         env,
         time_limit,
     }))
+}
+
+/// Refuses names that a shell does not take for those of variables.
+pub fn check_variable_names<'a>(
+    mut names: impl Iterator<Item = &'a String>,
+) -> Result<(), ApiError> {
+    match names.find(|name| !is_variable_name(name)) {
+        None => Ok(()),
+        Some(name) => {
+            let message = format_args!("invalid environment variable name: {name:?}");
+            Err(ApiError::bad_request(message))
+        }
+    }
 }
 
 #[derive(Serialize)]

@@ -1,5 +1,6 @@
 //! Sessions: routes and calls. Logs have their own module.
 
+mod follow;
 mod frames;
 mod logs;
 

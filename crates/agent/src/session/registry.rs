@@ -188,7 +188,7 @@ impl Sessions {
         }
     }
 
-    /// All sessions by id.
+    /// All sessions by id, without the image's own.
     pub fn list(&self) -> Vec<Arc<Session>> {
         let mut all: Vec<_> = self
             .lock()
@@ -197,6 +197,7 @@ impl Sessions {
                 Slot::Ready(session) => Some(session.clone()),
                 Slot::Starting => None,
             })
+            .filter(|session| session.id != api::ENTRYPOINT_SESSION)
             .collect();
         all.sort_by(|a, b| a.id.cmp(&b.id));
         all
@@ -247,10 +248,22 @@ impl Session {
     /// # Errors
     /// The shell is gone, or too many commands wait.
     pub fn exec(&self, text: String, mode: Mode) -> Result<Arc<Command>, SessionError> {
+        self.exec_as(Uuid::new_v4().to_string(), text, mode)
+    }
+
+    /// As [`Session::exec`], under an id that the session does not have yet.
+    ///
+    /// # Errors
+    /// The shell is gone, or too many commands wait.
+    pub fn exec_as(
+        &self,
+        id: String,
+        text: String,
+        mode: Mode,
+    ) -> Result<Arc<Command>, SessionError> {
         if !*self.is_alive.borrow() || self.is_deleted() {
             return Err(SessionError::Ended);
         }
-        let id = Uuid::new_v4().to_string();
         let log = Log::new(self.folders[1].join(&id), self.log_bytes);
         let (command, input) = Command::new(id, text, mode, log);
         let mut commands = self.lock();

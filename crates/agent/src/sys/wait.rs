@@ -105,8 +105,16 @@ pub fn close_checked(fd: std::os::fd::OwnedFd) -> io::Result<()> {
 
 /// Watches a descriptor for being readable.
 pub fn watch_readable(fd: std::os::fd::OwnedFd) -> io::Result<AsyncFd<std::os::fd::OwnedFd>> {
+    watch_descriptor(fd, Interest::READABLE)
+}
+
+/// Watches a descriptor for what is of interest.
+pub fn watch_descriptor(
+    fd: std::os::fd::OwnedFd,
+    interest: Interest,
+) -> io::Result<AsyncFd<std::os::fd::OwnedFd>> {
     // SAFETY: an `OwnedFd` is open as long as it lives and always names the same descriptor, which is all that
     // the registration asks for; the `AsyncFd` owns it and drops the registration first. JUSTIFICATION: the safe
     // constructor is deprecated because it takes types that keep no such promise.
-    unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.map_err(io::Error::from)
+    unsafe { AsyncFd::register_with_interest(fd, interest) }.map_err(io::Error::from)
 }

@@ -198,3 +198,22 @@ async fn a_command_outlives_its_caller() {
     }
     eventually("the command ends", || done.exists()).await;
 }
+
+#[tokio::test]
+async fn an_operators_limit_holds_for_callers_who_name_none() {
+    let agent = TestAgent::start_with(json!({ "executeTimeoutSeconds": 1 })).await;
+    let answer = agent
+        .post(
+            "/process/execute",
+            &json!({ "command": "echo said; sleep 60" }),
+        )
+        .await
+        .expect(408)
+        .json();
+    assert_eq!(answer["result"], "said\n");
+    for timeout in [0, 20] {
+        let request = json!({ "command": "sleep 1.2; echo done", "timeout": timeout });
+        let answer = agent.post("/process/execute", &request).await;
+        assert_eq!(answer.expect(200).json()["result"], "done\n", "{timeout}");
+    }
+}

@@ -241,3 +241,85 @@ async fn a_log_that_was_deleted_is_not_found() {
         .await
         .expect(404);
 }
+
+/// Follows by a body that grows; the answer's head and what is still to come.
+async fn follow_by_chunks(
+    agent: &TestAgent,
+    command: &str,
+    headers: &[(&str, &str)],
+) -> hyper::Response<hyper::body::Incoming> {
+    let uri = format!("{command}/logs?follow=true");
+    let mut request = TestAgent::request(Method::GET, &uri)
+        .header("accept", "text/html, application/octet-stream;q=0.9");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let body = http_body_util::Empty::<hyper::body::Bytes>::new();
+    agent.send(request.body(body).unwrap()).await.unwrap()
+}
+
+#[tokio::test]
+async fn plain_clients_can_follow_by_a_body_that_grows() {
+    use http_body_util::BodyExt;
+    let agent = TestAgent::start().await;
+    create(&agent, "s").await;
+    let command = exec_async(&agent, "s", "echo one; read x; printf two >&2").await;
+    let split = ("x-daytona-split-output", "true");
+    let mut plain = follow_by_chunks(&agent, &command, &[]).await;
+    assert_eq!(plain.headers()["content-type"], "application/octet-stream");
+    let first = tokio::time::timeout(PATIENCE, plain.frame()).await.unwrap();
+    assert_eq!(first.unwrap().unwrap().into_data().unwrap(), "one\n");
+    // Without the request by name, the same path is a snapshot as ever.
+    let snapshot = agent.get(&format!("{command}/logs?follow=true")).await;
+    assert_eq!(snapshot.expect(200).text(), "one\n");
+    // One that never reads, and one that comes late.
+    let _stalled = follow_by_chunks(&agent, &command, &[]).await;
+    agent
+        .post(&format!("{command}/input"), &json!({ "data": "x" }))
+        .await
+        .expect(204);
+    assert_eq!(plain.collect().await.unwrap().to_bytes(), "x\ntwo");
+    assert_eq!(exit_code(&agent, &command).await, 0);
+    let marked = "\u{1}\u{1}\u{1}one\n\u{1}\u{1}\u{1}x\n\u{2}\u{2}\u{2}two";
+    for headers in [&[split][..], &[NEWEST]] {
+        let late = follow_by_chunks(&agent, &command, headers).await;
+        assert_eq!(late.collect().await.unwrap().to_bytes(), marked);
+    }
+}
+
+#[tokio::test]
+async fn a_growing_body_ends_with_its_session_and_breaks_off_when_the_sandbox_stops() {
+    use http_body_util::BodyExt;
+    let mut agent = TestAgent::start().await;
+    for id in ["deleted", "stopped"] {
+        create(&agent, id).await;
+    }
+    let deleted = exec_async(&agent, "deleted", "echo one; sleep 60").await;
+    let stopped = exec_async(&agent, "stopped", "echo one; sleep 60").await;
+    let deleted = follow_by_chunks(&agent, &deleted, &[]).await;
+    let stopped = follow_by_chunks(&agent, &stopped, &[]).await;
+    agent.delete("/process/session/deleted").await.expect(204);
+    deleted.collect().await.unwrap();
+    let (broken, (code, _)) = tokio::join!(stopped.collect(), agent.stop());
+    assert!(broken.is_err());
+    assert_eq!(code, Some(0));
+}
+
+#[tokio::test]
+async fn a_stalled_follower_does_not_stall_the_command() {
+    let agent = TestAgent::start().await;
+    create(&agent, "s").await;
+    let command = exec_async(&agent, "s", "read x; seq 2000000").await;
+    let uri = format!("{command}/logs?follow=true");
+    let (mut stalled, _) = agent.connect(&uri, &[NEWEST]).await;
+    let _chunks = follow_by_chunks(&agent, &command, &[]).await;
+    agent
+        .post(&format!("{command}/input"), &json!({ "data": "x" }))
+        .await
+        .expect(204);
+    assert_eq!(exit_code(&agent, &command).await, 0);
+    // It had not taken anything, and gets it all.
+    let (bytes, code) = read_stream(&mut stalled).await;
+    assert!(bytes.ends_with(b"\x01\x01\x012000000\n"));
+    assert_eq!(code, Some(CloseCode::Normal));
+}

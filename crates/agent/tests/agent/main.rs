@@ -8,6 +8,7 @@
 mod bad_input;
 mod code_run;
 mod downloads;
+mod entrypoint;
 mod environment;
 mod errors;
 mod execute;
@@ -21,6 +22,8 @@ mod metrics;
 mod odd_files;
 mod ports;
 mod proxy;
+mod pty;
 mod search;
 mod sessions;
 mod support;
+mod terminals;

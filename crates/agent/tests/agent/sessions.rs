@@ -402,3 +402,21 @@ async fn old_clients_start_at_home_and_new_ones_in_the_work_dir() {
         agent.delete("/process/session/s").await.expect(204);
     }
 }
+
+#[tokio::test]
+async fn a_command_outlives_a_caller_who_waits_for_it() {
+    let agent = TestAgent::start().await;
+    create(&agent, "s").await;
+    let (started, done) = (
+        agent.dir.path().join("started"),
+        agent.dir.path().join("done"),
+    );
+    tokio::select! {
+        _ = exec(&agent, "s", "touch $HOME/started; sleep 0.3; touch $HOME/done; exit 3") => panic!("answered too early"),
+        () = eventually("the command runs", || started.exists()) => {}
+    }
+    eventually("the command ends", || done.exists()).await;
+    let id = agent.get("/process/session/s").await.json()["commands"][0]["id"].clone();
+    let command = format!("/process/session/s/command/{}", id.as_str().unwrap());
+    assert_eq!(exit_code(&agent, &command).await, 3);
+}

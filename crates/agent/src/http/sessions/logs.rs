@@ -1,43 +1,34 @@
-//! Logs of session commands: snapshots, and the live stream over a WebSocket.
+//! Logs of session commands: which form a client gets, and snapshots.
 //!
-//! All of them read the log from its files, piece by piece and at the client's pace.
+//! All forms read the log from its files, piece by piece and at the client's pace.
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
-use alcove_agent_api::{ErrorCode, LogForm, Stream};
+use alcove_agent_api::{
+    ClientGeneration, ENTRYPOINT_COMMAND, ENTRYPOINT_SESSION, ErrorCode, LogForm, Stream,
+};
 use axum::body::Body;
-use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
-use axum::extract::{FromRequestParts, Path, Request, State};
+use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream;
-use http::header::{CONTENT_TYPE, UPGRADE};
+use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
-use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::agent::Agent;
 use crate::http::ApiError;
-use crate::http::client::{Client, version_protocol};
+use crate::http::client::Client;
 use crate::http::params::Params;
-use crate::http::sessions::frames::next_frame;
+use crate::http::sessions::follow::{self, Followed};
+use crate::http::socket::wants_upgrade;
 use crate::session::command::Command;
 use crate::session::log::{LogReader, Record};
-use crate::session::registry::Session;
 use crate::session::view::View;
 use crate::text::JsonText;
 
 /// Up to here a log is read on the spot: it is in the page cache, and a thread would cost more.
 const READ_ON_SPOT_BYTES: u64 = 128 << 10;
-
-/// Silence after which the agent asks a follower whether it is still there.
-const PING_INTERVAL: Duration = Duration::from_secs(25);
-
-/// What a follower gets to take one message, or to answer the end of the stream.
-const FOLLOWER_PATIENCE: Duration = Duration::from_mins(1);
-
-const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The answer of a synchronous command.
 pub async fn exec_answer(command: &Command, exit_code: i32, form: LogForm) -> Response {
@@ -87,46 +78,84 @@ pub async fn logs(
     Path((session, command)): Path<(String, String)>,
     request: Request,
 ) -> Result<Response, ApiError> {
+    let form = match session.as_str() {
+        ENTRYPOINT_SESSION => entrypoint_form(&client),
+        _ => client.log_form(),
+    };
     let session = agent.sessions.get(&session)?;
     let command = session.command(&command)?;
-    if !wants_upgrade(request.headers()) {
-        return snapshot(&command, client.log_form()).await;
+    answer(
+        Followed::new(agent, session, command),
+        &client,
+        form,
+        request,
+    )
+    .await
+}
+
+/// `GET /process/session/entrypoint/logs`.
+pub async fn of_entrypoint(
+    State(agent): State<Arc<Agent>>,
+    Client(client): Client,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let session = agent.sessions.get(ENTRYPOINT_SESSION)?;
+    let command = session.command(ENTRYPOINT_COMMAND)?;
+    let form = entrypoint_form(&client);
+    answer(
+        Followed::new(agent, session, command),
+        &client,
+        form,
+        request,
+    )
+    .await
+}
+
+/// Never without markers.
+fn entrypoint_form(client: &ClientGeneration) -> LogForm {
+    match client.log_form() {
+        LogForm::Combined => LogForm::Marked,
+        form => form,
     }
+}
+
+async fn answer(
+    followed: Followed,
+    client: &ClientGeneration,
+    form: LogForm,
+    request: Request,
+) -> Result<Response, ApiError> {
     let params = Params::parse(request.uri().query())?;
     let follows = params.get("follow") == Some("true");
-    let view = if client.stream_has_markers() {
+    if wants_upgrade(request.headers()) {
+        let is_marked = form != LogForm::Combined || client.stream_has_markers();
+        return follow::by_socket(followed, view(is_marked), follows, request).await;
+    }
+    // Clients that say nothing of the kind get a snapshot, whatever `follow` says.
+    if follows && wants_bytes(request.headers()) {
+        return Ok(follow::by_chunks(followed, view(form != LogForm::Combined)));
+    }
+    snapshot(&followed.command, form).await
+}
+
+fn view(is_marked: bool) -> View {
+    if is_marked {
         View::marked()
     } else {
         View::Combined
-    };
-    let protocol = version_protocol(request.headers());
-    let (mut parts, _) = request.into_parts();
-    let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &())
-        .await
-        .map_err(|refusal| ApiError::bad_request(refusal.body_text()))?;
-    let follower = Follower {
-        agent,
-        session,
-        command,
-        view,
-        follows,
-    };
-    Ok(upgrade
-        .protocols(protocol)
-        .read_buffer_size(4 << 10)
-        .write_buffer_size(0)
-        .max_message_size(64 << 10)
-        .on_upgrade(|socket| follower.run(socket)))
+    }
 }
 
-/// The agent starts no program of the image by itself, so there is nothing to show.
-pub async fn of_entrypoint() -> ApiError {
-    ApiError::new(ErrorCode::NotFound, "session not found")
-}
-
-fn wants_upgrade(headers: &HeaderMap) -> bool {
-    let upgrade = headers.get(UPGRADE).and_then(|value| value.to_str().ok());
-    upgrade.is_some_and(|value| value.eq_ignore_ascii_case("websocket"))
+/// Whether the client asks for the log as a stream of bytes, by name.
+fn wants_bytes(headers: &HeaderMap) -> bool {
+    let accepted = headers
+        .get_all(ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    accepted
+        .flat_map(|value| value.split(','))
+        .map(|kind| kind.split(';').next().unwrap_or_default().trim())
+        .any(|kind| kind.eq_ignore_ascii_case("application/octet-stream"))
 }
 
 async fn snapshot(command: &Command, form: LogForm) -> Result<Response, ApiError> {
@@ -232,138 +261,10 @@ impl JsonAnswer {
 }
 
 /// The next records, on the spot or by a thread that may block.
-async fn read(mut reader: LogReader) -> io::Result<(Vec<Record>, LogReader)> {
+pub async fn read(mut reader: LogReader) -> io::Result<(Vec<Record>, LogReader)> {
     if reader.remaining_bytes() <= READ_ON_SPOT_BYTES {
         return Ok((reader.next_records()?, reader));
     }
     let read = tokio::task::spawn_blocking(move || Ok((reader.next_records()?, reader))).await;
     read.map_err(|_| io::Error::from(io::ErrorKind::Other))?
-}
-
-/// A client that watches a command's output.
-struct Follower {
-    agent: Arc<Agent>,
-    session: Arc<Session>,
-    command: Arc<Command>,
-    view: View,
-    /// Waits for the command's end; otherwise for nothing.
-    follows: bool,
-}
-
-/// Why a stream ends.
-enum End {
-    /// All has been said.
-    Complete,
-    Stopping,
-    LogBroken,
-    ClientGone,
-}
-
-impl Follower {
-    async fn run(mut self, mut socket: WebSocket) {
-        let code = match self.stream(&mut socket).await {
-            End::Complete => close_code::NORMAL,
-            End::Stopping => close_code::AWAY,
-            End::LogBroken => close_code::ERROR,
-            End::ClientGone => return,
-        };
-        let frame = CloseFrame {
-            code,
-            reason: "".into(),
-        };
-        // The connection is closed only after the client's answer, or the frame may get lost.
-        let _ = timeout(CLOSE_PATIENCE, async {
-            socket.send(Message::Close(Some(frame))).await?;
-            while let Some(Ok(_)) = socket.recv().await {}
-            Ok::<_, axum::Error>(())
-        })
-        .await;
-    }
-
-    async fn stream(&mut self, socket: &mut WebSocket) -> End {
-        let mut reader = LogReader::follow(self.command.log.clone());
-        let mut grown = self.command.log.watch();
-        let mut state = self.command.watch();
-        let agent = self.agent.clone();
-        let stopping = agent.stopping();
-        tokio::pin!(stopping);
-        let session = self.session.clone();
-        let deleted = session.deleted();
-        tokio::pin!(deleted);
-        loop {
-            // First the state, then the log: what was said before the end is read after the end was seen.
-            let is_over = state.borrow_and_update().is_over();
-            grown.borrow_and_update();
-            loop {
-                let Ok((records, next)) = read(reader).await else {
-                    return if *self.agent.is_stopping.borrow() {
-                        End::Stopping
-                    } else {
-                        self.broken()
-                    };
-                };
-                reader = next;
-                if records.is_empty() {
-                    break;
-                }
-                if self.send(socket, &records).await.is_err() {
-                    return End::ClientGone;
-                }
-            }
-            if is_over || !self.follows {
-                return End::Complete;
-            }
-            let next_ping = sleep_until(Instant::now() + PING_INTERVAL);
-            tokio::select! {
-                _ = grown.changed() => {}
-                _ = state.changed() => {}
-                () = &mut deleted => return End::Complete,
-                () = &mut stopping => return End::Stopping,
-                message = socket.recv() => match message {
-                    // Pings are answered by the library; nothing else is expected.
-                    Some(Ok(Message::Close(_)) | Err(_)) | None => return End::ClientGone,
-                    Some(Ok(_)) => {}
-                },
-                () = next_ping => {
-                    if deliver(socket, Message::Ping(Bytes::new())).await.is_err() {
-                        return End::ClientGone;
-                    }
-                }
-            }
-        }
-    }
-
-    /// A deleted session takes its logs with it; that is an end like any other.
-    fn broken(&self) -> End {
-        if self.session.is_deleted() {
-            End::Complete
-        } else {
-            End::LogBroken
-        }
-    }
-
-    async fn send(&mut self, socket: &mut WebSocket, records: &[Record]) -> Result<(), ()> {
-        let mut out = Bytes::from(self.view.show_all(records));
-        while !out.is_empty() {
-            deliver(socket, Message::Binary(next_frame(&mut out))).await?;
-        }
-        Ok(())
-    }
-}
-
-/// Sends one message and answers pings that came meanwhile.
-async fn deliver(socket: &mut WebSocket, message: Message) -> Result<(), ()> {
-    use futures_util::FutureExt;
-    match timeout(FOLLOWER_PATIENCE, socket.send(message)).await {
-        Ok(Ok(())) => {}
-        Ok(Err(_)) | Err(_) => return Err(()),
-    }
-    // Reading is what makes the library see pings; it must not wait for long output to end.
-    while let Some(message) = socket.recv().now_or_never() {
-        match message {
-            Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(()),
-            Some(Ok(_)) => {}
-        }
-    }
-    Ok(())
 }
