@@ -75,6 +75,9 @@ pub struct Arguments {
     /// Memory that creates leave to the host, in MiB.
     #[arg(long, env = "ALCOVE_MEMORY_RESERVE_MIB", default_value_t = 128)]
     memory_reserve_mib: u64,
+    /// Seconds that a command of `execute` gets whose caller names no limit. Clients count on none.
+    #[arg(long, env = "ALCOVE_EXECUTE_TIMEOUT", value_name = "SECONDS")]
+    execute_timeout: Option<u64>,
     /// Makes a first sandbox before anybody is told that the server is ready, and stops with an error where that
     /// fails.
     #[arg(long, env = "ALCOVE_CHECK")]
@@ -314,6 +317,7 @@ async fn open_runner(
     config.network.ready_slots = arguments.ready_parts;
     config.bounds.disk_reserve_bytes = arguments.disk_reserve_mib << 20;
     config.bounds.memory_reserve_bytes = arguments.memory_reserve_mib << 20;
+    config.bounds.execute_timeout_seconds = arguments.execute_timeout;
     Runner::open(config)
         .await
         .context("cannot start the runner")

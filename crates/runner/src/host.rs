@@ -29,6 +29,9 @@ pub struct Bounds {
     pub memory_reserve_bytes: u64,
     /// How long an agent may take to answer after its start.
     pub agent_deadline: Duration,
+    /// Seconds that a command gets whose caller names no limit; none for no limit. Holds for sandboxes that start
+    /// from now on.
+    pub execute_timeout_seconds: Option<u64>,
 }
 
 impl Default for Bounds {
@@ -37,6 +40,7 @@ impl Default for Bounds {
             disk_reserve_bytes: 256 << 20,
             memory_reserve_bytes: 128 << 20,
             agent_deadline: Duration::from_secs(10),
+            execute_timeout_seconds: None,
         }
     }
 }

@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use alcove_domain::SandboxId;
-use alcove_runner_api::SandboxSpec;
 use alcove_spawner::protocol::{ExitStatus, Spawn};
 use rustix::fs::{MemfdFlags, SealFlags};
 
@@ -96,7 +95,7 @@ pub(super) async fn spawn(
         record,
         ..
     } = start;
-    let config = agent_config(sandbox, spec, image, token)?;
+    let config = agent_config(start, image, token)?;
     let log = std::fs::OpenOptions::new()
         .create(true)
         .write(true)
@@ -131,12 +130,13 @@ pub(super) async fn spawn(
 }
 
 /// The agent's configuration as a sealed file in memory: it holds a secret and is on no disk.
-fn agent_config(
-    sandbox: &SandboxId,
-    spec: &SandboxSpec,
-    image: &Image,
-    token: &str,
-) -> Result<OwnedFd, HostError> {
+fn agent_config(start: &Start<'_>, image: &Image, token: &str) -> Result<OwnedFd, HostError> {
+    let Start {
+        host,
+        sandbox,
+        spec,
+        ..
+    } = start;
     let mut env: BTreeMap<String, String> = image
         .config
         .env
@@ -158,6 +158,14 @@ fn agent_config(
     });
     if !image.config.workdir.is_empty() {
         config["workdir"] = image.config.workdir.clone().into();
+    }
+    // An image without an entrypoint only names the shell that a person would get.
+    if !image.config.entrypoint.is_empty() {
+        let program = image.config.entrypoint.iter().chain(&image.config.cmd);
+        config["entrypoint"] = program.cloned().collect::<Vec<_>>().into();
+    }
+    if let Some(seconds) = host.bounds.execute_timeout_seconds {
+        config["executeTimeoutSeconds"] = seconds.into();
     }
     let failed = |e: rustix::io::Errno| HostError::Io {
         step: "write the agent's configuration",
