@@ -19,6 +19,7 @@ from daytona import (
     SandboxState,
     SessionExecuteRequest,
 )
+from daytona.common.pty import PtySize
 
 
 def asynchronous(test):
@@ -162,3 +163,27 @@ async def test_twenty_sandboxes_can_be_created_at_once(daytona, _):
     results = await asyncio.gather(*(create_and_run(number) for number in range(20)))
     assert [output for _, output in results] == [f"{number}\n" for number in range(20)]
     await asyncio.gather(*(daytona.delete(sandbox) for sandbox, _ in results))
+
+
+@asynchronous
+async def test_terminals(daytona, sandbox):
+    pieces = []
+    process = sandbox.process
+    handle = await process.create_pty_session(
+        "work", on_data=pieces.append, envs={"NAME": "a b"}, pty_size=PtySize(cols=100, rows=30)
+    )
+    await handle.wait_for_connection()
+    assert [info.id for info in await process.list_pty_sessions()] == ["work"]
+    assert (await handle.resize(PtySize(cols=120, rows=40))).rows == 40
+    await handle.send_input('echo "<$NAME>"; stty size; seq 100000; exit 7\n')
+    result = await handle.wait()
+    seen = b"".join(pieces)
+    assert (result.exit_code, result.error) == (7, "non-zero exit")
+    assert b"<a b>" in seen and b"40 120" in seen and b"\n100000\r\n" in seen
+    with pytest.raises(DaytonaNotFoundError):
+        await process.get_pty_session_info("work")
+    await process.create_pty_session("work", on_data=lambda _: None)
+    with pytest.raises(DaytonaConflictError):
+        await process.create_pty_session("work", on_data=lambda _: None)
+    await process.kill_pty_session("work")
+    assert await process.list_pty_sessions() == []
