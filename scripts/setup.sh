@@ -19,10 +19,17 @@ fi
 if command -v python3 >/dev/null && ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
     missing+=(python3-venv)
 fi
+# Its programs stand in a folder of each version, and only the tests start it: no server of the system is wanted.
+if ! compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; then
+    mkdir -p /etc/postgresql-common
+    echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf
+    missing+=(postgresql)
+fi
 if ((${#missing[@]})); then
     echo "installing ${missing[*]}"
     apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+        -o Dpkg::Options::=--force-confold "${missing[@]}" >/dev/null
 fi
 
 # Could not be tried where this was written: there the toolchain was always present.

@@ -48,6 +48,10 @@ pub struct Arguments {
     /// The one folder for all data.
     #[arg(long, env = "ALCOVE_DATA_DIR", default_value = DATA_DIR)]
     data_dir: PathBuf,
+    /// A PostgreSQL database to keep the state in, as postgres://USER:PASSWORD@HOST/NAME, instead of the file
+    /// alcove.db in the data folder. The connection is not encrypted.
+    #[arg(long, env = "ALCOVE_DATABASE", hide_env_values = true)]
+    database: Option<String>,
     /// Address and port of the API. Port 0 takes a free one.
     #[arg(long, env = "ALCOVE_LISTEN", default_value = "127.0.0.1:3000")]
     listen: SocketAddr,
@@ -134,9 +138,11 @@ async fn serve(
         tracing::warn!("there is no image yet, so no sandbox can be made; give --default-image");
     }
 
-    let store = Store::open(&data_dir.join("alcove.db"))
-        .await
-        .context("cannot open the store")?;
+    let store = match &arguments.database {
+        Some(url) => Store::connect(url).await,
+        None => Store::open(&data_dir.join("alcove.db")).await,
+    }
+    .context("cannot open the store")?;
     let control = Control::open(
         store,
         Arc::new(LocalRunner::new(runner.clone())),

@@ -45,6 +45,11 @@ impl Query {
 
     pub(crate) fn texts(&mut self, name: &str) -> Vec<String> {
         let values = self.values.remove(name).unwrap_or_default();
+        // PostgreSQL does not even let it be compared.
+        if values.iter().any(|value| value.contains('\0')) {
+            self.reasons
+                .push(format!("{name} must not contain a NUL character"));
+        }
         values.into_iter().filter(|value| is_set(value)).collect()
     }
 

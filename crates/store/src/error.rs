@@ -20,6 +20,13 @@ pub enum StoreError {
         #[source]
         source: DbErr,
     },
+    #[error("cannot connect to the database")]
+    Connect {
+        #[source]
+        source: DbErr,
+    },
+    #[error("another server uses this database")]
+    InUse,
     #[error("cannot bring the schema up to date")]
     Migrate {
         #[source]

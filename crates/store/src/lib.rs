@@ -7,6 +7,8 @@
 //! To add a table: a migration in `migration/`, an entity in `entity/`, methods on [`Reader`] and [`Tx`]
 //! in a file of its own named after the noun, and the schema snapshot read and accepted.
 //!
+//! SQLite in the data folder is the default, PostgreSQL the other choice; every test of this crate runs on both.
+//!
 //! SQL here must mean the same on SQLite and PostgreSQL: times are whole milliseconds in a bigint, maps are
 //! JSON texts that only this crate reads, hashes are hex texts.
 

@@ -2,6 +2,7 @@
 
 use sea_orm_migration::{MigrationTrait, MigratorTrait, async_trait};
 
+mod columns;
 mod m0001_first;
 
 #[derive(Debug)]

@@ -1,15 +1,17 @@
 //! Opening the database; readers and the writer as types of their own.
 
+mod postgres;
+mod sqlite;
+
 use std::fmt;
-use std::fs::{File, OpenOptions};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sea_orm::sqlx::{Connection as _, SqliteConnection};
 use sea_orm::{
-    ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, SqliteTransactionMode,
-    SqlxError, TransactionOptions, TransactionTrait,
+    DatabaseConnection, DatabaseTransaction, SqliteTransactionMode, TransactionOptions,
+    TransactionTrait,
 };
 use sea_orm_migration::MigratorTrait;
 
@@ -18,18 +20,17 @@ use crate::migration::Migrator;
 
 /// Readers beside each other. Four keep two cores busy while one waits for the disk.
 const READERS: u32 = 4;
-/// How long a statement waits for a lock that another process holds, such as a backup.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a caller waits for its turn to write or read.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The database of one data folder. Clones share the connections.
+/// The database of one server. Clones share the connections.
 #[derive(Clone)]
 pub struct Store {
     writer: DatabaseConnection,
     reader: Reader,
-    /// Held as long as any clone lives: a second server on the same folder must not start.
-    _lock: Arc<File>,
+    /// Held as long as any clone lives: a second server on the same folder must not start. PostgreSQL keeps a
+    /// second one off by itself.
+    _lock: Option<Arc<File>>,
 }
 
 impl fmt::Debug for Store {
@@ -68,24 +69,31 @@ impl Store {
     /// # Errors
     /// [`StoreError::Lock`] if another process has it open.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
-        let lock = lock(path)?;
-        let failed = |source| StoreError::Open {
-            path: path.to_owned(),
-            source,
-        };
-        let writer = Database::connect(writer_options(path))
-            .await
-            .map_err(failed)?;
-        Migrator::up(&writer, None)
-            .await
-            .map_err(|source| StoreError::Migrate { source })?;
-        let connection = Database::connect(reader_options(path))
-            .await
-            .map_err(failed)?;
+        let lock = sqlite::lock(path)?;
+        let writer = sqlite::writer(path).await?;
+        migrate(&writer).await?;
+        let connection = sqlite::readers(path).await?;
         Ok(Self {
             writer,
             reader: Reader { connection },
-            _lock: Arc::new(lock),
+            _lock: Some(Arc::new(lock)),
+        })
+    }
+
+    /// Connects to the PostgreSQL database that a URL names (`postgres://user@host/database`, and what else
+    /// that scheme knows), and brings its schema up to date. The database itself must be there.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] if another server writes to it, [`StoreError::Connect`] if it does not answer.
+    pub async fn connect(url: &str) -> Result<Self, StoreError> {
+        let options = postgres::parse(url)?;
+        let writer = postgres::writer(&options).await?;
+        migrate(&writer).await?;
+        let connection = postgres::readers(&options).await?;
+        Ok(Self {
+            writer,
+            reader: Reader { connection },
+            _lock: None,
         })
     }
 
@@ -133,90 +141,10 @@ impl Tx {
     }
 }
 
-fn lock(path: &Path) -> Result<File, StoreError> {
-    let mut lock_path = path.as_os_str().to_owned();
-    lock_path.push(".lock");
-    let lock_path = PathBuf::from(lock_path);
-    let failed = |source| StoreError::Lock {
-        path: lock_path.clone(),
-        source,
-    };
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&lock_path)
-        .map_err(failed)?;
-    file.try_lock().map_err(|error| failed(error.into()))?;
-    Ok(file)
-}
-
-/// Whether a connection can be used for another transaction; one that cannot is closed, and the next writer
-/// gets a new one.
-///
-/// SQLite may end a transaction itself when its commit fails, as on a full disk. The rollback that follows
-/// fails then, and the driver goes on counting a transaction that is none: the next one would become a
-/// savepoint within it, and no commit after it would ever reach the disk.
-async fn is_between_transactions(connection: &mut SqliteConnection) -> Result<bool, SqlxError> {
-    if connection.is_in_transaction() {
-        // As a rule a rollback that is on its way, and through when the answer to this comes.
-        connection.ping().await?;
-    }
-    let is_clean = !connection.is_in_transaction();
-    if !is_clean {
-        tracing::warn!("a transaction did not end as it should: its connection is replaced");
-    }
-    Ok(is_clean)
-}
-
-/// `FULL`, not `NORMAL`: what was acknowledged must survive a power cut, and in WAL mode `NORMAL` may lose
-/// the last commits.
-fn writer_options(path: &Path) -> ConnectOptions {
-    let path = path.to_owned();
-    let mut options = ConnectOptions::new("sqlite::memory:");
-    options
-        .max_connections(1)
-        .min_connections(1)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .test_before_acquire(false)
-        .sqlx_logging(false)
-        .map_sqlx_sqlite_pool_opts(|pool| {
-            pool.after_release(|connection, _| Box::pin(is_between_transactions(connection)))
-        })
-        .map_sqlx_sqlite_opts(move |options| {
-            options
-                .in_memory(false)
-                .shared_cache(false)
-                .filename(&path)
-                .create_if_missing(true)
-                .busy_timeout(BUSY_TIMEOUT)
-                .pragma("journal_mode", "WAL")
-                .pragma("synchronous", "FULL")
-                .pragma("foreign_keys", "ON")
-        });
-    options
-}
-
-fn reader_options(path: &Path) -> ConnectOptions {
-    let path = path.to_owned();
-    let mut options = ConnectOptions::new("sqlite::memory:");
-    options
-        .max_connections(READERS)
-        .min_connections(0)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .test_before_acquire(false)
-        .sqlx_logging(false)
-        .map_sqlx_sqlite_opts(move |options| {
-            options
-                .in_memory(false)
-                .shared_cache(false)
-                .filename(&path)
-                .create_if_missing(false)
-                .read_only(true)
-                .busy_timeout(BUSY_TIMEOUT)
-                .pragma("query_only", "ON")
-        });
-    options
+async fn migrate(writer: &DatabaseConnection) -> Result<(), StoreError> {
+    Migrator::up(writer, None)
+        .await
+        .map_err(|source| StoreError::Migrate { source })
 }
 
 #[cfg(test)]

@@ -29,6 +29,10 @@ impl Reader {
         org: &OrganizationId,
         id_or_name: &str,
     ) -> Result<Option<Snapshot>, StoreError> {
+        // No name has it, and PostgreSQL does not even let it be compared.
+        if id_or_name.contains('\0') {
+            return Ok(None);
+        }
         let rows = Entity::find()
             .filter(visible_to(org))
             .filter(

@@ -7,6 +7,7 @@
 mod clock;
 mod control;
 mod fake_runner;
+mod postgres;
 mod probe;
 mod rng;
 mod wait;
@@ -14,6 +15,7 @@ mod wait;
 pub use clock::ManualClock;
 pub use control::{TestControl, TestStore};
 pub use fake_runner::{DEFAULT_IMAGE, FakeRunner};
+pub use postgres::Postgres;
 pub use probe::HoldAt;
 pub use rng::SeededRng;
 pub use wait::{DEADLINE, eventually, within};

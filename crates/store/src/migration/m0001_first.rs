@@ -1,6 +1,9 @@
 //! Accounts, snapshots, sandboxes, the queue of orders, the outbox.
 
 use sea_orm_migration::prelude::*;
+use sea_orm_migration::sea_orm::DbBackend;
+
+use super::columns::{self, big, big_option, table, truth};
 
 #[derive(Debug)]
 pub(crate) struct Migration;
@@ -28,7 +31,7 @@ const INDEXES: [&str; 8] = [
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        for mut table in tables() {
+        for mut table in tables(manager.get_database_backend()) {
             manager.create_table(table.take()).await?;
         }
         for index in INDEXES {
@@ -38,39 +41,9 @@ impl MigrationTrait for Migration {
     }
 }
 
-fn text(name: &'static str) -> ColumnDef {
-    ColumnDef::new(Alias::new(name)).text().not_null().take()
-}
-
-fn text_option(name: &'static str) -> ColumnDef {
-    ColumnDef::new(Alias::new(name)).text().take()
-}
-
-fn big(name: &'static str) -> ColumnDef {
-    ColumnDef::new(Alias::new(name))
-        .big_integer()
-        .not_null()
-        .take()
-}
-
-fn big_option(name: &'static str) -> ColumnDef {
-    ColumnDef::new(Alias::new(name)).big_integer().take()
-}
-
-fn truth(name: &'static str) -> ColumnDef {
-    ColumnDef::new(Alias::new(name)).boolean().not_null().take()
-}
-
-fn table(name: &'static str, columns: impl IntoIterator<Item = ColumnDef>) -> TableCreateStatement {
-    let mut table = Table::create();
-    table.table(Alias::new(name));
-    for column in columns {
-        table.col(column);
-    }
-    table
-}
-
-fn tables() -> Vec<TableCreateStatement> {
+fn tables(backend: DbBackend) -> Vec<TableCreateStatement> {
+    let text = |name| columns::text(backend, name);
+    let text_option = |name| columns::text_option(backend, name);
     vec![
         table(
             "users",

@@ -17,6 +17,11 @@ fn place(column: &'static str) -> Place {
     }
 }
 
+/// What hosts and agents say may hold anything; PostgreSQL does not keep this one character.
+fn without_nul(text: &str) -> String {
+    text.replace('\0', "")
+}
+
 pub(crate) fn to_row(sandbox: &Sandbox) -> Model {
     let life = &sandbox.lifecycle;
     let fault = life.phase.fault();
@@ -48,10 +53,10 @@ pub(crate) fn to_row(sandbox: &Sandbox) -> Model {
         generation: bigint(life.generation),
         state_changed_at: life.state_changed_at.as_millisecond(),
         fault_code: fault.map(|fault| fault.code.as_str().to_owned()),
-        fault_message: fault.map(|fault| fault.message.clone()),
+        fault_message: fault.map(|fault| without_nul(&fault.message)),
         has_disk: matches!(life.phase, Phase::Error { has_disk: true, .. }),
         is_recoverable: sandbox.is_recoverable(),
-        agent_version: sandbox.agent_version.clone(),
+        agent_version: sandbox.agent_version.as_deref().map(without_nul),
         created_at: sandbox.created_at.as_millisecond(),
         updated_at: sandbox.updated_at.as_millisecond(),
         last_activity_at: sandbox.last_activity_at.as_millisecond(),

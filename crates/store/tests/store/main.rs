@@ -1,0 +1,9 @@
+//! The store as the control plane uses it, on SQLite and on PostgreSQL.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod accounts;
+mod lists;
+mod orders;
+mod places;
+mod sandboxes;
+mod support;
