@@ -3,6 +3,7 @@
 mod crowd;
 mod floor;
 mod idle;
+mod lists;
 mod own_server;
 mod proc;
 mod restart;
@@ -40,6 +41,8 @@ pub enum Command {
     Floor(floor::Arguments),
     /// Memory of an idle sandbox, on a server of its own.
     Idle(idle::Arguments),
+    /// Pages of lists among very many sandboxes, from the database alone.
+    Lists(lists::Arguments),
     /// How long sandboxes are out of reach when the server is killed and started again.
     Restart(restart::Arguments),
 }
@@ -49,6 +52,7 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Tti(arguments) => tti::run(arguments).await,
         Command::Floor(arguments) => floor::run(arguments).await,
         Command::Idle(arguments) => idle::run(arguments).await,
+        Command::Lists(arguments) => lists::run(arguments).await,
         Command::Restart(arguments) => restart::run(arguments).await,
     }
 }
