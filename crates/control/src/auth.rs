@@ -101,6 +101,11 @@ impl Shared {
             })
     }
 
+    /// Whether the caller administers the whole server.
+    pub async fn is_admin(&self, caller: &Caller) -> Result<bool, Error> {
+        Ok(self.current_user(caller).await?.is_admin)
+    }
+
     pub async fn current_organization(&self, caller: &Caller) -> Result<Organization, Error> {
         let found = self
             .store

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use alcove_domain::{
-    ApiKey, CursorPage, NewSandbox, OffsetPage, Organization, OrganizationId, Sandbox, SandboxId,
-    SandboxState, Snapshot, User,
+    ApiKey, CursorPage, NewSandbox, OffsetPage, Organization, OrganizationId,
+    Quota, Sandbox, SandboxClass, SandboxId, SandboxState, Snapshot, User,
 };
 use alcove_store::Store;
 
@@ -15,7 +15,7 @@ use crate::sandboxes::{self, Interval};
 use crate::shared::{Parts, Shared};
 use crate::{
     AgentConnection, Caller, Clock, DialError, Error, EventStream, ListSandboxes, ListSnapshots,
-    PageSandboxes, Probe, Rng, RunnerClient, Settings, event, reconcile, timers,
+    PageSandboxes, Probe, QuotaUse, Rng, RunnerClient, Settings, event, reconcile, timers,
 };
 
 /// Name of the secret that signs list cursors.
@@ -338,6 +338,26 @@ impl Control {
         is_public: bool,
     ) -> Result<Arc<Sandbox>, Error> {
         sandboxes::set_public(&self.shared, caller, id_or_name, is_public).await
+    }
+
+    /// Limits of the caller's organization and what counts against them, by region and class.
+    pub async fn quota_use(&self, caller: &Caller) -> Result<Vec<QuotaUse>, Error> {
+        self.shared.quota_use(&caller.organization).await
+    }
+
+    /// Changes the limits of an organization for sandboxes of a class in a region (id or name), as the
+    /// administrator of the server. `change` gets those that hold now.
+    pub async fn set_quota(
+        &self,
+        caller: &Caller,
+        organization: &OrganizationId,
+        region: &str,
+        class: SandboxClass,
+        change: impl FnOnce(&mut Quota) + Send,
+    ) -> Result<Quota, Error> {
+        self.shared
+            .set_quota(caller, organization, region, class, change)
+            .await
     }
 
     /// `POST …/last-activity`: the caller says that the sandbox is in use.

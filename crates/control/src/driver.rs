@@ -364,7 +364,13 @@ impl Driver {
         let tx = self.shared.store.begin().await?;
         tx.sandbox_update(&next).await?;
         match step.effect {
-            Effect::Order(goal) => tx.command_open(&self.shared.new_order(&next, goal)).await?,
+            Effect::Order(goal) => {
+                if goal == Goal::Running {
+                    let limits = &self.shared.settings.default_quota;
+                    tx.quota_hold(Some(&old), &next, limits).await?;
+                }
+                tx.command_open(&self.shared.new_order(&next, goal)).await?;
+            }
             Effect::Settle | Effect::Keep => {
                 if old.lifecycle.open_goal().is_some() {
                     tx.command_finish(&old.id, old.lifecycle.generation).await?;

@@ -158,6 +158,9 @@ impl Error {
                 code: "SANDBOX_MODIFIED",
                 state: None,
             },
+            StoreError::OverQuota(exceeded) => Self::QuotaExceeded {
+                message: exceeded.to_string(),
+            },
             full if full.is_disk_full() => Self::DiskFull {
                 cause: Box::new(full),
             },

@@ -16,6 +16,7 @@ use crate::Error;
 use crate::directory::Entry;
 use crate::driver::{self, Ask};
 use crate::order;
+use crate::quota;
 use crate::shared::Shared;
 
 const RETRY: Duration = Duration::from_secs(1);
@@ -27,6 +28,7 @@ const BATCH: usize = 500;
 /// Takes up what an earlier process left: every live sandbox, every open order.
 pub(crate) async fn load(shared: &Arc<Shared>) -> Result<(), Error> {
     let failed = |error| Error::store("taking up the state", error);
+    quota::recount(shared).await?;
     let reader = shared.store.reader();
     let last = reader.outbox_last_sequence().await.map_err(failed)?;
     shared.events.wake(Some(last));

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use alcove_domain::{
-    Command, Goal, NewSandbox, Permission, Phase, Reason, Sandbox, SandboxId, SandboxState, bounds,
-    create, interval,
+    Command, Goal, NewSandbox, Permission, Phase, Reason, Sandbox, SandboxId,
+    SandboxState, bounds, create, interval,
 };
 use alcove_store::{NewOutboxEntry, OutboxChange, StoreError};
 
@@ -108,6 +108,9 @@ async fn insert(shared: &Arc<Shared>, sandbox: Sandbox) -> Result<Arc<Entry>, Er
     };
     let tx = shared.store.begin().await.map_err(failed)?;
     tx.sandbox_insert(&sandbox).await.map_err(failed)?;
+    tx.quota_hold(None, &sandbox, &shared.settings.default_quota)
+        .await
+        .map_err(failed)?;
     tx.command_open(&shared.new_order(&sandbox, Goal::Running))
         .await
         .map_err(failed)?;
@@ -139,7 +142,7 @@ fn name_taken(name: &str) -> Error {
     }
 }
 
-fn resolve_region(shared: &Shared, target: Option<&str>) -> Result<String, Error> {
+pub(crate) fn resolve_region(shared: &Shared, target: Option<&str>) -> Result<String, Error> {
     let region = &shared.settings.region;
     match target {
         None | Some("") => Ok(region.id.clone()),

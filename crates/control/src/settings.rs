@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use alcove_domain::Resources;
+use alcove_domain::{Quota, Resources};
 
 /// Where sandboxes are: what the API calls a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct Settings {
     pub default_snapshot: String,
     /// Sizes of snapshots that are made from the runner's images.
     pub default_resources: Resources,
+    /// Limits of organizations that have none of their own.
+    pub default_quota: Quota,
     /// Processes and threads that one sandbox may have.
     pub pids_per_sandbox: u32,
     /// How long create, start and stop hold the call for the state that was asked for.
@@ -41,6 +43,7 @@ impl Default for Settings {
             },
             default_snapshot: "default".to_owned(),
             default_resources: Resources::DEFAULT,
+            default_quota: Quota::default(),
             pids_per_sandbox: 4096,
             settle_wait: Duration::from_secs(30),
             stop_grace: Duration::from_secs(10),

@@ -10,6 +10,7 @@ pub mod id;
 pub mod interval;
 pub mod lifecycle;
 pub mod query;
+pub mod quota;
 pub mod reason;
 pub mod sandbox;
 pub mod snapshot;
@@ -25,6 +26,7 @@ pub use lifecycle::{
     Refusal, SandboxState, Step,
 };
 pub use query::{CursorPage, OffsetPage, SandboxFilter, SandboxSort, SnapshotSort, SortOrder};
+pub use quota::{Quota, QuotaExceeded, Usage};
 pub use reason::Reason;
 pub use sandbox::{Resources, Sandbox, SandboxClass};
 pub use snapshot::{Snapshot, SnapshotState};

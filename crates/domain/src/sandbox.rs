@@ -28,7 +28,7 @@ impl Resources {
 }
 
 /// How a sandbox is isolated, in the API's words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SandboxClass {
     Container,
     LinuxVm,

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use alcove_domain::QuotaExceeded;
 use sea_orm::sqlx::error::DatabaseError;
 use sea_orm::{DbErr, RuntimeErr};
 
@@ -49,6 +50,9 @@ pub enum StoreError {
     /// A live sandbox of the organization has this name already.
     #[error("the name is taken")]
     NameTaken,
+    /// More than the organization may have.
+    #[error(transparent)]
+    OverQuota(QuotaExceeded),
     /// The row is not the one that was read: someone else wrote it since.
     #[error("{what} was changed since it was read")]
     Changed { what: &'static str },

@@ -20,12 +20,15 @@ mod error;
 mod migration;
 mod open;
 mod outbox;
+mod quota;
 mod sandbox;
 mod secret;
 mod snapshot;
+mod usage;
 
 pub use command::{Claim, OpenCommand, OwnerId};
 pub use error::StoreError;
 pub use open::{Reader, Store, Tx};
 pub use outbox::{NewOutboxEntry, OutboxChange, OutboxEntry};
+pub use quota::QuotaKey;
 pub use sandbox::{SandboxCursor, SortKey};

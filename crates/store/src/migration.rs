@@ -4,6 +4,7 @@ use sea_orm_migration::{MigrationTrait, MigratorTrait, async_trait};
 
 mod columns;
 mod m0001_first;
+mod m0003_usage;
 mod m0004_lists;
 
 #[derive(Debug)]
@@ -14,7 +15,126 @@ impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
         vec![
             Box::new(m0001_first::Migration),
+            Box::new(m0003_usage::Migration),
             Box::new(m0004_lists::Migration),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+    use alcove_domain::{SandboxFilter, SandboxSort, SortOrder};
+    use alcove_testkit::Postgres;
+    use sea_orm::{ConnectionTrait as _, Database};
+
+    use super::*;
+    use crate::{QuotaKey, Store};
+
+    const ORG: &str = "00000000-0000-4000-8000-000000000001";
+
+    /// Rows as the first release wrote them: never to be changed.
+    fn rows_of_the_first_release() -> [String; 4] {
+        let id = |number: u32| format!("00000000-0000-4000-8000-00000000000{number}");
+        let sandbox = |number: u32, state: &str, desired: &str| {
+            format!(
+                "('{}', '{ORG}', 'box{number}', 'box{number}', '{}', 'default', 'sha256:0', 'container', \
+                 'daytona', '{{\"A\":\"1\"}}', '{{\"k\":\"v\"}}', false, 'us', 2, 4, 8, 0, 15, 10080, NULL, \
+                 NULL, NULL, '{state}', '{desired}', 3, 1000, NULL, NULL, false, false, NULL, 1000, 1000, \
+                 1000, 5)",
+                id(number),
+                id(9)
+            )
+        };
+        [
+            format!(
+                "INSERT INTO sandboxes VALUES {}, {}, {}",
+                sandbox(1, "started", "started"),
+                sandbox(2, "stopped", "stopped"),
+                sandbox(3, "destroyed", "destroyed")
+            ),
+            format!("INSERT INTO sandbox_labels VALUES ('{}', 'k', 'v')", id(1)),
+            format!(
+                "INSERT INTO commands VALUES ('{}', 3, 'running', false, 1, 'me', 5, 5)",
+                id(1)
+            ),
+            format!(
+                "INSERT INTO organizations VALUES ('{ORG}', 'Personal', '{}', true, 5)",
+                id(8)
+            ),
+        ]
+    }
+
+    /// The database as the first release left it, filled.
+    async fn fill(url: &str) {
+        let connection = Database::connect(url).await.unwrap();
+        Migrator::up(&connection, Some(1)).await.unwrap();
+        for rows in rows_of_the_first_release() {
+            connection.execute_unprepared(&rows).await.unwrap();
+        }
+        connection.close().await.unwrap();
+    }
+
+    async fn check_filled(store: Store) {
+        let reader = store.reader();
+        let live = reader.sandbox_list_live().await.unwrap();
+        assert_eq!(live.len(), 2);
+        assert_eq!(reader.command_list().await.unwrap().len(), 1);
+        let labelled = SandboxFilter {
+            labels: [("k".to_owned(), "v".to_owned())].into(),
+            ..SandboxFilter::default()
+        };
+        let org = ORG.parse().unwrap();
+        let (sort, order) = (SandboxSort::Name, SortOrder::Ascending);
+        let page = reader.sandbox_list_after(&org, &labelled, sort, order, None, 9);
+        let names: Vec<String> = page
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|sandbox| sandbox.name)
+            .collect();
+        assert_eq!(names, ["box1"]);
+        // The ledger is younger than the rows.
+        let tx = store.begin().await.unwrap();
+        assert!(tx.usage_recount().await.unwrap());
+        tx.commit().await.unwrap();
+        let total = reader.usage_total(&QuotaKey::of(&live[0])).await.unwrap();
+        assert_eq!(
+            (total.sandboxes, total.cpu_cores, total.disk_gib),
+            (2, 2, 16)
+        );
+        store.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_filled_sqlite_database_comes_through_every_step() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("alcove.db");
+        fill(&format!("sqlite://{}?mode=rwc", path.display())).await;
+        check_filled(Store::open(&path).await.unwrap()).await;
+    }
+
+    #[tokio::test]
+    async fn a_filled_postgresql_database_comes_through_every_step() {
+        let url = Postgres::new_database();
+        fill(&url).await;
+        check_filled(Store::connect(&url).await.unwrap()).await;
+    }
+
+    #[tokio::test]
+    async fn an_empty_database_is_brought_up_to_date_once_and_found_so_again() {
+        let url = Postgres::new_database();
+        for _ in 0..2 {
+            let store = Store::connect(&url).await.unwrap();
+            assert!(store.reader().usage_is_exact().await.unwrap());
+            store.close().await;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        for _ in 0..2 {
+            let store = Store::open(&folder.path().join("alcove.db")).await.unwrap();
+            assert!(store.reader().usage_is_exact().await.unwrap());
+            store.close().await;
+        }
     }
 }

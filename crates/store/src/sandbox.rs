@@ -56,7 +56,8 @@ impl Tx {
                     source,
                 },
             })?;
-        self.labels_insert(&sandbox.id, &sandbox.labels).await
+        self.labels_insert(&sandbox.id, &sandbox.labels).await?;
+        self.usage_enter(sandbox).await
     }
 
     /// Writes the row over the version before it.
@@ -79,11 +80,10 @@ impl Tx {
             .exec(&self.transaction)
             .await
             .map_err(StoreError::write("a sandbox"))?;
-        if result.rows_affected == 1 {
-            Ok(())
-        } else {
-            Err(StoreError::Changed { what: "a sandbox" })
+        if result.rows_affected != 1 {
+            return Err(StoreError::Changed { what: "a sandbox" });
         }
+        self.usage_follow(sandbox).await
     }
 
     /// Brings the search table of labels in line with the row.

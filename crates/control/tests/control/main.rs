@@ -6,6 +6,7 @@ mod events;
 mod kills;
 mod lifecycle;
 mod lists;
+mod quotas;
 mod reports;
 mod settings;
 mod support;

@@ -7,3 +7,4 @@ mod orders;
 mod places;
 mod sandboxes;
 mod support;
+mod usage;
