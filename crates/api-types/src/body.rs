@@ -23,6 +23,16 @@ impl BodyFields {
         read
     }
 
+    /// Whether the field is there, be it as `null`.
+    pub fn contains(&self, name: &str) -> bool {
+        self.fields.contains_key(name)
+    }
+
+    /// Whether the field is there and not `null`.
+    pub fn is_given(&self, name: &str) -> bool {
+        self.fields.get(name).is_some_and(|value| !value.is_null())
+    }
+
     /// A field that must be there.
     pub fn required<T: DeserializeOwned + Default>(&mut self, name: &str, expected: &str) -> T {
         let is_missing = self.fields.get(name).is_none_or(Value::is_null);

@@ -5,15 +5,23 @@ mod config;
 mod create_sandbox;
 pub mod era;
 mod health;
+mod network;
+mod quota;
 mod sandbox;
 mod snapshot;
+mod workspace;
 
 pub use account::{ApiKey, Organization, User, UserPublicKey};
 pub use config::{Configuration, Oidc};
 pub use create_sandbox::{CreateBuildInfo, CreateSandbox, SandboxVolume};
 pub use health::{ComponentHealth, Health, Readiness};
+pub use network::UpdateSandboxNetworkSettings;
+pub use quota::{
+    LimitChange, NO_LIMIT, OrganizationUsageOverview, RegionUsageOverview, UpdateRegionQuota,
+};
 pub use sandbox::{
     Sandbox, SandboxDesiredState, SandboxLabels, SandboxListItem, SandboxPage, SandboxState,
-    SandboxesList, ToolboxProxyUrl,
+    SandboxesList, ToolboxProxyUrl, UpdateLastActivity,
 };
 pub use snapshot::{Snapshot, SnapshotPage, SnapshotState};
+pub use workspace::{CreateWorkspace, Workspace, WorkspaceInfo};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use alcove_domain::{
-    ApiKey, CursorPage, NewSandbox, OffsetPage, Organization, OrganizationId,
+    ApiKey, CursorPage, NetworkSettings, NewSandbox, OffsetPage, Organization, OrganizationId,
     Quota, Sandbox, SandboxClass, SandboxId, SandboxState, Snapshot, User,
 };
 use alcove_store::Store;
@@ -338,6 +338,24 @@ impl Control {
         is_public: bool,
     ) -> Result<Arc<Sandbox>, Error> {
         sandboxes::set_public(&self.shared, caller, id_or_name, is_public).await
+    }
+
+    /// Sets what a sandbox may reach. Only what every sandbox here may reach anyway is taken; see
+    /// [`alcove_domain::network`].
+    ///
+    /// # Errors
+    /// [`Error::Unprocessable`] for a policy that would have to be enforced.
+    #[expect(
+        clippy::unused_async,
+        reason = "callers must not learn that nothing is written yet"
+    )]
+    pub async fn set_network(
+        &self,
+        caller: &Caller,
+        id_or_name: &str,
+        settings: NetworkSettings,
+    ) -> Result<Arc<Sandbox>, Error> {
+        sandboxes::set_network(&self.shared, caller, id_or_name, &settings)
     }
 
     /// Limits of the caller's organization and what counts against them, by region and class.

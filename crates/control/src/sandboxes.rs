@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use alcove_domain::{
-    Command, Goal, NewSandbox, Permission, Phase, Reason, Sandbox, SandboxId,
-    SandboxState, bounds, create, interval,
+    Command, Goal, NetworkSettings, NewSandbox, Permission, Phase, Reason, Sandbox, SandboxId,
+    SandboxState, bounds, create, interval, network,
 };
 use alcove_store::{NewOutboxEntry, OutboxChange, StoreError};
 
@@ -320,6 +320,21 @@ pub(crate) async fn set_public(
     is_public: bool,
 ) -> Result<Arc<Sandbox>, Error> {
     change(shared, caller, id_or_name, Change::Public(is_public)).await
+}
+
+/// Nothing is stored: what can be taken is what holds for every sandbox.
+pub(crate) fn set_network(
+    shared: &Shared,
+    caller: &Caller,
+    id_or_name: &str,
+    settings: &NetworkSettings,
+) -> Result<Arc<Sandbox>, Error> {
+    caller.require(Permission::WriteSandboxes)?;
+    let entry = find(shared, caller, id_or_name)?;
+    let mut reasons = Vec::new();
+    network::check_change(settings, &mut reasons);
+    Error::check(reasons)?;
+    Ok(entry.current())
 }
 
 /// Whoever reaches the toolbox runs programs in the sandbox, so it takes the right to write.

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Intervals, Reason, SandboxClass, Snapshot, SnapshotState, bounds, interval, text};
+use crate::{
+    Intervals, NetworkSettings, Reason, SandboxClass, Snapshot, SnapshotState, bounds, interval,
+    network, text,
+};
 
 /// A create request as the caller wrote it. Absent fields are None; nothing is checked yet.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -16,6 +19,8 @@ pub struct NewSandbox {
     pub is_public: Option<bool>,
     pub target: Option<String>,
     pub class: Option<String>,
+    /// A size by a word, as clients up to 0.20 have it.
+    pub size_class: Option<String>,
     pub auto_stop_interval: Option<i64>,
     pub auto_pause_interval: Option<i64>,
     pub auto_archive_interval: Option<i64>,
@@ -29,9 +34,7 @@ pub struct NewSandbox {
     pub gpu_types: Vec<String>,
     pub spot: Option<bool>,
     pub kvm: Option<bool>,
-    pub network_block_all: Option<bool>,
-    pub network_allow_list: Option<String>,
-    pub domain_allow_list: Option<String>,
+    pub network: NetworkSettings,
     pub outbound_proxy_url: Option<String>,
     pub otel_endpoint_override: Option<String>,
     pub linked_sandbox: Option<String>,
@@ -111,6 +114,7 @@ pub fn plan_create(request: NewSandbox, facts: CreateFacts<'_>) -> Result<Create
     bounds::check_labels(&request.labels, &mut reasons);
     let intervals = plan_intervals(&request, &mut reasons);
     check_sizes(&request, &mut reasons);
+    network::check(&request.network, &mut reasons);
     refuse_unsupported(&request, &mut reasons);
     if !reasons.is_empty() {
         return Err(reasons);
@@ -190,15 +194,13 @@ fn refuse_unsupported(request: &NewSandbox, reasons: &mut Vec<Reason>) {
         .is_some_and(|class| class != SandboxClass::Container.as_str());
     let asked = [
         ("sandboxClass", class_is_other),
+        ("class", is_given(&request.size_class)),
         ("volumes", request.volume_count > 0),
         ("secrets", request.secret_count > 0),
         ("buildInfo", request.has_build_info),
         ("linkedSandbox", is_given(&request.linked_sandbox)),
         ("spot", request.spot == Some(true)),
         ("kvm", request.kvm == Some(true)),
-        ("networkBlockAll", request.network_block_all == Some(true)),
-        ("networkAllowList", is_given(&request.network_allow_list)),
-        ("domainAllowList", is_given(&request.domain_allow_list)),
         ("outboundProxyUrl", is_given(&request.outbound_proxy_url)),
         (
             "otelEndpointOverride",
@@ -273,8 +275,11 @@ mod tests {
             gpu: Some(0),
             spot: Some(false),
             kvm: Some(false),
-            network_block_all: Some(false),
-            network_allow_list: Some(String::new()),
+            network: NetworkSettings {
+                block_all: Some(false),
+                allow_list: Some(String::new()),
+                domain_allow_list: None,
+            },
             auto_pause_interval: Some(0),
             auto_stop_interval: Some(0),
             auto_delete_interval: Some(-1),
@@ -288,14 +293,17 @@ mod tests {
         let text = || Some("x".to_owned());
         let request = NewSandbox {
             class: Some("windows".to_owned()),
+            size_class: text(),
             volume_count: 1,
             secret_count: 1,
             linked_sandbox: text(),
             spot: Some(true),
             kvm: Some(true),
-            network_block_all: Some(true),
-            network_allow_list: text(),
-            domain_allow_list: text(),
+            network: NetworkSettings {
+                block_all: Some(true),
+                allow_list: Some("10.0.0.0/8".to_owned()),
+                domain_allow_list: text(),
+            },
             outbound_proxy_url: text(),
             otel_endpoint_override: text(),
             queue_timeout: Some(1),
@@ -304,7 +312,7 @@ mod tests {
             ..NewSandbox::default()
         };
         let reasons = plan(request).unwrap_err();
-        assert_eq!(reasons.len(), 14);
+        assert_eq!(reasons.len(), 15);
         assert!(
             reasons
                 .iter()

@@ -9,6 +9,7 @@ pub mod create;
 pub mod id;
 pub mod interval;
 pub mod lifecycle;
+pub mod network;
 pub mod query;
 pub mod quota;
 pub mod reason;
@@ -25,6 +26,7 @@ pub use lifecycle::{
     Command, DesiredState, Effect, Fault, FaultCode, Goal, Lifecycle, Observation, Origin, Phase,
     Refusal, SandboxState, Step,
 };
+pub use network::NetworkSettings;
 pub use query::{CursorPage, OffsetPage, SandboxFilter, SandboxSort, SnapshotSort, SortOrder};
 pub use quota::{Quota, QuotaExceeded, Usage};
 pub use reason::Reason;

@@ -43,6 +43,15 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", reasons.join(", "))
     }
 
+    /// A request that makes sense, but asks for what this server does not offer.
+    pub(crate) fn unsupported(reason: &str) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "UNSUPPORTED", reason)
+    }
+
+    pub(crate) fn not_found(message: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "NOT_FOUND", message)
+    }
+
     pub(crate) fn invalid_json() -> Self {
         Self::new(
             StatusCode::BAD_REQUEST,

@@ -5,7 +5,9 @@ use std::sync::LazyLock;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use crate::routes::daytona::{account, sandbox, sandbox_list, settings, snapshot, system};
+use crate::routes::daytona::{
+    account, quota, sandbox, sandbox_list, settings, snapshot, system, workspace,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -19,7 +21,11 @@ use crate::routes::daytona::{account, sandbox, sandbox_list, settings, snapshot,
         sandbox::toolbox_url, sandbox::last_activity,
         sandbox_list::list, sandbox_list::page,
         settings::labels, settings::auto_stop, settings::auto_pause, settings::auto_archive,
-        settings::auto_delete, settings::ttl, settings::public,
+        settings::auto_delete, settings::ttl, settings::public, settings::network,
+        workspace::list, workspace::create, workspace::get, workspace::delete, workspace::start,
+        workspace::stop, workspace::labels, workspace::public, workspace::auto_stop,
+        workspace::auto_archive,
+        quota::usage, quota::update,
         account::api_key, account::user, account::organizations,
         snapshot::list, snapshot::get,
     ),

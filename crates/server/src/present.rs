@@ -95,6 +95,11 @@ pub(crate) fn sandbox_answer(app: &App, era: Era, found: &Sandbox) -> Response {
     adapted(&found, |value| adapt_sandbox(era, value))
 }
 
+/// An answer that is one sandbox with more in it.
+pub(crate) fn wrapped_sandbox_answer(era: Era, found: &impl Serialize) -> Response {
+    adapted(found, |value| adapt_sandbox(era, value))
+}
+
 /// An answer of any shape whose sandboxes are below `items`, or which is itself a list of them.
 pub(crate) fn sandboxes_answer(era: Era, page: &impl Serialize) -> Response {
     if !era.needs_adapting() {

@@ -19,6 +19,9 @@ async fn operations(raw: &Raw, sandbox: &str) -> Vec<(String, String)> {
     for (path, item) in document["paths"].as_object().unwrap() {
         let filled = path
             .replace("{sandboxIdOrName}", sandbox)
+            .replace("{workspaceId}", sandbox)
+            .replace("{organizationId}", "no-such-organization")
+            .replace("{regionId}", "us")
             .replace("{isPublic}", "true")
             .replace("{interval}", "0")
             .replace("{ttlMinutes}", "5")

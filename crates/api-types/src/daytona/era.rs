@@ -49,6 +49,12 @@ impl Era {
         }
     }
 
+    /// The age of workspaces, whose clients name no version.
+    pub const WORKSPACES: Self = Self {
+        version: Some((0, 20)),
+        is_go: false,
+    };
+
     fn is_before(self, minor: u64) -> bool {
         self.version.is_some_and(|version| version < (0, minor))
     }
@@ -85,6 +91,12 @@ impl Era {
                     *value = word.into();
                 }
             }
+            if self == Self::WORKSPACES
+                && let Some(value) = sandbox.get_mut("state")
+                && let Some(state) = value.as_str().and_then(SandboxState::from_word)
+            {
+                *value = workspace_state(state).into();
+            }
         }
         if self.refuses_unknown_fields() {
             for field in SANDBOX_FIELDS_AFTER_0190 {
@@ -111,6 +123,15 @@ impl Era {
         if self.refuses_unknown_fields() {
             snapshot.remove("sourceSandboxId");
         }
+    }
+}
+
+/// The state in the words of clients up to 0.20, who had images where there are snapshots now.
+pub(super) fn workspace_state(state: SandboxState) -> &'static str {
+    match state {
+        SandboxState::PullingSnapshot => "pulling_image",
+        SandboxState::BuildingSnapshot => "building_image",
+        state => older_state(state.as_str()).unwrap_or(state.as_str()),
     }
 }
 

@@ -302,6 +302,23 @@ impl crate::body::FromBody for SandboxLabels {
     }
 }
 
+/// The body that says that a sandbox is in use.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UpdateLastActivity {
+    /// What it is used for, for the log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub activity_type: Option<String>,
+}
+
+impl crate::body::FromBody for UpdateLastActivity {
+    fn from_fields(fields: &mut crate::body::BodyFields) -> Self {
+        Self {
+            activity_type: fields.text("activityType"),
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ToolboxProxyUrl {
     pub url: String,

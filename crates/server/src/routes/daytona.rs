@@ -1,11 +1,13 @@
 //! The Daytona API.
 
 pub(crate) mod account;
+pub(crate) mod quota;
 pub(crate) mod sandbox;
 pub(crate) mod sandbox_list;
 pub(crate) mod settings;
 pub(crate) mod snapshot;
 pub(crate) mod system;
+pub(crate) mod workspace;
 
 crate::routes::routes! {
     get "/api/config", Public => system::config;
@@ -29,10 +31,24 @@ crate::routes::routes! {
     post "/api/sandbox/{sandboxIdOrName}/autodelete/{interval}", Key => settings::auto_delete;
     post "/api/sandbox/{sandboxIdOrName}/ttl/{ttlMinutes}", Key => settings::ttl;
     post "/api/sandbox/{sandboxIdOrName}/public/{isPublic}", Key => settings::public;
+    post "/api/sandbox/{sandboxIdOrName}/network-settings", Key => settings::network;
+
+    get "/api/workspace", Key => workspace::list;
+    post "/api/workspace", Key => workspace::create;
+    get "/api/workspace/{workspaceId}", Key => workspace::get;
+    delete "/api/workspace/{workspaceId}", Key => workspace::delete;
+    post "/api/workspace/{workspaceId}/start", Key => workspace::start;
+    post "/api/workspace/{workspaceId}/stop", Key => workspace::stop;
+    put "/api/workspace/{workspaceId}/labels", Key => workspace::labels;
+    post "/api/workspace/{workspaceId}/public/{isPublic}", Key => workspace::public;
+    post "/api/workspace/{workspaceId}/autostop/{interval}", Key => workspace::auto_stop;
+    post "/api/workspace/{workspaceId}/autoarchive/{interval}", Key => workspace::auto_archive;
 
     get "/api/api-keys/current", Key => account::api_key;
     get "/api/users/me", Key => account::user;
     get "/api/organizations", Key => account::organizations;
+    get "/api/organizations/{organizationId}/usage", Key => quota::usage;
+    patch "/api/admin/organizations/{organizationId}/quota/{regionId}", Key => quota::update;
 
     get "/api/snapshots", Key => snapshot::list;
     get "/api/snapshots/{id}", Key => snapshot::get;

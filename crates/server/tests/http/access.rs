@@ -12,6 +12,9 @@ fn example(route: &Route, sandbox: &str) -> String {
     route
         .path
         .replace("{sandboxIdOrName}", sandbox)
+        .replace("{workspaceId}", sandbox)
+        .replace("{organizationId}", sandbox)
+        .replace("{regionId}", "us")
         .replace("{id}", sandbox)
         .replace("{isPublic}", "true")
         // The one number that every setter takes: refusals of others come before the look-up.

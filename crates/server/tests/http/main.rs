@@ -2,10 +2,13 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod access;
+mod bodies;
 mod errors;
 mod events;
 mod generations;
+mod quotas;
 mod sandboxes;
 mod serving;
 mod support;
 mod toolbox;
+mod workspaces;

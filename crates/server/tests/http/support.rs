@@ -42,7 +42,11 @@ impl Answer {
 
 impl Server {
     pub async fn start() -> Self {
-        let kit = TestControl::open().await;
+        Self::over(TestControl::open().await)
+    }
+
+    /// The service in front of a control plane that there is.
+    pub fn over(kit: TestControl) -> Self {
         let edge = Edge::new(kit.control.clone());
         let options = Options {
             public_url: "http://127.0.0.1:3000/".to_owned(),

@@ -1,8 +1,8 @@
 //! Sandboxes one at a time.
 
 use alcove_api_types::ErrorBody;
-use alcove_api_types::daytona::{CreateSandbox, Sandbox, ToolboxProxyUrl};
-use alcove_domain::NewSandbox;
+use alcove_api_types::daytona::{CreateSandbox, Sandbox, ToolboxProxyUrl, UpdateLastActivity};
+use alcove_domain::{NetworkSettings, NewSandbox};
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
@@ -42,6 +42,7 @@ fn new_sandbox(body: CreateSandbox) -> NewSandbox {
         is_public: body.public,
         target: body.target,
         class: None,
+        size_class: None,
         auto_stop_interval: body.auto_stop_interval,
         auto_pause_interval: body.auto_pause_interval,
         auto_archive_interval: body.auto_archive_interval,
@@ -55,9 +56,11 @@ fn new_sandbox(body: CreateSandbox) -> NewSandbox {
         gpu_types: body.gpu_type,
         spot: body.spot,
         kvm: body.kvm,
-        network_block_all: body.network_block_all,
-        network_allow_list: body.network_allow_list,
-        domain_allow_list: body.domain_allow_list,
+        network: NetworkSettings {
+            block_all: body.network_block_all,
+            allow_list: body.network_allow_list,
+            domain_allow_list: body.domain_allow_list,
+        },
         outbound_proxy_url: body.outbound_proxy_url,
         otel_endpoint_override: body.otel_endpoint_override,
         linked_sandbox: body.linked_sandbox,
@@ -147,15 +150,20 @@ pub(crate) async fn toolbox_url(
     }))
 }
 
-/// Tells that the sandbox is in use. The body is not looked at.
+/// Tells that the sandbox is in use.
 #[utoipa::path(post, path = "/api/sandbox/{sandboxIdOrName}/last-activity", tag = "sandbox",
     operation_id = "updateLastActivity", params(("sandboxIdOrName" = String, Path)),
+    request_body(content = UpdateLastActivity, description = "May be left out"),
     responses((status = 201, description = "Noted"), (status = 404, body = ErrorBody)))]
 pub(crate) async fn last_activity(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
     PathOf(id): PathOf<String>,
+    BodyOf(body): BodyOf<UpdateLastActivity>,
 ) -> Result<StatusCode, ApiError> {
     app.control().update_last_activity(&caller, &id)?;
+    if let Some(activity) = body.activity_type {
+        tracing::debug!(sandbox.id = id, activity, "told to be in use");
+    }
     Ok(StatusCode::CREATED)
 }

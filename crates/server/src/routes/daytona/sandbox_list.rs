@@ -1,7 +1,6 @@
 //! Lists of sandboxes: by cursor, by page, and the bare array of clients before 0.108.
 
 use alcove_api_types::ErrorBody;
-use alcove_api_types::daytona::era::Era;
 use alcove_api_types::daytona::{self as api, SandboxPage, SandboxesList};
 use alcove_control::{Caller, ListSandboxes, PageSandboxes};
 use alcove_domain::{SandboxClass, SandboxFilter, SandboxSort, SandboxState, SortOrder};
@@ -48,7 +47,8 @@ pub(crate) async fn list(
     QueryOf(mut query): QueryOf,
 ) -> Result<Response, ApiError> {
     if era.lists_arrays() {
-        return array(&app, &caller, era, query).await;
+        let sandboxes = all(&app, &caller, query).await?;
+        return Ok(present::sandboxes_answer(era, &sandboxes));
     }
     let list = ListSandboxes {
         filter: filter(&mut query),
@@ -124,12 +124,11 @@ pub(crate) async fn page(
 }
 
 /// All sandboxes at once, as full objects.
-async fn array(
+pub(super) async fn all(
     app: &App,
     caller: &Caller,
-    era: Era,
     mut query: Query,
-) -> Result<Response, ApiError> {
+) -> Result<Vec<api::Sandbox>, ApiError> {
     let filter = filter(&mut query);
     refuse(query)?;
     let mut sandboxes = Vec::new();
@@ -147,10 +146,10 @@ async fn array(
             break;
         }
     }
-    Ok(present::sandboxes_answer(era, &sandboxes))
+    Ok(sandboxes)
 }
 
-fn refuse(query: Query) -> Result<(), ApiError> {
+pub(super) fn refuse(query: Query) -> Result<(), ApiError> {
     let reasons = query.into_reasons();
     if reasons.is_empty() {
         Ok(())

@@ -1,7 +1,8 @@
 //! What can be changed about a sandbox without stopping it.
 
 use alcove_api_types::ErrorBody;
-use alcove_api_types::daytona::{Sandbox, SandboxLabels};
+use alcove_api_types::daytona::{Sandbox, SandboxLabels, UpdateSandboxNetworkSettings};
+use alcove_domain::NetworkSettings;
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
@@ -32,7 +33,7 @@ pub(crate) async fn labels(
     }))
 }
 
-fn minutes(name: &str, text: &str) -> Result<i64, ApiError> {
+pub(super) fn minutes(name: &str, text: &str) -> Result<i64, ApiError> {
     let whole = text.strip_suffix(".0").unwrap_or(text);
     whole
         .parse()
@@ -98,15 +99,40 @@ pub(crate) async fn public(
     ClientEra(era): ClientEra,
     PathOf((id, is_public)): PathOf<(String, String)>,
 ) -> Result<Response, ApiError> {
-    let is_public = match is_public.as_str() {
-        "true" | "1" => true,
-        "false" | "0" => false,
-        _ => {
-            return Err(ApiError::invalid(&[
-                "isPublic must be a boolean value".to_owned()
-            ]));
-        }
-    };
+    let is_public = self::is_public(&is_public)?;
     let sandbox = app.control().set_public(&caller, &id, is_public).await?;
+    Ok(present::sandbox_answer(&app, era, &sandbox))
+}
+
+pub(super) fn is_public(text: &str) -> Result<bool, ApiError> {
+    match text {
+        "true" | "1" => Ok(true),
+        "false" | "0" => Ok(false),
+        _ => Err(ApiError::invalid(&[
+            "isPublic must be a boolean value".to_owned()
+        ])),
+    }
+}
+
+/// What the sandbox may reach. Checked; a policy that would have to be enforced is refused, since none is yet.
+#[utoipa::path(post, path = "/api/sandbox/{sandboxIdOrName}/network-settings", tag = "sandbox",
+    operation_id = "updateNetworkSettings", params(("sandboxIdOrName" = String, Path)),
+    request_body = UpdateSandboxNetworkSettings,
+    responses((status = 200, body = Sandbox), (status = 400, body = ErrorBody),
+        (status = 404, body = ErrorBody),
+        (status = 422, description = "A policy that this server does not enforce", body = ErrorBody)))]
+pub(crate) async fn network(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    ClientEra(era): ClientEra,
+    PathOf(id): PathOf<String>,
+    BodyOf(body): BodyOf<UpdateSandboxNetworkSettings>,
+) -> Result<Response, ApiError> {
+    let settings = NetworkSettings {
+        block_all: body.network_block_all,
+        allow_list: body.network_allow_list,
+        domain_allow_list: body.domain_allow_list,
+    };
+    let sandbox = app.control().set_network(&caller, &id, settings).await?;
     Ok(present::sandbox_answer(&app, era, &sandbox))
 }

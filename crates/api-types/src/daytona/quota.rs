@@ -1,0 +1,139 @@
+//! Limits of organizations and what counts against them.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::body::{BodyFields, FromBody};
+
+/// What stands where a number is needed and there is no limit.
+pub const NO_LIMIT: u64 = i32::MAX as u64;
+
+/// Use and limits of an organization. What has no limit shows 2147483647.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OrganizationUsageOverview {
+    pub region_usage: Vec<RegionUsageOverview>,
+    pub total_snapshot_quota: u64,
+    pub current_snapshot_usage: u64,
+    pub total_volume_quota: u64,
+    pub current_volume_usage: u64,
+}
+
+/// Use and limits in one region, for one class of sandboxes. Memory and disk are in GiB.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RegionUsageOverview {
+    pub region_id: String,
+    pub sandbox_class: String,
+    pub total_cpu_quota: u64,
+    pub current_cpu_usage: u64,
+    pub total_memory_quota: u64,
+    pub current_memory_usage: u64,
+    pub total_disk_quota: u64,
+    pub current_disk_usage: u64,
+    pub total_gpu_quota: u64,
+    pub current_gpu_usage: u64,
+    /// Sandboxes that there may be. Our own field.
+    pub total_sandbox_quota: u64,
+    /// Sandboxes that there are. Our own field.
+    pub current_sandbox_usage: u64,
+    #[schema(required = true)]
+    pub max_cpu_per_sandbox: Option<u32>,
+    #[schema(required = true)]
+    pub max_memory_per_sandbox: Option<u32>,
+    #[schema(required = true)]
+    pub max_disk_per_sandbox: Option<u32>,
+    #[schema(required = true)]
+    pub max_disk_per_non_ephemeral_sandbox: Option<u32>,
+    #[schema(required = true)]
+    pub max_cpu_per_gpu: Option<u32>,
+    #[schema(required = true)]
+    pub max_memory_per_gpu: Option<u32>,
+    #[schema(required = true)]
+    pub max_disk_per_gpu: Option<u32>,
+}
+
+/// The body that sets limits. A field that is absent leaves its limit as it is; null or a negative number takes the
+/// limit away. Memory and disk are in GiB.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = UpdateOrganizationRegionQuota)]
+pub struct UpdateRegionQuota {
+    /// `container` when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sandbox_class: Option<String>,
+    #[schema(value_type = Option<i64>)]
+    pub total_cpu_quota: LimitChange,
+    #[schema(value_type = Option<i64>)]
+    pub total_memory_quota: LimitChange,
+    #[schema(value_type = Option<i64>)]
+    pub total_disk_quota: LimitChange,
+    #[schema(value_type = Option<i64>)]
+    pub total_gpu_quota: LimitChange,
+    /// Sandboxes that there may be. Our own field.
+    #[schema(value_type = Option<i64>)]
+    pub total_sandbox_quota: LimitChange,
+    #[schema(value_type = Option<i64>)]
+    pub max_cpu_per_sandbox: LimitChange,
+    #[schema(value_type = Option<i64>)]
+    pub max_memory_per_sandbox: LimitChange,
+    #[schema(value_type = Option<i64>)]
+    pub max_disk_per_sandbox: LimitChange,
+    /// 0 permits ephemeral sandboxes only.
+    #[schema(value_type = Option<i64>)]
+    pub max_disk_per_non_ephemeral_sandbox: LimitChange,
+    /// Fields of the contract that are about GPUs, which no host here has; named so that they can be refused.
+    #[serde(skip)]
+    pub gpu_fields: Vec<&'static str>,
+}
+
+/// What becomes of one limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum LimitChange {
+    #[default]
+    Keep,
+    Remove,
+    Set(u32),
+}
+
+impl LimitChange {
+    fn read(fields: &mut BodyFields, name: &str) -> Self {
+        if !fields.contains(name) {
+            return Self::Keep;
+        }
+        match fields.integer(name).map(u32::try_from) {
+            Some(Ok(limit)) => Self::Set(limit),
+            None | Some(Err(_)) => Self::Remove,
+        }
+    }
+}
+
+const GPU_FIELDS: [&str; 4] = [
+    "allowedGpuTypes",
+    "maxCpuPerGpuSandbox",
+    "maxMemoryPerGpuSandbox",
+    "maxDiskPerGpuSandbox",
+];
+
+impl FromBody for UpdateRegionQuota {
+    fn from_fields(fields: &mut BodyFields) -> Self {
+        let mut limit = |name| LimitChange::read(fields, name);
+        Self {
+            total_cpu_quota: limit("totalCpuQuota"),
+            total_memory_quota: limit("totalMemoryQuota"),
+            total_disk_quota: limit("totalDiskQuota"),
+            total_gpu_quota: limit("totalGpuQuota"),
+            total_sandbox_quota: limit("totalSandboxQuota"),
+            max_cpu_per_sandbox: limit("maxCpuPerSandbox"),
+            max_memory_per_sandbox: limit("maxMemoryPerSandbox"),
+            max_disk_per_sandbox: limit("maxDiskPerSandbox"),
+            max_disk_per_non_ephemeral_sandbox: limit("maxDiskPerNonEphemeralSandbox"),
+            sandbox_class: fields.text("sandboxClass"),
+            gpu_fields: GPU_FIELDS
+                .into_iter()
+                .filter(|name| fields.is_given(name))
+                .collect(),
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Limits of organizations.
+
+use alcove_api_types::ErrorBody;
+use alcove_api_types::daytona::{
+    LimitChange, NO_LIMIT, OrganizationUsageOverview, RegionUsageOverview, UpdateRegionQuota,
+};
+use alcove_control::QuotaUse;
+use alcove_domain::{OrganizationId, Quota, SandboxClass};
+use axum::Json;
+use axum::extract::State;
+use http::StatusCode;
+
+use crate::app::App;
+use crate::error::ApiError;
+use crate::extract::{Authenticated, BodyOf, PathOf};
+
+/// What the organization's sandboxes use, exactly, and what they may use.
+#[utoipa::path(get, path = "/api/organizations/{organizationId}/usage", tag = "organizations",
+    operation_id = "getOrganizationUsageOverview", params(("organizationId" = String, Path)),
+    responses((status = 200, body = OrganizationUsageOverview), (status = 404, body = ErrorBody)))]
+pub(crate) async fn usage(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    PathOf(id): PathOf<String>,
+) -> Result<Json<OrganizationUsageOverview>, ApiError> {
+    // A key sees no organization but its own; whether another is there is not told.
+    if id != caller.organization.as_str() {
+        return Err(no_such_organization(&id));
+    }
+    let uses = app.control().quota_use(&caller).await?;
+    Ok(Json(OrganizationUsageOverview {
+        region_usage: uses.iter().map(overview).collect(),
+        total_snapshot_quota: NO_LIMIT,
+        current_snapshot_usage: 0,
+        total_volume_quota: NO_LIMIT,
+        current_volume_usage: 0,
+    }))
+}
+
+fn overview(found: &QuotaUse) -> RegionUsageOverview {
+    let QuotaUse { quota, usage, .. } = found;
+    RegionUsageOverview {
+        region_id: found.region.clone(),
+        sandbox_class: found.class.as_str().to_owned(),
+        total_cpu_quota: quota.total_cpu_cores.unwrap_or(NO_LIMIT),
+        current_cpu_usage: usage.cpu_cores,
+        total_memory_quota: quota.total_memory_gib.unwrap_or(NO_LIMIT),
+        current_memory_usage: usage.memory_gib,
+        total_disk_quota: quota.total_disk_gib.unwrap_or(NO_LIMIT),
+        current_disk_usage: usage.disk_gib,
+        total_gpu_quota: quota.total_gpu.unwrap_or(NO_LIMIT),
+        current_gpu_usage: usage.gpu,
+        total_sandbox_quota: quota.total_sandboxes.unwrap_or(NO_LIMIT),
+        current_sandbox_usage: usage.sandboxes,
+        max_cpu_per_sandbox: quota.sandbox_cpu_cores,
+        max_memory_per_sandbox: quota.sandbox_memory_gib,
+        max_disk_per_sandbox: quota.sandbox_disk_gib,
+        max_disk_per_non_ephemeral_sandbox: quota.sandbox_lasting_disk_gib,
+        max_cpu_per_gpu: None,
+        max_memory_per_gpu: None,
+        max_disk_per_gpu: None,
+    }
+}
+
+/// Sets limits of an organization, as the administrator of the server. What runs stays.
+#[utoipa::path(patch, path = "/api/admin/organizations/{organizationId}/quota/{regionId}", tag = "admin",
+    operation_id = "adminUpdateOrganizationRegionQuota",
+    params(("organizationId" = String, Path), ("regionId" = String, Path)),
+    request_body = UpdateRegionQuota,
+    responses((status = 204), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody),
+        (status = 404, body = ErrorBody)))]
+pub(crate) async fn update(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    PathOf((id, region)): PathOf<(String, String)>,
+    BodyOf(body): BodyOf<UpdateRegionQuota>,
+) -> Result<StatusCode, ApiError> {
+    if let Some(field) = body.gpu_fields.first() {
+        return Err(ApiError::unsupported(&format!(
+            "{field} is not supported by this server"
+        )));
+    }
+    let class = match body.sandbox_class.as_deref() {
+        None => SandboxClass::Container,
+        Some(word) => SandboxClass::parse(word)
+            .ok_or_else(|| ApiError::invalid(&[format!("sandboxClass does not take {word:?}")]))?,
+    };
+    let organization: OrganizationId = id.parse().map_err(|_| no_such_organization(&id))?;
+    app.control()
+        .set_quota(&caller, &organization, &region, class, |quota| {
+            change(quota, &body)
+        })
+        .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn change(quota: &mut Quota, body: &UpdateRegionQuota) {
+    fn apply<T: From<u32>>(limit: &mut Option<T>, change: LimitChange) {
+        match change {
+            LimitChange::Keep => {}
+            LimitChange::Remove => *limit = None,
+            LimitChange::Set(number) => *limit = Some(number.into()),
+        }
+    }
+    apply(&mut quota.total_sandboxes, body.total_sandbox_quota);
+    apply(&mut quota.total_cpu_cores, body.total_cpu_quota);
+    apply(&mut quota.total_memory_gib, body.total_memory_quota);
+    apply(&mut quota.total_disk_gib, body.total_disk_quota);
+    apply(&mut quota.total_gpu, body.total_gpu_quota);
+    apply(&mut quota.sandbox_cpu_cores, body.max_cpu_per_sandbox);
+    apply(&mut quota.sandbox_memory_gib, body.max_memory_per_sandbox);
+    apply(&mut quota.sandbox_disk_gib, body.max_disk_per_sandbox);
+    apply(
+        &mut quota.sandbox_lasting_disk_gib,
+        body.max_disk_per_non_ephemeral_sandbox,
+    );
+}
+
+fn no_such_organization(id: &str) -> ApiError {
+    ApiError::not_found(&format!("Organization with ID {id} not found"))
+}

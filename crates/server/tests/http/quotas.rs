@@ -1,0 +1,70 @@
+//! Limits over HTTP.
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::support::Server;
+
+async fn usage(server: &Server) -> Value {
+    let path = format!(
+        "/api/organizations/{}/usage",
+        server.kit.caller.organization
+    );
+    server.ask("GET", &path).await.ok()["regionUsage"][0].clone()
+}
+
+async fn limit(server: &Server, body: Value) -> StatusCode {
+    let org = &server.kit.caller.organization;
+    let path = format!("/api/admin/organizations/{org}/quota/us");
+    server.put("PATCH", &path, body).await.status
+}
+
+#[tokio::test]
+async fn limits_are_set_shown_and_held() {
+    let server = Server::start().await;
+    assert_eq!(usage(&server).await["totalCpuQuota"], i32::MAX);
+    let body = json!({"totalCpuQuota": 2, "totalMemoryQuota": null, "maxDiskPerSandbox": 3});
+    assert_eq!(limit(&server, body).await, StatusCode::NO_CONTENT);
+    server.create(json!({"name": "a"})).await;
+    server.create(json!({"name": "b"})).await;
+    let refused = server
+        .put("POST", "/api/sandbox", json!({"name": "c"}))
+        .await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+    let body = refused.json();
+    assert_eq!(
+        body["message"],
+        "Total CPU limit exceeded. Maximum allowed: 2."
+    );
+    assert_eq!(body["code"], "QUOTA_EXCEEDED");
+    let now = usage(&server).await;
+    assert_eq!(now["totalCpuQuota"], 2);
+    assert_eq!(now["currentCpuUsage"], 2);
+    assert_eq!(now["currentDiskUsage"], 6);
+    assert_eq!(now["currentSandboxUsage"], 2);
+    assert_eq!(now["maxDiskPerSandbox"], 3);
+    assert_eq!(
+        limit(&server, json!({"totalCpuQuota": -1})).await,
+        StatusCode::NO_CONTENT
+    );
+    server.create(json!({"name": "c"})).await;
+}
+
+#[tokio::test]
+async fn limits_of_what_is_not_there_are_not_found() {
+    let server = Server::start().await;
+    let own = server.kit.caller.organization.to_string();
+    for (org, region) in [
+        (own.as_str(), "mars"),
+        ("00000000-0000-4000-8000-000000000000", "us"),
+        ("x", "us"),
+    ] {
+        let path = format!("/api/admin/organizations/{org}/quota/{region}");
+        let answer = server
+            .put("PATCH", &path, json!({"totalCpuQuota": 1}))
+            .await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}");
+    }
+    let other = server.ask("GET", "/api/organizations/x/usage").await;
+    assert_eq!(other.status, StatusCode::NOT_FOUND);
+}
