@@ -10,7 +10,7 @@ use alcove_runner::agent_probe::TOKEN_HEADER;
 use alcove_runner::faults::{Faults, NoFaults};
 use alcove_runner::{Runner, RunnerConfig};
 use alcove_runner_api::{
-    Generation, Goal, ImageDigest, Observed, Order, Report, Resources, SandboxSpec,
+    DiskOrigin, Generation, Goal, ImageDigest, Observed, Order, Report, Resources, SandboxSpec,
 };
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
@@ -109,6 +109,7 @@ impl TestRunner {
             },
             user: "daytona".to_owned(),
             env: BTreeMap::from([("A".to_owned(), "1".to_owned())]),
+            disk: DiskOrigin::New,
         }
     }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use alcove_api_types::daytona::{
-    Configuration, CreateSandbox, Health, Readiness, Sandbox, SandboxLabels, SandboxListItem,
-    SandboxesList, SnapshotPage,
+    Configuration, CreateSandbox, CreateSandboxSnapshot, ForkSandbox, Health, Readiness,
+    ResizeSandbox, Sandbox, SandboxLabels, SandboxListItem, SandboxesList, SnapshotPage,
 };
 use http::Method;
 
@@ -127,6 +127,49 @@ impl Client {
     }
 
     /// Idle minutes until the sandbox is stopped; 0 is never.
+    pub async fn pause(&self, id_or_name: &str) -> Result<Sandbox, ClientError> {
+        let path = format!("/sandbox/{}/pause", escaped(id_or_name));
+        self.transport.call(Method::POST, &path).await
+    }
+
+    pub async fn archive(&self, id_or_name: &str) -> Result<Sandbox, ClientError> {
+        let path = format!("/sandbox/{}/archive", escaped(id_or_name));
+        self.transport.call(Method::POST, &path).await
+    }
+
+    pub async fn recover(&self, id_or_name: &str) -> Result<Sandbox, ClientError> {
+        let path = format!("/sandbox/{}/recover", escaped(id_or_name));
+        self.transport.call(Method::POST, &path).await
+    }
+
+    pub async fn resize(
+        &self,
+        id_or_name: &str,
+        sizes: &ResizeSandbox,
+    ) -> Result<Sandbox, ClientError> {
+        let path = format!("/sandbox/{}/resize", escaped(id_or_name));
+        self.transport.call_with(Method::POST, &path, sizes).await
+    }
+
+    /// Answers with the new sandbox.
+    pub async fn fork(&self, id_or_name: &str, name: &str) -> Result<Sandbox, ClientError> {
+        let path = format!("/sandbox/{}/fork", escaped(id_or_name));
+        let body = ForkSandbox {
+            name: Some(name.to_owned()),
+        };
+        self.transport.call_with(Method::POST, &path, &body).await
+    }
+
+    /// Makes a snapshot of this name out of the sandbox's files.
+    pub async fn snapshot(&self, id_or_name: &str, name: &str) -> Result<Sandbox, ClientError> {
+        let path = format!("/sandbox/{}/snapshot", escaped(id_or_name));
+        let body = CreateSandboxSnapshot {
+            name: name.to_owned(),
+            include_memory: None,
+        };
+        self.transport.call_with(Method::POST, &path, &body).await
+    }
+
     pub async fn set_auto_stop(
         &self,
         id_or_name: &str,

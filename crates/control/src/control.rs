@@ -1,5 +1,7 @@
 //! The one door to the use-cases.
 
+mod life;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -279,7 +281,7 @@ impl Control {
             .await
     }
 
-    /// Only 0 (off) is taken, since no sandbox here can pause.
+    /// Idle minutes until it is paused; 0 is never.
     pub async fn set_auto_pause(
         &self,
         caller: &Caller,
@@ -290,7 +292,7 @@ impl Control {
             .await
     }
 
-    /// Checked and kept; nothing archives yet.
+    /// Stopped minutes until it is archived; 0 is the longest allowed.
     pub async fn set_auto_archive(
         &self,
         caller: &Caller,

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use alcove_domain::{OrganizationId, Sandbox, SandboxId};
+use alcove_domain::{Fault, OrganizationId, Sandbox, SandboxId};
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 
@@ -33,6 +33,8 @@ pub(crate) struct Entry {
     written_activity_ms: AtomicI64,
     /// When the timer queue looks at the sandbox next.
     pub scheduled_ms: AtomicI64,
+    /// Why the last piece of work was not done, with the generation under which it was ordered.
+    pub undone: Mutex<Option<(u64, Fault)>>,
     /// The way to the driver, while there is one.
     pub mailbox: Mutex<Option<mpsc::Sender<Ask>>>,
 }
@@ -45,6 +47,7 @@ impl Entry {
             written_activity_ms: AtomicI64::new(sandbox.last_activity_at.as_millisecond()),
             scheduled_ms: AtomicI64::new(i64::MAX),
             latest: watch::Sender::new(Arc::new(sandbox)),
+            undone: Mutex::new(None),
             mailbox: Mutex::new(None),
         })
     }

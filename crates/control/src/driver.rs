@@ -4,18 +4,23 @@
 //! the domain's transitions, writes row, order and event in one transaction, tells everyone, and works
 //! off the order. It is started by the first ask and ends when nothing is left to do.
 
+mod beside;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use alcove_domain::{
-    Command, Due, Effect, Goal, Intervals, Observation, Origin, Sandbox, Step as Transition, timer,
+    Command, Due, Effect, Goal, Observation, Origin, Sandbox, Step as Transition, timer,
 };
 use alcove_store::{NewOutboxEntry, OpenCommand, OutboxChange, StoreError};
+use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
+use self::beside::Beside;
+pub(crate) use self::beside::{Wish, waits_in_vain};
 use crate::Error;
 use crate::directory::Entry;
-use crate::order::{self, Job, Outcome};
+use crate::order::{self, Heard, Job, Outcome};
 use crate::probe::Step;
 use crate::shared::{Shared, lock};
 
@@ -29,7 +34,7 @@ pub(crate) type Reply = oneshot::Sender<Result<Arc<Sandbox>, Error>>;
 /// What a driver can be asked.
 pub(crate) enum Ask {
     /// A caller wants something.
-    Wish { command: Command, reply: Reply },
+    Wish { wish: Wish, reply: Reply },
     /// A caller changes a setting.
     Change { change: Change, reply: Reply },
     /// The timer queue found the sandbox due.
@@ -42,6 +47,8 @@ pub(crate) enum Ask {
         agent_version: Option<String>,
         if_version: Option<u64>,
     },
+    /// The copy that a fork waits for is there, or will not come.
+    Begin,
     /// Work off the open order. `take_over` claims it from a process that is gone.
     Drive { goal: Goal, take_over: bool },
 }
@@ -57,18 +64,21 @@ pub(crate) enum Change {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum IntervalChange {
     AutoStop(u32),
+    AutoPause(u32),
     AutoArchive(u32),
     AutoDelete(Option<u32>),
     Ttl(Option<u32>),
 }
 
 impl IntervalChange {
-    fn apply(self, intervals: &mut Intervals) {
+    fn apply(self, sandbox: &mut Sandbox, now: Timestamp) {
+        let intervals = &mut sandbox.intervals;
         match self {
             Self::AutoStop(minutes) => intervals.auto_stop_minutes = minutes,
+            Self::AutoPause(minutes) => intervals.auto_pause_minutes = minutes,
             Self::AutoArchive(minutes) => intervals.auto_archive_minutes = minutes,
             Self::AutoDelete(minutes) => intervals.auto_delete_minutes = minutes,
-            Self::Ttl(minutes) => intervals.ttl_minutes = minutes,
+            Self::Ttl(minutes) => sandbox.set_ttl(minutes, now),
         }
     }
 }
@@ -160,8 +170,8 @@ impl Driver {
 
     async fn answer(&mut self, ask: Ask) {
         match ask {
-            Ask::Wish { command, reply } => {
-                let result = self.wish(command).await;
+            Ask::Wish { wish, reply } => {
+                let result = self.wish(wish).await;
                 // The caller may have gone; the wish stands.
                 let _ = reply.send(result);
             }
@@ -182,6 +192,7 @@ impl Driver {
                         .await;
                 }
             }
+            Ask::Begin => self.begin().await,
             Ask::Drive { goal, take_over } => {
                 if self.job.is_none() && self.sandbox.lifecycle.open_goal().is_some() {
                     self.job = Some(self.new_job(goal, 1, take_over));
@@ -190,8 +201,9 @@ impl Driver {
         }
     }
 
-    async fn wish(&mut self, command: Command) -> Result<Arc<Sandbox>, Error> {
+    async fn wish(&mut self, wish: Wish) -> Result<Arc<Sandbox>, Error> {
         let now = self.shared.clock.now();
+        let (command, beside) = beside::prepare(&self.sandbox, wish, now)?;
         let life = || self.sandbox.lifecycle.clone();
         let step = match command {
             // The stop must be allowed for the delete to be.
@@ -201,10 +213,23 @@ impl Driver {
             _ => life().command(command, now),
         }
         .map_err(Error::from)?;
-        self.write(step, None)
+        let taken = beside.name_taken();
+        self.write(step, Heard::default(), beside)
             .await
-            .map_err(|error| Error::store("writing a wish", error))?;
+            .map_err(|error| match (error, taken) {
+                (StoreError::NameTaken, Some(taken)) => taken,
+                (error, _) => Error::store("writing a wish", error),
+            })?;
         Ok(Arc::clone(&self.sandbox))
+    }
+
+    async fn begin(&mut self) {
+        let now = self.shared.clock.now();
+        let step = self.sandbox.lifecycle.clone().begin(now);
+        if let Err(error) = self.write(step, Heard::default(), Beside::Nothing).await {
+            // The safety net begins it again.
+            tracing::error!(sandbox.id = %self.entry.id, %error, "cannot begin the fork {}", self.entry.id);
+        }
     }
 
     async fn due(&mut self) {
@@ -212,12 +237,14 @@ impl Driver {
         let command = match timer::next_due(&self.sandbox, self.entry.activity()) {
             Some((at, Due::AutoStop)) if at <= now => Command::Stop { force: false },
             Some((at, Due::AutoDelete)) if at <= now => Command::Delete,
+            Some((at, Due::AutoPause)) if at <= now => Command::Pause,
+            Some((at, Due::AutoArchive)) if at <= now => Command::Archive,
             _ => {
                 self.shared.timers.schedule(&self.entry);
                 return;
             }
         };
-        match self.wish(command).await {
+        match self.wish(Wish::Plain(command)).await {
             Ok(_) => tracing::info!(
                 sandbox.id = %self.entry.id,
                 "the timer of {} made it {}", self.entry.id, self.sandbox.state()
@@ -254,7 +281,11 @@ impl Driver {
             }
             return;
         }
-        if let Err(error) = self.write(step, agent_version).await {
+        let heard = Heard {
+            agent_version,
+            work: None,
+        };
+        if let Err(error) = self.write(step, heard, Beside::Nothing).await {
             // What was seen is seen again by the next look at the inventory.
             tracing::error!(
                 sandbox.id = %self.entry.id, %error,
@@ -268,12 +299,12 @@ impl Driver {
         let (goal, attempt) = (outcome.goal, outcome.attempt);
         let now = self.shared.clock.now();
         let life = self.sandbox.lifecycle.clone();
-        let mut agent_version = None;
+        let mut heard = Heard::default();
         let step = match outcome.end {
             order::End::Answer(report) => {
                 self.shared.reached(Step::AnswerHeard).await;
-                let (generation, observation, version) = order::read(report);
-                agent_version = version;
+                let (generation, observation, all) = order::read(report);
+                heard = all;
                 life.observe(Origin::Answer, generation, observation, now)
             }
             order::End::Stale { current } => Transition {
@@ -284,7 +315,7 @@ impl Driver {
             order::End::TakenAway => return,
         };
         if step.effect != Effect::Keep {
-            match self.write(step, agent_version).await {
+            match self.write(step, heard, Beside::Nothing).await {
                 Ok(()) => return,
                 Err(error) => tracing::error!(
                     sandbox.id = %self.entry.id, %error,
@@ -303,7 +334,7 @@ impl Driver {
         let is_labels = matches!(change, Change::Labels(_));
         match change {
             Change::Labels(labels) => next.labels = labels,
-            Change::Intervals(change) => change.apply(&mut next.intervals),
+            Change::Intervals(change) => change.apply(&mut next, self.shared.clock.now()),
             Change::Public(is_public) => next.is_public = is_public,
         }
         next.version += 1;
@@ -324,7 +355,8 @@ impl Driver {
     async fn write(
         &mut self,
         step: Transition,
-        agent_version: Option<String>,
+        heard: Heard,
+        beside: Beside,
     ) -> Result<(), StoreError> {
         if step.effect == Effect::Keep {
             return Ok(());
@@ -335,8 +367,12 @@ impl Driver {
         next.lifecycle = step.lifecycle;
         next.version += 1;
         next.updated_at = now;
-        if agent_version.is_some() {
-            next.agent_version = agent_version;
+        let end = beside::WorkEnd::between(&old, &next.lifecycle, heard.work);
+        if heard.agent_version.is_some() {
+            next.agent_version = heard.agent_version;
+        }
+        if let Some(resources) = end.resources {
+            next.resources = resources;
         }
         let mut changes = Vec::with_capacity(2);
         if next.desired_state() != old.desired_state() {
@@ -353,7 +389,7 @@ impl Driver {
                 new: next.state(),
             });
         }
-        let entries: Vec<NewOutboxEntry<'_>> = changes
+        let mut entries: Vec<NewOutboxEntry<'_>> = changes
             .into_iter()
             .map(|change| NewOutboxEntry {
                 change,
@@ -361,8 +397,11 @@ impl Driver {
                 at: now,
             })
             .collect();
+        entries.extend(beside.event(now));
         let tx = self.shared.store.begin().await?;
         tx.sandbox_update(&next).await?;
+        beside.insert(&tx).await?;
+        end.write(&tx, now).await?;
         match step.effect {
             Effect::Order(goal) => {
                 if goal == Goal::Running {
@@ -388,8 +427,11 @@ impl Driver {
         self.shared.reached(reached).await;
         // Before anybody sees the state: whoever waits for it answers once its events are told.
         self.shared.events.note(sequence);
+        beside.publish(&self.shared);
+        end.note(&self.shared, &self.entry, old.lifecycle.generation);
         self.publish(next);
         self.shared.events.wake(sequence);
+        end.tell(&self.shared).await;
         if let Effect::Order(goal) = step.effect {
             self.job = Some(self.new_job(goal, 1, false));
         }

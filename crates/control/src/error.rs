@@ -219,7 +219,16 @@ impl From<Refusal> for Error {
                 state: state @ SandboxState::Stopped,
             } => invalid("ALREADY_IN_STATE", state),
             Refusal::NotStoppable { state } => invalid("SANDBOX_NOT_STOPPABLE", state),
-            Refusal::NotStartable { state } => invalid("SANDBOX_NOT_STARTABLE", state),
+            Refusal::NotPausable {
+                state: state @ SandboxState::Paused,
+            }
+            | Refusal::NotArchivable {
+                state: state @ SandboxState::Archived,
+            } => invalid("ALREADY_IN_STATE", state),
+            Refusal::NotPausable { state } => invalid("SANDBOX_NOT_PAUSABLE", state),
+            Refusal::NotArchivable { state } => invalid("SANDBOX_NOT_ARCHIVABLE", state),
+            Refusal::NotRecoverable { state } => invalid("SANDBOX_NOT_RECOVERABLE", state),
+            Refusal::NotSettled { state } => invalid("SANDBOX_NOT_STARTED_OR_STOPPED", state),
             Refusal::Gone => Self::NotFound { message },
         }
     }

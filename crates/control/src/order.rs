@@ -5,9 +5,10 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alcove_domain::{Fault, FaultCode, Goal, Observation, Sandbox};
+use alcove_domain::{Fault, FaultCode, Goal, Observation, Phase, Sandbox};
 use alcove_runner_api::{
-    self as runner_api, Generation, ImageDigest, Observed, Order, OrderError, Report, SandboxSpec,
+    self as runner_api, DiskOrigin, Generation, ImageDigest, Observed, Order, OrderError, Report,
+    SandboxSpec, Work as RunnerWork,
 };
 use alcove_store::{Claim, StoreError};
 use jiff::{SignedDuration, Timestamp};
@@ -19,6 +20,9 @@ use crate::shared::Shared;
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(10);
 const GIB: u64 = 1 << 30;
+/// How the runner's names of images begin that are snapshots of sandboxes. No image of an operator's is
+/// called so.
+pub(crate) const CAPTURED_PREFIX: &str = "+snapshot-";
 
 /// An order being worked off. Dropping it stops the work, not what the runner has begun.
 ///
@@ -90,13 +94,21 @@ pub(crate) fn begin(
 /// A delete is never given up. Time during which no server ran does not count.
 fn deadline(shared: &Shared, sandbox: &Sandbox, goal: Goal) -> Option<Timestamp> {
     let since = sandbox.lifecycle.state_changed_at.max(shared.opened_at);
+    let limit = time_limit(shared, sandbox, goal)?;
+    Some(since.saturating_add(limit).unwrap_or(Timestamp::MAX))
+}
+
+fn time_limit(shared: &Shared, sandbox: &Sandbox, goal: Goal) -> Option<Duration> {
     match goal {
         Goal::Absent => None,
-        Goal::Running | Goal::Stopped { .. } => Some(
-            since
-                .saturating_add(shared.settings.order_timeout)
-                .unwrap_or(Timestamp::MAX),
-        ),
+        // The whole disk goes over to another place.
+        Goal::Running if sandbox.lifecycle.phase == Phase::Restoring => {
+            Some(shared.settings.work_timeout)
+        }
+        Goal::Archived | Goal::Resized | Goal::Captured | Goal::Copied => {
+            Some(shared.settings.work_timeout)
+        }
+        Goal::Running | Goal::Stopped { .. } | Goal::Paused => Some(shared.settings.order_timeout),
     }
 }
 
@@ -221,8 +233,14 @@ impl Work {
             Goal::Running => "start",
             Goal::Stopped { .. } => "stop",
             Goal::Absent => "go",
+            Goal::Paused => "pause",
+            Goal::Archived => "go into the archive",
+            Goal::Resized => "get its new sizes",
+            Goal::Captured => "become a snapshot",
+            Goal::Copied => "get copied",
         };
-        let seconds = self.shared.settings.order_timeout.as_secs();
+        let limit = time_limit(&self.shared, &self.sandbox, self.goal);
+        let seconds = limit.unwrap_or_default().as_secs();
         Fault::new(
             FaultCode::TimedOut,
             format!("the sandbox did not {doing} within {seconds} seconds"),
@@ -245,28 +263,58 @@ impl Work {
         Order {
             sandbox: self.sandbox.id.clone(),
             generation: Generation(self.sandbox.lifecycle.generation),
-            goal: match self.goal {
-                Goal::Running => runner_api::Goal::Running(self.spec()),
-                Goal::Stopped { force: true } => runner_api::Goal::Stopped {
-                    grace: Duration::ZERO,
-                },
-                Goal::Stopped { force: false } => runner_api::Goal::Stopped {
-                    grace: self.shared.settings.stop_grace,
-                },
-                Goal::Absent => runner_api::Goal::Absent,
+            goal: self.goal_for_runner(),
+        }
+    }
+
+    fn goal_for_runner(&self) -> runner_api::Goal {
+        let goal = match self.goal {
+            Goal::Running => Some(runner_api::Goal::Running(self.spec())),
+            Goal::Stopped { force: true } => Some(runner_api::Goal::Stopped {
+                grace: Duration::ZERO,
+            }),
+            Goal::Stopped { force: false } => Some(runner_api::Goal::Stopped {
+                grace: self.shared.settings.stop_grace,
+            }),
+            Goal::Absent => Some(runner_api::Goal::Absent),
+            Goal::Paused => Some(runner_api::Goal::Paused),
+            Goal::Archived => Some(runner_api::Goal::Archived),
+            // What these are about stands in the phase that they were ordered from.
+            Goal::Resized | Goal::Captured | Goal::Copied => None,
+        };
+        goal.unwrap_or_else(|| match &self.sandbox.lifecycle.phase {
+            Phase::Resizing { to } => runner_api::Goal::Resized(self.resources(*to)),
+            Phase::Snapshotting { snapshot } => runner_api::Goal::Captured {
+                name: format!("{CAPTURED_PREFIX}{snapshot}"),
             },
+            Phase::Forking { child } => runner_api::Goal::Copied {
+                child: child.clone(),
+                child_generation: Generation(1),
+            },
+            phase => unreachable!("the phase {} orders no work", phase.state()),
+        })
+    }
+
+    fn resources(&self, resources: alcove_domain::Resources) -> runner_api::Resources {
+        runner_api::Resources {
+            cpu_millis: resources.cpu_cores.saturating_mul(1000),
+            memory_bytes: u64::from(resources.memory_gib) * GIB,
+            disk_bytes: u64::from(resources.disk_gib) * GIB,
+            pids: self.shared.settings.pids_per_sandbox,
         }
     }
 
     fn spec(&self) -> SandboxSpec {
-        let resources = self.sandbox.resources;
+        // Only a sandbox that is made for the first time, and of an image, begins with an empty disk.
+        let is_new =
+            self.sandbox.lifecycle.phase == Phase::Creating && self.sandbox.parent_id.is_none();
         SandboxSpec {
             image: ImageDigest(self.sandbox.image.clone()),
-            resources: runner_api::Resources {
-                cpu_millis: resources.cpu_cores.saturating_mul(1000),
-                memory_bytes: u64::from(resources.memory_gib) * GIB,
-                disk_bytes: u64::from(resources.disk_gib) * GIB,
-                pids: self.shared.settings.pids_per_sandbox,
+            resources: self.resources(self.sandbox.resources),
+            disk: if is_new {
+                DiskOrigin::New
+            } else {
+                DiskOrigin::Existing
             },
             user: self.sandbox.user.clone(),
             env: platform_env(&self.sandbox),
@@ -290,13 +338,24 @@ fn platform_env(sandbox: &Sandbox) -> BTreeMap<String, String> {
     env
 }
 
-/// A runner's report in the domain's words: generation, observation, agent version.
-pub(crate) fn read(report: Report) -> (u64, Observation, Option<String>) {
-    let mut version = None;
+/// What a report tells beside the state.
+#[derive(Debug, Default)]
+pub(crate) struct Heard {
+    pub agent_version: Option<String>,
+    pub work: Option<RunnerWork>,
+}
+
+/// A runner's report in the domain's words: generation, observation, and the rest.
+pub(crate) fn read(report: Report) -> (u64, Observation, Heard) {
+    let mut agent_version = None;
     let observation = match report.observed {
-        Observed::Running { agent_version } => {
-            version = Some(agent_version);
+        Observed::Running { agent_version: it } => {
+            agent_version = Some(it);
             Observation::Running
+        }
+        Observed::Paused { agent_version: it } => {
+            agent_version = Some(it);
+            Observation::Paused
         }
         Observed::Stopped { fault } => Observation::Stopped {
             fault: fault.map(read_fault),
@@ -305,12 +364,17 @@ pub(crate) fn read(report: Report) -> (u64, Observation, Option<String>) {
             fault: read_fault(fault),
             has_disk,
         },
+        Observed::Archived => Observation::Archived,
         Observed::Absent => Observation::Absent,
     };
-    (report.generation.0, observation, version)
+    let heard = Heard {
+        agent_version,
+        work: report.work,
+    };
+    (report.generation.0, observation, heard)
 }
 
-fn read_fault(fault: runner_api::Fault) -> Fault {
+pub(crate) fn read_fault(fault: runner_api::Fault) -> Fault {
     use runner_api::FaultCode as Theirs;
     let code = match fault.code {
         Theirs::ImageMissing => FaultCode::ImageMissing,
@@ -324,6 +388,7 @@ fn read_fault(fault: runner_api::Fault) -> Fault {
         Theirs::OutOfMemory => FaultCode::OutOfMemory,
         Theirs::HostRebooted => FaultCode::HostRebooted,
         Theirs::Lost => FaultCode::Lost,
+        Theirs::Unsupported => FaultCode::Unsupported,
         // Codes of a newer runner keep their text.
         _ => FaultCode::Internal,
     };

@@ -47,7 +47,17 @@ pub(crate) async fn load(shared: &Arc<Shared>) -> Result<(), Error> {
             driver::ask(shared, &entry, Ask::Drive { goal, take_over }).await;
         }
     }
+    begin_forks(shared).await;
     Ok(())
+}
+
+/// Begins forks whose copy is made, or will not be, and whose turn was lost in between.
+async fn begin_forks(shared: &Arc<Shared>) {
+    for entry in shared.directory.entries() {
+        if driver::waits_in_vain(shared, &entry.sandbox()) {
+            driver::ask(shared, &entry, Ask::Begin).await;
+        }
+    }
 }
 
 /// Compares with the runner once: its images become snapshots, its inventory is held against ours.
@@ -76,12 +86,12 @@ async fn compare_inner(shared: &Arc<Shared>) -> Result<(), OrderError> {
         let id = report.sandbox.clone();
         match ours.remove(&id) {
             Some((entry, version)) => {
-                let (generation, observation, agent_version) = order::read(report);
+                let (generation, observation, heard) = order::read(report);
                 let seen = Ask::Seen {
                     origin: Origin::Inventory,
                     generation,
                     observation,
-                    agent_version,
+                    agent_version: heard.agent_version,
                     if_version: Some(version),
                 };
                 driver::ask(shared, &entry, seen).await;
@@ -136,12 +146,12 @@ pub(crate) async fn listen(shared: Arc<Shared>) {
         while let Some(report) = reports.next().await {
             match shared.directory.get(&report.sandbox) {
                 Some(entry) => {
-                    let (generation, observation, agent_version) = order::read(report);
+                    let (generation, observation, heard) = order::read(report);
                     let seen = Ask::Seen {
                         origin: Origin::Stream,
                         generation,
                         observation,
-                        agent_version,
+                        agent_version: heard.agent_version,
                         if_version: None,
                     };
                     driver::ask(&shared, &entry, seen).await;
@@ -172,6 +182,7 @@ pub(crate) async fn safety_net(shared: Arc<Shared>) {
                 driver::ask(&shared, &entry, Ask::Drive { goal, take_over }).await;
             }
         }
+        begin_forks(&shared).await;
         if let Err(error) = prune(&shared).await {
             tracing::error!(%error, "cannot remove old rows");
         }

@@ -11,7 +11,7 @@ use alcove_store::{NewOutboxEntry, OutboxChange, StoreError};
 
 use crate::control::ToolboxTarget;
 use crate::directory::Entry;
-use crate::driver::{self, Ask, Change, IntervalChange};
+use crate::driver::{self, Ask, Change, IntervalChange, Wish};
 use crate::probe::Step;
 use crate::rng::uuid_v4;
 use crate::shared::Shared;
@@ -19,9 +19,11 @@ use crate::{Caller, Error};
 
 /// What a call waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Until {
+pub(crate) enum Until {
     Started,
     Stopped,
+    /// Done with what this state is, or given up.
+    Leaves(SandboxState),
 }
 
 pub(crate) async fn create(
@@ -70,7 +72,9 @@ pub(crate) async fn create(
         is_public: plan.is_public,
         region,
         resources: snapshot.resources,
+        auto_destroy_at: plan.intervals.auto_destroy_at(now),
         intervals: plan.intervals,
+        parent_id: None,
         lifecycle: alcove_domain::Lifecycle::created(now),
         agent_version: None,
         created_at: now,
@@ -134,7 +138,7 @@ async fn insert(shared: &Arc<Shared>, sandbox: Sandbox) -> Result<Arc<Entry>, Er
     Ok(entry)
 }
 
-fn name_taken(name: &str) -> Error {
+pub(crate) fn name_taken(name: &str) -> Error {
     Error::Conflict {
         message: format!("Sandbox with name {name} already exists"),
         code: "SANDBOX_NAME_TAKEN",
@@ -160,7 +164,11 @@ pub(crate) fn resolve_region(shared: &Shared, target: Option<&str>) -> Result<St
 
 /// Holds the call until the sandbox is what was asked for, at most the settled time. Running out of it is
 /// no error: the caller gets the sandbox as it is then, and polls.
-async fn wait(shared: &Shared, entry: &Entry, until: Until) -> Result<Arc<Sandbox>, Error> {
+pub(crate) async fn wait(
+    shared: &Shared,
+    entry: &Entry,
+    until: Until,
+) -> Result<Arc<Sandbox>, Error> {
     let mut watch = entry.watch();
     let time_up = shared.clock.sleep(shared.settings.settle_wait);
     tokio::pin!(time_up);
@@ -168,8 +176,16 @@ async fn wait(shared: &Shared, entry: &Entry, until: Until) -> Result<Arc<Sandbo
         // Subscribed before the first read: what comes later wakes us.
         let sandbox = Arc::clone(&watch.borrow_and_update());
         let is_settled = match until {
-            Until::Started => !matches!(sandbox.lifecycle.phase, Phase::Creating | Phase::Starting),
+            Until::Started => !matches!(
+                sandbox.lifecycle.phase,
+                Phase::Unknown
+                    | Phase::Creating
+                    | Phase::Starting
+                    | Phase::Restoring
+                    | Phase::Resuming
+            ),
             Until::Stopped => sandbox.lifecycle.phase != Phase::Stopping,
+            Until::Leaves(state) => sandbox.lifecycle.phase.state() != state,
         };
         if is_settled {
             return match (&sandbox.lifecycle.phase, until) {
@@ -212,12 +228,12 @@ pub(crate) fn find(
         })
 }
 
-async fn wish(
+pub(crate) async fn wish(
     shared: &Arc<Shared>,
     entry: &Arc<Entry>,
-    command: Command,
+    wish: Wish,
 ) -> Result<Arc<Sandbox>, Error> {
-    driver::ask_for(shared, entry, |reply| Ask::Wish { command, reply }).await
+    driver::ask_for(shared, entry, |reply| Ask::Wish { wish, reply }).await
 }
 
 pub(crate) async fn start(
@@ -227,7 +243,7 @@ pub(crate) async fn start(
 ) -> Result<Arc<Sandbox>, Error> {
     caller.require(Permission::WriteSandboxes)?;
     let entry = find(shared, caller, id_or_name)?;
-    wish(shared, &entry, Command::Start).await?;
+    wish(shared, &entry, Wish::Plain(Command::Start)).await?;
     wait(shared, &entry, Until::Started).await
 }
 
@@ -239,7 +255,7 @@ pub(crate) async fn stop(
 ) -> Result<Arc<Sandbox>, Error> {
     caller.require(Permission::WriteSandboxes)?;
     let entry = find(shared, caller, id_or_name)?;
-    wish(shared, &entry, Command::Stop { force }).await?;
+    wish(shared, &entry, Wish::Plain(Command::Stop { force })).await?;
     wait(shared, &entry, Until::Stopped).await
 }
 
@@ -250,7 +266,7 @@ pub(crate) async fn delete(
 ) -> Result<Arc<Sandbox>, Error> {
     caller.require(Permission::DeleteSandboxes)?;
     let entry = find(shared, caller, id_or_name)?;
-    wish(shared, &entry, Command::Delete).await
+    wish(shared, &entry, Wish::Plain(Command::Delete)).await
 }
 
 async fn change(
@@ -302,12 +318,7 @@ pub(crate) async fn set_interval(
             interval::parse_auto_delete(minutes).map(IntervalChange::AutoDelete)
         }
         Interval::Ttl => interval::parse_ttl(minutes).map(IntervalChange::Ttl),
-        Interval::AutoPause => {
-            interval::parse_auto_pause(minutes).map_err(|reason| Error::refused(vec![reason]))?;
-            // Off already, as it always is here.
-            caller.require(Permission::WriteSandboxes)?;
-            return Ok(find(shared, caller, id_or_name)?.current());
-        }
+        Interval::AutoPause => interval::parse_auto_pause(minutes).map(IntervalChange::AutoPause),
     };
     let parsed = parsed.map_err(|reason| Error::refused(vec![reason]))?;
     change(shared, caller, id_or_name, Change::Intervals(parsed)).await

@@ -29,6 +29,8 @@ pub struct Settings {
     pub stop_grace: Duration,
     /// Longest time that one order may take before the sandbox is called broken.
     pub order_timeout: Duration,
+    /// The same for orders that go through a whole disk: archive and restore, resize, snapshot, fork.
+    pub work_timeout: Duration,
     /// How often activity is written down, and how often the inventory is compared as a safety net.
     pub activity_flush: Duration,
     pub safety_net: Duration,
@@ -48,6 +50,7 @@ impl Default for Settings {
             settle_wait: Duration::from_secs(30),
             stop_grace: Duration::from_secs(10),
             order_timeout: Duration::from_mins(5),
+            work_timeout: Duration::from_mins(60),
             activity_flush: Duration::from_secs(10),
             safety_net: Duration::from_mins(1),
         }

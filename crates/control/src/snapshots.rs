@@ -11,6 +11,7 @@ use alcove_runner_api::ImageEntry;
 use jiff::Timestamp;
 
 use crate::list::{Page, page_count};
+use crate::order::CAPTURED_PREFIX;
 use crate::rng::uuid_v4;
 use crate::shared::{Shared, lock};
 use crate::{Error, ListSnapshots};
@@ -27,7 +28,7 @@ pub(crate) struct SnapshotCache {
 }
 
 impl SnapshotCache {
-    fn clear(&self) {
+    pub fn clear(&self) {
         lock(&self.found).clear();
     }
 
@@ -97,7 +98,11 @@ impl Shared {
     /// Makes a general snapshot of each image that the runner has, and keeps those in line.
     pub async fn register_images(&self, images: &[ImageEntry]) -> Result<(), Error> {
         let failed = |error| Error::store("registering the runner's images", error);
-        for image in images {
+        // One without a name, or with a name of ours, is somebody's snapshot and not everybody's.
+        let is_general = |image: &&ImageEntry| {
+            !image.name.is_empty() && !image.name.starts_with(CAPTURED_PREFIX)
+        };
+        for image in images.iter().filter(is_general) {
             let known = self
                 .store
                 .reader()
@@ -120,6 +125,7 @@ impl Shared {
                 resources: self.settings.default_resources,
                 class: SandboxClass::Container,
                 error_reason: None,
+                source_sandbox_id: None,
                 created_at: known.as_ref().map_or(now, |known| known.created_at),
                 updated_at: known.as_ref().map_or(now, |known| known.updated_at),
                 last_used_at: known.as_ref().and_then(|known| known.last_used_at),

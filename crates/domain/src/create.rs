@@ -136,8 +136,10 @@ fn plan_intervals(request: &NewSandbox, reasons: &mut Vec<Reason>) -> Intervals 
         Some(Err(reason)) => reasons.push(reason),
         None => {}
     }
-    if let Some(Err(reason)) = request.auto_pause_interval.map(interval::parse_auto_pause) {
-        reasons.push(reason);
+    match request.auto_pause_interval.map(interval::parse_auto_pause) {
+        Some(Ok(minutes)) => intervals.auto_pause_minutes = minutes,
+        Some(Err(reason)) => reasons.push(reason),
+        None => {}
     }
     match request
         .auto_archive_interval
@@ -240,6 +242,7 @@ mod tests {
             resources: Resources::DEFAULT,
             class: SandboxClass::Container,
             error_reason: None,
+            source_sandbox_id: None,
             created_at: Timestamp::UNIX_EPOCH,
             updated_at: Timestamp::UNIX_EPOCH,
             last_used_at: None,
@@ -308,11 +311,10 @@ mod tests {
             otel_endpoint_override: text(),
             queue_timeout: Some(1),
             has_build_info: true,
-            auto_pause_interval: Some(5),
             ..NewSandbox::default()
         };
         let reasons = plan(request).unwrap_err();
-        assert_eq!(reasons.len(), 15);
+        assert_eq!(reasons.len(), 14);
         assert!(
             reasons
                 .iter()

@@ -18,11 +18,13 @@ pub const AUTO_ARCHIVE_DEFAULT_MINUTES: u32 = 10_080;
 pub struct Intervals {
     /// Idle minutes until it is stopped; 0 is never.
     pub auto_stop_minutes: u32,
-    /// Stopped minutes until it is archived. Kept and shown; nothing acts on it yet.
+    /// Idle minutes until it is paused; 0 is never.
+    pub auto_pause_minutes: u32,
+    /// Stopped minutes until it is archived; never 0.
     pub auto_archive_minutes: u32,
     /// Stopped minutes until it is deleted; None is never, 0 makes the stop itself a delete.
     pub auto_delete_minutes: Option<u32>,
-    /// Minutes from creation until it is deleted, whatever its state; None is never.
+    /// Minutes until it is deleted, whatever its state, counted from when they were set; None is never.
     pub ttl_minutes: Option<u32>,
 }
 
@@ -30,6 +32,7 @@ impl Default for Intervals {
     fn default() -> Self {
         Self {
             auto_stop_minutes: AUTO_STOP_DEFAULT_MINUTES,
+            auto_pause_minutes: 0,
             auto_archive_minutes: AUTO_ARCHIVE_DEFAULT_MINUTES,
             auto_delete_minutes: None,
             ttl_minutes: None,
@@ -42,9 +45,9 @@ impl Intervals {
         self.auto_delete_minutes == Some(0)
     }
 
-    pub fn auto_destroy_at(&self, created_at: Timestamp) -> Option<Timestamp> {
-        self.ttl_minutes
-            .map(|minutes| after_minutes(created_at, minutes))
+    /// The end of a time to live that begins at `from`.
+    pub fn auto_destroy_at(&self, from: Timestamp) -> Option<Timestamp> {
+        self.ttl_minutes.map(|minutes| after_minutes(from, minutes))
     }
 }
 
@@ -86,14 +89,9 @@ pub fn parse_ttl(minutes: i64) -> Result<Option<u32>, Reason> {
     })
 }
 
-/// Minutes of `autoPauseInterval`: only 0 (off), since no sandbox here can pause.
-pub fn parse_auto_pause(minutes: i64) -> Result<(), Reason> {
-    match bounded("autoPauseInterval", minutes)? {
-        0 => Ok(()),
-        _ => Err(Reason::unsupported(
-            "autoPauseInterval is not supported for sandboxes of class container",
-        )),
-    }
+/// Minutes of `autoPauseInterval`; 0 is never.
+pub fn parse_auto_pause(minutes: i64) -> Result<u32, Reason> {
+    bounded("autoPauseInterval", minutes)
 }
 
 fn negative(field: &str) -> Reason {

@@ -4,14 +4,18 @@
 //!            create                        start
 //!              │              ┌───────────────────────────────┐
 //!              ▼    running   ▼   stop                stopped │
-//!          creating ───────► started ───────► stopping ─────► stopped
-//!              │              │  ▲  │            ▲              ▲ │
-//!              │       failed │  │  └────────────┼─ agent died ─┘ │ start
-//!              ▼              ▼  │ running       │ stop           ▼
-//!             error ◄────────────┴──────────────────────────── starting
-//!              │ delete, from everywhere
-//!              ▼
-//!          destroying ───────► destroyed
+//!  unknown ► creating ─────► started ───────► stopping ─────► stopped ─────► archiving
+//!    │         │            │ ▲ │  │            ▲              ▲ │   archive     │
+//!    │         │     failed │ │ │  └────────────┼─ agent died ─┘ │ start         ▼
+//!    │         ▼            │ │ │ running       │ stop           ▼            archived
+//!    │        error ◄───────┘ │ └◄──────────────┴──────────── starting           │
+//!    │         ▲              │                                                  │
+//!    └─────────┘              ├◄──── resuming ◄──── paused ◄──── pausing         │
+//!   no copy                   │        start           stop: stopping            │
+//!                             └◄──── restoring ◄─────────────────────────────────┘ start
+//!
+//!  started ⇄ resizing, snapshotting, forking ⇄ stopped: back to where it came from, done or not
+//!  delete, from everywhere: destroying ───────► destroyed
 //! ```
 //!
 //! A [`Lifecycle`] changes in three ways: a [`Command`] is taken or refused, an [`Observation`] is
@@ -23,8 +27,9 @@
 //! Within one generation an observation on the stream may be doubled or late, so a settled state
 //! leaves only for an observation that cannot stem from the way to it.
 //!
-//! Phases of archiving, building, pausing, resizing, forking are named already; nothing leads to them
-//! yet, and no match here has a `_` arm over phases, so that each must be thought about when it comes.
+//! A fork is born in `unknown`: its row is there, and it waits for the copy of its parent's disk. Phases of
+//! building and pulling are named already; nothing leads to them yet, and no match here has a `_` arm over
+//! phases, so that each must be thought about when it comes.
 
 mod command;
 mod observe;
@@ -33,6 +38,8 @@ mod state;
 mod tests;
 
 use jiff::Timestamp;
+
+use crate::{Resources, SandboxId, SnapshotId};
 
 pub use state::{DesiredState, FaultCode, SandboxState};
 
@@ -76,19 +83,72 @@ pub enum Phase {
     },
     PendingBuild,
     BuildingSnapshot,
+    /// Nothing is ordered yet: it waits for the copy of its parent's disk.
     Unknown,
     PullingSnapshot,
     Archived,
     Archiving,
-    Resizing,
-    Snapshotting,
-    Forking,
+    /// The sizes that it is to get; the old ones count until they are there.
+    Resizing {
+        to: Resources,
+    },
+    /// The snapshot that its files become.
+    Snapshotting {
+        snapshot: SnapshotId,
+    },
+    /// The new sandbox that gets a copy of its disk.
+    Forking {
+        child: SandboxId,
+    },
     Pausing,
     Paused,
     Resuming,
 }
 
+/// What of a phase matters to a command that needs a settled sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Started,
+    Stopped,
+    Paused,
+    Archived,
+    Errored {
+        has_disk: bool,
+    },
+    /// On the way somewhere.
+    Moving,
+    Gone,
+}
+
 impl Phase {
+    fn standing(&self) -> Standing {
+        match self {
+            Self::Started => Standing::Started,
+            Self::Stopped { .. } => Standing::Stopped,
+            Self::Paused => Standing::Paused,
+            Self::Archived => Standing::Archived,
+            Self::Error { has_disk, .. } => Standing::Errored {
+                has_disk: *has_disk,
+            },
+            Self::BuildFailed { .. } => Standing::Errored { has_disk: false },
+            Self::Creating
+            | Self::Restoring
+            | Self::Starting
+            | Self::Stopping
+            | Self::PendingBuild
+            | Self::BuildingSnapshot
+            | Self::Unknown
+            | Self::PullingSnapshot
+            | Self::Archiving
+            | Self::Resizing { .. }
+            | Self::Snapshotting { .. }
+            | Self::Forking { .. }
+            | Self::Pausing
+            | Self::Resuming => Standing::Moving,
+            Self::Destroying | Self::Destroyed => Standing::Gone,
+        }
+    }
+
     pub fn fault(&self) -> Option<&Fault> {
         match self {
             Self::Error { fault, .. } | Self::BuildFailed { fault } => Some(fault),
@@ -115,9 +175,9 @@ impl Phase {
             Self::PullingSnapshot => SandboxState::PullingSnapshot,
             Self::Archived => SandboxState::Archived,
             Self::Archiving => SandboxState::Archiving,
-            Self::Resizing => SandboxState::Resizing,
-            Self::Snapshotting => SandboxState::Snapshotting,
-            Self::Forking => SandboxState::Forking,
+            Self::Resizing { .. } => SandboxState::Resizing,
+            Self::Snapshotting { .. } => SandboxState::Snapshotting,
+            Self::Forking { .. } => SandboxState::Forking,
             Self::Pausing => SandboxState::Pausing,
             Self::Paused => SandboxState::Paused,
             Self::Resuming => SandboxState::Resuming,
@@ -137,7 +197,7 @@ pub struct Lifecycle {
 }
 
 /// What a caller or a timer wants.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     Start,
     /// `force` kills at once.
@@ -145,6 +205,23 @@ pub enum Command {
         force: bool,
     },
     Delete,
+    /// Hold every process where it is, with its memory.
+    Pause,
+    /// Put the disk away, compressed; a start brings it back.
+    Archive,
+    /// Try again what ended in an error.
+    Recover {
+        skip_start: bool,
+    },
+    Resize {
+        to: Resources,
+    },
+    Snapshot {
+        snapshot: SnapshotId,
+    },
+    Fork {
+        child: SandboxId,
+    },
 }
 
 /// What a runner saw.
@@ -154,6 +231,8 @@ pub enum Observation {
     Stopped { fault: Option<Fault> },
     Failed { fault: Fault, has_disk: bool },
     Absent,
+    Paused,
+    Archived,
 }
 
 /// How an observation came, which decides how far it can be trusted.
@@ -168,12 +247,22 @@ pub enum Origin {
     Inventory,
 }
 
-/// What a runner is to be told.
+/// What a runner is to be told. What a piece of work is about stands in the phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Goal {
     Running,
-    Stopped { force: bool },
+    Stopped {
+        force: bool,
+    },
     Absent,
+    Paused,
+    Archived,
+    /// It has the sizes of [`Phase::Resizing`], running or not as before.
+    Resized,
+    /// Its files are the image of [`Phase::Snapshotting`], and it is as before.
+    Captured,
+    /// The child of [`Phase::Forking`] has a copy of its disk, and it is as before.
+    Copied,
 }
 
 /// What a transition asks of its caller.
@@ -203,8 +292,15 @@ pub enum Refusal {
     Errored { state: SandboxState },
     #[error("Sandbox is not in a stoppable state")]
     NotStoppable { state: SandboxState },
-    #[error("Sandbox is not in a startable state")]
-    NotStartable { state: SandboxState },
+    #[error("Sandbox is not started, so it cannot be paused")]
+    NotPausable { state: SandboxState },
+    #[error("Sandbox is not stopped, so it cannot be archived")]
+    NotArchivable { state: SandboxState },
+    #[error("Sandbox is not in a recoverable error state")]
+    NotRecoverable { state: SandboxState },
+    /// Resize, snapshot and fork want a sandbox that is settled and has its disk at hand.
+    #[error("Sandbox must be started or stopped")]
+    NotSettled { state: SandboxState },
     /// It is going or gone: as good as not there.
     #[error("Sandbox not found")]
     Gone,
@@ -218,6 +314,14 @@ impl Lifecycle {
             desired: DesiredState::Started,
             generation: 1,
             state_changed_at: at,
+        }
+    }
+
+    /// A fork that waits for its copy.
+    pub fn awaiting_copy(at: Timestamp) -> Self {
+        Self {
+            phase: Phase::Unknown,
+            ..Self::created(at)
         }
     }
 
@@ -266,6 +370,11 @@ impl Lifecycle {
             }
             Phase::Stopping => Some(Goal::Stopped { force: false }),
             Phase::Destroying => Some(Goal::Absent),
+            Phase::Archiving => Some(Goal::Archived),
+            Phase::Resizing { .. } => Some(Goal::Resized),
+            Phase::Snapshotting { .. } => Some(Goal::Captured),
+            Phase::Forking { .. } => Some(Goal::Copied),
+            Phase::Pausing => Some(Goal::Paused),
             Phase::Started
             | Phase::Stopped { .. }
             | Phase::Error { .. }
@@ -276,11 +385,6 @@ impl Lifecycle {
             | Phase::Unknown
             | Phase::PullingSnapshot
             | Phase::Archived
-            | Phase::Archiving
-            | Phase::Resizing
-            | Phase::Snapshotting
-            | Phase::Forking
-            | Phase::Pausing
             | Phase::Paused => None,
         }
     }
@@ -328,6 +432,10 @@ impl Lifecycle {
             effect: Effect::Order(goal),
             ..step
         }
+    }
+
+    fn order_start(self, phase: Phase, at: Timestamp) -> Step {
+        self.order(phase, DesiredState::Started, Goal::Running, at)
     }
 
     fn order_stop(self, force: bool, at: Timestamp) -> Step {

@@ -79,6 +79,10 @@ pub struct Sandbox {
     pub region: String,
     pub resources: Resources,
     pub intervals: Intervals,
+    /// When the sandbox is deleted whatever its state; None without a time to live.
+    pub auto_destroy_at: Option<Timestamp>,
+    /// The sandbox that this one is a fork of. It may be gone.
+    pub parent_id: Option<SandboxId>,
     pub lifecycle: Lifecycle,
     /// Version of the agent that last answered in the sandbox.
     pub agent_version: Option<String>,
@@ -115,9 +119,30 @@ impl Sandbox {
         self.intervals.is_ephemeral()
     }
 
-    /// When the sandbox is deleted whatever its state; None without a time to live.
-    pub fn auto_destroy_at(&self) -> Option<Timestamp> {
-        self.intervals.auto_destroy_at(self.created_at)
+    /// The time to live counts from `at` on.
+    pub fn set_ttl(&mut self, minutes: Option<u32>, at: Timestamp) {
+        self.intervals.ttl_minutes = minutes;
+        self.auto_destroy_at = self.intervals.auto_destroy_at(at);
+    }
+
+    /// A new sandbox that begins with a copy of this one's files. Who may reach it from outside is not
+    /// taken over.
+    #[must_use]
+    pub fn fork(&self, id: SandboxId, name: String, at: Timestamp) -> Self {
+        Self {
+            id,
+            name,
+            is_public: false,
+            lifecycle: Lifecycle::awaiting_copy(at),
+            auto_destroy_at: self.intervals.auto_destroy_at(at),
+            parent_id: Some(self.id.clone()),
+            agent_version: None,
+            created_at: at,
+            updated_at: at,
+            last_activity_at: at,
+            version: 1,
+            ..self.clone()
+        }
     }
 
     /// Whether its owner still sees it.
@@ -145,11 +170,41 @@ pub(crate) fn sample(at: Timestamp) -> Sandbox {
         region: "us".to_owned(),
         resources: Resources::DEFAULT,
         intervals: Intervals::default(),
+        auto_destroy_at: None,
+        parent_id: None,
         lifecycle: Lifecycle::created(at),
         agent_version: None,
         created_at: at,
         updated_at: at,
         last_activity_at: at,
         version: 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Phase;
+
+    #[test]
+    fn a_fork_takes_over_all_but_name_visibility_and_age() {
+        let born = Timestamp::UNIX_EPOCH;
+        let later = crate::interval::after_minutes(born, 60);
+        let mut parent = sample(born);
+        parent.is_public = true;
+        parent.env.insert("A".to_owned(), "1".to_owned());
+        parent.set_ttl(Some(5), born);
+        let id = SandboxId::from_uuid(uuid::Uuid::from_u128(9));
+        let child = parent.fork(id.clone(), "child".to_owned(), later);
+        assert_eq!(child.parent_id, Some(parent.id.clone()));
+        assert_eq!((&child.id, child.name.as_str()), (&id, "child"));
+        assert!(!child.is_public);
+        assert_eq!(child.env, parent.env);
+        assert_eq!(child.lifecycle.phase, Phase::Unknown);
+        assert_eq!(child.state(), SandboxState::Creating);
+        assert_eq!(
+            child.auto_destroy_at,
+            Some(crate::interval::after_minutes(later, 5))
+        );
     }
 }

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::{OrganizationId, Resources, SandboxClass, SnapshotId};
+use crate::{OrganizationId, Resources, SandboxClass, SandboxId, SnapshotId};
 
 macro_rules! snapshot_states {
     ($($name:ident = $text:literal),* $(,)?) => {
@@ -50,6 +50,8 @@ pub struct Snapshot {
     pub resources: Resources,
     pub class: SandboxClass,
     pub error_reason: Option<String>,
+    /// The sandbox that it was made of. It may be gone.
+    pub source_sandbox_id: Option<SandboxId>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
     pub last_used_at: Option<Timestamp>,

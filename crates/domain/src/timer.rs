@@ -8,13 +8,17 @@ use crate::{DesiredState, Phase, Sandbox};
 /// A sandbox in `error` stays at least this long, whatever its intervals, so that someone can read why.
 pub const ERROR_KEPT_MINUTES: u32 = 10;
 
-/// What a timer does.
+/// What a timer does. Of two that are due at once, the earlier of this list is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Due {
-    /// Stop it: nobody used it for its interval.
-    AutoStop,
     /// Delete it: it has been stopped for its interval, or its time to live is over.
     AutoDelete,
+    /// Stop it: nobody used it for its interval.
+    AutoStop,
+    /// Pause it: nobody used it for its interval.
+    AutoPause,
+    /// Archive it: it has been stopped for its interval.
+    AutoArchive,
 }
 
 /// What is due next and when. `last_activity_at` is brought by the caller, who may know a later one than
@@ -26,26 +30,33 @@ pub fn next_due(sandbox: &Sandbox, last_activity_at: Timestamp) -> Option<(Times
         return None;
     }
     let idle_since = last_activity_at.max(life.state_changed_at);
-    let stop = match life.phase {
-        Phase::Started if intervals.auto_stop_minutes > 0 => Some((
-            after_minutes(idle_since, intervals.auto_stop_minutes),
-            Due::AutoStop,
-        )),
-        _ => None,
+    let after = |minutes| after_minutes(idle_since, minutes);
+    let when_idle = |minutes: u32| {
+        (matches!(life.phase, Phase::Started) && minutes > 0).then(|| after(minutes))
     };
-    let delete = match (&life.phase, intervals.auto_delete_minutes) {
-        (Phase::Stopped { .. }, Some(minutes)) => Some(after_minutes(idle_since, minutes)),
-        (Phase::Error { .. } | Phase::BuildFailed { .. }, Some(minutes)) => {
-            Some(after_minutes(idle_since, minutes.max(ERROR_KEPT_MINUTES)))
+    let archive = match life.phase {
+        Phase::Stopped { .. } if !intervals.is_ephemeral() => {
+            Some(after(intervals.auto_archive_minutes))
         }
         _ => None,
     };
-    let delete = [delete, sandbox.auto_destroy_at()]
-        .into_iter()
-        .flatten()
-        .min()
-        .map(|at| (at, Due::AutoDelete));
-    [stop, delete].into_iter().flatten().min()
+    let delete = match (&life.phase, intervals.auto_delete_minutes) {
+        (Phase::Stopped { .. } | Phase::Archived, Some(minutes)) => Some(after(minutes)),
+        (Phase::Error { .. } | Phase::BuildFailed { .. }, Some(minutes)) => {
+            Some(after(minutes.max(ERROR_KEPT_MINUTES)))
+        }
+        _ => None,
+    };
+    [
+        (sandbox.auto_destroy_at, Due::AutoDelete),
+        (delete, Due::AutoDelete),
+        (when_idle(intervals.auto_stop_minutes), Due::AutoStop),
+        (when_idle(intervals.auto_pause_minutes), Due::AutoPause),
+        (archive, Due::AutoArchive),
+    ]
+    .into_iter()
+    .filter_map(|(at, due)| Some((at?, due)))
+    .min()
 }
 
 #[cfg(test)]
@@ -63,7 +74,44 @@ mod tests {
         sandbox.lifecycle.phase = phase;
         sandbox.lifecycle.desired = desired;
         sandbox.intervals = intervals;
+        sandbox.set_ttl(intervals.ttl_minutes, Timestamp::UNIX_EPOCH);
         sandbox
+    }
+
+    #[test]
+    fn of_pause_and_stop_the_shorter_idle_time_counts_and_what_is_paused_stays() {
+        let both = |pause| Intervals {
+            auto_pause_minutes: pause,
+            ..intervals(15, None)
+        };
+        let started = sandbox(Phase::Started, DesiredState::Started, both(5));
+        let due = next_due(&started, minute(0));
+        assert_eq!(due, Some((minute(5), Due::AutoPause)));
+        let started = sandbox(Phase::Started, DesiredState::Started, both(20));
+        let due = next_due(&started, minute(0));
+        assert_eq!(due, Some((minute(15), Due::AutoStop)));
+        let paused = sandbox(Phase::Paused, DesiredState::Paused, both(5));
+        assert_eq!(next_due(&paused, minute(0)), None);
+    }
+
+    #[test]
+    fn a_stopped_sandbox_is_archived_after_its_interval_and_an_archived_one_is_still_deleted() {
+        let archive = Intervals {
+            auto_archive_minutes: 4,
+            ..intervals(15, Some(9))
+        };
+        let stopped = sandbox(
+            Phase::Stopped { fault: None },
+            DesiredState::Stopped,
+            archive,
+        );
+        let due = next_due(&stopped, minute(1));
+        assert_eq!(due, Some((minute(5), Due::AutoArchive)));
+        let archived = sandbox(Phase::Archived, DesiredState::Archived, archive);
+        let due = next_due(&archived, minute(1));
+        assert_eq!(due, Some((minute(10), Due::AutoDelete)));
+        let never = sandbox(Phase::Archived, DesiredState::Archived, intervals(15, None));
+        assert_eq!(next_due(&never, minute(1)), None);
     }
 
     fn intervals(stop: u32, delete: Option<u32>) -> Intervals {
@@ -101,7 +149,8 @@ mod tests {
     fn a_stopped_sandbox_is_deleted_after_its_interval_and_an_ephemeral_one_at_once() {
         let stopped = || Phase::Stopped { fault: None };
         let kept = sandbox(stopped(), DesiredState::Stopped, intervals(15, None));
-        assert_eq!(next_due(&kept, minute(0)), None);
+        let (_, due) = next_due(&kept, minute(0)).expect("it is archived");
+        assert_eq!(due, Due::AutoArchive);
         let later = sandbox(stopped(), DesiredState::Stopped, intervals(15, Some(5)));
         assert_eq!(
             next_due(&later, minute(3)),

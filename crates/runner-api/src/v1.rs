@@ -41,6 +41,17 @@ pub struct ImageEntry {
     pub user: String,
 }
 
+/// What becomes of an order to run where the runner has no disk of the sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DiskOrigin {
+    /// A new, empty one is made.
+    #[default]
+    New,
+    /// There must be one already, perhaps in an archive: files that are lost are not replaced by none.
+    Existing,
+}
+
 /// All that a runner needs to make a sandbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SandboxSpec {
@@ -50,19 +61,38 @@ pub struct SandboxSpec {
     pub user: String,
     /// Variables of every process inside, those of the platform included.
     pub env: BTreeMap<String, String>,
+    #[serde(default)]
+    pub disk: DiskOrigin,
 }
 
 /// What should be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "goal", rename_all = "camelCase")]
 pub enum Goal {
-    /// Runs, its agent answers. Made if it does not exist, started if it is stopped.
+    /// Runs, its agent answers. Made if it does not exist, started if it is stopped, brought back if it is
+    /// archived, let go on if it is paused.
     Running(SandboxSpec),
     /// Exists on disk, nothing of it runs. `grace` is the time between the polite signal and the kill;
     /// zero kills at once.
     Stopped { grace: Duration },
     /// Nothing is left of it on the host.
     Absent,
+    /// Every process is held where it is, with its memory.
+    Paused,
+    /// Its disk is in the archive and nowhere else. Only a stopped one can be archived; a newer order ends
+    /// the work halfway.
+    Archived,
+    /// It has these sizes, and runs or not as before. A disk grows only while stopped.
+    Resized(Resources),
+    /// Its files are an image under this name, and it runs or not as before. An image that has the name
+    /// already is the one.
+    Captured { name: String },
+    /// The child exists, stopped, with a copy of its disk, and it runs or not as before. A child that exists
+    /// already is the one; one that was ordered away under a newer generation is not made.
+    Copied {
+        child: SandboxId,
+        child_generation: Generation,
+    },
 }
 
 /// An order for one sandbox. Applying it again, or after a newer one, changes nothing.
@@ -101,6 +131,8 @@ pub enum FaultCode {
     HostRebooted,
     /// The runner has no trace of a sandbox that should exist.
     Lost,
+    /// This host cannot do it at all.
+    Unsupported,
     /// Anything else; the text says what.
     Internal,
 }
@@ -123,12 +155,30 @@ pub enum Observed {
     Stopped {
         fault: Option<Fault>,
     },
+    Paused {
+        agent_version: String,
+    },
+    Archived,
     /// It could not be made or started; what was half-made is gone, a disk that existed before is kept.
     Failed {
         fault: Fault,
         has_disk: bool,
     },
     Absent,
+}
+
+/// What became of an order that makes something of a sandbox, or changes it, and leaves it as it was
+/// otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Work {
+    Done {
+        /// The image of [`Goal::Captured`].
+        image: Option<ImageEntry>,
+    },
+    Undone {
+        fault: Fault,
+    },
 }
 
 /// One observation of one sandbox.
@@ -139,6 +189,20 @@ pub struct Report {
     pub generation: Generation,
     #[serde(flatten)]
     pub observed: Observed,
+    /// Set in the answer to an order of such work, and in no other report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub work: Option<Work>,
+}
+
+impl Report {
+    pub fn new(sandbox: SandboxId, generation: Generation, observed: Observed) -> Self {
+        Self {
+            sandbox,
+            generation,
+            observed,
+            work: None,
+        }
+    }
 }
 
 /// Why a runner did not take an order. Failures of the work itself are [`Observed::Failed`].

@@ -4,16 +4,22 @@
 //! ranges, of a template that `mkfs.ext4` made once for its size. The loop device frees itself when its last
 //! user has gone, so a server that is killed leaves none behind.
 
+mod change;
+mod hold;
 mod loop_device;
+pub mod ranges;
 
 use std::collections::HashMap;
 use std::fs;
 use std::io;
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
+use crate::cancel::Cancel;
+
+pub use change::Draft;
+pub use hold::{hold, let_go};
 pub use loop_device::{LoopDevice, LoopNumber, backing_files};
 
 /// Inodes of a disk for each GiB: one for each 8 KiB, since trees of small files (`node_modules`, package
@@ -24,6 +30,13 @@ const INODES_PER_GIB: u64 = 131_072;
 pub enum DiskError {
     #[error("cannot make a file system template of {bytes} bytes: {output}")]
     Mkfs { bytes: u64, output: String },
+    #[error("cannot make the disk larger: {program} says {output}")]
+    Grow {
+        program: &'static str,
+        output: String,
+    },
+    #[error("another order came first")]
+    Cancelled,
     #[error("cannot {step} {path}")]
     Io {
         step: &'static str,
@@ -36,7 +49,7 @@ pub enum DiskError {
 impl DiskError {
     pub fn errno(&self) -> Option<i32> {
         match self {
-            Self::Mkfs { .. } => None,
+            Self::Mkfs { .. } | Self::Grow { .. } | Self::Cancelled => None,
             Self::Io { source, .. } => source.raw_os_error(),
         }
     }
@@ -96,7 +109,8 @@ impl Disks {
     pub fn create(&self, name: &str, bytes: u64) -> Result<PathBuf, DiskError> {
         let template = self.template(bytes)?;
         let path = self.path(name);
-        let result = copy_sparse(&template, &path).map_err(failed("copy the template to", &path));
+        let result = ranges::copy(&template, &path, &Cancel::never())
+            .map_err(failed("copy the template to", &path));
         if result.is_err() {
             let _ = fs::remove_file(&path);
         }
@@ -173,50 +187,6 @@ fn make_template(path: &Path, bytes: u64) -> Result<(), DiskError> {
         return Err(DiskError::Mkfs { bytes, output });
     }
     fs::rename(&draft, path).map_err(failed("name", path))
-}
-
-fn copy_sparse(from: &Path, to: &Path) -> io::Result<()> {
-    use rustix::fs::{SeekFrom, copy_file_range, ioctl_ficlone, seek};
-    use std::os::unix::fs::OpenOptionsExt;
-
-    let source = fs::File::open(from)?;
-    let target = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(to)?;
-    if ioctl_ficlone(target.as_fd(), source.as_fd()).is_ok() {
-        return Ok(());
-    }
-    let length = source.metadata()?.len();
-    target.set_len(length)?;
-    let mut position = 0;
-    while position < length {
-        let start = match seek(&source, SeekFrom::Data(position)) {
-            Ok(start) => start,
-            // No data after this place.
-            Err(rustix::io::Errno::NXIO) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        };
-        let end = seek(&source, SeekFrom::Hole(start))?;
-        let (mut read_at, mut write_at) = (start, start);
-        while read_at < end {
-            let left = usize::try_from(end - read_at).unwrap_or(usize::MAX);
-            let copied = copy_file_range(
-                &source,
-                Some(&mut read_at),
-                &target,
-                Some(&mut write_at),
-                left,
-            )?;
-            if copied == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-        }
-        position = end;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

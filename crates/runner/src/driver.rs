@@ -10,11 +10,15 @@
 //!                                    Absent
 //! ```
 //!
+//! A running one may be held still (paused), a stopped one put into the archive and brought back; see `work`.
+//!
 //! Orders come through a mailbox and are worked off one at a time; between them the driver waits for the end
 //! of the sandbox's first process. An order is taken if its generation is not older than the newest taken
 //! one, and applying one again finds its goal reached.
 
 mod held;
+mod inbox;
+mod work;
 
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -22,17 +26,20 @@ use std::time::Duration;
 
 use alcove_domain::SandboxId;
 use alcove_runner_api::{
-    Fault, FaultCode, Generation, Goal, Order, OrderError, Report, SandboxSpec,
+    DiskOrigin, Fault, FaultCode, Generation, Goal, Order, OrderError, Report, SandboxSpec,
 };
 use rustix::process::{Signal, pidfd_send_signal};
 use tokio::sync::{mpsc, oneshot};
 
 use self::held::{Held, Live, Why, ending_fault, live, observed, token};
+use self::inbox::Inbox;
+pub(crate) use self::work::let_go_of_copied;
+use crate::archive::Header;
 use crate::disk::LoopNumber;
 use crate::disk_pool::blocking;
 use crate::faults::Step;
 use crate::host::{Host, HostError};
-use crate::journal::{Phase, Record};
+use crate::journal::{Hold, Phase, Record};
 use crate::making::{self, Failed, LastDevice, Made, Start};
 
 /// A killed process that is still there after this long is stuck in the kernel.
@@ -43,7 +50,13 @@ const KILL_DEADLINE: Duration = Duration::from_secs(10);
 const EXIT_STATUS_LIMIT: Duration = Duration::from_millis(250);
 
 /// An order and where its report goes.
-pub type Message = (Order, oneshot::Sender<Result<Report, OrderError>>);
+#[derive(Debug)]
+pub struct Message {
+    pub order: Order,
+    /// What the order would make of another sandbox is there already, or nobody wants it any more.
+    pub is_done: bool,
+    pub answer: oneshot::Sender<Result<Report, OrderError>>,
+}
 
 /// What others may see of a sandbox without asking its driver.
 #[derive(Debug, Clone)]
@@ -108,12 +121,15 @@ impl Driver {
         Self::with(host, sandbox, generation, held)
     }
 
+    /// A driver for a sandbox in the archive.
+    pub fn archived(host: Arc<Host>, header: Header) -> Self {
+        let (sandbox, generation) = (header.sandbox.clone(), header.generation);
+        let fault = None;
+        Self::with(host, sandbox, generation, Held::Archived { header, fault })
+    }
+
     fn with(host: Arc<Host>, sandbox: SandboxId, generation: Generation, held: Held) -> Self {
-        let report = Report {
-            sandbox: sandbox.clone(),
-            generation,
-            observed: observed(&held),
-        };
+        let report = Report::new(sandbox.clone(), generation, observed(&held));
         let view = Arc::new(RwLock::new(View {
             report,
             token: token(&held),
@@ -132,49 +148,63 @@ impl Driver {
     }
 
     /// Works until the mailbox closes.
-    pub async fn run(mut self, mut mailbox: mpsc::Receiver<Message>) {
+    pub async fn run(mut self, mailbox: mpsc::Receiver<Message>) {
+        let mut inbox = Inbox::new(mailbox);
         loop {
             let message = match &self.held {
                 Held::Running(live) => tokio::select! {
                     biased;
-                    message = mailbox.recv() => message,
+                    message = inbox.next() => message,
                     _ = crate::pidfd::ended(&live.pidfd) => {
                         self.ended_by_itself().await;
                         continue;
                     }
                 },
-                _ => mailbox.recv().await,
+                _ => inbox.next().await,
             };
-            let Some((order, answer)) = message else {
+            let Some(message) = message else {
                 return;
             };
-            let result = self.apply(order).await;
+            let result = self.apply(message.order, message.is_done, &mut inbox).await;
             // Someone who no longer waits reads the inventory.
-            let _ = answer.send(result);
+            let _ = message.answer.send(result);
         }
     }
 
-    async fn apply(&mut self, order: Order) -> Result<Report, OrderError> {
+    async fn apply(
+        &mut self,
+        order: Order,
+        is_done: bool,
+        inbox: &mut Inbox,
+    ) -> Result<Report, OrderError> {
         if order.generation < self.generation {
             return Err(OrderError::Stale {
                 current: self.generation,
             });
         }
         self.generation = order.generation;
-        match order.goal {
-            Goal::Running(spec) => self.make_run(spec).await,
-            Goal::Stopped { grace } => self.make_stop(grace).await,
-            Goal::Absent => self.make_absent().await,
-        }
-        Ok(self.publish())
+        let work = match order.goal {
+            Goal::Running(spec) => {
+                self.make_run(spec, inbox).await;
+                None
+            }
+            Goal::Stopped { grace } => {
+                self.make_stop(grace).await;
+                None
+            }
+            Goal::Absent => {
+                self.make_absent().await;
+                None
+            }
+            goal => Some(self.work(goal, is_done, inbox).await),
+        };
+        let report = self.publish();
+        Ok(Report { work, ..report })
     }
 
     fn publish(&self) -> Report {
-        let report = Report {
-            sandbox: self.sandbox.clone(),
-            generation: self.generation,
-            observed: observed(&self.held),
-        };
+        let (sandbox, observed) = (self.sandbox.clone(), observed(&self.held));
+        let report = Report::new(sandbox, self.generation, observed);
         let view = View {
             report: report.clone(),
             token: token(&self.held),
@@ -188,17 +218,26 @@ impl Driver {
         std::mem::replace(&mut self.held, Held::Absent { fault: None })
     }
 
-    async fn make_run(&mut self, spec: SandboxSpec) {
+    async fn make_run(&mut self, spec: SandboxSpec, inbox: &mut Inbox) {
         match self.take_held() {
             Held::Running(live) => {
                 // An order can cross with the end of the process.
                 if making::is_alive(&live.pidfd) {
-                    self.note_generation(&live.record);
-                    self.held = Held::Running(live);
+                    self.held = self.go_on(live).await;
                 } else {
                     self.held = self.wind_up(*live, Why::Asked).await;
-                    Box::pin(self.make_run(spec)).await;
+                    Box::pin(self.make_run(spec, inbox)).await;
                 }
+            }
+            Held::Archived { header, .. } => {
+                self.held = self.restore(header, inbox).await;
+                if matches!(self.held, Held::Stopped { .. }) {
+                    Box::pin(self.make_run(spec, inbox)).await;
+                }
+            }
+            Held::Absent { .. } if spec.disk == DiskOrigin::Existing => {
+                let fault = Some(self.fault(&HostError::NoDisk));
+                self.held = Held::Absent { fault };
             }
             Held::Absent { .. } => {
                 self.held = match self.make_new(&spec).await {
@@ -317,6 +356,12 @@ impl Driver {
                     why: Why::Asked,
                 };
             }
+            Held::Archived { header, .. } => {
+                self.held = Held::Archived {
+                    header,
+                    fault: None,
+                };
+            }
             Held::Absent { .. } => {
                 let fault = Fault {
                     code: FaultCode::Lost,
@@ -336,6 +381,12 @@ impl Driver {
                 (live.record, device)
             }
             Held::Stopped { record, device, .. } => (*record, device),
+            Held::Archived { header, .. } => {
+                if let Err(error) = self.host.archives.remove(&header.sandbox) {
+                    tracing::error!(sandbox.id = %self.sandbox, %error, "cannot remove an archive");
+                }
+                return;
+            }
             Held::Absent { .. } => return,
         };
         if let LastDevice::Known(number) = device {
@@ -370,6 +421,11 @@ impl Driver {
     /// Ends the first process, and with it all others of the sandbox.
     async fn end(&self, live: &Live, grace: Duration) {
         let wait = |limit| tokio::time::timeout(limit, crate::pidfd::ended(&live.pidfd));
+        if live.running.hold != Hold::Nothing
+            && let Err(error) = self.host.limits.group(&self.sandbox).thaw()
+        {
+            tracing::error!(sandbox.id = %self.sandbox, %error, "cannot let a paused sandbox go on to its end");
+        }
         if !grace.is_zero()
             && pidfd_send_signal(&live.pidfd, Signal::TERM).is_ok()
             && wait(grace).await.is_ok()

@@ -5,7 +5,7 @@
 
 use std::io;
 
-/// The steps of making and unmaking a sandbox, in order.
+/// The steps of making a sandbox, in order, and those of all that is made of it later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Step {
@@ -20,9 +20,21 @@ pub enum Step {
     Spawn,
     Agent,
     RecordRunning,
+    // Of what is made of a sandbox that exists.
+    Held,
+    Sized,
+    DiskGrown,
+    DiskCopied,
+    Captured,
+    ChildRecorded,
+    ArchiveWritten,
+    ArchiveSettled,
+    RestoreWritten,
+    RestoreRecorded,
 }
 
 impl Step {
+    /// Those of making and starting a sandbox.
     pub const ALL: [Self; 11] = [
         Self::Admit,
         Self::Range,

@@ -9,10 +9,11 @@ use std::time::Duration;
 use alcove_runner_api::{Fault, FaultCode, Report};
 use tokio::sync::mpsc;
 
-use crate::disk::Disks;
+use crate::archive::{ArchiveError, Archives};
+use crate::disk::{DiskError, Disks};
 use crate::disk_pool::{AttachError, DiskPool};
 use crate::faults::Faults;
-use crate::image::ImageStore;
+use crate::image::{ImageError, ImageStore};
 use crate::journal::{Journal, JournalError};
 use crate::limits::{Limits, LimitsError};
 use crate::mounts::{MountError, Mounts};
@@ -56,7 +57,8 @@ pub struct Host {
     pub spawner: SpawnerClient,
     pub network: Network,
     pub ranges: Ranges,
-    pub images: ImageStore,
+    pub images: Arc<ImageStore>,
+    pub archives: Arc<Archives>,
     pub data_dir: PathBuf,
     pub log_folder: PathBuf,
     pub layer_folder: PathBuf,
@@ -95,6 +97,19 @@ pub enum HostError {
     Mount(#[source] MountError),
     #[error("cannot start the first process")]
     Spawn(#[source] SpawnError),
+    #[error("cannot change the disk")]
+    ChangeDisk(#[source] DiskError),
+    #[error("cannot use the archive")]
+    Archive(#[source] ArchiveError),
+    #[error("cannot make an image of the sandbox")]
+    Capture(#[source] ImageError),
+    #[error("the sandbox has no disk on this runner")]
+    NoDisk,
+    #[error("the sandbox is {is}, not {wanted}")]
+    NotSettled {
+        is: &'static str,
+        wanted: &'static str,
+    },
     #[error("cannot write the journal")]
     Journal(#[source] JournalError),
     #[error("cannot {step}")]
@@ -136,6 +151,11 @@ impl HostError {
             Self::Disk(error) => code_of(error.errno()),
             Self::Mount(error) => code_of(error.errno()),
             Self::Journal(error) => code_of(error.errno()),
+            Self::ChangeDisk(error) => code_of(error.errno()),
+            Self::Archive(error) => code_of(error.errno()),
+            Self::Capture(error) if error.is_disk_full() => FaultCode::HostDiskFull,
+            Self::Capture(_) | Self::NotSettled { .. } => FaultCode::Internal,
+            Self::NoDisk => FaultCode::Lost,
             Self::Limits(error) => error.fault_code(),
             Self::Range(MakeRangeError::Full(_)) => FaultCode::Internal,
             Self::Io { source, .. } => code_of(source.raw_os_error()),

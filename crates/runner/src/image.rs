@@ -9,6 +9,7 @@
 //! kernel with that folder as root.
 
 pub mod build;
+mod capture;
 mod content;
 mod error;
 mod layer;
@@ -19,11 +20,13 @@ mod pax;
 mod record;
 mod store;
 mod tar_stream;
+mod tar_writer;
 mod tree;
 
 #[cfg(test)]
 mod testing;
 
+pub use capture::Capture;
 pub use error::{EntryError, ImageError, LayerError};
 pub use limits::Limits;
 pub use record::ImageConfig;

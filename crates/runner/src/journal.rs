@@ -19,7 +19,7 @@ use crate::disk::LoopNumber;
 use crate::net::SlotIndex;
 
 /// Raised when a record changes its meaning. A record of another version is kept aside, not guessed at.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
@@ -60,6 +60,9 @@ pub struct Record {
     pub generation: Generation,
     pub range: RangeIndex,
     pub image: ImageDigest,
+    /// The disk is a copy of another sandbox's and has not been used yet.
+    #[serde(default)]
+    pub is_copy: bool,
     pub phase: Phase,
 }
 
@@ -76,6 +79,7 @@ impl Record {
             generation,
             range,
             image,
+            is_copy: false,
             phase: Phase::Making,
         }
     }
@@ -106,6 +110,20 @@ pub struct Running {
     /// The secret that the agent asks of every request.
     pub token: String,
     pub agent_version: String,
+    #[serde(default)]
+    pub hold: Hold,
+}
+
+/// What of a running sandbox is held still. Written down before it is held, and after it has been let go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Hold {
+    #[default]
+    Nothing,
+    /// Its processes: it is paused.
+    Processes,
+    /// Its file system, while it is copied. Found at a start of the runner, it is let go.
+    FileSystem,
 }
 
 /// A process number that cannot be mistaken for a later process of the same number.
@@ -227,6 +245,11 @@ impl Journal {
             }
             _ => Ok(()),
         }
+    }
+
+    /// The record of a sandbox, if there is one.
+    pub fn find(&self, sandbox: &SandboxId) -> Option<Record> {
+        read(&self.path(sandbox)).ok()
     }
 
     fn path(&self, sandbox: &SandboxId) -> PathBuf {

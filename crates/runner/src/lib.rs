@@ -5,6 +5,8 @@
 //! journal.
 
 pub mod agent_probe;
+mod archive;
+mod cancel;
 pub mod disk;
 pub mod disk_pool;
 pub mod driver;

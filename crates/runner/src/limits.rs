@@ -5,6 +5,7 @@
 //! never writes a process number into it: the child enters by itself (version 1) or is born inside
 //! (version 2), because the other way waits for a grace period of the kernel.
 
+mod change;
 mod hand_on;
 mod layout;
 pub(crate) mod trial;
@@ -61,6 +62,10 @@ pub enum LimitsError {
         #[source]
         source: io::Error,
     },
+    #[error("this host has no freezer to hold processes with")]
+    NoFreezer,
+    #[error("the processes of the sandbox cannot all be held within {} s", limit.as_secs())]
+    NotHeld { limit: Duration },
     #[error("processes do not leave the control group {path}")]
     Stuck { path: PathBuf },
     #[error("cannot remove the control group {path}")]
@@ -85,6 +90,7 @@ impl LimitsError {
             {
                 FaultCode::HostMemoryFull
             }
+            Self::NoFreezer => FaultCode::Unsupported,
             _ => FaultCode::Internal,
         }
     }
@@ -117,9 +123,16 @@ impl Limits {
 
     fn parents(&self) -> Vec<PathBuf> {
         match &self.layout {
-            Layout::V1 { memory, cpu, pids } => [memory, cpu, pids]
+            Layout::V1 {
+                memory,
+                cpu,
+                pids,
+                freezer,
+            } => [memory, cpu, pids]
+                .into_iter()
+                .chain(freezer)
                 .map(|tree| tree.join(&self.parent))
-                .to_vec(),
+                .collect(),
             Layout::V2 { root } => vec![root.join(&self.parent)],
         }
     }
@@ -171,7 +184,8 @@ fn make_folder(path: &Path) -> Result<(), LimitsError> {
     }
 }
 
-/// One sandbox's group in every tree of the layout. For version 1 the order is memory, cpu, pids.
+/// One sandbox's group in every tree of the layout. For version 1 the order is memory, cpu, pids, and the
+/// freezer where there is one.
 #[derive(Debug, Clone)]
 pub struct Group {
     folders: Vec<PathBuf>,
@@ -207,7 +221,7 @@ impl Group {
                 set(group, "cpu.max", &format!("{quota_us} {CPU_PERIOD_US}"))?;
                 set(group, "pids.max", &pids)
             }
-            [memory_group, cpu_group, pids_group] => {
+            [memory_group, cpu_group, pids_group, ..] => {
                 set(memory_group, "memory.limit_in_bytes", &memory)?;
                 // Absent where the kernel does not count swap; such a host needs swap off (see doctor).
                 skip_missing(set(memory_group, "memory.memsw.limit_in_bytes", &memory))?;
@@ -215,7 +229,7 @@ impl Group {
                 set(cpu_group, "cpu.cfs_quota_us", &quota_us.to_string())?;
                 set(pids_group, "pids.max", &pids)
             }
-            _ => unreachable!("a group has one folder or three"),
+            _ => unreachable!("a group has one folder, three or four"),
         }
     }
 
@@ -250,13 +264,13 @@ impl Group {
                 (group, "memory.stat"),
                 (group, "cpu.max"),
             ],
-            [memory, cpu, _] => [
+            [memory, cpu, ..] => [
                 (memory, "memory.usage_in_bytes"),
                 (memory, "memory.limit_in_bytes"),
                 (memory, "memory.stat"),
                 (cpu, "cpu.cfs_quota_us"),
             ],
-            _ => unreachable!("a group has one folder or three"),
+            _ => unreachable!("a group has one folder, three or four"),
         };
         let open = |(folder, file): (&PathBuf, &'static str)| {
             fs::File::open(folder.join(file))
@@ -330,6 +344,8 @@ impl Group {
                     let _ = fs::write(folder.join("cgroup.kill"), "1");
                 } else {
                     kill_members(folder);
+                    // A process that is held ends when it is let go.
+                    let _ = fs::write(folder.join("freezer.state"), "THAWED");
                 }
                 std::thread::sleep(pause);
                 pause = (pause * 2).min(Duration::from_millis(20));

@@ -19,7 +19,7 @@ use crate::faults::Step;
 use crate::host::{Host, HostError, admit};
 use crate::host_layer;
 use crate::image::Image;
-use crate::journal::{Phase, ProcessIdentity, RangeIndex, Record, Running};
+use crate::journal::{Hold, Phase, ProcessIdentity, RangeIndex, Record, Running};
 use crate::laps::Laps;
 use crate::limits::Group;
 use crate::mounts::RootPlan;
@@ -189,8 +189,10 @@ async fn run(start: &Start<'_>, parts: &mut Parts) -> Result<Made, HostError> {
         loop_device,
         token,
         agent_version,
+        hold: Hold::Nothing,
     };
     let record = Record {
+        is_copy: false,
         phase: Phase::Running(running.clone()),
         ..start.record.clone()
     };
@@ -306,6 +308,7 @@ async fn make_root(
             ("etc/hostname", format!("{hostname}\n")),
             ("etc/hosts", hosts),
         ],
+        is_copy: record.is_copy,
     };
     host.mounts.make_root(plan).await.map_err(HostError::Mount)
 }

@@ -6,6 +6,8 @@
 //! detached mount, a descriptor that the sandbox's first process attaches in its own namespace.
 #![expect(unsafe_code, reason = "idmapped mounts have no safe form yet")]
 
+mod view;
+
 use std::collections::HashSet;
 use std::ffi::CString;
 use std::fs;
@@ -20,6 +22,8 @@ use rustix::mount::{
     open_tree, unmount,
 };
 use tokio::sync::{mpsc, oneshot};
+
+pub use self::view::DiskView;
 
 /// Jobs that may wait for the thread. Each takes one or two milliseconds, so a longer line would only
 /// hide that the host is too slow.
@@ -79,8 +83,10 @@ pub struct RootPlan {
     pub user_namespace: OwnedFd,
     /// First host id of the sandbox.
     pub id_base: u32,
-    /// Files to write before the root is used, with mode 0644 and the sandbox's root as owner.
+    /// Files to write before the root is used for the first time, with mode 0644 and root inside as owner.
     pub files: Vec<(&'static str, String)>,
+    /// The disk is a copy of another sandbox's, which has such files of its own.
+    pub is_copy: bool,
 }
 
 type Job = Box<dyn FnOnce(&mut Scratch) + Send>;
@@ -169,6 +175,7 @@ impl Scratch {
         let flags = libc::MS_REC | libc::MS_PRIVATE;
         classic_mount("none", Path::new("/"), "", flags, "")
             .map_err(step("keep own mounts from spreading"))?;
+        keep_capabilities().map_err(step("keep capabilities over a change of user"))?;
         let quiet = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
         classic_mount("scratch", &point, "tmpfs", quiet, "mode=0700,size=16m")
             .map_err(step("mount the scratch folder"))?;
@@ -276,14 +283,25 @@ impl Scratch {
             lower.push_str(&point.to_string_lossy());
         }
         let disk = PathBuf::from(format!("{:x}", plan.disk.0));
-        let (upper, workdir) = (disk.join("upper"), disk.join("work"));
-        prepare_upper(&upper, &workdir, plan).map_err(step("prepare the writable layer"))?;
+        prepare_upper(&disk, plan).map_err(step("prepare the writable layer"))?;
+        // What is on the disk carries the ids of inside, as the layers do, so that a disk can be copied for
+        // another sandbox, and put away and brought back.
+        let own = work.join("d");
+        fs::create_dir(&own).map_err(step("make a folder in the scratch"))?;
+        let tree = open_tree(
+            CWD,
+            &disk,
+            OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC,
+        )
+        .map_err(step("open the disk"))?;
+        shift_ids(tree.as_fd(), plan.user_namespace.as_fd()).map_err(step(SHIFT_IDS))?;
+        attach(tree.as_fd(), &own).map_err(step("attach the disk"))?;
+        attached.push(own.clone());
 
         // `redirect_dir` lets folders of the image be renamed, as a program expects of a file system.
         let options = format!(
-            "lowerdir={lower},upperdir={},workdir={},redirect_dir=on",
-            upper.display(),
-            workdir.display()
+            "lowerdir={lower},upperdir={own}/upper,workdir={own}/work,redirect_dir=on",
+            own = own.display()
         );
         if options.len() >= OPTIONS_MAX_BYTES {
             return Err(MountError::TooManyLayers {
@@ -292,13 +310,16 @@ impl Scratch {
         }
         let point = work.join("root");
         fs::create_dir(&point).map_err(step("make a folder in the scratch"))?;
-        classic_mount(
-            "overlay",
-            &point,
-            "overlay",
-            libc::MS_NODEV | libc::MS_NOATIME,
-            &options,
-        )
+        // Overlayfs works with the ids of whoever mounts it, and the host's root is nobody on that disk.
+        as_user(plan.id_base, || {
+            classic_mount(
+                "overlay",
+                &point,
+                "overlay",
+                libc::MS_NODEV | libc::MS_NOATIME,
+                &options,
+            )
+        })
         .map_err(step(LAY_OVER))?;
         attached.push(point.clone());
         open_tree(
@@ -311,38 +332,62 @@ impl Scratch {
 }
 
 /// Makes the two folders that overlayfs writes to, and the files of the plan.
-fn prepare_upper(upper: &Path, work: &Path, plan: &RootPlan) -> io::Result<()> {
-    use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, chown, fchown};
-    let owner = Some(plan.id_base);
-    for folder in [upper, work] {
-        match fs::DirBuilder::new().mode(0o755).create(folder) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
+fn prepare_upper(disk: &Path, plan: &RootPlan) -> io::Result<()> {
+    let (upper, draft) = (disk.join("upper"), disk.join("upper.draft"));
+    new_folder(&disk.join("work"))?;
+    if upper.exists() {
+        if plan.is_copy {
+            view::replace_files(&upper, &plan.files)?;
         }
-    }
-    if fs::metadata(upper).is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == plan.id_base) {
         // Started before: the files are the user's now.
         return Ok(());
     }
+    match fs::remove_dir_all(&draft) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    new_folder(&draft)?;
     for (path, text) in &plan.files {
-        let path = upper.join(path);
-        if let Some(folder) = path.parent().filter(|folder| *folder != upper)
-            && fs::DirBuilder::new().mode(0o755).create(folder).is_ok()
-        {
-            chown(folder, owner, owner)?;
+        let path = draft.join(path);
+        if let Some(folder) = path.parent().filter(|folder| *folder != draft) {
+            new_folder(folder)?;
         }
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o644)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(&path)?;
-        io::Write::write_all(&mut file, text.as_bytes())?;
-        fchown(&file, owner, owner)?;
+        view::new_file(CWD, &path, text)?;
     }
     // Last, as the mark that the rest is done.
-    chown(upper, owner, owner)
+    fs::rename(draft, upper)
+}
+
+fn new_folder(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    match fs::DirBuilder::new().mode(0o755).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// From then on this thread keeps its capabilities when it takes another user's id for files.
+fn keep_capabilities() -> io::Result<()> {
+    const SECBIT_NO_SETUID_FIXUP: libc::c_ulong = 1 << 2;
+    // SAFETY: numbers only; it changes this thread's credentials and nothing else.
+    if unsafe { libc::prctl(libc::PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0) } == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Does something with this user's and group's id for files. This thread alone has them meanwhile.
+fn as_user<T>(id: u32, work: impl FnOnce() -> T) -> T {
+    // SAFETY: numbers only; both calls are about the calling thread and cannot fail for root.
+    let set = |id: u32| unsafe {
+        libc::setfsgid(id);
+        libc::setfsuid(id);
+    };
+    set(id);
+    let result = work();
+    set(0);
+    result
 }
 
 fn attach(mount: BorrowedFd<'_>, point: &Path) -> io::Result<()> {

@@ -11,13 +11,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use alcove_domain::SandboxId;
-use alcove_runner_api::{Generation, ImageEntry, Observed, Order, OrderError, Report};
+use alcove_runner_api::{Generation, Goal, ImageEntry, Observed, Order, OrderError, Report, Work};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::take_over::Found;
+use crate::archive::Archives;
 use crate::disk::Disks;
 use crate::disk_pool::DiskPool;
 use crate::driver::{Driver, Message, SharedView};
@@ -160,6 +161,8 @@ impl Runner {
             Journal::open(sub("journal")?).map_err(part("open the journal"))?;
         let disks = Arc::new(Disks::open(sub("disks")?).map_err(part("open the folder of disks"))?);
         let images = ImageStore::open(&folder("images")?).map_err(part("open the image store"))?;
+        let (archives, archived) =
+            Archives::open(folder("archive")?).map_err(part("open the archive"))?;
         let limits =
             Limits::open(&config.cgroup_parent).map_err(part("open the control groups"))?;
         let mounts = Mounts::start(scratch)
@@ -195,7 +198,8 @@ impl Runner {
             spawner,
             network,
             ranges,
-            images,
+            images: Arc::new(images),
+            archives: Arc::new(archives),
             data_dir: config.data_dir.clone(),
             log_folder,
             layer_folder,
@@ -213,7 +217,7 @@ impl Runner {
                 tasks: TaskTracker::new(),
             }),
         };
-        runner.take_over(found).await?;
+        runner.take_over(found, archived).await?;
         runner.start_refill(config.ready_parts);
         Ok(runner)
     }
@@ -278,6 +282,7 @@ impl Runner {
             return Err(OrderError::Unavailable);
         }
         let (sandbox, generation) = (order.sandbox.clone(), order.generation);
+        let (child, is_done) = self.child_of(&order);
         let mailbox = {
             let mut entries = self.entries();
             match entries.get(&sandbox) {
@@ -293,11 +298,21 @@ impl Runner {
         };
         let (answer, answered) = oneshot::channel();
         mailbox
-            .send((order, answer))
+            .send(Message {
+                order,
+                is_done,
+                answer,
+            })
             .await
             .map_err(|_| OrderError::Unavailable)?;
         drop(mailbox);
         let report = answered.await.map_err(|_| OrderError::Unavailable)??;
+        if let Some(child) = child
+            && !is_done
+            && matches!(report.work, Some(Work::Done { .. }))
+        {
+            self.take_in_child(&child);
+        }
         if matches!(
             report.observed,
             Observed::Absent
@@ -309,6 +324,49 @@ impl Runner {
             self.bury(&sandbox);
         }
         Ok(report)
+    }
+
+    /// The sandbox that an order makes of another one, and whether that is done already: it is there, or was
+    /// ordered away before it came.
+    fn child_of(&self, order: &Order) -> (Option<SandboxId>, bool) {
+        let Goal::Copied {
+            child,
+            child_generation,
+        } = &order.goal
+        else {
+            return (None, false);
+        };
+        let is_done = match self.entries().get(child) {
+            Some(Entry::Driven { view, .. }) => {
+                let view = view.read().unwrap_or_else(PoisonError::into_inner);
+                view.report.observed != Observed::Absent
+                    || view.report.generation > *child_generation
+            }
+            Some(Entry::Tombstone(current)) => current > child_generation,
+            None => false,
+        };
+        (Some(child.clone()), is_done)
+    }
+
+    /// Gives a new copy its driver. One that was ordered away meanwhile goes again.
+    fn take_in_child(&self, child: &SandboxId) {
+        let host = &self.inner.host;
+        let Some(record) = host.journal.find(child) else {
+            return;
+        };
+        let mut entries = self.entries();
+        if entries.contains_key(child) {
+            drop(entries);
+            if let Err(error) = host.disks.remove(child.as_str()) {
+                tracing::error!(sandbox.id = %child, %error, "cannot remove a fork that nobody wants");
+            }
+            if host.journal.remove(child).is_ok() {
+                host.ranges.release(record.range);
+            }
+            return;
+        }
+        let driver = Driver::adopt(host.clone(), record, None, None, None);
+        self.start_driver(&mut entries, child.clone(), driver);
     }
 
     /// Replaces the driver of a sandbox that is gone by a note of its last generation.

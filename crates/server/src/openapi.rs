@@ -6,7 +6,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use crate::routes::daytona::{
-    account, quota, sandbox, sandbox_list, settings, snapshot, system, workspace,
+    account, life, quota, sandbox, sandbox_list, settings, snapshot, system, workspace,
 };
 
 #[derive(OpenApi)]
@@ -20,6 +20,8 @@ use crate::routes::daytona::{
         sandbox::create, sandbox::get, sandbox::delete, sandbox::start, sandbox::stop,
         sandbox::toolbox_url, sandbox::last_activity,
         sandbox_list::list, sandbox_list::page,
+        life::recover, life::pause, life::archive, life::resize, life::snapshot, life::fork,
+        life::forks, life::parent, life::ancestors,
         settings::labels, settings::auto_stop, settings::auto_pause, settings::auto_archive,
         settings::auto_delete, settings::ttl, settings::public, settings::network,
         workspace::list, workspace::create, workspace::get, workspace::delete, workspace::start,

@@ -2,7 +2,7 @@
 
 use alcove_api_types::daytona::era::Era;
 use alcove_api_types::daytona::{self as api};
-use alcove_domain::{OffsetPage, Sandbox, Snapshot};
+use alcove_domain::{OffsetPage, Sandbox, SandboxState, Snapshot};
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -38,12 +38,12 @@ pub(crate) fn sandbox(app: &App, sandbox: &Sandbox) -> api::Sandbox {
         error_reason: sandbox.fault().map(|fault| fault.message.clone()),
         error_code: sandbox.fault().map(|fault| fault.code.as_str().to_owned()),
         recoverable: sandbox.is_recoverable(),
-        backup_state: Some("None".to_owned()),
+        backup_state: Some(backup_state(sandbox).to_owned()),
         auto_stop_interval: Some(intervals.auto_stop_minutes.into()),
-        auto_pause_interval: Some(0),
+        auto_pause_interval: Some(intervals.auto_pause_minutes.into()),
         auto_archive_interval: Some(intervals.auto_archive_minutes.into()),
         auto_delete_interval: Some(intervals.auto_delete_minutes.map_or(-1, i64::from)),
-        auto_destroy_at: sandbox.auto_destroy_at().map(Into::into),
+        auto_destroy_at: sandbox.auto_destroy_at.map(Into::into),
         volumes: Vec::new(),
         created_at: Some(sandbox.created_at.into()),
         updated_at: Some(sandbox.updated_at.into()),
@@ -52,6 +52,14 @@ pub(crate) fn sandbox(app: &App, sandbox: &Sandbox) -> api::Sandbox {
         daemon_version: sandbox.agent_version.clone(),
         runner_id: None,
         toolbox_proxy_url: app.toolbox_url().to_owned(),
+    }
+}
+
+fn backup_state(sandbox: &Sandbox) -> &'static str {
+    match sandbox.state() {
+        SandboxState::Archived | SandboxState::Restoring => "Completed",
+        SandboxState::Archiving => "InProgress",
+        _ => "None",
     }
 }
 
@@ -79,9 +87,9 @@ pub(crate) fn snapshot(app: &App, snapshot: &Snapshot) -> api::Snapshot {
         created_at: snapshot.created_at.into(),
         updated_at: snapshot.updated_at.into(),
         last_used_at: snapshot.last_used_at.map(Into::into),
-        source_sandbox_id: None,
+        source_sandbox_id: snapshot.source_sandbox_id.as_ref().map(ToString::to_string),
         region_ids: vec![app.control().settings().region.id.clone()],
-        reference: Some(snapshot.image.clone()),
+        reference: Some(snapshot.image.clone()).filter(|image| !image.is_empty()),
         sandbox_class: Some(snapshot.class.as_str().to_owned()),
     }
 }

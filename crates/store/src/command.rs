@@ -147,6 +147,11 @@ fn goal_to_columns(goal: Goal) -> (&'static str, bool) {
         Goal::Running => ("running", false),
         Goal::Stopped { force } => ("stopped", force),
         Goal::Absent => ("absent", false),
+        Goal::Paused => ("paused", false),
+        Goal::Archived => ("archived", false),
+        Goal::Resized => ("resized", false),
+        Goal::Captured => ("captured", false),
+        Goal::Copied => ("copied", false),
     }
 }
 
@@ -159,6 +164,11 @@ fn from_row(row: Model) -> Result<OpenCommand, StoreError> {
         "running" => Goal::Running,
         "stopped" => Goal::Stopped { force: row.force },
         "absent" => Goal::Absent,
+        "paused" => Goal::Paused,
+        "archived" => Goal::Archived,
+        "resized" => Goal::Resized,
+        "captured" => Goal::Captured,
+        "copied" => Goal::Copied,
         other => return Err(place("goal").bad(other)),
     };
     Ok(OpenCommand {

@@ -32,3 +32,4 @@ pub use open::{Reader, Store, Tx};
 pub use outbox::{NewOutboxEntry, OutboxChange, OutboxEntry};
 pub use quota::QuotaKey;
 pub use sandbox::{SandboxCursor, SortKey};
+pub use snapshot::SnapshotOutcome;

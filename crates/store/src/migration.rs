@@ -4,6 +4,7 @@ use sea_orm_migration::{MigrationTrait, MigratorTrait, async_trait};
 
 mod columns;
 mod m0001_first;
+mod m0002_work;
 mod m0003_usage;
 mod m0004_lists;
 
@@ -15,6 +16,7 @@ impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
         vec![
             Box::new(m0001_first::Migration),
+            Box::new(m0002_work::Migration),
             Box::new(m0003_usage::Migration),
             Box::new(m0004_lists::Migration),
         ]

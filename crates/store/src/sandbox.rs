@@ -5,12 +5,12 @@ mod row;
 
 use std::collections::BTreeMap;
 
-use alcove_domain::{DesiredState, Sandbox, SandboxId, SandboxState};
+use alcove_domain::{DesiredState, OrganizationId, Sandbox, SandboxId, SandboxState};
 use jiff::Timestamp;
 use sea_orm::sea_query::Expr;
 use sea_orm::{
     ActiveModelTrait, ActiveValue, ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter,
-    QuerySelect, SqlErr,
+    QueryOrder, QuerySelect, SqlErr,
 };
 
 use crate::convert::bigint;
@@ -37,6 +37,30 @@ impl Reader {
             .all(&self.connection)
             .await
             .map_err(StoreError::read("sandboxes"))?;
+        rows.into_iter().map(from_row).collect()
+    }
+
+    /// Forks of a sandbox, oldest first, at most `limit`.
+    pub async fn sandbox_list_forks(
+        &self,
+        org: &OrganizationId,
+        parent: &SandboxId,
+        with_destroyed: bool,
+        limit: u64,
+    ) -> Result<Vec<Sandbox>, StoreError> {
+        let mut query = Entity::find()
+            .filter(Column::ParentId.eq(parent.as_str()))
+            .filter(Column::OrganizationId.eq(org.as_str()));
+        if !with_destroyed {
+            query = query.filter(Column::DesiredState.ne(DesiredState::Destroyed.as_str()));
+        }
+        let rows = query
+            .order_by_asc(Column::CreatedAt)
+            .order_by_asc(Column::Id)
+            .limit(limit)
+            .all(&self.connection)
+            .await
+            .map_err(StoreError::read("forks"))?;
         rows.into_iter().map(from_row).collect()
     }
 }
@@ -72,6 +96,7 @@ impl Tx {
         row.name = ActiveValue::NotSet;
         row.name_lower = ActiveValue::NotSet;
         row.env = ActiveValue::NotSet;
+        row.parent_id = ActiveValue::NotSet;
         row.created_at = ActiveValue::NotSet;
         let result = Entity::update_many()
             .set(row)

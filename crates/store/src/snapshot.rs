@@ -8,12 +8,26 @@ use jiff::Timestamp;
 use sea_orm::sea_query::{Expr, ExprTrait as _, LikeExpr, NullOrdering, Order};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, Condition, EntityTrait, IntoActiveModel, PaginatorTrait,
-    QueryFilter, QueryOrder, QuerySelect,
+    QueryFilter, QueryOrder, QuerySelect, SqlErr,
 };
 
 use crate::convert::{Place, bigint, json_list};
 use crate::entity::snapshot::{ActiveModel, Column, Entity, Model};
 use crate::{Reader, StoreError, Tx};
+
+/// What became of a snapshot that was being made out of a sandbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SnapshotOutcome {
+    Made {
+        image: String,
+        size_bytes: u64,
+        entrypoint: Vec<String>,
+        user: String,
+    },
+    Failed {
+        reason: String,
+    },
+}
 
 fn visible_to(org: &OrganizationId) -> Condition {
     Condition::any()
@@ -112,11 +126,54 @@ impl Reader {
 }
 
 impl Tx {
+    /// # Errors
+    /// [`StoreError::NameTaken`] if another snapshot of the organization has the name.
     pub async fn snapshot_insert(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
         Entity::insert(to_row(snapshot))
             .exec_without_returning(&self.transaction)
             .await
-            .map_err(StoreError::write("a snapshot"))?;
+            .map_err(|source| match source.sql_err() {
+                // The id is random: of the two unique things, only the name can be taken.
+                Some(SqlErr::UniqueConstraintViolation(_)) => StoreError::NameTaken,
+                _ => StoreError::Write {
+                    what: "a snapshot",
+                    source,
+                },
+            })?;
+        Ok(())
+    }
+
+    /// Ends the making of a snapshot out of a sandbox. One that is no longer being made stays as it is.
+    pub async fn snapshot_finish(
+        &self,
+        id: &SnapshotId,
+        outcome: &SnapshotOutcome,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let update = Entity::update_many()
+            .col_expr(Column::UpdatedAt, Expr::value(at.as_millisecond()))
+            .filter(Column::Id.eq(id.as_str()))
+            .filter(Column::State.eq(SnapshotState::Snapshotting.as_str()));
+        let update = match outcome {
+            SnapshotOutcome::Made {
+                image,
+                size_bytes,
+                entrypoint,
+                user,
+            } => update
+                .col_expr(Column::State, Expr::value(SnapshotState::Active.as_str()))
+                .col_expr(Column::Image, Expr::value(image.as_str()))
+                .col_expr(Column::SizeBytes, Expr::value(bigint(*size_bytes)))
+                .col_expr(Column::Entrypoint, Expr::value(json_list(entrypoint)))
+                .col_expr(Column::OsUser, Expr::value(user.as_str())),
+            SnapshotOutcome::Failed { reason } => update
+                .col_expr(Column::State, Expr::value(SnapshotState::Error.as_str()))
+                .col_expr(Column::ErrorReason, Expr::value(reason.as_str())),
+        };
+        update
+            .exec(&self.transaction)
+            .await
+            .map_err(StoreError::write("the outcome of a snapshot"))?;
         Ok(())
     }
 
@@ -180,6 +237,7 @@ fn to_row(snapshot: &Snapshot) -> ActiveModel {
         created_at: snapshot.created_at.as_millisecond(),
         updated_at: snapshot.updated_at.as_millisecond(),
         last_used_at: snapshot.last_used_at.map(Timestamp::as_millisecond),
+        source_sandbox_id: snapshot.source_sandbox_id.as_ref().map(ToString::to_string),
     }
     .into_active_model()
     .reset_all()
@@ -216,5 +274,9 @@ fn from_row(row: Model) -> Result<Snapshot, StoreError> {
         created_at: place("created_at").time(row.created_at)?,
         updated_at: place("updated_at").time(row.updated_at)?,
         last_used_at: place("last_used_at").time_option(row.last_used_at)?,
+        source_sandbox_id: row
+            .source_sandbox_id
+            .map(|id| place("source_sandbox_id").id(id))
+            .transpose()?,
     })
 }

@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use alcove_control::{AgentConnection, DialError, RunnerClient};
 use alcove_domain::SandboxId;
 use alcove_runner_api::{
-    Fault, FaultCode, Generation, Goal, ImageDigest, ImageEntry, Observed, Order, OrderError,
-    Report, SandboxSpec,
+    DiskOrigin, Fault, FaultCode, Generation, Goal, ImageDigest, ImageEntry, Observed, Order,
+    OrderError, Report, SandboxSpec, Work,
 };
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
@@ -50,6 +50,7 @@ struct State {
     images: Vec<ImageEntry>,
     orders: Vec<Order>,
     failures: Vec<(Fault, bool)>,
+    undone: Vec<Fault>,
     lost_answers: usize,
     says_twice: bool,
     reports: broadcast::Sender<Report>,
@@ -81,6 +82,7 @@ impl Default for FakeRunner {
                     images: vec![image(DEFAULT_IMAGE, "daytona")],
                     orders: Vec::new(),
                     failures: Vec::new(),
+                    undone: Vec::new(),
                     lost_answers: 0,
                     says_twice: false,
                     reports: broadcast::Sender::new(REPORTS),
@@ -140,6 +142,11 @@ impl FakeRunner {
     /// The next start fails.
     pub fn fail_next(&self, code: FaultCode, has_disk: bool) {
         self.state().failures.insert(0, (fault(code), has_disk));
+    }
+
+    /// The next pause, archive, resize, capture or copy cannot be done; the sandbox stays as it is.
+    pub fn fail_next_work(&self, code: FaultCode) {
+        self.state().undone.insert(0, fault(code));
     }
 
     /// The next `count` answers are lost: the work is done, the caller hears that the runner is gone.
@@ -216,11 +223,11 @@ impl FakeRunner {
 
     /// Says that a sandbox was seen, under a generation of one's choice.
     pub fn say_of(&self, sandbox: &SandboxId, generation: u64, observed: Observed) {
-        self.say(Report {
-            sandbox: sandbox.clone(),
-            generation: Generation(generation),
+        self.say(Report::new(
+            sandbox.clone(),
+            Generation(generation),
             observed,
-        });
+        ));
     }
 
     pub fn add_image(&self, name: &str, user: &str) {
@@ -301,36 +308,33 @@ impl FakeRunner {
             return Err(OrderError::Stale { current: *newest });
         }
         let known = state.sandboxes.get(&order.sandbox).cloned();
-        let (observed, spec) = match &order.goal {
+        let (observed, spec, work) = match &order.goal {
             Goal::Running(spec) => {
-                let is_running = known
-                    .as_ref()
-                    .is_some_and(|kept| matches!(kept.observed, Observed::Running { .. }));
-                let failure = if is_running {
-                    None
-                } else {
-                    state.failures.pop()
-                };
-                match failure {
-                    None => (running(), Some(spec.clone())),
-                    Some((fault, has_disk)) => (
-                        Observed::Failed { fault, has_disk },
-                        has_disk.then(|| spec.clone()),
-                    ),
-                }
+                let (observed, spec) = state.run(spec, known.as_ref());
+                (observed, spec, None)
             }
             Goal::Stopped { .. } => match known {
-                Some(kept) => (Observed::Stopped { fault: None }, kept.spec),
-                None => (Observed::Absent, None),
+                Some(kept) if kept.observed == Observed::Archived => {
+                    (Observed::Archived, kept.spec, None)
+                }
+                Some(kept) => (Observed::Stopped { fault: None }, kept.spec, None),
+                None => (Observed::Absent, None, None),
             },
-            Goal::Absent => (Observed::Absent, None),
+            Goal::Absent => (Observed::Absent, None, None),
+            goal => match known {
+                Some(kept) => state.work_on(goal, kept, order),
+                None => (Observed::Absent, None, None),
+            },
         };
         let kept = Kept {
             generation: order.generation,
             observed,
             spec,
         };
-        let report = kept.report(&order.sandbox);
+        let report = Report {
+            work,
+            ..kept.report(&order.sandbox)
+        };
         let leaves_nothing = matches!(
             kept.observed,
             Observed::Absent
@@ -364,13 +368,86 @@ impl FakeRunner {
     }
 }
 
+impl State {
+    fn run(&mut self, spec: &SandboxSpec, known: Option<&Kept>) -> (Observed, Option<SandboxSpec>) {
+        if known.is_none() && spec.disk == DiskOrigin::Existing {
+            let fault = fault(FaultCode::Lost);
+            let has_disk = false;
+            return (Observed::Failed { fault, has_disk }, None);
+        }
+        let is_up = known.is_some_and(|kept| {
+            matches!(
+                kept.observed,
+                Observed::Running { .. } | Observed::Paused { .. }
+            )
+        });
+        let failure = if is_up { None } else { self.failures.pop() };
+        match failure {
+            None => (running(), Some(spec.clone())),
+            Some((fault, has_disk)) => (
+                Observed::Failed { fault, has_disk },
+                has_disk.then(|| spec.clone()),
+            ),
+        }
+    }
+
+    fn work_on(
+        &mut self,
+        goal: &Goal,
+        kept: Kept,
+        order: &Order,
+    ) -> (Observed, Option<SandboxSpec>, Option<Work>) {
+        let Kept { observed, spec, .. } = kept;
+        if let Some(fault) = self.undone.pop() {
+            return (observed, spec, Some(Work::Undone { fault }));
+        }
+        let done = |image| Some(Work::Done { image });
+        match (goal, observed) {
+            (Goal::Paused, Observed::Running { agent_version }) => {
+                (Observed::Paused { agent_version }, spec, done(None))
+            }
+            (Goal::Archived, Observed::Stopped { .. }) => (Observed::Archived, spec, done(None)),
+            (Goal::Resized(resources), observed) => {
+                let resources = *resources;
+                let spec = spec.map(|spec| SandboxSpec { resources, ..spec });
+                (observed, spec, done(None))
+            }
+            (Goal::Captured { name }, observed) => {
+                let entry = image(name, "daytona");
+                if !self.images.contains(&entry) {
+                    self.images.push(entry.clone());
+                }
+                (observed, spec, done(Some(entry)))
+            }
+            (
+                Goal::Copied {
+                    child,
+                    child_generation,
+                },
+                observed,
+            ) => {
+                let is_newer = self
+                    .taken
+                    .get(child)
+                    .is_some_and(|taken| taken > child_generation);
+                if !is_newer {
+                    self.sandboxes.entry(child.clone()).or_insert(Kept {
+                        generation: *child_generation,
+                        observed: Observed::Stopped { fault: None },
+                        spec: spec.clone(),
+                    });
+                }
+                debug_assert_ne!(*child, order.sandbox);
+                (observed, spec, done(None))
+            }
+            (_, observed) => (observed, spec, done(None)),
+        }
+    }
+}
+
 impl Kept {
     fn report(&self, sandbox: &SandboxId) -> Report {
-        Report {
-            sandbox: sandbox.clone(),
-            generation: self.generation,
-            observed: self.observed.clone(),
-        }
+        Report::new(sandbox.clone(), self.generation, self.observed.clone())
     }
 }
 

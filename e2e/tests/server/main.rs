@@ -5,6 +5,7 @@ mod agents;
 mod hang_ups;
 mod host_full;
 mod kills;
+mod life;
 mod quotas;
 mod refusals;
 mod restart;

@@ -20,7 +20,9 @@ use alcove_agent_api::ExecuteResponse;
 use alcove_domain::SandboxId;
 use alcove_runner::net::Ipv4Pool;
 use alcove_runner::{Runner, RunnerConfig, TOKEN_HEADER};
-use alcove_runner_api::{Generation, Goal, ImageDigest, Observed, Order, Resources, SandboxSpec};
+use alcove_runner_api::{
+    DiskOrigin, Generation, Goal, ImageDigest, Observed, Order, Resources, SandboxSpec,
+};
 use anyhow::{Context, bail, ensure};
 use serde::Serialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -305,6 +307,7 @@ impl SandboxFloor {
             },
             user: self.user.clone(),
             env: std::collections::BTreeMap::new(),
+            disk: DiskOrigin::New,
         };
         let began = Instant::now();
         match self.order(sandbox, 1, Goal::Running(spec)).await? {

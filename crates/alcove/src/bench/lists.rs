@@ -204,6 +204,8 @@ fn sandbox(number: u32, org: &OrganizationId) -> anyhow::Result<Sandbox> {
             gpu: 0,
         },
         intervals: Intervals::default(),
+        auto_destroy_at: None,
+        parent_id: None,
         lifecycle,
         agent_version: Some("0.1.0".to_owned()),
         created_at,

@@ -120,13 +120,13 @@ pub struct Sandbox {
     pub error_code: Option<String>,
     #[serde(default)]
     pub recoverable: bool,
-    /// Always `None` in the wire's word until archives exist.
+    /// `Completed` for a sandbox in the archive, `InProgress` for one on the way there, else `None`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backup_state: Option<String>,
     /// Minutes; 0 = never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auto_stop_interval: Option<i64>,
-    /// Minutes; 0 = never.
+    /// Idle minutes until it is paused; 0 = never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auto_pause_interval: Option<i64>,
     /// Minutes; 0 = the longest allowed.
@@ -322,4 +322,63 @@ impl crate::body::FromBody for UpdateLastActivity {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ToolboxProxyUrl {
     pub url: String,
+}
+
+/// The sizes that a sandbox is to get; what is left out stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ResizeSandbox {
+    /// Whole cores.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<i64>,
+    /// GiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<i64>,
+    /// GiB; only of a stopped sandbox, and never less.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk: Option<i64>,
+}
+
+impl crate::body::FromBody for ResizeSandbox {
+    fn from_fields(fields: &mut crate::body::BodyFields) -> Self {
+        Self {
+            cpu: fields.integer("cpu"),
+            memory: fields.integer("memory"),
+            disk: fields.integer("disk"),
+        }
+    }
+}
+
+/// The sandbox that a fork becomes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ForkSandbox {
+    /// Its id when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+impl crate::body::FromBody for ForkSandbox {
+    fn from_fields(fields: &mut crate::body::BodyFields) -> Self {
+        Self {
+            name: fields.text("name"),
+        }
+    }
+}
+
+/// The snapshot that a sandbox's files become.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CreateSandboxSnapshot {
+    pub name: String,
+    /// Only `false`: memory is of no class here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub include_memory: Option<bool>,
+}
+
+impl crate::body::FromBody for CreateSandboxSnapshot {
+    fn from_fields(fields: &mut crate::body::BodyFields) -> Self {
+        Self {
+            name: fields.required("name", "a string"),
+            include_memory: fields.boolean("includeMemory"),
+        }
+    }
 }

@@ -53,6 +53,12 @@ async fn a_foreign_sandbox_does_not_exist() {
             control.set_auto_stop(&stranger, name, 1).await.map(drop),
             control.set_auto_pause(&stranger, name, 0).await.map(drop),
             control.set_public(&stranger, name, true).await.map(drop),
+            control.pause_sandbox(&stranger, name).await.map(drop),
+            control.archive_sandbox(&stranger, name).await.map(drop),
+            control.fork_sandbox(&stranger, name, None).await.map(drop),
+            control.list_forks(&stranger, name, true).await.map(drop),
+            control.find_parent(&stranger, name).await.map(drop),
+            control.list_ancestors(&stranger, name).await.map(drop),
             control.update_last_activity(&stranger, name),
             control.resolve_toolbox(&stranger, name).map(drop),
         ];
@@ -87,6 +93,17 @@ async fn each_use_needs_its_permission() {
         control.set_ttl(&reader, "box", 1).await.map(drop),
         control.set_auto_pause(&reader, "box", 0).await.map(drop),
         control.set_public(&reader, "box", true).await.map(drop),
+        control.pause_sandbox(&reader, "box").await.map(drop),
+        control.archive_sandbox(&reader, "box").await.map(drop),
+        control
+            .recover_sandbox(&reader, "box", true)
+            .await
+            .map(drop),
+        control.fork_sandbox(&reader, "box", None).await.map(drop),
+        control
+            .snapshot_sandbox(&writer, "box", "x".to_owned(), false)
+            .await
+            .map(drop),
         control.resolve_toolbox(&reader, "box").map(drop),
     ];
     for outcome in denied {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use alcove_control::Step;
-use alcove_domain::{Command, SandboxId, SandboxState};
+use alcove_domain::{Command, SandboxId, SandboxState, SnapshotState};
 use alcove_testkit::{HoldAt, TestControl, TestStore, eventually, within};
 
 use crate::support::*;
@@ -14,6 +14,9 @@ async fn wish(kit: &TestControl, command: Command) -> Result<(), alcove_control:
         Command::Start => control.start_sandbox(caller, "box").await,
         Command::Stop { force } => control.stop_sandbox(caller, "box", force).await,
         Command::Delete => control.delete_sandbox(caller, "box").await,
+        Command::Pause => control.pause_sandbox(caller, "box").await,
+        Command::Archive => control.archive_sandbox(caller, "box").await,
+        other => panic!("{other:?} has a test of its own"),
     }
     .map(drop)
 }
@@ -213,4 +216,56 @@ async fn a_control_plane_without_a_runner_starts_and_takes_up_when_it_comes() {
         kit.control.readiness().await.runner
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_pause_an_archive_and_a_restore_that_were_killed_anywhere_are_done() {
+    for step in Step::ALL {
+        let kit = TestControl::open().await;
+        let id = make(&kit, "box").await.id.clone();
+        let mut kit = kit;
+        for (command, state) in [
+            (Command::Pause, SandboxState::Paused),
+            (Command::Stop { force: false }, SandboxState::Stopped),
+            (Command::Archive, SandboxState::Archived),
+            (Command::Start, SandboxState::Started),
+        ] {
+            kit = killed_at(kit.kill().await, step, async |kit| {
+                let _ = wish(kit, command.clone()).await;
+            })
+            .await;
+            becomes(&kit, &id, state).await;
+            no_open_orders(&kit).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_fork_and_a_snapshot_that_were_killed_anywhere_are_there_once() {
+    for step in Step::ALL {
+        let kit = TestControl::open().await;
+        let id = make(&kit, "box").await.id.clone();
+        let kit = killed_at(kit.kill().await, step, async |kit| {
+            let name = Some("child".to_owned());
+            let _ = kit.control.fork_sandbox(&kit.caller, "box", name).await;
+        })
+        .await;
+        let child = get(&kit, "child").await.unwrap().id.clone();
+        becomes(&kit, &child, SandboxState::Started).await;
+        becomes(&kit, &id, SandboxState::Started).await;
+        no_open_orders(&kit).await;
+        assert_eq!(kit.runner.sandbox_count(), 2, "{step:?}");
+        let kit = killed_at(kit.kill().await, step, async |kit| {
+            let name = "mine".to_owned();
+            let made = kit
+                .control
+                .snapshot_sandbox(&kit.caller, "box", name, false);
+            let _ = made.await;
+        })
+        .await;
+        becomes(&kit, &id, SandboxState::Started).await;
+        no_open_orders(&kit).await;
+        let snapshot = kit.control.get_snapshot(&kit.caller, "mine").await.unwrap();
+        assert_eq!(snapshot.state, SnapshotState::Active, "{step:?}");
+    }
 }

@@ -4,6 +4,7 @@
 mod access;
 mod events;
 mod kills;
+mod life;
 mod lifecycle;
 mod lists;
 mod quotas;

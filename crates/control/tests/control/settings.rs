@@ -51,9 +51,8 @@ async fn intervals_are_checked_set_and_kept() {
     assert!(control.set_auto_stop(caller, "box", -1).await.is_err());
     assert!(control.set_auto_archive(caller, "box", -1).await.is_err());
     assert!(control.set_ttl(caller, "box", -1).await.is_err());
-    let paused = control.set_auto_pause(caller, "box", 5).await;
-    assert!(matches!(paused, Err(Error::Unprocessable { .. })));
-    control.set_auto_pause(caller, "box", 0).await.unwrap();
+    assert!(control.set_auto_pause(caller, "box", -1).await.is_err());
+    control.set_auto_pause(caller, "box", 5).await.unwrap();
     control.set_auto_stop(caller, "box", 7).await.unwrap();
     control.set_auto_archive(caller, "box", 0).await.unwrap();
     control.set_auto_delete(caller, "box", 9).await.unwrap();
@@ -62,6 +61,7 @@ async fn intervals_are_checked_set_and_kept() {
     let kit = kit.restart().await;
     let sandbox = get(&kit, "box").await.unwrap();
     assert_eq!(sandbox.intervals.auto_stop_minutes, 7);
+    assert_eq!(sandbox.intervals.auto_pause_minutes, 5);
     assert_eq!(sandbox.intervals.auto_archive_minutes, 43_200);
     assert_eq!(sandbox.intervals.auto_delete_minutes, Some(9));
     assert_eq!(sandbox.intervals.ttl_minutes, Some(11));

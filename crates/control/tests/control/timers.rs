@@ -112,7 +112,7 @@ async fn a_time_to_live_ends_a_running_sandbox() {
         ..NewSandbox::default()
     };
     let sandbox = create(&kit, request).await.unwrap();
-    assert!(sandbox.auto_destroy_at().is_some());
+    assert!(sandbox.auto_destroy_at.is_some());
     kit.clock.advance_minutes(7);
     vanishes(&kit, &sandbox.id).await;
 }

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Command, DesiredState, Goal, Lifecycle, Phase, Refusal, Step};
+use super::{Command, DesiredState, Goal, Lifecycle, Phase, Refusal, Standing, Step};
 
 impl Lifecycle {
     /// Takes or refuses a wish.
@@ -11,6 +11,14 @@ impl Lifecycle {
             Command::Start => self.start(at),
             Command::Stop { force } => self.stop(force, at),
             Command::Delete => self.delete(at),
+            Command::Pause => self.pause(at),
+            Command::Archive => self.archive(at),
+            Command::Recover { skip_start } => self.recover(skip_start, at),
+            Command::Resize { to } => self.work(Phase::Resizing { to }, Goal::Resized, at),
+            Command::Snapshot { snapshot } => {
+                self.work(Phase::Snapshotting { snapshot }, Goal::Captured, at)
+            }
+            Command::Fork { child } => self.work(Phase::Forking { child }, Goal::Copied, at),
         }
     }
 
@@ -27,19 +35,20 @@ impl Lifecycle {
             | Phase::PullingSnapshot
             | Phase::Unknown => Ok(self.keep()),
             Phase::Stopped { .. } | Phase::Error { has_disk: true, .. } => {
-                Ok(self.order(Phase::Starting, DesiredState::Started, Goal::Running, at))
+                Ok(self.order_start(Phase::Starting, at))
             }
+            // One that is being put away comes back before it has gone.
+            Phase::Archived | Phase::Archiving => Ok(self.order_start(Phase::Restoring, at)),
+            Phase::Paused => Ok(self.order_start(Phase::Resuming, at)),
             Phase::Error {
                 has_disk: false, ..
             }
             | Phase::BuildFailed { .. } => Err(Refusal::Errored { state }),
             Phase::Stopping
             | Phase::Pausing
-            | Phase::Resizing
-            | Phase::Snapshotting
-            | Phase::Forking
-            | Phase::Archiving => Err(Refusal::InProgress { state }),
-            Phase::Archived | Phase::Paused => Err(Refusal::NotStartable { state }),
+            | Phase::Resizing { .. }
+            | Phase::Snapshotting { .. }
+            | Phase::Forking { .. } => Err(Refusal::InProgress { state }),
             Phase::Destroying | Phase::Destroyed => Err(Refusal::Gone),
         }
     }
@@ -48,9 +57,10 @@ impl Lifecycle {
         let state = self.phase.state();
         match self.phase {
             // A start is cut short: whoever wants it stopped need not wait for it to run.
-            Phase::Started | Phase::Starting | Phase::Error { has_disk: true, .. } => {
-                Ok(self.order_stop(force, at))
-            }
+            Phase::Started
+            | Phase::Starting
+            | Phase::Paused
+            | Phase::Error { has_disk: true, .. } => Ok(self.order_stop(force, at)),
             // The polite stop may hang on a program that ignores it.
             Phase::Stopping if force => Ok(self.order_stop(true, at)),
             Phase::Error {
@@ -67,13 +77,11 @@ impl Lifecycle {
             | Phase::Resuming
             | Phase::Stopping
             | Phase::Pausing
-            | Phase::Resizing
-            | Phase::Snapshotting
-            | Phase::Forking
+            | Phase::Resizing { .. }
+            | Phase::Snapshotting { .. }
+            | Phase::Forking { .. }
             | Phase::Archiving => Err(Refusal::InProgress { state }),
-            Phase::Stopped { .. } | Phase::Archived | Phase::Paused => {
-                Err(Refusal::NotStoppable { state })
-            }
+            Phase::Stopped { .. } | Phase::Archived => Err(Refusal::NotStoppable { state }),
             Phase::Destroying | Phase::Destroyed => Err(Refusal::Gone),
         }
     }
@@ -96,14 +104,100 @@ impl Lifecycle {
             | Phase::PullingSnapshot
             | Phase::Archived
             | Phase::Archiving
-            | Phase::Resizing
-            | Phase::Snapshotting
-            | Phase::Forking
+            | Phase::Resizing { .. }
+            | Phase::Snapshotting { .. }
+            | Phase::Forking { .. }
             | Phase::Pausing
             | Phase::Paused
             | Phase::Resuming => {
                 Ok(self.order(Phase::Destroying, DesiredState::Destroyed, Goal::Absent, at))
             }
+        }
+    }
+
+    fn pause(self, at: Timestamp) -> Result<Step, Refusal> {
+        let state = self.phase.state();
+        match self.phase.standing() {
+            Standing::Started => {
+                Ok(self.order(Phase::Pausing, DesiredState::Paused, Goal::Paused, at))
+            }
+            Standing::Stopped | Standing::Paused | Standing::Archived => {
+                Err(Refusal::NotPausable { state })
+            }
+            Standing::Errored { .. } => Err(Refusal::Errored { state }),
+            Standing::Moving => Err(Refusal::InProgress { state }),
+            Standing::Gone => Err(Refusal::Gone),
+        }
+    }
+
+    fn archive(self, at: Timestamp) -> Result<Step, Refusal> {
+        let state = self.phase.state();
+        match self.phase.standing() {
+            Standing::Stopped => {
+                Ok(self.order(Phase::Archiving, DesiredState::Archived, Goal::Archived, at))
+            }
+            Standing::Started | Standing::Paused | Standing::Archived => {
+                Err(Refusal::NotArchivable { state })
+            }
+            Standing::Errored { .. } => Err(Refusal::Errored { state }),
+            Standing::Moving => Err(Refusal::InProgress { state }),
+            Standing::Gone => Err(Refusal::Gone),
+        }
+    }
+
+    fn recover(self, skip_start: bool, at: Timestamp) -> Result<Step, Refusal> {
+        let state = self.phase.state();
+        match self.phase.standing() {
+            Standing::Errored { has_disk: true } if skip_start => Ok(self.order_stop(false, at)),
+            Standing::Errored { has_disk: true } => Ok(self.order_start(Phase::Starting, at)),
+            Standing::Errored { has_disk: false }
+            | Standing::Started
+            | Standing::Stopped
+            | Standing::Paused
+            | Standing::Archived => Err(Refusal::NotRecoverable { state }),
+            Standing::Moving => Err(Refusal::InProgress { state }),
+            Standing::Gone => Err(Refusal::Gone),
+        }
+    }
+
+    /// Something is made of the sandbox, which then is as it was before.
+    fn work(self, phase: Phase, goal: Goal, at: Timestamp) -> Result<Step, Refusal> {
+        let state = self.phase.state();
+        match self.phase.standing() {
+            Standing::Started => Ok(self.order(phase, DesiredState::Started, goal, at)),
+            Standing::Stopped => Ok(self.order(phase, DesiredState::Stopped, goal, at)),
+            Standing::Paused | Standing::Archived => Err(Refusal::NotSettled { state }),
+            Standing::Errored { .. } => Err(Refusal::Errored { state }),
+            Standing::Moving => Err(Refusal::InProgress { state }),
+            Standing::Gone => Err(Refusal::Gone),
+        }
+    }
+
+    /// The copy that it waited for is there, or is not: the runner knows.
+    pub fn begin(self, at: Timestamp) -> Step {
+        match self.phase {
+            Phase::Unknown => self.order_start(Phase::Creating, at),
+            Phase::Creating
+            | Phase::Restoring
+            | Phase::Destroyed
+            | Phase::Destroying
+            | Phase::Started
+            | Phase::Stopped { .. }
+            | Phase::Starting
+            | Phase::Stopping
+            | Phase::Error { .. }
+            | Phase::BuildFailed { .. }
+            | Phase::PendingBuild
+            | Phase::BuildingSnapshot
+            | Phase::PullingSnapshot
+            | Phase::Archived
+            | Phase::Archiving
+            | Phase::Resizing { .. }
+            | Phase::Snapshotting { .. }
+            | Phase::Forking { .. }
+            | Phase::Pausing
+            | Phase::Paused
+            | Phase::Resuming => self.keep(),
         }
     }
 }

@@ -2,7 +2,9 @@
 
 use jiff::Timestamp;
 
-use super::{DesiredState, Effect, Fault, FaultCode, Lifecycle, Observation, Origin, Phase, Step};
+use super::{
+    DesiredState, Effect, Fault, FaultCode, Goal, Lifecycle, Observation, Origin, Phase, Step,
+};
 
 impl Lifecycle {
     /// Takes or drops what a runner saw under `generation`.
@@ -52,19 +54,19 @@ impl Lifecycle {
                 // Whatever is still there will go: the order stays open until it is gone.
                 _ => self.keep(),
             },
+            Phase::Pausing => self.take_while_pausing(origin, seen, at),
+            Phase::Paused => self.take_while_paused(origin, seen, at),
+            Phase::Archiving => self.take_while_archiving(origin, seen, at),
+            Phase::Archived => self.take_while_archived(origin, seen, at),
+            Phase::Resizing { .. } | Phase::Snapshotting { .. } | Phase::Forking { .. } => {
+                self.take_while_working(origin, seen, at)
+            }
             Phase::Destroyed
             | Phase::BuildFailed { .. }
             | Phase::PendingBuild
             | Phase::BuildingSnapshot
             | Phase::Unknown
-            | Phase::PullingSnapshot
-            | Phase::Archived
-            | Phase::Archiving
-            | Phase::Resizing
-            | Phase::Snapshotting
-            | Phase::Forking
-            | Phase::Pausing
-            | Phase::Paused => self.keep(),
+            | Phase::PullingSnapshot => self.keep(),
         }
     }
 
@@ -88,6 +90,13 @@ impl Lifecycle {
                         FaultCode::Internal,
                         "the sandbox stopped while it was started",
                     ),
+                    has_disk: true,
+                };
+                self.settle(phase, desired, at)
+            }
+            (Origin::Answer, Observation::Paused | Observation::Archived) => {
+                let phase = Phase::Error {
+                    fault: Fault::new(FaultCode::Internal, "the sandbox did not come up"),
                     has_disk: true,
                 };
                 self.settle(phase, desired, at)
@@ -116,6 +125,9 @@ impl Lifecycle {
             (Origin::Inventory, Observation::Absent) => {
                 self.turn(lost(), DesiredState::Started, at)
             }
+            // A pause that was given up came about after all.
+            (Origin::Inventory, Observation::Paused) => self.order_start(Phase::Resuming, at),
+            (Origin::Inventory, Observation::Archived) => self.order_start(Phase::Restoring, at),
             // Seen on the way up, or said twice.
             (Origin::Answer | Origin::Stream, _) | (Origin::Inventory, Observation::Running) => {
                 self.keep()
@@ -133,17 +145,31 @@ impl Lifecycle {
                 self.settle(Phase::Error { fault, has_disk }, DesiredState::Stopped, at)
             }
             (Origin::Answer, Observation::Absent) => self.settle(lost(), DesiredState::Stopped, at),
-            (Origin::Answer, Observation::Running)
+            // Put away is more than stopped.
+            (Origin::Answer | Origin::Inventory, Observation::Archived) => {
+                self.settle(Phase::Archived, DesiredState::Archived, at)
+            }
+            (Origin::Answer, Observation::Running | Observation::Paused)
             | (
                 Origin::Stream | Origin::Inventory,
-                Observation::Running | Observation::Failed { .. } | Observation::Absent,
-            ) => self.keep(),
+                Observation::Running
+                | Observation::Paused
+                | Observation::Failed { .. }
+                | Observation::Absent,
+            )
+            | (Origin::Stream, Observation::Archived) => self.keep(),
         }
     }
 
     fn take_while_stopped(self, origin: Origin, seen: Observation, at: Timestamp) -> Step {
         match (origin, seen) {
-            (Origin::Inventory, Observation::Running) => self.order_stop(false, at),
+            (Origin::Inventory, Observation::Running | Observation::Paused) => {
+                self.order_stop(false, at)
+            }
+            // An archive that was given up came about after all.
+            (Origin::Inventory, Observation::Archived) => {
+                self.turn(Phase::Archived, DesiredState::Archived, at)
+            }
             (Origin::Inventory, Observation::Absent) => {
                 self.turn(lost(), DesiredState::Stopped, at)
             }
@@ -164,8 +190,18 @@ impl Lifecycle {
             (Origin::Inventory, Observation::Running) if self.desired == DesiredState::Started => {
                 self.settle(Phase::Started, DesiredState::Started, at)
             }
-            (Origin::Inventory, Observation::Running) if self.desired == DesiredState::Stopped => {
+            (Origin::Inventory, Observation::Running | Observation::Paused)
+                if self.desired == DesiredState::Stopped =>
+            {
                 self.order_stop(false, at)
+            }
+            (Origin::Inventory, Observation::Paused) if self.desired == DesiredState::Started => {
+                self.order_start(Phase::Resuming, at)
+            }
+            (Origin::Inventory, Observation::Archived)
+                if matches!(self.desired, DesiredState::Started | DesiredState::Stopped) =>
+            {
+                self.turn(Phase::Archived, DesiredState::Archived, at)
             }
             (Origin::Inventory, Observation::Stopped { .. }) if !has_disk => {
                 let fault = fault.clone();
@@ -189,6 +225,129 @@ impl Lifecycle {
         }
     }
 
+    fn take_while_pausing(self, origin: Origin, seen: Observation, at: Timestamp) -> Step {
+        match (origin, seen) {
+            (_, Observation::Paused) => self.settle(Phase::Paused, DesiredState::Paused, at),
+            // It could not be held, and goes on.
+            (Origin::Answer, Observation::Running) => {
+                self.settle(Phase::Started, DesiredState::Started, at)
+            }
+            (Origin::Answer | Origin::Inventory, Observation::Stopped { fault }) => {
+                self.settle(Phase::Stopped { fault }, DesiredState::Stopped, at)
+            }
+            (Origin::Stream, Observation::Stopped { fault: Some(fault) }) => {
+                let fault = Some(fault);
+                self.settle(Phase::Stopped { fault }, DesiredState::Stopped, at)
+            }
+            (Origin::Answer, Observation::Failed { fault, has_disk }) => {
+                self.settle(Phase::Error { fault, has_disk }, DesiredState::Started, at)
+            }
+            (Origin::Answer, Observation::Archived) => {
+                self.settle(Phase::Archived, DesiredState::Archived, at)
+            }
+            (Origin::Answer, Observation::Absent) => self.settle(lost(), DesiredState::Started, at),
+            (Origin::Stream | Origin::Inventory, _) => self.keep(),
+        }
+    }
+
+    fn take_while_paused(self, origin: Origin, seen: Observation, at: Timestamp) -> Step {
+        match (origin, seen) {
+            (Origin::Stream, Observation::Stopped { fault: Some(fault) }) => {
+                let fault = Some(fault);
+                self.turn(Phase::Stopped { fault }, DesiredState::Stopped, at)
+            }
+            (Origin::Inventory, Observation::Stopped { fault }) => {
+                self.turn(Phase::Stopped { fault }, DesiredState::Stopped, at)
+            }
+            (Origin::Inventory, Observation::Running) => {
+                self.order(Phase::Pausing, DesiredState::Paused, Goal::Paused, at)
+            }
+            (Origin::Inventory, Observation::Failed { fault, has_disk }) => {
+                self.turn(Phase::Error { fault, has_disk }, DesiredState::Started, at)
+            }
+            (Origin::Inventory, Observation::Archived) => {
+                self.turn(Phase::Archived, DesiredState::Archived, at)
+            }
+            (Origin::Inventory, Observation::Absent) => {
+                self.turn(lost(), DesiredState::Started, at)
+            }
+            (Origin::Inventory, Observation::Paused) | (Origin::Answer | Origin::Stream, _) => {
+                self.keep()
+            }
+        }
+    }
+
+    fn take_while_archiving(self, origin: Origin, seen: Observation, at: Timestamp) -> Step {
+        match (origin, seen) {
+            (_, Observation::Archived) => self.settle(Phase::Archived, DesiredState::Archived, at),
+            // It could not be put away: the disk is where it was.
+            (Origin::Answer, Observation::Stopped { fault }) => {
+                self.settle(Phase::Stopped { fault }, DesiredState::Stopped, at)
+            }
+            (Origin::Answer, Observation::Failed { fault, has_disk }) => {
+                self.settle(Phase::Error { fault, has_disk }, DesiredState::Stopped, at)
+            }
+            (Origin::Answer, Observation::Absent) => self.settle(lost(), DesiredState::Stopped, at),
+            // Something of it runs, so there was nothing to put away.
+            (Origin::Answer, Observation::Running | Observation::Paused) => {
+                self.order_stop(false, at)
+            }
+            (Origin::Stream | Origin::Inventory, _) => self.keep(),
+        }
+    }
+
+    fn take_while_archived(self, origin: Origin, seen: Observation, at: Timestamp) -> Step {
+        match (origin, seen) {
+            (Origin::Inventory, Observation::Running | Observation::Paused) => {
+                self.order_stop(false, at)
+            }
+            (Origin::Inventory, Observation::Stopped { fault }) => {
+                self.turn(Phase::Stopped { fault }, DesiredState::Stopped, at)
+            }
+            (Origin::Inventory, Observation::Failed { fault, has_disk }) => {
+                self.turn(Phase::Error { fault, has_disk }, DesiredState::Stopped, at)
+            }
+            (Origin::Inventory, Observation::Absent) => {
+                self.turn(lost(), DesiredState::Stopped, at)
+            }
+            (Origin::Inventory, Observation::Archived) | (Origin::Answer | Origin::Stream, _) => {
+                self.keep()
+            }
+        }
+    }
+
+    /// Whether the work was done is not seen here: the sandbox is as it was either way.
+    fn take_while_working(self, origin: Origin, seen: Observation, at: Timestamp) -> Step {
+        let desired = self.desired;
+        match (origin, seen) {
+            (Origin::Answer, Observation::Running) if desired == DesiredState::Started => {
+                self.settle(Phase::Started, desired, at)
+            }
+            (Origin::Answer, Observation::Paused) if desired == DesiredState::Started => {
+                self.order_start(Phase::Resuming, at)
+            }
+            (Origin::Answer, Observation::Running | Observation::Paused) => {
+                self.order_stop(false, at)
+            }
+            (Origin::Answer, Observation::Stopped { fault }) => {
+                self.settle(Phase::Stopped { fault }, DesiredState::Stopped, at)
+            }
+            // Said under this order, so seen after it began.
+            (Origin::Stream, Observation::Stopped { fault: Some(fault) }) => {
+                let fault = Some(fault);
+                self.settle(Phase::Stopped { fault }, DesiredState::Stopped, at)
+            }
+            (Origin::Answer, Observation::Failed { fault, has_disk }) => {
+                self.settle(Phase::Error { fault, has_disk }, desired, at)
+            }
+            (Origin::Answer, Observation::Archived) => {
+                self.settle(Phase::Archived, DesiredState::Archived, at)
+            }
+            (Origin::Answer, Observation::Absent) => self.settle(lost(), desired, at),
+            (Origin::Stream | Origin::Inventory, _) => self.keep(),
+        }
+    }
+
     /// Gives up the open order: it has had its time. A delete is never given up.
     pub fn give_up(self, fault: Fault, at: Timestamp) -> Step {
         let desired = self.desired;
@@ -204,6 +363,19 @@ impl Lifecycle {
             Phase::PendingBuild | Phase::BuildingSnapshot => {
                 self.settle(Phase::BuildFailed { fault }, desired, at)
             }
+            // As far as is known, nothing has changed. If it has, the inventory tells.
+            Phase::Pausing => self.settle(Phase::Started, DesiredState::Started, at),
+            Phase::Archiving => {
+                let fault = Some(fault);
+                self.settle(Phase::Stopped { fault }, DesiredState::Stopped, at)
+            }
+            Phase::Resizing { .. } | Phase::Snapshotting { .. } | Phase::Forking { .. } => {
+                let phase = match desired {
+                    DesiredState::Started => Phase::Started,
+                    _ => Phase::Stopped { fault: None },
+                };
+                self.settle(phase, desired, at)
+            }
             Phase::Started
             | Phase::Stopped { .. }
             | Phase::Error { .. }
@@ -213,11 +385,6 @@ impl Lifecycle {
             | Phase::Unknown
             | Phase::PullingSnapshot
             | Phase::Archived
-            | Phase::Archiving
-            | Phase::Resizing
-            | Phase::Snapshotting
-            | Phase::Forking
-            | Phase::Pausing
             | Phase::Paused => self.keep(),
         }
     }

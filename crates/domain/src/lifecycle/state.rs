@@ -82,6 +82,7 @@ states! {
         HostRebooted = "host_rebooted",
         Lost = "lost",
         TimedOut = "timed_out",
+        Unsupported = "unsupported",
         Internal = "internal",
     }
 }

@@ -14,6 +14,55 @@ fn fault(code: FaultCode) -> Fault {
     Fault::new(code, "text")
 }
 
+fn resizing() -> Phase {
+    Phase::Resizing {
+        to: Resources::DEFAULT,
+    }
+}
+
+fn snapshotting() -> Phase {
+    Phase::Snapshotting {
+        snapshot: SnapshotId::from_uuid(uuid::Uuid::from_u128(7)),
+    }
+}
+
+fn forking() -> Phase {
+    Phase::Forking {
+        child: SandboxId::from_uuid(uuid::Uuid::from_u128(8)),
+    }
+}
+
+fn every_command() -> Vec<(&'static str, Command)> {
+    vec![
+        ("start", Command::Start),
+        ("stop", Command::Stop { force: false }),
+        ("forced stop", Command::Stop { force: true }),
+        ("delete", Command::Delete),
+        ("pause", Command::Pause),
+        ("archive", Command::Archive),
+        ("recover", Command::Recover { skip_start: false }),
+        ("recover, stopped", Command::Recover { skip_start: true }),
+        (
+            "resize",
+            Command::Resize {
+                to: Resources::DEFAULT,
+            },
+        ),
+        (
+            "snapshot",
+            Command::Snapshot {
+                snapshot: SnapshotId::from_uuid(uuid::Uuid::from_u128(7)),
+            },
+        ),
+        (
+            "fork",
+            Command::Fork {
+                child: SandboxId::from_uuid(uuid::Uuid::from_u128(8)),
+            },
+        ),
+    ]
+}
+
 /// Every phase with a wish that may stand beside it.
 fn every_phase() -> Vec<(&'static str, Phase, DesiredState)> {
     use DesiredState as D;
@@ -62,9 +111,12 @@ fn every_phase() -> Vec<(&'static str, Phase, DesiredState)> {
         ("pulling_snapshot", Phase::PullingSnapshot, D::Started),
         ("archived", Phase::Archived, D::Archived),
         ("archiving", Phase::Archiving, D::Archived),
-        ("resizing", Phase::Resizing, D::Started),
-        ("snapshotting", Phase::Snapshotting, D::Started),
-        ("forking", Phase::Forking, D::Started),
+        ("resizing", resizing(), D::Started),
+        ("resizing, stopped", resizing(), D::Stopped),
+        ("snapshotting", snapshotting(), D::Started),
+        ("snapshotting, stopped", snapshotting(), D::Stopped),
+        ("forking", forking(), D::Started),
+        ("forking, stopped", forking(), D::Stopped),
         ("pausing", Phase::Pausing, D::Paused),
         ("paused", Phase::Paused, D::Paused),
         ("resuming", Phase::Resuming, D::Started),
@@ -96,6 +148,8 @@ fn every_observation() -> Vec<(&'static str, Observation)> {
             },
         ),
         ("absent", Observation::Absent),
+        ("paused", Observation::Paused),
+        ("archived", Observation::Archived),
     ]
 }
 
@@ -137,17 +191,12 @@ fn every_state_has_one_outcome_for_every_event() {
     for (name, phase, desired) in every_phase() {
         assert!(may_coexist(desired, phase.state()), "{name}");
         let _ = writeln!(table, "{name} (wish {desired})");
-        for command in [
-            Command::Start,
-            Command::Stop { force: false },
-            Command::Stop { force: true },
-            Command::Delete,
-        ] {
+        for (said, command) in every_command() {
             let outcome = match lifecycle(phase.clone(), desired).command(command, at(9)) {
                 Ok(step) => describe(&step),
                 Err(refusal) => format!("refused: {refusal:?}"),
             };
-            let _ = writeln!(table, "  {command:?}: {outcome}");
+            let _ = writeln!(table, "  {said}: {outcome}");
         }
         for origin in ORIGINS {
             for (seen, observation) in every_observation() {
@@ -157,6 +206,8 @@ fn every_state_has_one_outcome_for_every_event() {
         }
         let given_up = lifecycle(phase.clone(), desired).give_up(fault(FaultCode::TimedOut), at(9));
         let _ = writeln!(table, "  give up: {}", describe(&given_up));
+        let begun = lifecycle(phase.clone(), desired).begin(at(9));
+        let _ = writeln!(table, "  begin: {}", describe(&begun));
     }
     insta::assert_snapshot!(table);
 }
@@ -224,6 +275,7 @@ enum Happening {
     /// An observation made under a generation this much older (or newer, if negative).
     Observed(Origin, i64, Observation),
     GiveUp,
+    Begin,
     Outrank(u64),
 }
 
@@ -237,24 +289,33 @@ fn observation() -> impl Strategy<Value = Observation> {
 
 fn happening() -> impl Strategy<Value = Happening> {
     prop_oneof![
-        3 => prop::sample::select(vec![
-            Command::Start,
-            Command::Stop { force: false },
-            Command::Stop { force: true },
-            Command::Delete,
-        ])
+        4 => prop::sample::select(
+            every_command().into_iter().map(|(_, command)| command).collect::<Vec<_>>(),
+        )
         .prop_map(Happening::Command),
         6 => (prop::sample::select(ORIGINS.to_vec()), -1i64..4, observation())
             .prop_map(|(origin, age, seen)| Happening::Observed(origin, age, seen)),
         1 => Just(Happening::GiveUp),
+        1 => Just(Happening::Begin),
         1 => (0u64..20).prop_map(Happening::Outrank),
     ]
 }
 
+fn born(is_fork: bool) -> Lifecycle {
+    if is_fork {
+        Lifecycle::awaiting_copy(at(0))
+    } else {
+        Lifecycle::created(at(0))
+    }
+}
+
 proptest! {
     #[test]
-    fn no_run_of_events_reaches_a_forbidden_pair(events in prop::collection::vec(happening(), 1..60)) {
-        let mut life = Lifecycle::created(at(0));
+    fn no_run_of_events_reaches_a_forbidden_pair(
+        is_fork in any::<bool>(),
+        events in prop::collection::vec(happening(), 1..60),
+    ) {
+        let mut life = born(is_fork);
         for (second, event) in (1..).zip(events) {
             let before = life.clone();
             let mut effect = Effect::Settle;
@@ -274,6 +335,11 @@ proptest! {
                     step.lifecycle
                 }
                 Happening::GiveUp => life.give_up(fault(FaultCode::TimedOut), at(second)).lifecycle,
+                Happening::Begin => {
+                    let step = life.begin(at(second));
+                    effect = step.effect;
+                    step.lifecycle
+                }
                 Happening::Outrank(current) => life.outrank(current),
             };
             prop_assert!(may_coexist(life.desired, life.phase.state()), "{:?}", life);
@@ -284,6 +350,12 @@ proptest! {
             if let Effect::Order(_) = effect {
                 prop_assert!(life.generation > before.generation);
                 prop_assert!(life.open_goal().is_some());
+            }
+            // What is being made of a sandbox ends where it began, or with the sandbox.
+            if matches!(before.phase, Phase::Resizing { .. } | Phase::Snapshotting { .. } | Phase::Forking { .. })
+                && life.phase == Phase::Started
+            {
+                prop_assert_eq!(before.desired, DesiredState::Started);
             }
             // Gone is gone.
             if before.phase == Phase::Destroyed {
@@ -296,8 +368,11 @@ proptest! {
     }
 
     #[test]
-    fn a_deleted_sandbox_ends_destroyed_once_the_runner_says_so(events in prop::collection::vec(happening(), 0..30)) {
-        let mut life = Lifecycle::created(at(0));
+    fn a_deleted_sandbox_ends_destroyed_once_the_runner_says_so(
+        is_fork in any::<bool>(),
+        events in prop::collection::vec(happening(), 0..30),
+    ) {
+        let mut life = born(is_fork);
         for event in events {
             life = match event {
                 Happening::Command(command) => life.clone().command(command, at(1)).map_or(life, |step| step.lifecycle),
@@ -306,6 +381,7 @@ proptest! {
                     life.observe(origin, generation, seen, at(1)).lifecycle
                 }
                 Happening::GiveUp => life.give_up(fault(FaultCode::TimedOut), at(1)).lifecycle,
+                Happening::Begin => life.begin(at(1)).lifecycle,
                 Happening::Outrank(current) => life.outrank(current),
             };
         }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use alcove_runner_api::{Fault, FaultCode, Observed};
 use alcove_spawner::protocol::ExitStatus;
 
-use crate::journal::{Record, Running};
+use crate::archive::Header;
+use crate::journal::{Hold, Record, Running};
 use crate::making::{LastDevice, Made};
 
 #[derive(Debug)]
@@ -20,6 +21,11 @@ pub(super) enum Held {
         why: Why,
     },
     Running(Box<Live>),
+    Archived {
+        header: Header,
+        /// Why it could not be brought back when that was asked for.
+        fault: Option<Fault>,
+    },
 }
 
 /// Why a sandbox is stopped.
@@ -30,6 +36,19 @@ pub(super) enum Why {
     Ended(Fault),
     /// It was to run again and could not.
     StartFailed(Fault),
+}
+
+impl Held {
+    /// In a word, for messages.
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            Self::Absent { .. } => "absent",
+            Self::Stopped { .. } => "stopped",
+            Self::Running(live) if live.running.hold == Hold::Processes => "paused",
+            Self::Running(_) => "running",
+            Self::Archived { .. } => "archived",
+        }
+    }
 }
 
 impl Why {
@@ -63,15 +82,27 @@ pub(super) fn live(made: Made) -> Held {
 
 pub(super) fn token(held: &Held) -> Option<Arc<str>> {
     match held {
-        Held::Running(live) => Some(live.running.token.as_str().into()),
+        Held::Running(live) if live.running.hold != Hold::Processes => {
+            Some(live.running.token.as_str().into())
+        }
         _ => None,
     }
 }
 
 pub(super) fn observed(held: &Held) -> Observed {
     match held {
+        Held::Running(live) if live.running.hold == Hold::Processes => Observed::Paused {
+            agent_version: live.running.agent_version.clone(),
+        },
         Held::Running(live) => Observed::Running {
             agent_version: live.running.agent_version.clone(),
+        },
+        Held::Archived { fault: None, .. } => Observed::Archived,
+        Held::Archived {
+            fault: Some(fault), ..
+        } => Observed::Failed {
+            fault: fault.clone(),
+            has_disk: true,
         },
         Held::Stopped {
             why: Why::StartFailed(fault),

@@ -76,6 +76,10 @@ pub enum ImageError {
     LayerType { media_type: String },
     #[error("the variable {text:?} of the image's configuration is not of the form NAME=value")]
     BadVariable { text: String },
+    #[error("cannot read the files of the sandbox")]
+    Capture(#[source] io::Error),
+    #[error("cannot make a layer of the files of the sandbox")]
+    CaptureLayer(#[source] LayerError),
     #[error("cannot unpack layer {digest}")]
     Layer {
         digest: Sha256Digest,

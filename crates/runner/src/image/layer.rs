@@ -29,6 +29,24 @@ pub fn unpack(
     into: &Path,
     limits: &Limits,
 ) -> Result<Unpacked, LayerError> {
+    let (unpacked, found) = unpack_any(blob, into, limits)?;
+    if found != diff_id {
+        return Err(LayerError::WrongContent {
+            expected: diff_id,
+            found,
+        });
+    }
+    Ok(unpacked)
+}
+
+/// Unpacks `blob` into the empty folder `into`, whatever it holds, and tells what the plain archive is.
+///
+/// On failure the folder holds a part of the layer and must be thrown away.
+pub fn unpack_any(
+    blob: impl Read,
+    into: &Path,
+    limits: &Limits,
+) -> Result<(Unpacked, Sha256Digest), LayerError> {
     let plain = Plain {
         inner: Decoder::detect(BufReader::with_capacity(256 * 1024, blob))
             .map_err(LayerError::Read)?,
@@ -52,20 +70,15 @@ pub fn unpack(
     // To the end and not only to the end of the archive: the digests are about all of it.
     io::copy(&mut plain, &mut io::sink()).map_err(LayerError::Read)?;
     let (found, _) = plain.seen.finish();
-    if found != diff_id {
-        return Err(LayerError::WrongContent {
-            expected: diff_id,
-            found,
-        });
-    }
     let skipped = tree.finish().map_err(|source| LayerError::Finish {
         doing: "set the times of",
         source,
     })?;
-    Ok(Unpacked {
+    let unpacked = Unpacked {
         size_bytes,
         skipped,
-    })
+    };
+    Ok((unpacked, found))
 }
 
 fn blame(source: EntryError, path: &str) -> LayerError {

@@ -115,24 +115,7 @@ impl ImageStore {
             config: found.config,
             size_bytes,
         };
-        let path = self.image_path(found.digest);
-        self.write_record(&path, &record)?;
-        let image = Arc::new(self.image(record));
-        let entry = entry(name, &image);
-        // The lock is held over the write, so that names.json never loses one of two imports.
-        let mut known = self.known();
-        let mut names = known.names.clone();
-        names.insert(name.to_owned(), found.digest);
-        self.write_record(
-            &self.dir.join("names.json"),
-            &NamesRecord {
-                version: VERSION,
-                names: names.clone(),
-            },
-        )?;
-        known.names = names;
-        known.images.insert(found.digest, image);
-        Ok(entry)
+        self.keep_image(record, name)
     }
 
     /// All images, one entry for each name. One without a name has an entry with an empty name.
@@ -198,7 +181,20 @@ impl ImageStore {
         if let Some(record) = read_layer_record(&path)? {
             return Ok(record.size_bytes);
         }
-        let started = std::time::Instant::now();
+        let unpacked = self.new_layer()?;
+        let blob = layout.blob("layer", layer.blob, layer.blob_bytes)?;
+        let folder = unpacked.path().join("fs");
+        let outcome = layer::unpack(blob, layer.diff_id, &folder, &self.limits);
+        let outcome = outcome.map_err(|source| ImageError::Layer {
+            digest: layer.diff_id,
+            source,
+        })?;
+        self.keep_layer(unpacked, layer.diff_id, outcome)?;
+        Ok(outcome.size_bytes)
+    }
+
+    /// The folder of a layer that is being made, with an empty `fs` in it.
+    pub(super) fn new_layer(&self) -> Result<tempfile::TempDir, ImageError> {
         let tmp = self.dir.join("tmp");
         let unpacked = tempfile::Builder::new()
             .prefix("layer-")
@@ -211,12 +207,17 @@ impl ImageStore {
         // keeps others out.
         fs::set_permissions(&folder, Permissions::from_mode(0o755))
             .map_err(fail("set the mode of", &folder))?;
-        let blob = layout.blob("layer", layer.blob, layer.blob_bytes)?;
-        let outcome = layer::unpack(blob, layer.diff_id, &folder, &self.limits);
-        let outcome = outcome.map_err(|source| ImageError::Layer {
-            digest: layer.diff_id,
-            source,
-        })?;
+        Ok(unpacked)
+    }
+
+    /// Gives a layer its name, once all of it is on the disk.
+    pub(super) fn keep_layer(
+        &self,
+        unpacked: tempfile::TempDir,
+        diff_id: Sha256Digest,
+        outcome: layer::Unpacked,
+    ) -> Result<(), ImageError> {
+        let path = self.layer_path(diff_id);
         let record = LayerRecord {
             version: VERSION,
             size_bytes: outcome.size_bytes,
@@ -241,14 +242,49 @@ impl ImageStore {
         }
         sync_folder(&self.dir.join("layers"))?;
         tracing::info!(
-            layer.digest = %layer.diff_id,
+            layer.digest = %diff_id,
             layer.size_bytes = outcome.size_bytes,
             layer.skipped_entries = outcome.skipped,
-            duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
-            "unpacked layer {}",
-            layer.diff_id
+            "unpacked layer {diff_id}"
         );
-        Ok(outcome.size_bytes)
+        Ok(())
+    }
+
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// What is written down of an image.
+    pub(super) fn record(&self, digest: &ImageDigest) -> Result<ImageRecord, ImageError> {
+        let path = self.image_path(digest.0.parse()?);
+        let bytes = fs::read(&path).map_err(fail("read", &path))?;
+        record::decode(&path, &bytes)
+    }
+
+    /// Writes an image down, and that the name means it.
+    pub(super) fn keep_image(
+        &self,
+        record: ImageRecord,
+        name: &str,
+    ) -> Result<ImageEntry, ImageError> {
+        let digest = record.digest;
+        self.write_record(&self.image_path(digest), &record)?;
+        let image = Arc::new(self.image(record));
+        let entry = entry(name, &image);
+        // The lock is held over the write, so that names.json never loses one of two imports.
+        let mut known = self.known();
+        let mut names = known.names.clone();
+        names.insert(name.to_owned(), digest);
+        self.write_record(
+            &self.dir.join("names.json"),
+            &NamesRecord {
+                version: VERSION,
+                names: names.clone(),
+            },
+        )?;
+        known.names = names;
+        known.images.insert(digest, image);
+        Ok(entry)
     }
 
     fn write_record<T: serde::Serialize>(&self, path: &Path, record: &T) -> Result<(), ImageError> {
@@ -370,7 +406,7 @@ fn fail(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ImageErro
     }
 }
 
-fn entry(name: &str, image: &Image) -> ImageEntry {
+pub(super) fn entry(name: &str, image: &Image) -> ImageEntry {
     ImageEntry {
         digest: image.digest.clone(),
         name: name.to_owned(),

@@ -12,6 +12,8 @@ pub(super) enum Layout {
         memory: PathBuf,
         cpu: PathBuf,
         pids: PathBuf,
+        /// Where the host has it. Without it nothing can be paused.
+        freezer: Option<PathBuf>,
     },
     V2 {
         root: PathBuf,
@@ -41,7 +43,13 @@ pub(super) fn find(mounts: &str) -> Result<Layout, LimitsError> {
         }
     }
     if let [Some(memory), Some(cpu), Some(pids)] = CONTROLLERS.map(|name| v1.get(name).cloned()) {
-        return Ok(Layout::V1 { memory, cpu, pids });
+        let freezer = v1.get("freezer").cloned();
+        return Ok(Layout::V1 {
+            memory,
+            cpu,
+            pids,
+            freezer,
+        });
     }
     let root = v2.ok_or(LimitsError::ControllerMissing {
         controller: "memory",

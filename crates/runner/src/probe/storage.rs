@@ -187,6 +187,7 @@ async fn mount_all(
             user_namespace,
             id_base: alcove_spawner::protocol::REHEARSAL_ID_BASE,
             files: vec![("hostname", "trial\n".to_owned())],
+            is_copy: false,
         })
         .await?;
     storage.idmap = Some(Ok("a layer's ids can be shifted".to_owned()));

@@ -8,17 +8,24 @@ use alcove_domain::SandboxId;
 use alcove_runner_api::{Fault, FaultCode};
 
 use super::{OpenError, Runner, part};
+use crate::archive::Header;
 use crate::disk::Disks;
 use crate::disk_pool::POOL_PREFIX;
-use crate::driver::Driver;
+use crate::driver::{Driver, let_go_of_copied};
 use crate::host::Host;
-use crate::journal::{Phase, Record, boot_id};
+use crate::journal::{Hold, Phase, Record, boot_id};
 use crate::limits::Limits;
 use crate::net::SlotIndex;
 
 impl Runner {
     /// Adopts, stops or takes apart every sandbox that the journal knows, and removes what it does not know.
-    pub(super) async fn take_over(&self, found: Vec<Found>) -> Result<(), OpenError> {
+    /// A sandbox whose record is gone is what the archive has of it; where there is a record, an archive is a
+    /// leftover of putting the sandbox away or of bringing it back.
+    pub(super) async fn take_over(
+        &self,
+        found: Vec<Found>,
+        archived: Vec<Header>,
+    ) -> Result<(), OpenError> {
         let host = &self.inner.host;
         let live: Vec<String> = found
             .iter()
@@ -35,6 +42,17 @@ impl Runner {
             tokio::task::spawn_blocking(move || sweep(&limits, &disks, &live_names, &known));
         swept.await.map_err(part("remove what is left over"))?;
         sweep_sockets(&self.inner.host, &live);
+        for header in archived {
+            let sandbox = header.sandbox.clone();
+            if found.iter().any(|found| found.record.sandbox == sandbox) {
+                if let Err(error) = host.archives.remove(&sandbox) {
+                    tracing::error!(sandbox.id = %sandbox, %error, "cannot remove an archive that is left over");
+                }
+                continue;
+            }
+            let driver = Driver::archived(host.clone(), header);
+            self.start_driver(&mut self.entries(), sandbox, driver);
+        }
 
         // After the sweep has ended what a killed server left half-started: its disk is unmounted in the
         // background of the kernel, and must not be mounted a second time before that is done.
@@ -57,11 +75,34 @@ impl Runner {
                 }
                 continue;
             }
+            let record = self.let_go(record, pidfd.is_some()).await;
             let device = devices.get(&host.disks.path(sandbox.as_str())).copied();
             let driver = Driver::adopt(host.clone(), record, pidfd, fault, device);
             self.start_driver(&mut self.entries(), sandbox, driver);
         }
         Ok(())
+    }
+}
+
+impl Runner {
+    /// Ends what a copy of a running sandbox's disk needed, where the server was killed in the middle.
+    async fn let_go(&self, mut record: Record, runs: bool) -> Record {
+        let Phase::Running(running) = &mut record.phase else {
+            return record;
+        };
+        if running.hold != Hold::FileSystem || !runs {
+            return record;
+        }
+        match let_go_of_copied(&self.inner.host, running.loop_device).await {
+            Ok(()) => running.hold = Hold::Nothing,
+            Err(error) => {
+                tracing::error!(sandbox.id = %record.sandbox, %error, "cannot let a file system go");
+            }
+        }
+        if let Err(error) = self.inner.host.journal.write(&record) {
+            tracing::error!(sandbox.id = %record.sandbox, %error, "cannot write the journal");
+        }
+        record
     }
 }
 

@@ -1,6 +1,7 @@
 //! The Daytona API.
 
 pub(crate) mod account;
+pub(crate) mod life;
 pub(crate) mod quota;
 pub(crate) mod sandbox;
 pub(crate) mod sandbox_list;
@@ -22,6 +23,15 @@ crate::routes::routes! {
     delete "/api/sandbox/{sandboxIdOrName}", Key => sandbox::delete;
     post "/api/sandbox/{sandboxIdOrName}/start", Key => sandbox::start;
     post "/api/sandbox/{sandboxIdOrName}/stop", Key => sandbox::stop;
+    post "/api/sandbox/{sandboxIdOrName}/recover", Key => life::recover;
+    post "/api/sandbox/{sandboxIdOrName}/pause", Key => life::pause;
+    post "/api/sandbox/{sandboxIdOrName}/archive", Key => life::archive;
+    post "/api/sandbox/{sandboxIdOrName}/resize", Key => life::resize;
+    post "/api/sandbox/{sandboxIdOrName}/snapshot", Key => life::snapshot;
+    post "/api/sandbox/{sandboxIdOrName}/fork", Key => life::fork;
+    get "/api/sandbox/{sandboxIdOrName}/forks", Key => life::forks;
+    get "/api/sandbox/{sandboxIdOrName}/parent", Key => life::parent;
+    get "/api/sandbox/{sandboxIdOrName}/ancestors", Key => life::ancestors;
     get "/api/sandbox/{sandboxIdOrName}/toolbox-proxy-url", Key => sandbox::toolbox_url;
     post "/api/sandbox/{sandboxIdOrName}/last-activity", Key => sandbox::last_activity;
     put "/api/sandbox/{sandboxIdOrName}/labels", Key => settings::labels;

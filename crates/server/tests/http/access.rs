@@ -29,7 +29,9 @@ fn request(route: &Route, authorization: Option<&str>) -> Request<Body> {
     if let Some(authorization) = authorization {
         request = request.header("authorization", authorization);
     }
-    request.body(Body::from(r#"{"labels":{}}"#)).unwrap()
+    request
+        .body(Body::from(r#"{"labels":{},"name":"x"}"#))
+        .unwrap()
 }
 
 #[tokio::test]

@@ -197,7 +197,7 @@ async fn settings_are_kept() {
         ("autoarchive/60", "autoArchiveInterval", json!(60)),
         ("autodelete/-1", "autoDeleteInterval", json!(-1)),
         ("autodelete/30", "autoDeleteInterval", json!(30)),
-        ("autopause/0", "autoPauseInterval", json!(0)),
+        ("autopause/5", "autoPauseInterval", json!(5)),
         ("public/true", "public", json!(true)),
     ] {
         let answer = server.ask("POST", &format!("{path}/{setter}")).await.ok();

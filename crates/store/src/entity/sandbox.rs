@@ -31,7 +31,7 @@ pub struct Model {
     pub auto_archive_minutes: i64,
     pub auto_delete_minutes: Option<i64>,
     pub ttl_minutes: Option<i64>,
-    /// Follows from creation and time to live; kept for searching.
+    /// When the time to live that was set last is over.
     pub auto_destroy_at: Option<i64>,
     pub state: String,
     pub desired_state: String,
@@ -44,6 +44,10 @@ pub struct Model {
     /// Follows from the state; kept for searching.
     pub is_recoverable: bool,
     pub agent_version: Option<String>,
+    pub auto_pause_minutes: i64,
+    /// JSON: what the state is about, in those that are about something.
+    pub work: Option<String>,
+    pub parent_id: Option<String>,
     pub created_at: i64,
     pub updated_at: i64,
     pub last_activity_at: i64,

@@ -2,9 +2,10 @@
 
 use alcove_domain::{
     DesiredState, Fault, FaultCode, Intervals, Lifecycle, Phase, Resources, Sandbox, SandboxClass,
-    SandboxState,
+    SandboxId, SandboxState, SnapshotId,
 };
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::StoreError;
 use crate::convert::{Place, bigint, json_map};
@@ -20,6 +21,35 @@ fn place(column: &'static str) -> Place {
 /// What hosts and agents say may hold anything; PostgreSQL does not keep this one character.
 fn without_nul(text: &str) -> String {
     text.replace('\0', "")
+}
+
+/// What a state is about, as it is stored.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Work {
+    Resize {
+        cpu_cores: u32,
+        memory_gib: u32,
+        disk_gib: u32,
+        gpu: u32,
+    },
+    Snapshot(SnapshotId),
+    Fork(SandboxId),
+}
+
+fn work_of(phase: &Phase) -> Option<String> {
+    let work = match phase {
+        Phase::Resizing { to } => Work::Resize {
+            cpu_cores: to.cpu_cores,
+            memory_gib: to.memory_gib,
+            disk_gib: to.disk_gib,
+            gpu: to.gpu,
+        },
+        Phase::Snapshotting { snapshot } => Work::Snapshot(snapshot.clone()),
+        Phase::Forking { child } => Work::Fork(child.clone()),
+        _ => return None,
+    };
+    Some(serde_json::to_string(&work).expect("numbers and ids can always be written"))
 }
 
 pub(crate) fn to_row(sandbox: &Sandbox) -> Model {
@@ -47,7 +77,7 @@ pub(crate) fn to_row(sandbox: &Sandbox) -> Model {
         auto_archive_minutes: sandbox.intervals.auto_archive_minutes.into(),
         auto_delete_minutes: sandbox.intervals.auto_delete_minutes.map(Into::into),
         ttl_minutes: sandbox.intervals.ttl_minutes.map(Into::into),
-        auto_destroy_at: sandbox.auto_destroy_at().map(Timestamp::as_millisecond),
+        auto_destroy_at: sandbox.auto_destroy_at.map(Timestamp::as_millisecond),
         state: life.phase.state().as_str().to_owned(),
         desired_state: life.desired.as_str().to_owned(),
         generation: bigint(life.generation),
@@ -57,6 +87,9 @@ pub(crate) fn to_row(sandbox: &Sandbox) -> Model {
         has_disk: matches!(life.phase, Phase::Error { has_disk: true, .. }),
         is_recoverable: sandbox.is_recoverable(),
         agent_version: sandbox.agent_version.as_deref().map(without_nul),
+        auto_pause_minutes: sandbox.intervals.auto_pause_minutes.into(),
+        work: work_of(&life.phase),
+        parent_id: sandbox.parent_id.as_ref().map(ToString::to_string),
         created_at: sandbox.created_at.as_millisecond(),
         updated_at: sandbox.updated_at.as_millisecond(),
         last_activity_at: sandbox.last_activity_at.as_millisecond(),
@@ -87,11 +120,17 @@ pub(crate) fn from_row(row: Model) -> Result<Sandbox, StoreError> {
         },
         intervals: Intervals {
             auto_stop_minutes: place("auto_stop_minutes").small(row.auto_stop_minutes)?,
+            auto_pause_minutes: place("auto_pause_minutes").small(row.auto_pause_minutes)?,
             auto_archive_minutes: place("auto_archive_minutes").small(row.auto_archive_minutes)?,
             auto_delete_minutes: place("auto_delete_minutes")
                 .small_option(row.auto_delete_minutes)?,
             ttl_minutes: place("ttl_minutes").small_option(row.ttl_minutes)?,
         },
+        auto_destroy_at: place("auto_destroy_at").time_option(row.auto_destroy_at)?,
+        parent_id: row
+            .parent_id
+            .map(|id| place("parent_id").id(id))
+            .transpose()?,
         lifecycle: Lifecycle {
             phase,
             desired: place("desired_state").word(&row.desired_state, DesiredState::parse)?,
@@ -115,6 +154,11 @@ fn phase_from_row(row: &Model) -> Result<Phase, StoreError> {
         None => None,
     };
     let state = place("state").word(&row.state, SandboxState::parse)?;
+    let work = || {
+        let text = row.work.as_deref().unwrap_or_default();
+        serde_json::from_str::<Work>(text).map_err(|_| place("work").bad(text))
+    };
+    let misfit = || place("work").bad("of another state");
     let must = |fault: Option<Fault>| fault.ok_or_else(|| place("fault_code").bad("NULL"));
     Ok(match state {
         SandboxState::Creating => Phase::Creating,
@@ -138,9 +182,30 @@ fn phase_from_row(row: &Model) -> Result<Phase, StoreError> {
         SandboxState::PullingSnapshot => Phase::PullingSnapshot,
         SandboxState::Archived => Phase::Archived,
         SandboxState::Archiving => Phase::Archiving,
-        SandboxState::Resizing => Phase::Resizing,
-        SandboxState::Snapshotting => Phase::Snapshotting,
-        SandboxState::Forking => Phase::Forking,
+        SandboxState::Resizing => match work()? {
+            Work::Resize {
+                cpu_cores,
+                memory_gib,
+                disk_gib,
+                gpu,
+            } => Phase::Resizing {
+                to: Resources {
+                    cpu_cores,
+                    memory_gib,
+                    disk_gib,
+                    gpu,
+                },
+            },
+            Work::Snapshot(_) | Work::Fork(_) => return Err(misfit()),
+        },
+        SandboxState::Snapshotting => match work()? {
+            Work::Snapshot(snapshot) => Phase::Snapshotting { snapshot },
+            Work::Resize { .. } | Work::Fork(_) => return Err(misfit()),
+        },
+        SandboxState::Forking => match work()? {
+            Work::Fork(child) => Phase::Forking { child },
+            Work::Resize { .. } | Work::Snapshot(_) => return Err(misfit()),
+        },
         SandboxState::Pausing => Phase::Pausing,
         SandboxState::Paused => Phase::Paused,
         SandboxState::Resuming => Phase::Resuming,

@@ -1,4 +1,7 @@
-use alcove_domain::{Command, DesiredState, Fault, FaultCode, Intervals, OrganizationId, Phase};
+use alcove_domain::{
+    Command, DesiredState, Fault, FaultCode, Intervals, OrganizationId, Phase, Resources,
+    SandboxId, SnapshotId,
+};
 use alcove_store::StoreError;
 use uuid::Uuid;
 
@@ -11,6 +14,7 @@ on_both_databases! {
     a_transaction_that_is_dropped_leaves_nothing,
     readers_cannot_write_and_see_what_is_committed,
     destroyed_rows_are_pruned_after_a_while_and_live_ones_never,
+    what_is_being_made_of_a_sandbox_and_where_it_comes_from_is_kept,
 }
 
 async fn a_sandbox_comes_back_as_it_was_written(place: Place) {
@@ -24,6 +28,7 @@ async fn a_sandbox_comes_back_as_it_was_written(place: Place) {
         first.intervals = Intervals {
             auto_stop_minutes: 0,
             auto_archive_minutes: 7,
+            auto_pause_minutes: 4,
             auto_delete_minutes: Some(0),
             ttl_minutes: Some(9),
         };
@@ -103,4 +108,36 @@ async fn destroyed_rows_are_pruned_after_a_while_and_live_ones_never(place: Plac
     assert_eq!(tx.sandbox_prune(at(11), 100).await.unwrap(), 1);
     tx.commit().await.unwrap();
     assert_eq!(store.reader().sandbox_list_live().await.unwrap().len(), 1);
+}
+
+async fn what_is_being_made_of_a_sandbox_and_where_it_comes_from_is_kept(place: Place) {
+    let store = place.open().await;
+    let phases = [
+        Phase::Resizing {
+            to: Resources {
+                memory_gib: 7,
+                ..Resources::DEFAULT
+            },
+        },
+        Phase::Snapshotting {
+            snapshot: SnapshotId::from_uuid(Uuid::from_u128(8)),
+        },
+        Phase::Forking {
+            child: SandboxId::from_uuid(Uuid::from_u128(9)),
+        },
+        Phase::Paused,
+        Phase::Archived,
+    ];
+    for (number, phase) in (10..).zip(phases) {
+        let mut wanted = sandbox(number, &format!("box-{number}"));
+        wanted.parent_id = Some(SandboxId::from_uuid(Uuid::from_u128(1)));
+        wanted.lifecycle.phase = phase;
+        insert(&store, &wanted).await.unwrap();
+        let found = store.reader().sandbox_find(&wanted.id).await.unwrap();
+        assert_eq!(found, Some(wanted));
+    }
+    let parent = SandboxId::from_uuid(Uuid::from_u128(1));
+    let reader = store.reader();
+    let forks = reader.sandbox_list_forks(&org(), &parent, false, 3).await;
+    assert_eq!(forks.unwrap().len(), 3);
 }

@@ -94,6 +94,8 @@ pub fn sandbox(number: u128, name: &str) -> Sandbox {
         region: "us".to_owned(),
         resources: Resources::DEFAULT,
         intervals: Intervals::default(),
+        auto_destroy_at: None,
+        parent_id: None,
         lifecycle: Lifecycle::created(at(10)),
         agent_version: None,
         created_at: at(10),

@@ -67,7 +67,7 @@ interval_setter!(
     "/api/sandbox/{sandboxIdOrName}/autostop/{interval}", "setAutostopInterval", "interval"
 );
 interval_setter!(
-    /// Idle minutes until the sandbox is paused; only 0, since no class here can pause.
+    /// Idle minutes until the sandbox is paused; 0 is never.
     auto_pause, set_auto_pause,
     "/api/sandbox/{sandboxIdOrName}/autopause/{interval}", "setAutoPauseInterval", "interval"
 );
@@ -82,7 +82,7 @@ interval_setter!(
     "/api/sandbox/{sandboxIdOrName}/autodelete/{interval}", "setAutoDeleteInterval", "interval"
 );
 interval_setter!(
-    /// Minutes since creation until the sandbox is deleted whatever its state; 0 is never.
+    /// Minutes from now until the sandbox is deleted whatever its state; 0 is never.
     ttl, set_ttl,
     "/api/sandbox/{sandboxIdOrName}/ttl/{ttlMinutes}", "setTtl", "ttlMinutes"
 );

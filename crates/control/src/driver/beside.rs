@@ -1,0 +1,253 @@
+//! What changes beside a sandbox's own row: the snapshot that is made of it, the fork that is born of it.
+//!
+//! Such rows are inserted in the transaction that takes the wish, and brought to their end in the one that
+//! takes the runner's answer, so that neither a kill nor a lost answer leaves one without the other.
+
+use std::sync::Arc;
+
+use alcove_domain::{
+    Command, Fault, FaultCode, Goal, Lifecycle, Phase, Reason, ResizeRequest, Resources, Sandbox,
+    SandboxId, Snapshot, SnapshotId, SnapshotState, resize,
+};
+use alcove_runner_api::Work;
+use alcove_store::{NewOutboxEntry, OutboxChange, SnapshotOutcome, StoreError, Tx};
+use jiff::Timestamp;
+
+use super::Ask;
+use crate::Error;
+use crate::directory::Entry;
+use crate::order::read_fault;
+use crate::sandboxes::name_taken;
+use crate::shared::{Shared, lock};
+
+/// What a caller or a timer wants of a sandbox.
+#[derive(Debug)]
+pub(crate) enum Wish {
+    Plain(Command),
+    Resize(ResizeRequest),
+    Snapshot { id: SnapshotId, name: String },
+    Fork { id: SandboxId, name: String },
+}
+
+/// A row to be inserted with the wish.
+#[derive(Debug)]
+pub(super) enum Beside {
+    Nothing,
+    Snapshot(Box<Snapshot>),
+    Fork(Box<Sandbox>),
+}
+
+/// The command of a wish and the row that goes with it.
+///
+/// # Errors
+/// What stands against the wish apart from the sandbox's state, which is looked at first.
+pub(super) fn prepare(
+    sandbox: &Sandbox,
+    wish: Wish,
+    now: Timestamp,
+) -> Result<(Command, Beside), Error> {
+    match wish {
+        Wish::Plain(Command::Archive) if sandbox.is_ephemeral() => {
+            let message = "An ephemeral sandbox goes when it stops, so it cannot be archived";
+            Err(Error::refused(vec![Reason::invalid(message)]))
+        }
+        Wish::Plain(command) => Ok((command, Beside::Nothing)),
+        Wish::Resize(request) => {
+            let to = sandbox.resources;
+            let life = sandbox.lifecycle.clone();
+            life.command(Command::Resize { to }, now)?;
+            let is_started = sandbox.lifecycle.phase == Phase::Started;
+            let to = resize::plan_resize(sandbox.resources, request, is_started)
+                .map_err(Error::refused)?;
+            Ok((Command::Resize { to }, Beside::Nothing))
+        }
+        Wish::Snapshot { id, name } => {
+            let snapshot = Snapshot {
+                id: id.clone(),
+                organization_id: Some(sandbox.organization_id.clone()),
+                name,
+                image: String::new(),
+                state: SnapshotState::Snapshotting,
+                size_bytes: None,
+                entrypoint: Vec::new(),
+                user: String::new(),
+                resources: sandbox.resources,
+                class: sandbox.class,
+                error_reason: None,
+                source_sandbox_id: Some(sandbox.id.clone()),
+                created_at: now,
+                updated_at: now,
+                last_used_at: None,
+            };
+            let command = Command::Snapshot { snapshot: id };
+            Ok((command, Beside::Snapshot(Box::new(snapshot))))
+        }
+        Wish::Fork { id, name } => {
+            let child = sandbox.fork(id.clone(), name, now);
+            Ok((Command::Fork { child: id }, Beside::Fork(Box::new(child))))
+        }
+    }
+}
+
+impl Beside {
+    /// What the caller hears if the row's name belongs to another.
+    pub fn name_taken(&self) -> Option<Error> {
+        match self {
+            Self::Nothing => None,
+            Self::Snapshot(snapshot) => Some(Error::Conflict {
+                message: format!("Snapshot with name {} already exists", snapshot.name),
+                code: "SNAPSHOT_NAME_TAKEN",
+                state: None,
+            }),
+            Self::Fork(child) => Some(name_taken(&child.name)),
+        }
+    }
+
+    pub fn event(&self, at: Timestamp) -> Option<NewOutboxEntry<'_>> {
+        match self {
+            Self::Nothing | Self::Snapshot(_) => None,
+            Self::Fork(child) => Some(NewOutboxEntry {
+                change: OutboxChange::Created,
+                sandbox: child,
+                at,
+            }),
+        }
+    }
+
+    pub async fn insert(&self, tx: &Tx) -> Result<(), StoreError> {
+        match self {
+            Self::Nothing => Ok(()),
+            Self::Snapshot(snapshot) => tx.snapshot_insert(snapshot).await,
+            Self::Fork(child) => tx.sandbox_insert(child).await,
+        }
+    }
+
+    pub fn publish(self, shared: &Shared) {
+        if let Self::Fork(child) = self {
+            let entry = Entry::new(*child);
+            shared.directory.insert(&entry);
+            shared.timers.schedule(&entry);
+        }
+    }
+}
+
+/// What the end of a piece of work brings with it.
+#[derive(Debug, Default)]
+pub(super) struct WorkEnd {
+    /// Sizes that the sandbox has now.
+    pub resources: Option<Resources>,
+    snapshot: Option<(SnapshotId, SnapshotOutcome)>,
+    /// The fork that need wait no longer.
+    child: Option<SandboxId>,
+    /// Why it was not done.
+    undone: Option<Fault>,
+}
+
+impl WorkEnd {
+    /// What ends on the way from `old` to `next`; nothing, if the sandbox does not leave its phase.
+    pub fn between(old: &Sandbox, next: &Lifecycle, work: Option<Work>) -> Self {
+        let phase = &old.lifecycle.phase;
+        if phase.state() == next.phase.state() {
+            return Self::default();
+        }
+        let cut_short = || Fault::new(FaultCode::Internal, "the work was cut short");
+        let done = match work {
+            Some(Work::Done { image }) => Ok(image),
+            Some(Work::Undone { fault }) => Err(Some(read_fault(fault))),
+            None => Err(None),
+        };
+        let undone = done.as_ref().err().cloned().flatten();
+        match phase {
+            Phase::Resizing { to } => Self {
+                resources: done.is_ok().then_some(*to),
+                undone: done.err().map(|fault| fault.unwrap_or_else(cut_short)),
+                ..Self::default()
+            },
+            Phase::Snapshotting { snapshot } => {
+                let fault = match done {
+                    Ok(Some(image)) => {
+                        let made = SnapshotOutcome::Made {
+                            image: image.digest.0,
+                            size_bytes: image.size_bytes,
+                            entrypoint: image.entrypoint,
+                            user: image.user,
+                        };
+                        return Self {
+                            snapshot: Some((snapshot.clone(), made)),
+                            ..Self::default()
+                        };
+                    }
+                    Ok(None) | Err(None) => cut_short(),
+                    Err(Some(fault)) => fault,
+                };
+                let reason = fault.message.clone();
+                Self {
+                    snapshot: Some((snapshot.clone(), SnapshotOutcome::Failed { reason })),
+                    undone: Some(fault),
+                    ..Self::default()
+                }
+            }
+            Phase::Forking { child } => Self {
+                child: Some(child.clone()),
+                undone,
+                ..Self::default()
+            },
+            _ => Self {
+                undone,
+                ..Self::default()
+            },
+        }
+    }
+
+    pub async fn write(&self, tx: &Tx, at: Timestamp) -> Result<(), StoreError> {
+        match &self.snapshot {
+            Some((snapshot, outcome)) => tx.snapshot_finish(snapshot, outcome, at).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Leaves word for the caller who waits, before it sees that the wait is over.
+    pub fn note(&self, shared: &Shared, entry: &Entry, generation: u64) {
+        if self.snapshot.is_some() {
+            shared.snapshots.clear();
+        }
+        if let Some(fault) = &self.undone {
+            tracing::warn!(
+                sandbox.id = %entry.id,
+                code = %fault.code,
+                "what was asked of sandbox {} was not done: {}",
+                entry.id,
+                fault.message
+            );
+            *lock(&entry.undone) = Some((generation, fault.clone()));
+        }
+    }
+
+    /// Wakes the fork.
+    pub async fn tell(&self, shared: &Arc<Shared>) {
+        if let Some(child) = &self.child
+            && let Some(entry) = shared.directory.get(child)
+        {
+            super::ask(shared, &entry, Ask::Begin).await;
+        }
+    }
+}
+
+/// Whether a fork waits for a copy that nobody makes any more.
+pub(crate) fn waits_in_vain(shared: &Shared, sandbox: &Sandbox) -> bool {
+    if sandbox.lifecycle.phase != Phase::Unknown {
+        return false;
+    }
+    let parent = sandbox
+        .parent_id
+        .as_ref()
+        .and_then(|parent| shared.directory.get(parent));
+    parent.is_none_or(|parent| {
+        let parent = parent.sandbox();
+        parent.lifecycle.open_goal() != Some(Goal::Copied)
+            || parent.lifecycle.phase
+                != Phase::Forking {
+                    child: sandbox.id.clone(),
+                }
+    })
+}
