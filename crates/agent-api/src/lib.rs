@@ -11,6 +11,7 @@ mod file;
 mod git;
 mod info;
 mod interpreter;
+mod lsp;
 mod marker;
 mod process;
 mod pty;
@@ -45,6 +46,10 @@ pub use interpreter::{
     CLOSE_TIMED_OUT, CreateContextRequest, DEFAULT_CONTEXT, DEFAULT_EXECUTION_SECONDS,
     InterpreterContext, InterpreterMessage, InterpreterMessageKind, InterpreterRequest,
     ListContextsResponse,
+};
+pub use lsp::{
+    CompletionContext, CompletionItem, CompletionList, LspCompletionParams, LspDocumentRequest,
+    LspLocation, LspPosition, LspRange, LspServerRequest, LspSymbol,
 };
 pub use marker::{MarkerWriter, STDERR_MARKER, STDOUT_MARKER, Stream};
 pub use process::{ExecuteRequest, ExecuteResponse};

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use crate::git::run::Helpers;
 use crate::home::Home;
 use crate::interpreter::registry::Contexts;
+use crate::lsp::registry::LanguageServers;
 use crate::port::loopback::Loopback;
 use crate::process::job::JobTags;
 use crate::process::reaper::Children;
@@ -32,6 +33,7 @@ pub struct Agent {
     pub usage: Usage,
     pub git: Helpers,
     pub terminals: Terminals,
+    pub language_servers: LanguageServers,
     /// `/dev/null` for reading and writing.
     pub null: OwnedFd,
     /// Becomes true when the agent is about to end.
@@ -65,6 +67,7 @@ impl Agent {
             usage: Usage::new(limits),
             git: Helpers::new()?,
             terminals: Terminals::default(),
+            language_servers: LanguageServers::default(),
             null: null.into(),
             is_stopping: watch::Sender::new(false),
             sockets: watch::Sender::new(0),

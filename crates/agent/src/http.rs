@@ -10,6 +10,7 @@ mod files;
 mod git;
 mod info;
 mod interpreter;
+mod lsp;
 mod multipart;
 mod params;
 mod ports;
@@ -43,7 +44,7 @@ fn router(agent: Arc<Agent>) -> Router {
         .route("/process/code-run", post(process::code_run));
     let router = files::routes(ports::routes(router));
     let router = pty::routes(interpreter::routes(sessions::routes(router)));
-    git::routes(router)
+    git::routes(lsp::routes(router))
         .fallback(error::unknown_route)
         // The original knows no 405.
         .method_not_allowed_fallback(error::unknown_route)

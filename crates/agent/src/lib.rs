@@ -1,10 +1,9 @@
 //! The static program that is process 1 of every sandbox.
 //!
 //! It answers the toolbox API on a unix socket that the host owns; nothing listens on the sandbox's network.
-//! `start` takes over what the spawner hands down, `http` is the API, `process`, `session`, `pty` and `file` do
-//! the work, and `git` hands its own to processes apart. One thread runs everything but file work, which has a
-//! small pool: idle memory is what a host pays
-//! for each sandbox.
+//! `start` takes over what the spawner hands down, `http` is the API, the other folders do the work;
+//! `git` hands its own to processes apart. One thread runs everything but file work, which has a small pool: idle
+//! memory is what a host pays for each sandbox.
 
 mod agent;
 mod file;
@@ -15,6 +14,7 @@ mod home;
 mod http;
 mod interpreter;
 mod log;
+mod lsp;
 mod passwd;
 mod port;
 mod process;

@@ -43,6 +43,10 @@ impl OpenFile {
         Ok(Self { file, metadata })
     }
 
+    pub fn into_file(self) -> File {
+        self.file
+    }
+
     /// The size, unless the file does not know it.
     pub fn known_size(&self) -> Option<u64> {
         (self.metadata.size() > 0).then(|| self.metadata.size())

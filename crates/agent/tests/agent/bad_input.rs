@@ -152,6 +152,14 @@ const TABLE: &[Row] = &[
     row("GET /process/session/{sessionId}/command/{commandId}"),
     row("GET /process/session/{sessionId}/command/{commandId}/logs").query("follow=true"),
     row("POST /process/session/{sessionId}/command/{commandId}/input").body(r#"{"data":"x"}"#),
+    row("POST /lsp/start").body(r#"{"languageId":"python","pathToProject":"/none"}"#).required(&["languageId", "pathToProject"]),
+    row("POST /lsp/stop").body(r#"{"languageId":"python","pathToProject":"/none"}"#).required(&["languageId", "pathToProject"]),
+    row("POST /lsp/did-open").body(r#"{"languageId":"python","pathToProject":"/none","uri":"file://a"}"#).required(&["languageId", "pathToProject", "uri"]),
+    row("POST /lsp/did-close").body(r#"{"languageId":"python","pathToProject":"/none","uri":"file://a"}"#).required(&["languageId", "pathToProject", "uri"]),
+    row("POST /lsp/completions").body(r#"{"languageId":"python","pathToProject":"/none","uri":"file://a","position":{"line":0,"character":0}}"#).required(&["languageId", "pathToProject", "uri", "position"]),
+    row("GET /lsp/document-symbols").query("languageId=python&pathToProject=/none&uri=a").required(&["languageId", "pathToProject", "uri"]),
+    row("GET /lsp/workspacesymbols").query("languageId=python&pathToProject=/none&query=a").required(&["languageId", "pathToProject"]),
+    row("GET /lsp/workspace-symbols").query("languageId=python&pathToProject=/none&query=a").required(&["languageId", "pathToProject"]),
 ];
 
 /// Operations that take nothing that could be bad.

@@ -18,6 +18,7 @@ mod git_server;
 mod interpreter;
 mod lifecycle;
 mod logs;
+mod lsp;
 mod metrics;
 mod odd_files;
 mod ports;
