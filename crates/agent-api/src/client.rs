@@ -79,6 +79,12 @@ impl ClientGeneration {
         !self.is_before(0, 27)
     }
 
+    /// Whether a log is followed over plain HTTP: `follow=true` without a WebSocket goes on until the command
+    /// ends. Later clients get what is there so far.
+    pub fn follows_by_http(&self) -> bool {
+        matches!(self.claim, Claim::Absent) && !self.wants_split || self.is_before(0, 27)
+    }
+
     /// Whether a new session starts in the home directory instead of the work dir.
     pub fn session_starts_at_home(&self) -> bool {
         self.is_before(0, 103)
@@ -89,10 +95,10 @@ impl ClientGeneration {
         self.is_go && self.is_before(0, 188)
     }
 
-    /// Whether the plain file name of a multipart header is kept as Latin-1. The Python client does, in all
-    /// its versions: streamed downloads raise on any other letter.
+    /// Whether the plain file name of a multipart header is kept as Latin-1. The Python client does since 0.152:
+    /// streamed downloads raise on any other letter. Before that it reads UTF-8.
     pub fn keeps_names_as_latin1(&self) -> bool {
-        self.is_python
+        self.is_python && !self.is_before(0, 152)
     }
 
     /// Pre-releases of the threshold already count as new.
@@ -150,6 +156,9 @@ mod tests {
             assert_eq!(client.keeps_names_as_latin1(), is_python, "{label}");
         }
         assert!(!ClientGeneration::new(Some("0.226.1"), None, None).keeps_names_as_latin1());
+        let python = |version| ClientGeneration::new(Some(version), Some("sdk-python"), None);
+        assert!(python("0.152.0").keeps_names_as_latin1());
+        assert!(!python("0.148.0").keeps_names_as_latin1());
     }
 
     #[test]
@@ -189,6 +198,17 @@ mod tests {
         assert!(has(Some("0.27.0")));
         assert!(has(None));
         assert!(has(Some("dev")));
+    }
+
+    #[test]
+    fn only_clients_before_the_live_socket_follow_by_plain_http() {
+        let follows = |version| ClientGeneration::new(version, None, None).follows_by_http();
+        assert!(follows(Some("0.21.0")) && follows(Some("0.26.9")));
+        // Those before 0.21 follow as well, and name no version.
+        assert!(follows(None));
+        assert!(!follows(Some("0.27.0")));
+        assert!(!follows(Some("0.226.1")));
+        assert!(!follows(Some("dev")));
     }
 
     #[test]

@@ -3,6 +3,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use http::Method;
+use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -322,4 +323,90 @@ async fn a_stalled_follower_does_not_stall_the_command() {
     let (bytes, code) = read_stream(&mut stalled).await;
     assert!(bytes.ends_with(b"\x01\x01\x012000000\n"));
     assert_eq!(code, Some(CloseCode::Normal));
+}
+
+/// Reads a body until it holds `wanted`.
+async fn read_until(body: &mut hyper::body::Incoming, seen: &mut Vec<u8>, wanted: &[u8]) {
+    while !seen.windows(wanted.len()).any(|part| part == wanted) {
+        let frame = tokio::time::timeout(PATIENCE, body.frame()).await.unwrap();
+        let frame = frame.expect("the body has ended").unwrap();
+        seen.extend_from_slice(frame.data_ref().unwrap());
+    }
+}
+
+#[tokio::test]
+async fn clients_without_a_socket_follow_over_plain_http_until_the_command_ends() {
+    let agent = TestAgent::start().await;
+    create(&agent, "s").await;
+    let version = |version| ("x-daytona-sdk-version", version);
+    let bytes = ("accept", "application/octet-stream");
+    let marked = b"\x01\x01\x01first\n\x01\x01\x01x\n\x01\x01\x01last\n".as_slice();
+    let combined = b"first\nx\nlast\n".as_slice();
+    let table: [(&[(&str, &str)], &[u8]); 4] = [
+        (&[version("0.25.6")], combined),
+        (&[], combined),
+        (&[version("0.160.0"), bytes], marked),
+        (&[NEWEST, bytes], marked),
+    ];
+    for (headers, wanted) in table {
+        let command = exec_async(&agent, "s", "echo first; read x; echo last").await;
+        let uri = format!("{command}/logs?follow=true");
+        let mut request = TestAgent::request(Method::GET, &uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(String::new()).unwrap();
+        let mut body = agent.send(request).await.unwrap().into_body();
+        let mut seen = Vec::new();
+        // The command cannot end before its first line has come here.
+        read_until(&mut body, &mut seen, b"first\n").await;
+        let input = json!({ "data": "x" });
+        agent
+            .post(&format!("{command}/input"), &input)
+            .await
+            .expect(204);
+        let rest = tokio::time::timeout(PATIENCE, body.collect()).await;
+        seen.extend_from_slice(&rest.unwrap().unwrap().to_bytes());
+        assert_eq!(seen, wanted, "{headers:?}");
+    }
+}
+
+#[tokio::test]
+async fn clients_with_a_socket_get_what_is_there_over_plain_http() {
+    let agent = TestAgent::start().await;
+    create(&agent, "s").await;
+    let command = exec_async(&agent, "s", "echo first; read x").await;
+    let uri = format!("{command}/logs");
+    let until_first = Instant::now();
+    while agent.get(&uri).await.text() != "first\n" {
+        assert!(until_first.elapsed() < PATIENCE);
+    }
+    for version in ["0.27.0", "0.226.1"] {
+        let headers = [("x-daytona-sdk-version", version)];
+        let uri = format!("{uri}?follow=true");
+        let answer = agent.call(Method::GET, &uri, &headers, "").await;
+        assert!(answer.expect(200).text().contains("first"), "{version}");
+    }
+}
+
+#[tokio::test]
+async fn a_deleted_session_ends_a_plain_follower_and_one_that_leaves_is_forgotten() {
+    let agent = TestAgent::start().await;
+    create(&agent, "s").await;
+    let command = exec_async(&agent, "s", "echo first; read x").await;
+    let follow = async || {
+        let request = TestAgent::request(Method::GET, &format!("{command}/logs?follow=true"))
+            .body(String::new())
+            .unwrap();
+        let mut body = agent.send(request).await.unwrap().into_body();
+        read_until(&mut body, &mut Vec::new(), b"first\n").await;
+        body
+    };
+    drop(follow().await);
+    let body = follow().await;
+    agent.delete("/process/session/s").await.expect(204);
+    let rest = tokio::time::timeout(PATIENCE, body.collect())
+        .await
+        .unwrap();
+    assert!(rest.unwrap().to_bytes().is_empty());
 }

@@ -140,6 +140,11 @@ impl Follower {
 pub fn by_chunks(followed: Followed, view: View) -> Response {
     let mut start = Follower::new(followed, true);
     start.look();
+    // Markers are no text.
+    let kind = match view {
+        View::Combined => "text/plain; charset=utf-8",
+        View::Marked(..) => "application/octet-stream",
+    };
     let pieces = stream::unfold(Some((start, view)), async |place| {
         let (mut log, mut view) = place?;
         match log.next().await {
@@ -151,8 +156,8 @@ pub fn by_chunks(followed: Followed, view: View) -> Response {
             Err(_) => Some((Err(io::Error::from(io::ErrorKind::BrokenPipe)), None)),
         }
     });
-    let bytes = HeaderValue::from_static("application/octet-stream");
-    ([(CONTENT_TYPE, bytes)], Body::from_stream(pieces)).into_response()
+    let kind = HeaderValue::from_static(kind);
+    ([(CONTENT_TYPE, kind)], Body::from_stream(pieces)).into_response()
 }
 
 /// Answers with a WebSocket.

@@ -131,8 +131,8 @@ async fn answer(
         let is_marked = form != LogForm::Combined || client.stream_has_markers();
         return follow::by_socket(followed, view(is_marked), follows, request).await;
     }
-    // Clients that say nothing of the kind get a snapshot, whatever `follow` says.
-    if follows && wants_bytes(request.headers()) {
+    // All others get a snapshot, whatever `follow` says.
+    if follows && (client.follows_by_http() || wants_bytes(request.headers())) {
         return Ok(follow::by_chunks(followed, view(form != LogForm::Combined)));
     }
     snapshot(&followed.command, form).await
