@@ -20,8 +20,9 @@ pub use quota::{
     LimitChange, NO_LIMIT, OrganizationUsageOverview, RegionUsageOverview, UpdateRegionQuota,
 };
 pub use sandbox::{
-    CreateSandboxSnapshot, ForkSandbox, ResizeSandbox, Sandbox, SandboxDesiredState, SandboxLabels,
-    SandboxListItem, SandboxPage, SandboxState, SandboxesList, ToolboxProxyUrl, UpdateLastActivity,
+    CreateSandboxSnapshot, ForkSandbox, PortPreviewUrl, ResizeSandbox, Sandbox,
+    SandboxDesiredState, SandboxLabels, SandboxListItem, SandboxPage, SandboxState, SandboxesList,
+    ToolboxProxyUrl, UpdateLastActivity,
 };
 pub use snapshot::{Snapshot, SnapshotPage, SnapshotState};
 pub use workspace::{CreateWorkspace, Workspace, WorkspaceInfo};

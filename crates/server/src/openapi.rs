@@ -6,7 +6,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use crate::routes::daytona::{
-    account, life, quota, sandbox, sandbox_list, settings, snapshot, system, workspace,
+    account, life, preview, quota, sandbox, sandbox_list, settings, snapshot, system, workspace,
 };
 
 #[derive(OpenApi)]
@@ -18,7 +18,7 @@ use crate::routes::daytona::{
     paths(
         system::config, system::health, system::ready, system::openapi,
         sandbox::create, sandbox::get, sandbox::delete, sandbox::start, sandbox::stop,
-        sandbox::toolbox_url, sandbox::last_activity,
+        sandbox::toolbox_url, sandbox::last_activity, preview::url,
         sandbox_list::list, sandbox_list::page,
         life::recover, life::pause, life::archive, life::resize, life::snapshot, life::fork,
         life::forks, life::parent, life::ancestors,

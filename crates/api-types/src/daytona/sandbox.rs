@@ -382,3 +382,14 @@ impl crate::body::FromBody for CreateSandboxSnapshot {
         }
     }
 }
+
+/// Where a port of a sandbox is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PortPreviewUrl {
+    pub sandbox_id: String,
+    pub url: String,
+    /// For callers without an API key, in the header `X-Daytona-Preview-Token`. Empty: there is none, and the key
+    /// is needed.
+    pub token: String,
+}

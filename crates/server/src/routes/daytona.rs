@@ -2,6 +2,7 @@
 
 pub(crate) mod account;
 pub(crate) mod life;
+pub(crate) mod preview;
 pub(crate) mod quota;
 pub(crate) mod sandbox;
 pub(crate) mod sandbox_list;
@@ -33,6 +34,7 @@ crate::routes::routes! {
     get "/api/sandbox/{sandboxIdOrName}/parent", Key => life::parent;
     get "/api/sandbox/{sandboxIdOrName}/ancestors", Key => life::ancestors;
     get "/api/sandbox/{sandboxIdOrName}/toolbox-proxy-url", Key => sandbox::toolbox_url;
+    get "/api/sandbox/{sandboxIdOrName}/ports/{port}/preview-url", Key => preview::url;
     post "/api/sandbox/{sandboxIdOrName}/last-activity", Key => sandbox::last_activity;
     put "/api/sandbox/{sandboxIdOrName}/labels", Key => settings::labels;
     post "/api/sandbox/{sandboxIdOrName}/autostop/{interval}", Key => settings::auto_stop;

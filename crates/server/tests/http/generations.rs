@@ -76,3 +76,28 @@ async fn snapshots_are_enabled_for_clients_that_ask() {
     assert_eq!(ask("0.24.0").await["items"][0]["enabled"], true);
     assert!(ask("0.226.1").await["items"][0].get("enabled").is_none());
 }
+
+#[tokio::test]
+async fn the_preview_of_the_toolboxs_port_is_the_toolbox() {
+    let server = Server::start().await;
+    let sandbox = server.create(json!({"name": "a"})).await;
+    let id = sandbox["id"].as_str().unwrap();
+    let preview = server
+        .ask("GET", "/api/sandbox/a/ports/2280/preview-url")
+        .await
+        .ok();
+    let base = sandbox["toolboxProxyUrl"].as_str().unwrap();
+    assert_eq!(
+        preview,
+        json!({"sandboxId": id, "url": format!("{base}/{id}"), "token": ""})
+    );
+    for port in ["3000", "0", "65536", "-1", "x"] {
+        let path = format!("/api/sandbox/a/ports/{port}/preview-url");
+        let refused = server.ask("GET", &path).await;
+        assert_eq!(refused.status, 400, "{port}");
+    }
+    let missing = server
+        .ask("GET", "/api/sandbox/b/ports/2280/preview-url")
+        .await;
+    assert_eq!(missing.status, 404);
+}

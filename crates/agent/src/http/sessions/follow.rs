@@ -143,7 +143,7 @@ pub fn by_chunks(followed: Followed, view: View) -> Response {
     // Markers are no text.
     let kind = match view {
         View::Combined => "text/plain; charset=utf-8",
-        View::Marked(..) => "application/octet-stream",
+        View::Marked(_) | View::Only(_) => "application/octet-stream",
     };
     let pieces = stream::unfold(Some((start, view)), async |place| {
         let (mut log, mut view) = place?;
