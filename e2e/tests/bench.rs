@@ -328,6 +328,45 @@ fn restart_and_idle_measure_servers_of_their_own_and_remove_them() {
     assert!(names(scratch.path()).is_empty());
 }
 
+#[test]
+fn toolbox_measures_a_sandbox_of_its_own_server_and_removes_both() {
+    let scratch = tempfile::tempdir().unwrap();
+    let arguments = [
+        "toolbox",
+        // The image has no Python.
+        "--only=quiet,execute,transfer,follow",
+        "--rounds=3",
+        "--clients=2",
+        "--size-mib=3",
+        "--seconds=1",
+    ];
+    let result = bench(&arguments, |command| {
+        command.arg("--image").arg(image());
+        command.arg("--scratch").arg(scratch.path());
+        command.args(["--network-pool", &own_pool().to_string()]);
+    });
+    for measure in ["api", "agent", "bare"] {
+        let count = number(&result, &format!("/measures/execute/{measure}/count"));
+        assert!((count - 3.0).abs() < f64::EPSILON, "{measure}: {result:#}");
+    }
+    for measure in [
+        "/measures/execute/throughput/perSecond",
+        "/measures/execute/throughput/barePerSecond",
+        "/measures/transfer/upload/api",
+        "/measures/transfer/upload/loopback",
+        "/measures/transfer/download/api",
+        "/measures/transfer/download/loopback",
+        "/measures/follow/mibPerSecond",
+        "/measures/quiet/residentBytes",
+        "/measures/quiet/threads",
+    ] {
+        assert!(number(&result, measure) > 0.0, "{measure}: {result:#}");
+    }
+    assert!(number(&result, "/measures/follow/bytes") >= f64::from(3 << 20));
+    assert!(result["measures"]["interpreter"].is_null(), "{result:#}");
+    assert!(names(scratch.path()).is_empty());
+}
+
 #[tokio::test]
 async fn an_interrupted_restart_removes_its_server_and_its_sandboxes() {
     let (scratch, pool) = (tempfile::tempdir().unwrap(), own_pool());

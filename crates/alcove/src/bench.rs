@@ -10,6 +10,7 @@ mod restart;
 mod stats;
 mod table;
 mod target;
+mod toolbox;
 mod tti;
 
 use std::path::Path;
@@ -45,6 +46,8 @@ pub enum Command {
     Lists(lists::Arguments),
     /// How long sandboxes are out of reach when the server is killed and started again.
     Restart(restart::Arguments),
+    /// What can be done inside one sandbox, on a server of its own.
+    Toolbox(toolbox::Arguments),
 }
 
 pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
@@ -54,6 +57,7 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Idle(arguments) => idle::run(arguments).await,
         Command::Lists(arguments) => lists::run(arguments).await,
         Command::Restart(arguments) => restart::run(arguments).await,
+        Command::Toolbox(arguments) => toolbox::run(arguments).await,
     }
 }
 

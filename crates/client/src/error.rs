@@ -76,6 +76,12 @@ pub enum ClientError {
         #[source]
         source: hyper::Error,
     },
+    #[error("cannot use the WebSocket {path}")]
+    Socket {
+        path: String,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     #[error("{method} {path} took longer than {limit:?}")]
     Timeout {
         method: Method,
@@ -101,6 +107,14 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    pub(crate) fn receive(method: &Method, path: &str, source: hyper::Error) -> Self {
+        Self::Receive {
+            method: method.clone(),
+            path: path.to_owned(),
+            source,
+        }
+    }
+
     /// The server's refusal, if there was one.
     pub fn refusal(&self) -> Option<&ApiError> {
         match self {

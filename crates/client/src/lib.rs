@@ -6,9 +6,11 @@
 
 mod error;
 mod sandboxes;
+mod socket;
 mod toolbox;
 mod transport;
 
 pub use error::{ApiError, ClientError};
 pub use sandboxes::{Client, ListFilter};
-pub use toolbox::Toolbox;
+pub use socket::{Socket, SocketMessage};
+pub use toolbox::{Download, Toolbox};

@@ -1,5 +1,6 @@
 //! What can be done inside one sandbox.
 
+use std::io;
 use std::time::Duration;
 
 use alcove_agent_api::{
@@ -7,10 +8,13 @@ use alcove_agent_api::{
     ExecuteResponse, FileInfo, Session, SessionExecRequest, SessionExecResponse, SessionLogs,
 };
 use bytes::Bytes;
+use futures_util::{Stream, StreamExt, stream};
 use http::Method;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::{Frame, Incoming};
 
-use crate::ClientError;
 use crate::transport::{DEFAULT_TIMEOUT, Payload, Transport, escaped, json};
+use crate::{ClientError, Socket};
 
 /// A sandbox's toolbox. Clones share their connections.
 #[derive(Debug, Clone)]
@@ -59,6 +63,27 @@ impl Toolbox {
 
     /// Writes a file, folders above it included.
     pub async fn upload(&self, path: &str, content: &[u8]) -> Result<(), ClientError> {
+        let limit = transfer_limit(content.len());
+        let content = Bytes::copy_from_slice(content);
+        let content = stream::once(async { Ok(content) });
+        self.upload_within(Some(limit), path, content).await
+    }
+
+    /// Writes a file from what comes piece by piece, however long that takes.
+    pub async fn upload_from(
+        &self,
+        path: &str,
+        content: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+    ) -> Result<(), ClientError> {
+        self.upload_within(None, path, content).await
+    }
+
+    async fn upload_within(
+        &self,
+        limit: Option<Duration>,
+        path: &str,
+        content: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+    ) -> Result<(), ClientError> {
         // Not in the content: it would have to hold 128 bits that nobody has seen before.
         const BOUNDARY: &str = "alcove-7f6d0c2b9b4e4f2e8d3a1c5b6e7f8091";
         let head = format!(
@@ -66,17 +91,16 @@ impl Toolbox {
              Content-Type: application/octet-stream\r\n\r\n"
         );
         let tail = format!("\r\n--{BOUNDARY}--\r\n");
-        let mut bytes = Vec::with_capacity(head.len() + content.len() + tail.len());
-        bytes.extend_from_slice(head.as_bytes());
-        bytes.extend_from_slice(content);
-        bytes.extend_from_slice(tail.as_bytes());
-        let payload = Payload::Bytes {
+        let text = |text: String| stream::once(async { Ok(Bytes::from(text)) });
+        let pieces = text(head).chain(content).chain(text(tail));
+        let frames = pieces.map(|piece| piece.map(Frame::data).map_err(Into::into));
+        let payload = Payload::Stream {
             content_type: format!("multipart/form-data; boundary={BOUNDARY}"),
-            bytes: bytes.into(),
+            body: StreamBody::new(frames).boxed_unsync(),
         };
         let path = format!("/files/upload-v2?path={}", escaped(path));
         self.transport
-            .with_timeout(Some(transfer_limit(content.len())))
+            .with_timeout(limit)
             .send(Method::POST, &path, payload)
             .await?;
         Ok(())
@@ -84,11 +108,41 @@ impl Toolbox {
 
     /// The whole of a file.
     pub async fn download(&self, path: &str) -> Result<Bytes, ClientError> {
-        let path = format!("/files/download?path={}", escaped(path));
         self.transport
             .with_timeout(None)
-            .send(Method::GET, &path, Payload::Nothing)
+            .send(Method::GET, &download_path(path), Payload::Nothing)
             .await
+    }
+
+    /// A file piece by piece.
+    pub async fn download_pieces(&self, path: &str) -> Result<Download, ClientError> {
+        let path = download_path(path);
+        let body = self
+            .transport
+            .open(&Method::GET, &path, Payload::Nothing)
+            .await?;
+        Ok(Download { body, path })
+    }
+
+    /// Opens one of the toolbox's WebSockets, such as `/process/pty/create-connect?id=a`, offering the
+    /// sub-protocols.
+    pub async fn open_socket(&self, path: &str, protocols: &[&str]) -> Result<Socket, ClientError> {
+        Socket::open(&self.transport, path, protocols).await
+    }
+
+    /// Ends a terminal and all that runs in it.
+    pub async fn delete_terminal(&self, terminal: &str) -> Result<(), ClientError> {
+        let path = format!("/process/pty/{}", escaped(terminal));
+        self.transport
+            .send(Method::DELETE, &path, Payload::Nothing)
+            .await?;
+        Ok(())
+    }
+
+    /// Follows a command's output: binary messages of both streams with their markers, then a close with 1000.
+    pub async fn follow_logs(&self, session: &str, command: &str) -> Result<Socket, ClientError> {
+        let path = logs_path(session, command);
+        self.open_socket(&format!("{path}?follow=true"), &[]).await
     }
 
     pub async fn create_session(&self, session: &str) -> Result<(), ClientError> {
@@ -144,13 +198,45 @@ impl Toolbox {
         session: &str,
         command: &str,
     ) -> Result<SessionLogs, ClientError> {
-        let path = format!(
-            "/process/session/{}/command/{}/logs",
-            escaped(session),
-            escaped(command)
-        );
+        let path = logs_path(session, command);
         self.transport.call(Method::GET, &path).await
     }
+}
+
+/// A file on its way here.
+#[derive(Debug)]
+pub struct Download {
+    body: Incoming,
+    path: String,
+}
+
+impl Download {
+    /// The next piece, or `None` at the end of the file.
+    ///
+    /// # Errors
+    /// The file ended before its time.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
+        while let Some(frame) = self.body.frame().await {
+            let frame =
+                frame.map_err(|source| ClientError::receive(&Method::GET, &self.path, source))?;
+            if let Ok(piece) = frame.into_data() {
+                return Ok(Some(piece));
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn download_path(path: &str) -> String {
+    format!("/files/download?path={}", escaped(path))
+}
+
+fn logs_path(session: &str, command: &str) -> String {
+    format!(
+        "/process/session/{}/command/{}/logs",
+        escaped(session),
+        escaped(command)
+    )
 }
 
 /// The usual limit and a second for each MiB.

@@ -7,7 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use http::{HeaderMap, Method, Request, Uri};
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -22,16 +24,35 @@ const IDLE_FOR: Duration = Duration::from_mins(1);
 /// A create that is held for the sandbox to start, and then some.
 pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_mins(2);
 
+/// What can go wrong while a body is made.
+pub(crate) type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
+pub(crate) type RequestBody = UnsyncBoxBody<Bytes, BodyError>;
+
 /// What a request carries.
 pub(crate) enum Payload {
     Nothing,
-    Bytes { content_type: String, bytes: Bytes },
+    Bytes {
+        content_type: String,
+        bytes: Bytes,
+    },
+    /// Sent as it comes.
+    Stream {
+        content_type: String,
+        body: RequestBody,
+    },
+}
+
+fn whole(bytes: Bytes) -> RequestBody {
+    Full::new(bytes)
+        .map_err(|never| match never {})
+        .boxed_unsync()
 }
 
 /// One server and the headers that go to it.
 #[derive(Debug, Clone)]
 pub(crate) struct Transport {
-    http: HttpClient<HttpConnector, Full<Bytes>>,
+    http: HttpClient<HttpConnector, RequestBody>,
     base: Arc<str>,
     headers: HeaderMap,
     timeout: Option<Duration>,
@@ -132,25 +153,33 @@ impl Transport {
         path: &str,
         payload: Payload,
     ) -> Result<Bytes, ClientError> {
-        let url = format!("{}{path}", self.base);
-        let uri: Uri = url.parse().map_err(|source| ClientError::BadUrl {
-            url,
-            source: Some(source),
-        })?;
-        let mut request = Request::new(Full::default());
+        let body = self.open(method, path, payload).await?;
+        collect(method, path, body).await
+    }
+
+    /// The answer's body, to be read as it comes. The limit does not apply to it.
+    pub(crate) async fn open(
+        &self,
+        method: &Method,
+        path: &str,
+        payload: Payload,
+    ) -> Result<Incoming, ClientError> {
+        let mut request = Request::new(RequestBody::default());
         *request.method_mut() = method.clone();
-        *request.uri_mut() = uri;
+        *request.uri_mut() = self.uri(path)?;
         *request.headers_mut() = self.headers.clone();
-        if let Payload::Bytes {
-            content_type,
-            bytes,
-        } = payload
-        {
-            if let Ok(value) = HeaderValue::try_from(content_type) {
-                request.headers_mut().insert(CONTENT_TYPE, value);
-            }
-            *request.body_mut() = Full::new(bytes);
+        let (content_type, body) = match payload {
+            Payload::Nothing => (None, whole(Bytes::new())),
+            Payload::Bytes {
+                content_type,
+                bytes,
+            } => (Some(content_type), whole(bytes)),
+            Payload::Stream { content_type, body } => (Some(content_type), body),
+        };
+        if let Some(Ok(value)) = content_type.map(HeaderValue::try_from) {
+            request.headers_mut().insert(CONTENT_TYPE, value);
         }
+        *request.body_mut() = body;
         let response = self
             .http
             .request(request)
@@ -161,22 +190,24 @@ impl Transport {
                 source,
             })?;
         let status = response.status();
-        let body = response
-            .into_body()
-            .collect()
-            .await
-            .map_err(|source| ClientError::Receive {
-                method: method.clone(),
-                path: path.to_owned(),
-                source,
-            })?
-            .to_bytes();
         if status.is_success() {
-            Ok(body)
-        } else {
-            let refusal = ApiError::read(method.clone(), path.to_owned(), status, &body);
-            Err(Box::new(refusal).into())
+            return Ok(response.into_body());
         }
+        let body = collect(method, path, response.into_body()).await?;
+        let refusal = ApiError::read(method.clone(), path.to_owned(), status, &body);
+        Err(Box::new(refusal).into())
+    }
+
+    pub(crate) fn uri(&self, path: &str) -> Result<Uri, ClientError> {
+        let url = format!("{}{path}", self.base);
+        url.parse().map_err(|source| ClientError::BadUrl {
+            url,
+            source: Some(source),
+        })
+    }
+
+    pub(crate) fn headers(&self) -> &HeaderMap {
+        &self.headers
     }
 
     /// A request without a body whose answer is JSON.
@@ -200,6 +231,14 @@ impl Transport {
         let body = self.send(method.clone(), path, payload).await?;
         decode(method, path, &body)
     }
+}
+
+async fn collect(method: &Method, path: &str, body: Incoming) -> Result<Bytes, ClientError> {
+    let body = body
+        .collect()
+        .await
+        .map_err(|source| ClientError::receive(method, path, source))?;
+    Ok(body.to_bytes())
 }
 
 pub(crate) fn json(

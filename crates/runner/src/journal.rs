@@ -210,6 +210,11 @@ impl Journal {
         Ok((Self { folder }, records))
     }
 
+    /// One record of a folder that another process may be working with: nothing is opened for good or tidied.
+    pub fn look_up(folder: &Path, sandbox: &SandboxId) -> Result<Record, JournalError> {
+        read(&folder.join(format!("{sandbox}.json")))
+    }
+
     pub fn write(&self, record: &Record) -> Result<(), JournalError> {
         let path = self.path(&record.sandbox);
         let draft = path.with_extension("draft");

@@ -54,6 +54,50 @@ impl ProcessMemory {
     }
 }
 
+/// Forgets the most memory that a process ever had: from here on it is what the process has now.
+pub fn reset_peak(pid: i32) -> std::io::Result<()> {
+    // The kernel's word for it.
+    fs::write(format!("/proc/{pid}/clear_refs"), "5")
+}
+
+/// The most resident memory that a process has had.
+pub fn peak_bytes(pid: i32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    field_bytes(&text, "VmHWM")
+}
+
+/// The threads of a process, all told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ProcessTasks {
+    pub threads: usize,
+    /// How often they have been put on a processor after they had waited for something.
+    pub switches: u64,
+}
+
+impl ProcessTasks {
+    /// `None` where the process has gone or may not be looked at.
+    pub fn read(pid: i32) -> Option<Self> {
+        let mut tasks = Self::default();
+        for task in fs::read_dir(format!("/proc/{pid}/task")).ok()? {
+            let status = task.ok()?.path().join("status");
+            // A thread may end between the two reads.
+            let Ok(text) = fs::read_to_string(status) else {
+                continue;
+            };
+            tasks.threads += 1;
+            tasks.switches += voluntary_switches(&text)?;
+        }
+        Some(tasks)
+    }
+}
+
+fn voluntary_switches(status: &str) -> Option<u64> {
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+    line.trim().parse().ok()
+}
+
 /// `Name:   123 kB` in bytes.
 fn field_bytes(text: &str, name: &str) -> Option<u64> {
     let line = text
@@ -117,6 +161,23 @@ mod tests {
         assert_eq!(memory.resident_bytes, 1852 << 10);
         assert_eq!(memory.private_bytes, 182 << 10);
         assert_eq!(ProcessMemory::parse("Rss: 1 kB\n"), None);
+    }
+
+    #[test]
+    fn threads_are_counted_and_only_waiting_ends_in_a_wake_up() {
+        let status = "Threads:\t1\nvoluntary_ctxt_switches:\t12\nnonvoluntary_ctxt_switches:\t30\n";
+        assert_eq!(voluntary_switches(status), Some(12));
+        let own = i32::try_from(std::process::id())
+            .ok()
+            .and_then(ProcessTasks::read);
+        assert!(own.is_some_and(|tasks| tasks.threads > 0));
+    }
+
+    #[test]
+    fn a_peak_begins_anew_where_it_is_reset() {
+        let own = i32::try_from(std::process::id()).unwrap_or_default();
+        assert!(peak_bytes(own).is_some_and(|bytes| bytes > 0));
+        assert!(reset_peak(own).is_ok());
     }
 
     #[test]
