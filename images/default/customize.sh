@@ -50,7 +50,10 @@ chroot "$root" groupadd --gid 1000 daytona
 chroot "$root" useradd --uid 1000 --gid 1000 --create-home --shell /bin/bash daytona
 printf 'prefix=/home/daytona/.local\nupdate-notifier=false\nfund=false\n' >"$root/home/daytona/.npmrc"
 mkdir -p "$root"/home/daytona/.local/{bin,lib}
-chown -R 1000:1000 "$root/home/daytona"
+# npx looks for programs below that prefix, and fetches what it does not find there. The Daytona clients before 0.167
+# run TypeScript by `npx ts-node`.
+ln -s /usr/local/bin/{ts-node,tsc} "$root/home/daytona/.local/bin/"
+chown -R --no-dereference 1000:1000 "$root/home/daytona"
 # Matplotlib looks for fonts once for each user, which takes a second of the first plot.
 chroot --userspec=1000:1000 "$root" env HOME=/home/daytona python3 -c 'import matplotlib.font_manager'
 printf 'daytona ALL=(ALL:ALL) NOPASSWD: ALL\n' >"$root/etc/sudoers.d/daytona"
