@@ -82,18 +82,20 @@ mod tests {
         let mounts = "cgroup /sys/fs/cgroup/cpu cgroup rw,relatime,cpu 0 0\n\
                       cgroup /sys/fs/cgroup/memory cgroup rw,relatime,memory 0 0\n\
                       cgroup /sys/fs/cgroup/pids cgroup rw,relatime,pids 0 0\n\
+                      cgroup /sys/fs/cgroup/freezer cgroup rw,relatime,freezer 0 0\n\
                       cgroup2 /sys/fs/cgroup/unified cgroup2 rw,relatime 0 0\n";
         let expected = Layout::V1 {
             memory: "/sys/fs/cgroup/memory".into(),
             cpu: "/sys/fs/cgroup/cpu".into(),
             pids: "/sys/fs/cgroup/pids".into(),
+            freezer: Some("/sys/fs/cgroup/freezer".into()),
         };
         assert_eq!(find(mounts).ok(), Some(expected));
         assert_eq!(
             tree_of(mounts, "pids"),
             Some(Path::new("/sys/fs/cgroup/pids"))
         );
-        assert_eq!(tree_of(mounts, "freezer"), None);
+        assert_eq!(tree_of(mounts, "devices"), None);
     }
 
     #[test]

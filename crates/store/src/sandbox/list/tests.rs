@@ -8,7 +8,7 @@ use alcove_domain::{
     SandboxState,
 };
 use alcove_testkit::Postgres;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use super::search::Bounds;
@@ -56,6 +56,8 @@ fn sandbox(n: u128) -> Sandbox {
     if pick(4, 4) == 0 || lifecycle.phase == Phase::Destroyed {
         lifecycle.desired = DesiredState::Destroyed;
     }
+    let created_at = at(pick(20, 13));
+    let ttl_minutes = (n % 4 == 0).then_some(number(50, 12));
     let mut labels = BTreeMap::from([("all".to_owned(), "x".to_owned())]);
     if pick(11, 5) == 0 {
         labels.insert("rare".to_owned(), "y".repeat(300));
@@ -84,12 +86,15 @@ fn sandbox(n: u128) -> Sandbox {
             gpu: 0,
         },
         intervals: Intervals {
-            ttl_minutes: (n % 4 == 0).then_some(number(50, 12)),
+            ttl_minutes,
             ..Intervals::default()
         },
+        auto_destroy_at: ttl_minutes
+            .map(|minutes| created_at + SignedDuration::from_mins(minutes.into())),
+        parent_id: None,
         lifecycle,
         agent_version: None,
-        created_at: at(pick(20, 13)),
+        created_at,
         updated_at: at(pick(20, 14)),
         last_activity_at: at(pick(20, 15)),
         version: 1,
@@ -233,7 +238,7 @@ fn passes(sandbox: &Sandbox, filter: &SandboxFilter) -> bool {
             filter.last_event_before,
         )
         && between(
-            sandbox.auto_destroy_at(),
+            sandbox.auto_destroy_at,
             filter.auto_destroy_after,
             filter.auto_destroy_before,
         )
