@@ -217,14 +217,14 @@ impl From<Refusal> for Error {
             Refusal::Errored { state } => invalid("SANDBOX_ERRORED", state),
             Refusal::NotStoppable {
                 state: state @ SandboxState::Stopped,
-            } => invalid("ALREADY_IN_STATE", state),
-            Refusal::NotStoppable { state } => invalid("SANDBOX_NOT_STOPPABLE", state),
-            Refusal::NotPausable {
+            }
+            | Refusal::NotPausable {
                 state: state @ SandboxState::Paused,
             }
             | Refusal::NotArchivable {
                 state: state @ SandboxState::Archived,
             } => invalid("ALREADY_IN_STATE", state),
+            Refusal::NotStoppable { state } => invalid("SANDBOX_NOT_STOPPABLE", state),
             Refusal::NotPausable { state } => invalid("SANDBOX_NOT_PAUSABLE", state),
             Refusal::NotArchivable { state } => invalid("SANDBOX_NOT_ARCHIVABLE", state),
             Refusal::NotRecoverable { state } => invalid("SANDBOX_NOT_RECOVERABLE", state),

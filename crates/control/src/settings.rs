@@ -50,7 +50,7 @@ impl Default for Settings {
             settle_wait: Duration::from_secs(30),
             stop_grace: Duration::from_secs(10),
             order_timeout: Duration::from_mins(5),
-            work_timeout: Duration::from_mins(60),
+            work_timeout: Duration::from_hours(1),
             activity_flush: Duration::from_secs(10),
             safety_net: Duration::from_mins(1),
         }

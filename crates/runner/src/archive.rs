@@ -244,7 +244,7 @@ fn write_draft(
             .inner
             .finish()?
             .into_inner()
-            .map_err(|e| e.into_error())?;
+            .map_err(std::io::IntoInnerError::into_error)?;
         file.sync_all()
     };
     write().map_err(failed("write"))

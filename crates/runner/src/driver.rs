@@ -223,7 +223,7 @@ impl Driver {
             Held::Running(live) => {
                 // An order can cross with the end of the process.
                 if making::is_alive(&live.pidfd) {
-                    self.held = self.go_on(live).await;
+                    self.held = self.go_on(live);
                 } else {
                     self.held = self.wind_up(*live, Why::Asked).await;
                     Box::pin(self.make_run(spec, inbox)).await;

@@ -154,10 +154,11 @@ impl HostError {
             Self::ChangeDisk(error) => code_of(error.errno()),
             Self::Archive(error) => code_of(error.errno()),
             Self::Capture(error) if error.is_disk_full() => FaultCode::HostDiskFull,
-            Self::Capture(_) | Self::NotSettled { .. } => FaultCode::Internal,
+            Self::Capture(_) | Self::NotSettled { .. } | Self::Range(MakeRangeError::Full(_)) => {
+                FaultCode::Internal
+            }
             Self::NoDisk => FaultCode::Lost,
             Self::Limits(error) => error.fault_code(),
-            Self::Range(MakeRangeError::Full(_)) => FaultCode::Internal,
             Self::Io { source, .. } => code_of(source.raw_os_error()),
         }
     }

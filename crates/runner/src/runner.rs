@@ -161,7 +161,7 @@ impl Runner {
             Journal::open(sub("journal")?).map_err(part("open the journal"))?;
         let disks = Arc::new(Disks::open(sub("disks")?).map_err(part("open the folder of disks"))?);
         let images = ImageStore::open(&folder("images")?).map_err(part("open the image store"))?;
-        let (archives, archived) =
+        let (archives, in_archive) =
             Archives::open(folder("archive")?).map_err(part("open the archive"))?;
         let limits =
             Limits::open(&config.cgroup_parent).map_err(part("open the control groups"))?;
@@ -217,7 +217,7 @@ impl Runner {
                 tasks: TaskTracker::new(),
             }),
         };
-        runner.take_over(found, archived).await?;
+        runner.take_over(found, in_archive).await?;
         runner.start_refill(config.ready_parts);
         Ok(runner)
     }

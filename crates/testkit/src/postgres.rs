@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 const PROGRAMS: &str = "/usr/lib/postgresql";
 /// `nobody`, whom every system knows: the server refuses to run as root.
 const NOBODY: u32 = 65_534;
-const START_DEADLINE: Duration = Duration::from_secs(60);
+const START_DEADLINE: Duration = Duration::from_mins(1);
 
 /// Makes a cluster, serves it until the standard input ends, and removes it. Nothing needs to survive, so nothing
 /// is synced to the disk.
@@ -38,6 +38,8 @@ pub struct Postgres {
     folder: PathBuf,
     programs: PathBuf,
     databases: AtomicU32,
+    /// Serves until its standard input is closed, which the end of this process does.
+    shell: Child,
 }
 
 impl Postgres {
@@ -82,13 +84,11 @@ impl Postgres {
             chown(&folder, Some(NOBODY), Some(NOBODY)).expect("a folder to give away");
             command.uid(NOBODY).gid(NOBODY);
         }
-        let mut process = command.spawn().expect("a shell");
-        // Open until this process ends, which ends the server.
-        std::mem::forget(process.stdin.take());
-        let server = Self {
+        let mut server = Self {
             folder,
             programs,
             databases: AtomicU32::new(0),
+            shell: command.spawn().expect("a shell"),
         };
         let deadline = Instant::now() + START_DEADLINE;
         loop {
@@ -96,7 +96,7 @@ impl Postgres {
             if ready.expect("pg_isready").success() {
                 return server;
             }
-            let ended = process.try_wait().expect("the shell's state");
+            let ended = server.shell.try_wait().expect("the shell's state");
             assert!(
                 ended.is_none() && Instant::now() < deadline,
                 "PostgreSQL does not start: {}",
@@ -116,6 +116,8 @@ fn programs() -> PathBuf {
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.join("bin/initdb").is_file())
         .max_by_key(|path| version(path))
-        .map(|path| path.join("bin"))
-        .unwrap_or_else(|| panic!("no PostgreSQL in {PROGRAMS}: run scripts/setup.sh"))
+        .map_or_else(
+            || panic!("no PostgreSQL in {PROGRAMS}: run scripts/setup.sh"),
+            |path| path.join("bin"),
+        )
 }

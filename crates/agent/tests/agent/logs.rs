@@ -11,8 +11,10 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use crate::sessions::{create, exec, exec_async, exit_code};
 use crate::support::{PATIENCE, TestAgent, read_stream};
 
+type Headers<'a> = &'a [(&'a str, &'a str)];
+
 /// Headers of a client, the output it gets, and whether it gets both streams by themselves as well.
-type Row<'a> = (&'a [(&'a str, &'a str)], &'a str, bool);
+type Row<'a> = (Headers<'a>, &'a str, bool);
 
 const NEWEST: (&str, &str) = ("x-daytona-sdk-version", "0.226.1");
 
@@ -342,7 +344,7 @@ async fn clients_without_a_socket_follow_over_plain_http_until_the_command_ends(
     let bytes = ("accept", "application/octet-stream");
     let marked = b"\x01\x01\x01first\n\x01\x01\x01x\n\x01\x01\x01last\n".as_slice();
     let combined = b"first\nx\nlast\n".as_slice();
-    let table: [(&[(&str, &str)], &[u8]); 4] = [
+    let table: [(Headers, &[u8]); 4] = [
         (&[version("0.25.6")], combined),
         (&[], combined),
         (&[version("0.160.0"), bytes], marked),

@@ -165,11 +165,7 @@ impl Control {
     ///
     /// # Errors
     /// [`Error::NotFound`] if it is no fork, or its parent is gone.
-    pub async fn find_parent(
-        &self,
-        caller: &Caller,
-        id_or_name: &str,
-    ) -> Result<Arc<Sandbox>, Error> {
+    pub fn find_parent(&self, caller: &Caller, id_or_name: &str) -> Result<Arc<Sandbox>, Error> {
         let child = sandboxes::find(&self.shared, caller, id_or_name)?.sandbox();
         let parent = child
             .parent_id
@@ -193,7 +189,7 @@ impl Control {
         let reader = self.shared.store.reader();
         let mut line = Vec::new();
         let mut next = sandbox.parent_id.clone();
-        while let Some(id) = next
+        while let Some(id) = next.take()
             && line.len() < ANCESTORS_MAX
         {
             let found = reader
@@ -202,7 +198,7 @@ impl Control {
                 .map_err(|error| Error::store("looking for ancestors", error))?
                 .filter(|found| found.organization_id == caller.organization);
             let Some(found) = found else { break };
-            next = found.parent_id.clone();
+            next.clone_from(&found.parent_id);
             line.push(found);
         }
         line.reverse();

@@ -57,7 +57,7 @@ async fn a_foreign_sandbox_does_not_exist() {
             control.archive_sandbox(&stranger, name).await.map(drop),
             control.fork_sandbox(&stranger, name, None).await.map(drop),
             control.list_forks(&stranger, name, true).await.map(drop),
-            control.find_parent(&stranger, name).await.map(drop),
+            control.find_parent(&stranger, name).map(drop),
             control.list_ancestors(&stranger, name).await.map(drop),
             control.update_last_activity(&stranger, name),
             control.resolve_toolbox(&stranger, name).map(drop),

@@ -332,9 +332,9 @@ async fn a_fork_runs_with_its_parents_disk_and_knows_where_it_comes_from() {
         .unwrap();
     let line: Vec<_> = line.into_iter().map(|found| found.id).collect();
     assert_eq!(line, [parent.id.clone(), child.id.clone()]);
-    let found = control.find_parent(caller, "child").await.unwrap();
+    let found = control.find_parent(caller, "child").unwrap();
     assert_eq!(found.id, parent.id);
-    let none = control.find_parent(caller, "box").await;
+    let none = control.find_parent(caller, "box");
     assert!(matches!(none, Err(Error::NotFound { .. })));
     let taken = control
         .fork_sandbox(caller, "box", Some("child".to_owned()))

@@ -100,11 +100,8 @@ pub(super) fn observed(held: &Held) -> Observed {
         Held::Archived { fault: None, .. } => Observed::Archived,
         Held::Archived {
             fault: Some(fault), ..
-        } => Observed::Failed {
-            fault: fault.clone(),
-            has_disk: true,
-        },
-        Held::Stopped {
+        }
+        | Held::Stopped {
             why: Why::StartFailed(fault),
             ..
         } => Observed::Failed {

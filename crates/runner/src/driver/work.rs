@@ -110,19 +110,19 @@ impl Driver {
             .and_then(|()| self.hit(Step::Held));
         if frozen.is_err() {
             // It goes on, and its record says so.
-            self.let_go_on().await;
+            self.let_go_on();
         }
         frozen
     }
 
     /// Lets the processes of a running sandbox go on, if they are held, and notes the generation.
-    pub(super) async fn go_on(&mut self, live: Box<Live>) -> Held {
+    pub(super) fn go_on(&mut self, live: Box<Live>) -> Held {
         self.held = Held::Running(live);
-        self.let_go_on().await;
+        self.let_go_on();
         self.take_held()
     }
 
-    async fn let_go_on(&mut self) {
+    fn let_go_on(&mut self) {
         let group = self.host.limits.group(&self.sandbox);
         let Held::Running(live) = &mut self.held else {
             return;

@@ -1,4 +1,5 @@
 use serde_json::{Value, json};
+use std::fmt::Write;
 
 use super::{Repo, assert_code};
 use crate::support::TestAgent;
@@ -194,10 +195,12 @@ async fn a_long_history_arrives_whole() {
     let text = "x".repeat(300);
     for at in 0..3000 {
         let message = format!("{at} {text}");
-        script.push_str(&format!(
-            "commit refs/heads/long\ncommitter A <a@x> {at} +0000\ndata {}\n{message}\n",
-            message.len()
-        ));
+        let length = message.len();
+        script += "commit refs/heads/long\n";
+        let _ = write!(
+            script,
+            "committer A <a@x> {at} +0000\ndata {length}\n{message}\n"
+        );
     }
     repo.write("script", &script);
     repo.git(&["-c", "alias.load=!git fast-import --quiet < script", "load"]);

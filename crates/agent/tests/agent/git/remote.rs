@@ -306,9 +306,10 @@ async fn pushes_arrive_or_are_rejected_with_the_reason() {
     let repo = Repo::at(&agent, "a");
     repo.post("push", json!({})).await.expect(200);
     // Longer than what is sent in one piece.
-    let noise: String = (0u64..400_000)
+    let noise: Vec<String> = (0u64..400_000)
         .map(|at| format!("{:x}", at.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
         .collect();
+    let noise = noise.concat();
     repo.write("big", &noise);
     repo.add(&["big"]).await;
     let mine = repo.commit("big").await;

@@ -5,6 +5,9 @@ use serde_json::json;
 use super::{Repo, assert_code, files};
 use crate::support::TestAgent;
 
+/// What is done to a repository.
+type Change<'a> = &'a dyn Fn(&Repo<'_>);
+
 #[tokio::test]
 async fn a_new_branch_takes_all_local_work_along() {
     let agent = TestAgent::start().await;
@@ -92,7 +95,7 @@ async fn a_checkout_loses_nothing_and_changes_nothing_when_it_is_refused() {
         repo.git(&["rm", "-q", "changed"]);
     };
     let folder = |repo: &Repo<'_>| repo.write("theirs/file", "mine\n");
-    let ways: [(&str, &dyn Fn(&Repo<'_>)); 8] = [
+    let ways: [(&str, Change); 8] = [
         ("unstaged", &unstaged),
         ("staged", &staged),
         ("staged only", &staged_only),

@@ -78,7 +78,7 @@ where
         while let Ok((stream, _)) = listener.accept().await {
             let _ = stream.set_nodelay(true);
             let answer = answer.clone();
-            let service = service_fn(move |request| answer(request));
+            let service = service_fn(answer);
             connections.spawn(async move {
                 // Whoever asked hears of a failure.
                 let _ = server::Builder::new()

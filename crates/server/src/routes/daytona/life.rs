@@ -161,7 +161,7 @@ pub(crate) async fn parent(
     ClientEra(era): ClientEra,
     PathOf(id): PathOf<String>,
 ) -> Result<Response, ApiError> {
-    let sandbox = app.control().find_parent(&caller, &id).await?;
+    let sandbox = app.control().find_parent(&caller, &id)?;
     Ok(present::sandbox_answer(&app, era, &sandbox))
 }
 

@@ -88,7 +88,7 @@ pub(crate) async fn update(
     let organization: OrganizationId = id.parse().map_err(|_| no_such_organization(&id))?;
     app.control()
         .set_quota(&caller, &organization, &region, class, |quota| {
-            change(quota, &body)
+            change(quota, &body);
         })
         .await?;
     Ok(StatusCode::NO_CONTENT)
