@@ -86,7 +86,37 @@ pub fn read(root: &Path) -> anyhow::Result<Graph> {
     );
     let metadata: Metadata =
         serde_json::from_slice(&output.stdout).context("cannot read what cargo metadata says")?;
-    Ok(graph(&metadata))
+    let mut graph = graph(&metadata);
+    // The graph also has what only a feature that nobody asks for would bring.
+    for (package, libraries) in &mut graph.c_libraries {
+        if !libraries.is_empty() {
+            let built = built_for(root, package)?;
+            libraries.retain(|library| built.contains(library));
+        }
+    }
+    Ok(graph)
+}
+
+/// Names of all packages that a build of this one compiles into it.
+fn built_for(root: &Path, package: &str) -> anyhow::Result<BTreeSet<String>> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .current_dir(root)
+        .args(["tree", "--locked", "--package", package])
+        .args(["--target", PLATFORM, "--edges", "normal"])
+        .args(["--prefix", "none", "--format", "{p}"])
+        .output()
+        .context("cannot run cargo tree")?;
+    ensure!(
+        output.status.success(),
+        "cargo tree failed: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let lines = String::from_utf8_lossy(&output.stdout);
+    Ok(lines
+        .lines()
+        .filter_map(|line| Some(line.split_whitespace().next()?.to_owned()))
+        .collect())
 }
 
 fn graph(metadata: &Metadata) -> Graph {
