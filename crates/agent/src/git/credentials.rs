@@ -124,6 +124,11 @@ impl Secrets {
 pub fn store(order: &GitAuthenticateRequest) -> Result<(), Fault> {
     let username = names::required("username", &order.username)?;
     let password = names::required("password", &order.password.0)?;
+    // Git passes over such a line of its store.
+    if [username, password].concat().contains(['\n', '\r', '\0']) {
+        let message = "username and password must be one line each";
+        return Err(Fault::invalid(message));
+    }
     let host = names::given(order.host.as_ref()).unwrap_or("github.com");
     let protocol = names::given(order.protocol.as_ref()).unwrap_or("https");
     if !matches!(protocol, "http" | "https") {

@@ -42,6 +42,7 @@ impl Fault {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
                 ErrorCode::NoSpace
             }
+            std::io::ErrorKind::InvalidFilename => ErrorCode::BadRequest,
             _ => ErrorCode::InternalServerError,
         };
         Self::new(code, format_args!("{what}: {error}"))
@@ -69,6 +70,7 @@ impl From<Error> for Fault {
             _ if of_system("Permission denied") || of_system("Read-only file system") => {
                 ErrorCode::Forbidden
             }
+            _ if of_system("File name too long") => ErrorCode::BadRequest,
             _ if of_system("No space left") || of_system("quota exceeded") => ErrorCode::NoSpace,
             _ => match error.class() {
                 ErrorClass::Net | ErrorClass::Http | ErrorClass::Ssl | ErrorClass::Ssh => {
