@@ -4,7 +4,8 @@ use alcove_agent_api::{
     ClientGeneration, SDK_VERSION_HEADER, SOURCE_HEADER, SPLIT_OUTPUT_HEADER, WS_VERSION_PREFIX,
 };
 use http::HeaderMap;
-use http::header::SEC_WEBSOCKET_PROTOCOL;
+
+use crate::http::socket::offered_protocols;
 
 /// Who is asking.
 #[derive(Debug)]
@@ -37,10 +38,7 @@ impl<S: Sync> axum::extract::FromRequestParts<S> for Client {
 
 /// The WebSocket sub-protocol by which a browser names its version; it must be chosen in the answer.
 pub fn version_protocol(headers: &HeaderMap) -> Option<String> {
-    headers
-        .get_all(SEC_WEBSOCKET_PROTOCOL)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
+    offered_protocols(headers)
         .flat_map(|value| value.split(','))
         .map(str::trim)
         .find(|protocol| protocol.starts_with(WS_VERSION_PREFIX))

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use axum::extract::FromRequestParts;
-use axum::extract::ws::{CloseFrame, Message, WebSocketUpgrade};
-use futures_util::{Sink, SinkExt, Stream, StreamExt};
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
+use futures_util::{FutureExt, Sink, SinkExt, Stream, StreamExt};
 use http::HeaderMap;
 use http::header::{SEC_WEBSOCKET_PROTOCOL, UPGRADE};
 use http::request::Parts;
@@ -20,6 +20,9 @@ pub const MESSAGE_PATIENCE: Duration = Duration::from_mins(1);
 
 /// What a client gets to answer the close.
 pub const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Longest reason that fits into a close frame.
+const MAX_REASON_BYTES: usize = 123;
 
 /// Room for one read of what a client says. Clients say little.
 const READ_BYTES: usize = 4 << 10;
@@ -53,7 +56,56 @@ pub async fn upgrade(
         .protocols(protocol)
         .read_buffer_size(READ_BYTES)
         .write_buffer_size(0)
-        .max_message_size(max_message_bytes))
+        .max_message_size(max_message_bytes)
+        .max_frame_size(max_message_bytes))
+}
+
+/// Why there is nobody to tell anything any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lost {
+    /// The client said so itself, or the connection broke.
+    Gone,
+    /// It takes nothing.
+    Stalled,
+}
+
+/// Sends one message and answers pings that came meanwhile.
+///
+/// # Errors
+/// The client is lost.
+pub async fn deliver(socket: &mut WebSocket, message: Message) -> Result<(), Lost> {
+    match timeout(MESSAGE_PATIENCE, socket.send(message)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(_)) => return Err(Lost::Gone),
+        Err(_) => return Err(Lost::Stalled),
+    }
+    // Reading is what makes the library see pings; it must not wait for long output to end.
+    while let Some(message) = socket.recv().now_or_never() {
+        expect_life(message.as_ref())?;
+    }
+    Ok(())
+}
+
+/// Looks at what came from a client of which nothing is expected but that it is there.
+///
+/// # Errors
+/// It is not.
+pub fn expect_life(message: Option<&Result<Message, axum::Error>>) -> Result<(), Lost> {
+    match message {
+        // Pings are answered by the library.
+        Some(Ok(message)) if !matches!(message, Message::Close(_)) => Ok(()),
+        _ => Err(Lost::Gone),
+    }
+}
+
+/// The frame that ends a socket. Of the reason there is as much as fits.
+pub fn close_frame(code: u16, reason: impl Into<String>) -> CloseFrame {
+    let mut reason = reason.into();
+    reason.truncate(reason.floor_char_boundary(MAX_REASON_BYTES));
+    CloseFrame {
+        code,
+        reason: reason.into(),
+    }
 }
 
 /// Ends a socket. The connection goes only after the client's answer, or the frame may get lost. Without a frame it is

@@ -6,18 +6,18 @@ use std::time::Duration;
 use alcove_agent_api::{
     CLOSE_TIMED_OUT, DEFAULT_CONTEXT, DEFAULT_EXECUTION_SECONDS, InterpreterRequest,
 };
-use axum::extract::State;
-use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, close_code};
+use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
-use futures_util::FutureExt;
-use http::HeaderMap;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::agent::Agent;
+use crate::agent::{Agent, OpenSocket};
 use crate::http::ApiError;
 use crate::http::client::version_protocol;
+use crate::http::socket::{
+    CLOSE_PATIENCE, Lost, PING_INTERVAL, close, close_frame, deliver, expect_life, upgrade,
+};
 use crate::interpreter::registry::ContextError;
 use crate::interpreter::{End, Execution, ExecutionTerms};
 use crate::process::environment::is_variable_name;
@@ -28,127 +28,85 @@ const MAX_REQUEST_BYTES: usize = 64 << 20;
 /// What a client gets to send its request.
 const REQUEST_PATIENCE: Duration = Duration::from_mins(1);
 
-/// Silence after which the agent asks a client whether it is still there.
-const PING_INTERVAL: Duration = Duration::from_secs(25);
-
-/// What a client gets to take one message. The code is held up meanwhile.
-const CLIENT_PATIENCE: Duration = Duration::from_mins(1);
-
-const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
-
-/// Longest reason that fits into a close frame.
-const MAX_REASON_BYTES: usize = 123;
-
-/// The client is gone or takes nothing; there is nobody to tell anything.
-struct ClientGone;
-
-/// How a connection is closed.
-struct Close {
-    code: u16,
-    reason: String,
-}
-
-impl Close {
-    fn new(code: u16, reason: impl Into<String>) -> Self {
-        let mut reason = reason.into();
-        reason.truncate(reason.floor_char_boundary(MAX_REASON_BYTES));
-        Self { code, reason }
-    }
-}
-
-impl From<End> for Close {
+impl From<End> for CloseFrame {
     fn from(end: End) -> Self {
         match end {
-            End::Completed => Self::new(close_code::NORMAL, ""),
-            End::TimedOut => Self::new(CLOSE_TIMED_OUT, "execution timed out"),
+            End::Completed => close_frame(close_code::NORMAL, ""),
+            End::TimedOut => close_frame(CLOSE_TIMED_OUT, "execution timed out"),
             End::WorkerDied(reason) | End::NotStarted(reason) => {
-                Self::new(close_code::ERROR, reason)
+                close_frame(close_code::ERROR, reason)
             }
-            End::Deleted => Self::new(close_code::AWAY, "context deleted"),
+            End::Deleted => close_frame(close_code::AWAY, "context deleted"),
         }
     }
 }
 
-impl From<ContextError> for Close {
+impl From<ContextError> for CloseFrame {
     fn from(error: ContextError) -> Self {
         let code = match &error {
             ContextError::Start(_) => close_code::ERROR,
             _ => close_code::POLICY,
         };
-        Self::new(code, error.to_string())
+        close_frame(code, error.to_string())
     }
 }
 
 /// `GET …/execute`.
 pub async fn execute(
     State(agent): State<Arc<Agent>>,
-    headers: HeaderMap,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    request: Request,
 ) -> Result<Response, ApiError> {
-    let upgrade = upgrade.map_err(|refusal| ApiError::bad_request(refusal.body_text()))?;
-    Ok(upgrade
-        .protocols(version_protocol(&headers))
-        .read_buffer_size(4 << 10)
-        .write_buffer_size(0)
-        .max_message_size(MAX_REQUEST_BYTES)
-        .max_frame_size(MAX_REQUEST_BYTES)
-        .on_upgrade(|socket| serve(agent, socket)))
+    let protocol = version_protocol(request.headers());
+    let (mut parts, _) = request.into_parts();
+    let upgrade = upgrade(&mut parts, protocol, MAX_REQUEST_BYTES).await?;
+    let is_open = agent.note_socket();
+    Ok(upgrade.on_upgrade(move |socket| serve(agent, socket, is_open)))
 }
 
-async fn serve(agent: Arc<Agent>, mut socket: WebSocket) {
-    let close = match answer(&agent, &mut socket).await {
-        Ok(close) | Err(Stop::Refused(close)) => close,
-        Err(Stop::ClientGone) => return,
+async fn serve(agent: Arc<Agent>, mut socket: WebSocket, _is_open: OpenSocket) {
+    let frame = match answer(&agent, &mut socket).await {
+        Ok(frame) | Err(Stop::Refused(frame)) => Some(frame),
+        Err(Stop::ClientLost) => None,
     };
-    let frame = CloseFrame {
-        code: close.code,
-        reason: close.reason.into(),
-    };
-    // The connection is closed only after the client's answer, or the frame may get lost.
-    let _ = timeout(CLOSE_PATIENCE, async {
-        socket.send(Message::Close(Some(frame))).await?;
-        while let Some(Ok(_)) = socket.recv().await {}
-        Ok::<_, axum::Error>(())
-    })
-    .await;
+    close(socket, frame, CLOSE_PATIENCE).await;
 }
 
 /// Why nothing was run, or not to the end.
 enum Stop {
-    Refused(Close),
-    ClientGone,
+    Refused(CloseFrame),
+    ClientLost,
 }
 
-impl From<Close> for Stop {
-    fn from(close: Close) -> Self {
-        Self::Refused(close)
+impl From<CloseFrame> for Stop {
+    fn from(frame: CloseFrame) -> Self {
+        Self::Refused(frame)
     }
 }
 
-impl From<ClientGone> for Stop {
-    fn from(ClientGone: ClientGone) -> Self {
-        Self::ClientGone
+impl From<Lost> for Stop {
+    fn from(_: Lost) -> Self {
+        Self::ClientLost
     }
 }
 
-async fn answer(agent: &Arc<Agent>, socket: &mut WebSocket) -> Result<Close, Stop> {
+async fn answer(agent: &Arc<Agent>, socket: &mut WebSocket) -> Result<CloseFrame, Stop> {
     let request = read_request(agent, socket).await?;
     let id = request.context_id.as_deref().unwrap_or_default();
     let id = if id.is_empty() { DEFAULT_CONTEXT } else { id }.to_owned();
     let (code, terms) = check(request)?;
     let execution = agent.contexts.execute(agent, &id, code, terms);
-    relay(agent, socket, execution.map_err(Close::from)?).await
+    relay(agent, socket, execution.map_err(CloseFrame::from)?).await
 }
 
 async fn read_request(agent: &Agent, socket: &mut WebSocket) -> Result<InterpreterRequest, Stop> {
-    let unreadable = |reason: String| Close::new(close_code::PROTOCOL, reason);
+    let unreadable = |reason: String| close_frame(close_code::PROTOCOL, reason);
     let first = async {
         loop {
             match socket.recv().await {
                 Some(Ok(Message::Text(text))) => break Ok(Bytes::from(text)),
                 Some(Ok(Message::Binary(bytes))) => break Ok(bytes),
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-                Some(Ok(Message::Close(_))) | None => break Err(Stop::ClientGone),
+                Some(Ok(Message::Close(_))) | None => break Err(Stop::ClientLost),
                 Some(Err(error)) => {
                     let reason = format!("cannot read the request: {error}");
                     break Err(unreadable(reason).into());
@@ -165,8 +123,8 @@ async fn read_request(agent: &Agent, socket: &mut WebSocket) -> Result<Interpret
     Ok(request.map_err(|error| unreadable(format!("the request is not understood: {error}")))?)
 }
 
-fn check(request: InterpreterRequest) -> Result<(String, ExecutionTerms), Close> {
-    let refused = |reason: String| Close::new(close_code::POLICY, reason);
+fn check(request: InterpreterRequest) -> Result<(String, ExecutionTerms), CloseFrame> {
+    let refused = |reason: String| close_frame(close_code::POLICY, reason);
     if request.code.trim().is_empty() {
         return Err(refused("code is required".to_owned()));
     }
@@ -198,7 +156,7 @@ async fn relay(
     agent: &Agent,
     socket: &mut WebSocket,
     mut execution: Execution,
-) -> Result<Close, Stop> {
+) -> Result<CloseFrame, Stop> {
     let is_stopping = agent.stopping();
     tokio::pin!(is_stopping);
     loop {
@@ -222,27 +180,6 @@ async fn relay(
     Ok(end.into())
 }
 
-fn stopping() -> Close {
-    Close::new(close_code::AWAY, "the sandbox stops")
-}
-
-/// Nothing is expected of the client but that it is there.
-fn expect_life(message: Option<&Result<Message, axum::Error>>) -> Result<(), ClientGone> {
-    match message {
-        Some(Ok(Message::Close(_)) | Err(_)) | None => Err(ClientGone),
-        Some(Ok(_)) => Ok(()),
-    }
-}
-
-/// Sends one message and answers pings that came meanwhile.
-async fn deliver(socket: &mut WebSocket, message: Message) -> Result<(), ClientGone> {
-    match timeout(CLIENT_PATIENCE, socket.send(message)).await {
-        Ok(Ok(())) => {}
-        Ok(Err(_)) | Err(_) => return Err(ClientGone),
-    }
-    // Reading is what makes the library see pings; it must not wait for long output to end.
-    while let Some(message) = socket.recv().now_or_never() {
-        expect_life(message.as_ref())?;
-    }
-    Ok(())
+fn stopping() -> CloseFrame {
+    close_frame(close_code::AWAY, "the sandbox stops")
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use alcove_agent_api::{PtyControl, PtyStatus, error_close_reason};
-use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
+use axum::extract::ws::{Message, WebSocket, close_code};
 use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::MAX_MESSAGE_BYTES;
-use crate::http::socket::{CLOSE_PATIENCE, MESSAGE_PATIENCE, PING_INTERVAL, close};
+use crate::http::socket::{CLOSE_PATIENCE, MESSAGE_PATIENCE, PING_INTERVAL, close, close_frame};
 use crate::pty::output::{End, Seen, Viewer};
 
 /// How long a client may take no output while that holds up others.
@@ -55,23 +55,17 @@ pub async fn run(
         // What it typed before it left still counts.
         let _ = timeout(MESSAGE_PATIENCE, typing.finish(&mut stream)).await;
     }
-    let frame = |code, reason: String| {
-        Some(CloseFrame {
-            code,
-            reason: reason.into(),
-        })
-    };
     let (frame, patience) = match why {
-        Why::Over(End::Exited(exit)) => (
-            frame(exit.close_code(), exit.to_close_reason()),
-            CLOSE_PATIENCE,
-        ),
-        Why::Over(End::Stopping) => (frame(close_code::AWAY, String::new()), CLOSE_PATIENCE),
-        Why::Slow => (
-            frame(close_code::POLICY, "slow consumer".to_owned()),
-            SLOW_CLOSE_PATIENCE,
-        ),
-        Why::MessageTooLong => (frame(close_code::SIZE, String::new()), CLOSE_PATIENCE),
+        Why::Over(End::Exited(exit)) => {
+            let frame = close_frame(exit.close_code(), exit.to_close_reason());
+            (Some(frame), CLOSE_PATIENCE)
+        }
+        Why::Over(End::Stopping) => (Some(close_frame(close_code::AWAY, "")), CLOSE_PATIENCE),
+        Why::Slow => {
+            let frame = close_frame(close_code::POLICY, "slow consumer");
+            (Some(frame), SLOW_CLOSE_PATIENCE)
+        }
+        Why::MessageTooLong => (Some(close_frame(close_code::SIZE, "")), CLOSE_PATIENCE),
         Why::ClientGone => (None, CLOSE_PATIENCE),
     };
     // The two are halves of one.
@@ -82,10 +76,7 @@ pub async fn run(
 
 /// Tells a client why it cannot have the terminal.
 pub async fn refuse(mut socket: WebSocket, error: String) {
-    let frame = CloseFrame {
-        code: close_code::ERROR,
-        reason: error_close_reason(&error).into(),
-    };
+    let frame = close_frame(close_code::ERROR, error_close_reason(&error));
     let control = PtyControl::from(PtyStatus::Error { error });
     if socket.send(control_message(&control)).await.is_ok() {
         close(socket, Some(frame), CLOSE_PATIENCE).await;

@@ -2,26 +2,29 @@
 //!
 //! A follower reads the log's files at its own pace, so one that stalls holds up nobody.
 
+use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
+use axum::extract::ws::{Message, WebSocket, close_code};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures_util::{FutureExt, stream};
+use futures_util::stream;
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use crate::agent::{Agent, OpenSocket};
 use crate::http::ApiError;
 use crate::http::client::version_protocol;
 use crate::http::sessions::frames::next_frame;
 use crate::http::sessions::logs::read;
-use crate::http::socket::{CLOSE_PATIENCE, MESSAGE_PATIENCE, PING_INTERVAL, close, upgrade};
+use crate::http::socket::{
+    CLOSE_PATIENCE, Lost, PING_INTERVAL, close, close_frame, deliver, expect_life, upgrade,
+};
 use crate::session::command::{Command, CommandState};
 use crate::session::log::{LogReader, Record};
 use crate::session::registry::Session;
@@ -54,10 +57,13 @@ enum End {
     Complete,
     Stopping,
     LogBroken,
-    /// The client takes nothing.
-    Stalled,
-    /// It said so itself, or the connection broke.
-    ClientGone,
+    ClientLost(Lost),
+}
+
+impl From<Lost> for End {
+    fn from(lost: Lost) -> Self {
+        Self::ClientLost(lost)
+    }
 }
 
 /// A place in a log that grows.
@@ -176,69 +182,41 @@ pub async fn by_socket(
 }
 
 async fn run(mut follower: Follower, mut view: View, mut socket: WebSocket, _is_open: OpenSocket) {
-    let code = match send_all(&mut follower, &mut view, &mut socket).await {
+    let Err(end) = send_all(&mut follower, &mut view, &mut socket).await;
+    let code = match end {
         End::Complete => Some(close_code::NORMAL),
         End::Stopping => Some(close_code::AWAY),
         End::LogBroken => Some(close_code::ERROR),
-        End::Stalled => Some(close_code::POLICY),
-        End::ClientGone => None,
+        End::ClientLost(Lost::Stalled) => Some(close_code::POLICY),
+        End::ClientLost(Lost::Gone) => None,
     };
     drop(follower);
-    let frame = code.map(|code| CloseFrame {
-        code,
-        reason: "".into(),
-    });
+    let frame = code.map(|code| close_frame(code, ""));
     close(socket, frame, CLOSE_PATIENCE).await;
 }
 
-async fn send_all(follower: &mut Follower, view: &mut View, socket: &mut WebSocket) -> End {
+/// Sends until there is a reason to end.
+async fn send_all(
+    follower: &mut Follower,
+    view: &mut View,
+    socket: &mut WebSocket,
+) -> Result<Infallible, End> {
     loop {
         follower.look();
         loop {
-            let records = match follower.read().await {
-                Ok(records) if records.is_empty() => break,
-                Ok(records) => records,
-                Err(end) => return end,
-            };
+            let records = follower.read().await?;
+            if records.is_empty() {
+                break;
+            }
             let mut out = Bytes::from(view.show_all(&records));
             while !out.is_empty() {
-                if let Err(end) = deliver(socket, Message::Binary(next_frame(&mut out))).await {
-                    return end;
-                }
+                deliver(socket, Message::Binary(next_frame(&mut out))).await?;
             }
         }
         tokio::select! {
-            changed = follower.changed() => match changed {
-                Ok(()) => {}
-                Err(end) => return end,
-            },
-            message = socket.recv() => match message {
-                // Pings are answered by the library; nothing else is expected.
-                Some(Ok(Message::Close(_)) | Err(_)) | None => return End::ClientGone,
-                Some(Ok(_)) => {}
-            },
-            () = sleep(PING_INTERVAL) => {
-                if let Err(end) = deliver(socket, Message::Ping(Bytes::new())).await {
-                    return end;
-                }
-            }
+            changed = follower.changed() => changed?,
+            message = socket.recv() => expect_life(message.as_ref())?,
+            () = sleep(PING_INTERVAL) => deliver(socket, Message::Ping(Bytes::new())).await?,
         }
     }
-}
-
-/// Sends one message and answers pings that came meanwhile.
-async fn deliver(socket: &mut WebSocket, message: Message) -> Result<(), End> {
-    match timeout(MESSAGE_PATIENCE, socket.send(message)).await {
-        Ok(Ok(())) => {}
-        Ok(Err(_)) => return Err(End::ClientGone),
-        Err(_) => return Err(End::Stalled),
-    }
-    // Reading is what makes the library see pings; it must not wait for long output to end.
-    while let Some(message) = socket.recv().now_or_never() {
-        match message {
-            Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(End::ClientGone),
-            Some(Ok(_)) => {}
-        }
-    }
-    Ok(())
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::{CONTEXT, Running, create, request, run};
+use super::{CONTEXT, EXECUTE, Running, create, request, run};
 use crate::support::{TestAgent, is_running};
 
 #[tokio::test]
@@ -168,7 +168,7 @@ async fn a_queue_has_a_bound() {
 }
 
 #[tokio::test]
-async fn a_stop_of_the_agent_ends_contexts() {
+async fn a_stop_of_the_agent_ends_contexts_and_says_good_bye() {
     let mut agent = TestAgent::start().await;
     let mut running = Running::start(
         &agent,
@@ -176,8 +176,9 @@ async fn a_stop_of_the_agent_ends_contexts() {
     )
     .await;
     running.until_stdout("on").await;
-    let (ended, took) = agent.stop().await;
+    let idle = Running(agent.connect(EXECUTE, &[]).await.0);
+    let ((ended, took), running, idle) = tokio::join!(agent.stop(), running.end(), idle.end());
     assert_eq!(ended, Some(0));
     assert!(took < Duration::from_secs(6), "{took:?}");
-    assert_eq!(running.end().await.code, 1001);
+    assert_eq!((running.code, idle.code), (1001, 1001));
 }
