@@ -14,7 +14,10 @@ use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use alcove_agent_api::{MarkerWriter, STDERR_MARKER, STDOUT_MARKER, Stream};
+use alcove_agent_api::{
+    MarkerWriter, PtyControl, PtyCreateRequest, PtyOffer, PtySize, STDERR_MARKER, STDOUT_MARKER,
+    Stream, error_close_reason,
+};
 
 /// Enough to catch what is near the surface; a longer run is for those who change a parser.
 const DEFAULT_TIME: Duration = Duration::from_secs(1);
@@ -161,5 +164,38 @@ fn random_output_comes_back_by_stream_through_its_markers() {
         assert!(
             markers.is_multiple_of(3) && (input.is_empty() || marked.starts_with(&STDOUT_MARKER))
         );
+    });
+}
+
+/// Each line is tried as everything that a terminal's client or server says beside input and output.
+#[test]
+fn random_words_around_a_terminal_are_taken_or_refused() {
+    run("terminals", |input| {
+        let text = String::from_utf8_lossy(input);
+        if let Ok(offer) = PtyOffer::parse(text.lines()) {
+            let mut offered = text.lines().flat_map(|line| line.split(',').map(str::trim));
+            let chosen = offer.chosen.as_deref();
+            assert!(chosen.is_none_or(|chosen| offered.any(|protocol| protocol == chosen)));
+            // Nothing is read from what is not answered.
+            assert!(chosen.is_some() || offer == PtyOffer::default());
+        }
+        for line in text.lines() {
+            if let Ok(control) = serde_json::from_str::<PtyControl>(line) {
+                let again = serde_json::from_str::<PtyControl>(&control.to_json());
+                assert_eq!(again.unwrap(), control);
+            }
+            if let Ok(request) = serde_json::from_str::<PtyCreateRequest>(line)
+                && let (Some(cols), Some(rows)) = (request.cols, request.rows)
+                && let Ok(size) = PtySize::new(cols, rows)
+            {
+                assert_eq!(
+                    (u64::from(size.cols()), u64::from(size.rows())),
+                    (cols, rows)
+                );
+            }
+        }
+        let reason = error_close_reason(&text);
+        assert!(reason.len() <= 123, "{reason}");
+        serde_json::from_str::<serde_json::Value>(&reason).unwrap();
     });
 }

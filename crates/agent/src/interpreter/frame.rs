@@ -140,6 +140,33 @@ mod tests {
         assert_eq!(take_event(&mut half), Ok(None));
     }
 
+    fn read_in_pieces(stream: &[u8], length: usize) -> (Vec<Event>, bool) {
+        let (mut read, mut events) = (Vec::new(), Vec::new());
+        for piece in stream.chunks(length) {
+            read.extend_from_slice(piece);
+            loop {
+                match take_event(&mut read) {
+                    Ok(Some(event)) => events.push(event),
+                    Ok(None) => break,
+                    Err(Broken) => return (events, true),
+                }
+            }
+        }
+        (events, false)
+    }
+
+    /// The first byte says how the stream is cut: what is read must not depend on it.
+    #[test]
+    fn random_streams_of_a_worker_are_read_alike_however_they_are_cut() {
+        crate::fuzz::run("interpreter", |input| {
+            let Some((cut, stream)) = input.split_first() else {
+                return;
+            };
+            let whole = read_in_pieces(stream, stream.len().max(1));
+            assert_eq!(read_in_pieces(stream, 1 + usize::from(*cut) % 40), whole);
+        });
+    }
+
     proptest! {
         #[test]
         fn events_survive_any_cut(ids in proptest::collection::vec(any::<u64>(), 1..8), piece in 1usize..50) {

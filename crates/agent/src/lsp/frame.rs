@@ -173,6 +173,48 @@ mod tests {
         }
     }
 
+    /// The messages of a stream that comes in pieces, and why it could not be read on.
+    fn read_in_pieces(stream: &[u8], length: usize) -> (Vec<Bytes>, Option<FrameError>) {
+        let mut reader = FrameReader::default();
+        let mut messages = Vec::new();
+        for piece in stream.chunks(length) {
+            reader.buffer().extend_from_slice(piece);
+            loop {
+                match reader.next_message() {
+                    Ok(Some(message)) => messages.push(message),
+                    Ok(None) => break,
+                    Err(error) => return (messages, Some(error)),
+                }
+            }
+        }
+        (messages, None)
+    }
+
+    /// The first byte says how the stream is cut: what is read must not depend on it.
+    #[test]
+    fn random_streams_are_read_alike_however_they_are_cut() {
+        use crate::lsp::message::{kind, reply, result};
+
+        crate::fuzz::run("lsp", |input| {
+            let Some((cut, stream)) = input.split_first() else {
+                return;
+            };
+            let (messages, error) = read_in_pieces(stream, 1 + usize::from(*cut) % 40);
+            let whole = read_in_pieces(stream, stream.len().max(1));
+            assert_eq!((&messages, &error), (&whole.0, &whole.1));
+            for message in messages {
+                assert_eq!(
+                    read(&encode(&message)).unwrap(),
+                    std::slice::from_ref(&message)
+                );
+                let is_json = kind(&message).is_ok();
+                let reply = reply(&message, "file:///project", "project");
+                assert!(is_json || reply.is_none());
+                let _ = result::<serde_json::Value>(&message);
+            }
+        });
+    }
+
     #[test]
     fn names_of_headers_are_known_in_any_case_and_others_are_skipped() {
         let stream = b"content-type: x; charset=utf-8\r\ncontent-LENGTH:  2\r\n\r\n{}";
