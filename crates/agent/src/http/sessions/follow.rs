@@ -143,13 +143,13 @@ impl Follower {
 
 /// Answers with a body that grows as the log does. One that breaks off, because the sandbox stops or the log is gone,
 /// lacks its proper end.
-pub fn by_chunks(followed: Followed, view: View) -> Response {
+pub fn by_chunks(followed: Followed, view: View, asks_for_bytes: bool) -> Response {
     let mut start = Follower::new(followed, true);
     start.look();
-    // Markers are no text.
     let kind = match view {
-        View::Combined => "text/plain; charset=utf-8",
-        View::Marked(_) | View::Only(_) => "application/octet-stream",
+        View::Combined if !asks_for_bytes => "text/plain; charset=utf-8",
+        // Markers are no text.
+        _ => "application/octet-stream",
     };
     let pieces = stream::unfold(Some((start, view)), async |place| {
         let (mut log, mut view) = place?;

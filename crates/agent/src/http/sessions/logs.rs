@@ -132,8 +132,10 @@ async fn answer(
         return follow::by_socket(followed, view(is_marked), follows, request).await;
     }
     // All others get a snapshot, whatever `follow` says.
-    if follows && (client.follows_by_http() || wants_bytes(request.headers())) {
-        return Ok(follow::by_chunks(followed, view(form != LogForm::Combined)));
+    let asks_for_bytes = wants_bytes(request.headers());
+    if follows && (client.follows_by_http() || asks_for_bytes) {
+        let view = view(form != LogForm::Combined);
+        return Ok(follow::by_chunks(followed, view, asks_for_bytes));
     }
     snapshot(&followed.command, form).await
 }
