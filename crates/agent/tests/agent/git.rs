@@ -1,6 +1,7 @@
 //! The git operations, each checked with the real git.
 
 mod failures;
+mod large;
 mod local;
 mod remote;
 mod rescue;
