@@ -28,3 +28,4 @@ mod search;
 mod sessions;
 mod support;
 mod terminals;
+mod traps;
