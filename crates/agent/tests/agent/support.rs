@@ -97,6 +97,8 @@ impl TestAgent {
             tokio::time::sleep(Duration::from_millis(2)).await;
             is_listening = UnixStream::connect(agent.socket()).await.is_ok();
         }
+        // It listens before it has made its folders and catches signals; it answers after that.
+        agent.get("/version").await.expect(200);
         agent
     }
 
