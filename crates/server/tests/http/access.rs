@@ -17,6 +17,7 @@ fn example(route: &Route, sandbox: &str) -> String {
         .replace("{regionId}", "us")
         .replace("{id}", sandbox)
         .replace("{isPublic}", "true")
+        .replace("{port}", "2280")
         // The one number that every setter takes: refusals of others come before the look-up.
         .replace("{interval}", "0")
         .replace("{ttlMinutes}", "5")

@@ -100,6 +100,7 @@ fn base(operation: &Operation) -> Map<String, Value> {
         // Its fields are required to be there as null where they are not to change; ours may be absent.
         "adminUpdateOrganizationRegionQuota" => Map::new(),
         "updateNetworkSettings" => Map::from_iter([("networkBlockAll".to_owned(), json!(false))]),
+        "resizeSandbox" => Map::from_iter([("cpu".to_owned(), json!(2))]),
         _ => required
             .map(|field| (field.name.clone(), plain(field)))
             .collect(),
@@ -110,6 +111,7 @@ fn base(operation: &Operation) -> Map<String, Value> {
 fn plain(field: &Field) -> Value {
     match field.kind.as_str() {
         "map<string>" => json!({}),
+        "string" => json!("plain"),
         other => panic!("a plain {other} for {}", field.name),
     }
 }
