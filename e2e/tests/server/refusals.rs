@@ -23,6 +23,7 @@ async fn operations(raw: &Raw, sandbox: &str) -> Vec<(String, String)> {
             .replace("{organizationId}", "no-such-organization")
             .replace("{regionId}", "us")
             .replace("{isPublic}", "true")
+            .replace("{port}", "2280")
             .replace("{interval}", "0")
             .replace("{ttlMinutes}", "5")
             .replace("{id}", "no-such-snapshot");
