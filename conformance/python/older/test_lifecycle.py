@@ -44,11 +44,12 @@ def test_a_sandbox_lives_and_ends(create, daytona, unique):
     assert sandbox.state == SandboxState.STARTED
     assert sandbox.process.exec("cat kept").result.strip() == "kept"
 
-    sandbox.set_autostop_interval(0)
+    # 0.140 refuses 0 by itself.
+    sandbox.set_autostop_interval(20)
     sandbox.set_auto_archive_interval(60)
     sandbox.set_auto_delete_interval(-1)
     sandbox.refresh_data()
-    assert (sandbox.auto_stop_interval, sandbox.auto_archive_interval, sandbox.auto_delete_interval) == (0, 60, -1)
+    assert (sandbox.auto_stop_interval, sandbox.auto_archive_interval, sandbox.auto_delete_interval) == (20, 60, -1)
 
     daytona.delete(sandbox)
     wait_until(lambda: is_gone(daytona, sandbox.id), "the end of the sandbox")

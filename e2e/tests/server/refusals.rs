@@ -96,7 +96,7 @@ fn assert_is_error(answer: &Answer, status: StatusCode, what: &str) -> Value {
 async fn an_unknown_sandbox_is_not_found_by_any_route() {
     let server = TestServer::start().await;
     let raw = server.raw();
-    let labels = json!({"labels": {}}).to_string();
+    let labels = json!({"labels": {}, "name": "x"}).to_string();
     let unknown = ["no-such-sandbox", "0f8fad5b-d9cb-469f-a165-70867728950e"];
     for sandbox in unknown {
         for (method, path) in sandbox_operations(&raw, sandbox).await {
@@ -123,7 +123,7 @@ async fn a_deleted_sandbox_is_not_found_by_any_route() {
     assert_eq!(answer.status, StatusCode::OK);
     client.delete("gone").await.unwrap();
     server.nothing_left().await;
-    let labels = json!({"labels": {}}).to_string();
+    let labels = json!({"labels": {}, "name": "x"}).to_string();
     for (method, path) in sandbox_operations(&raw, &sandbox.id).await {
         let answer = raw.ask(&method, &path, labels.clone()).await;
         assert_is_error(&answer, StatusCode::NOT_FOUND, &format!("{method} {path}"));
@@ -179,7 +179,7 @@ async fn a_foreign_sandbox_is_not_found_by_any_route_and_stays_as_it_is() {
     let stranger = raw.with_authorization(Some(&format!("Bearer {STRANGERS_KEY}")));
     let own = stranger.ask("GET", "/api/organizations", "").await;
     assert_eq!(own.status, StatusCode::OK, "the stranger's key is good");
-    let labels = json!({"labels": {"taken": "over"}}).to_string();
+    let labels = json!({"labels": {"taken": "over"}, "name": "x"}).to_string();
     for name in [sandbox.id.as_str(), "mine"] {
         for (method, path) in sandbox_operations(&raw, name).await {
             let answer = stranger.ask(&method, &path, labels.clone()).await;
