@@ -65,7 +65,7 @@ def test_terminals_are_listed_resized_and_killed(sandbox):
 def test_a_terminal_outlives_its_client(sandbox):
     handle = sandbox.process.create_pty_session("work")
     handle.send_input("A=kept; echo re''ady\n")
-    read_until(handle, b"\nready")
+    read_until(handle, b"ready")
     handle.disconnect()
     handle = sandbox.process.connect_pty_session("work")
     handle.send_input('echo "<$A>"; exit\n')
