@@ -4,7 +4,6 @@ mod postgres;
 mod sqlite;
 
 use std::fmt;
-use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +29,7 @@ pub struct Store {
     reader: Reader,
     /// Held as long as any clone lives: a second server on the same folder must not start. PostgreSQL keeps a
     /// second one off by itself.
-    _lock: Option<Arc<File>>,
+    _lock: Option<Arc<sqlite::Lock>>,
 }
 
 impl fmt::Debug for Store {

@@ -30,8 +30,20 @@ async fn connect(path: &Path, options: ConnectOptions) -> Result<DatabaseConnect
         })
 }
 
+/// Keeps a second server off a database.
+#[derive(Debug)]
+pub(super) struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Said aloud: a process that another thread is starting just now has a copy of the descriptor until it
+        // executes its program, and would hold the lock that long.
+        let _ = self.0.unlock();
+    }
+}
+
 /// Keeps a second server off the same file until the answer is dropped.
-pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
+pub(super) fn lock(path: &Path) -> Result<Lock, StoreError> {
     let mut lock_path = path.as_os_str().to_owned();
     lock_path.push(".lock");
     let lock_path = PathBuf::from(lock_path);
@@ -46,7 +58,7 @@ pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
         .open(&lock_path)
         .map_err(failed)?;
     file.try_lock().map_err(|error| failed(error.into()))?;
-    Ok(file)
+    Ok(Lock(file))
 }
 
 /// Whether a connection can be used for another transaction; one that cannot is closed, and the next writer
@@ -115,4 +127,21 @@ fn reader_options(path: &Path) -> ConnectOptions {
                 .pragma("query_only", "ON")
         });
     options
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+    use super::*;
+
+    #[test]
+    fn a_lock_ends_with_its_value_though_another_process_has_a_copy_of_the_descriptor() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("alcove.db");
+        let held = lock(&path).unwrap();
+        let _copy = held.0.try_clone().unwrap();
+        assert!(lock(&path).is_err(), "the control");
+        drop(held);
+        lock(&path).unwrap();
+    }
 }

@@ -57,7 +57,7 @@ fn sandbox(n: u128) -> Sandbox {
         lifecycle.desired = DesiredState::Destroyed;
     }
     let created_at = at(pick(20, 13));
-    let ttl_minutes = (n % 4 == 0).then_some(number(50, 12));
+    let ttl_minutes = n.is_multiple_of(4).then_some(number(50, 12));
     let mut labels = BTreeMap::from([("all".to_owned(), "x".to_owned())]);
     if pick(11, 5) == 0 {
         labels.insert("rare".to_owned(), "y".repeat(300));
