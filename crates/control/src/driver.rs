@@ -400,12 +400,12 @@ impl Driver {
         entries.extend(beside.event(now));
         let tx = self.shared.store.begin().await?;
         tx.sandbox_update(&next).await?;
-        beside.insert(&tx).await?;
+        let limits = &self.shared.settings.default_quota;
+        beside.insert(&tx, limits).await?;
         end.write(&tx, now).await?;
         match step.effect {
             Effect::Order(goal) => {
-                if goal == Goal::Running {
-                    let limits = &self.shared.settings.default_quota;
+                if matches!(goal, Goal::Running | Goal::Resized) {
                     tx.quota_hold(Some(&old), &next, limits).await?;
                 }
                 tx.command_open(&self.shared.new_order(&next, goal)).await?;

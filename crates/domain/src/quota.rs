@@ -1,8 +1,8 @@
 //! What sandboxes count against the limits of their organization, and what is refused at a limit.
 //!
 //! What counts follows from a sandbox's state alone, so a ledger of it can be changed with the state and
-//! counted again at any time. Limits are asked only where something grows (a create, a start): what runs is
-//! never ended because a limit was lowered, and a stop is never refused.
+//! counted again at any time. Limits are asked only where something grows (a create, a start, a fork, a resize):
+//! what runs is never ended because a limit was lowered, and a stop is never refused.
 
 use crate::{DesiredState, Phase, Resources, Sandbox, SandboxState};
 
@@ -24,8 +24,16 @@ impl Usage {
             sandbox.lifecycle.phase.state(),
             sandbox.lifecycle.desired,
             matches!(sandbox.lifecycle.phase, Phase::Error { has_disk: true, .. }),
-            &sandbox.resources,
+            &Self::sizes(&sandbox.lifecycle.phase, sandbox.resources),
         )
+    }
+
+    /// The sizes that count: while a sandbox gets others, what it has or what it gets, whichever is more.
+    pub fn sizes(phase: &Phase, has: Resources) -> Resources {
+        match phase {
+            Phase::Resizing { to } => has.max(*to),
+            _ => has,
+        }
     }
 
     /// What a sandbox of these sizes counts in a stored state. `has_disk` means something in `error` only: there

@@ -18,6 +18,17 @@ pub struct Resources {
 }
 
 impl Resources {
+    /// The larger of each.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
+        Self {
+            cpu_cores: self.cpu_cores.max(other.cpu_cores),
+            memory_gib: self.memory_gib.max(other.memory_gib),
+            disk_gib: self.disk_gib.max(other.disk_gib),
+            gpu: self.gpu.max(other.gpu),
+        }
+    }
+
     /// What a snapshot gets that names no sizes.
     pub const DEFAULT: Self = Self {
         cpu_cores: 1,

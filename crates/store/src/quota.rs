@@ -68,9 +68,10 @@ impl Tx {
         if *quota == Quota::default() {
             return Ok(());
         }
-        if before.is_none() {
+        let sizes = |sandbox: &Sandbox| Usage::sizes(&sandbox.lifecycle.phase, sandbox.resources);
+        if before.is_none_or(|before| sizes(before) != sizes(after)) {
             quota
-                .check_sandbox(&after.resources, after.is_ephemeral())
+                .check_sandbox(&sizes(after), after.is_ephemeral())
                 .map_err(StoreError::OverQuota)?;
         }
         let totals = self.usage_total(&key).await?;

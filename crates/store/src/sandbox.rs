@@ -1,7 +1,7 @@
 //! Sandboxes.
 
 mod list;
-mod row;
+pub(crate) mod row;
 
 use std::collections::BTreeMap;
 

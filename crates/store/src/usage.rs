@@ -18,6 +18,7 @@ use sea_orm::{
 use crate::convert::{Place, bigint};
 use crate::entity::{sandbox, usage_entry, usage_total};
 use crate::quota::QuotaKey;
+use crate::sandbox::row;
 use crate::{Reader, StoreError, Tx};
 
 impl QuotaKey {
@@ -257,6 +258,7 @@ async fn counted(db: &impl ConnectionTrait) -> Result<Ledger, StoreError> {
         i64,
         i64,
         i64,
+        Option<String>,
     );
     let rows: Vec<Row> = sandbox::Entity::find()
         .select_only()
@@ -272,6 +274,7 @@ async fn counted(db: &impl ConnectionTrait) -> Result<Ledger, StoreError> {
             Column::MemoryGib,
             Column::DiskGib,
             Column::Gpu,
+            Column::Work,
         ])
         .filter(Column::State.ne(SandboxState::Destroyed.as_str()))
         .into_tuple()
@@ -283,16 +286,20 @@ async fn counted(db: &impl ConnectionTrait) -> Result<Ledger, StoreError> {
         column,
     };
     let mut ledger = Ledger::default();
-    for (id, org, region, class, state, desired, has_disk, cpu, memory, disk, gpu) in rows {
+    for (id, org, region, class, state, desired, has_disk, cpu, memory, disk, gpu, work) in rows {
+        let has = Resources {
+            cpu_cores: place("cpu_cores").small(cpu)?,
+            memory_gib: place("memory_gib").small(memory)?,
+            disk_gib: place("disk_gib").small(disk)?,
+            gpu: place("gpu").small(gpu)?,
+        };
         let usage = Usage::in_state(
             place("state").word(&state, SandboxState::parse)?,
             place("desired_state").word(&desired, DesiredState::parse)?,
             has_disk,
-            &Resources {
-                cpu_cores: place("cpu_cores").small(cpu)?,
-                memory_gib: place("memory_gib").small(memory)?,
-                disk_gib: place("disk_gib").small(disk)?,
-                gpu: place("gpu").small(gpu)?,
+            &match row::resize_target(work.as_deref())? {
+                Some(to) => has.max(to),
+                None => has,
             },
         );
         if usage.is_nothing() {

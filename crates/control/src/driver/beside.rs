@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use alcove_domain::{
-    Command, Fault, FaultCode, Goal, Lifecycle, Phase, Reason, ResizeRequest, Resources, Sandbox,
-    SandboxId, Snapshot, SnapshotId, SnapshotState, resize,
+    Command, Fault, FaultCode, Goal, Lifecycle, Phase, Quota, Reason, ResizeRequest, Resources,
+    Sandbox, SandboxId, Snapshot, SnapshotId, SnapshotState, resize,
 };
 use alcove_runner_api::Work;
 use alcove_store::{NewOutboxEntry, OutboxChange, SnapshotOutcome, StoreError, Tx};
@@ -114,11 +114,14 @@ impl Beside {
         }
     }
 
-    pub async fn insert(&self, tx: &Tx) -> Result<(), StoreError> {
+    pub async fn insert(&self, tx: &Tx, limits: &Quota) -> Result<(), StoreError> {
         match self {
             Self::Nothing => Ok(()),
             Self::Snapshot(snapshot) => tx.snapshot_insert(snapshot).await,
-            Self::Fork(child) => tx.sandbox_insert(child).await,
+            Self::Fork(child) => {
+                tx.sandbox_insert(child).await?;
+                tx.quota_hold(None, child, limits).await
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use alcove_control::{Error, ListSandboxes};
-use alcove_domain::{NewSandbox, Quota, SandboxClass, Usage};
+use alcove_domain::{NewSandbox, Quota, ResizeRequest, SandboxClass, Usage};
 use alcove_testkit::{TestControl, TestStore, eventually};
 
 use crate::support::*;
@@ -149,4 +149,33 @@ async fn the_ledger_is_counted_anew_at_the_start_and_is_right_after_a_kill() {
     let kit = kit.open().await;
     assert!(ledger_is_exact(&kit).await);
     assert_eq!(usage(&kit).await.sandboxes, 2);
+}
+
+#[tokio::test]
+async fn a_fork_and_a_resize_at_the_limit_are_refused_and_change_nothing() {
+    let kit = limited(Quota {
+        total_memory_gib: Some(3),
+        ..Quota::default()
+    })
+    .await;
+    let (control, caller) = (&kit.control, &kit.caller);
+    make(&kit, "box").await;
+    let memory = |gib| ResizeRequest {
+        memory: Some(gib),
+        ..ResizeRequest::default()
+    };
+    let too_much = control.resize_sandbox(caller, "box", memory(4)).await;
+    assert!(is_over(&too_much), "{too_much:?}");
+    assert_eq!(usage(&kit).await.memory_gib, 1);
+    control
+        .resize_sandbox(caller, "box", memory(2))
+        .await
+        .unwrap();
+    assert_eq!(usage(&kit).await.memory_gib, 2);
+    let name = |name: &str| Some(name.to_owned());
+    let one_too_many = control.fork_sandbox(caller, "box", name("fork")).await;
+    assert!(is_over(&one_too_many), "{one_too_many:?}");
+    assert!(get(&kit, "fork").await.is_err());
+    assert_eq!(usage(&kit).await.sandboxes, 1);
+    assert!(ledger_is_exact(&kit).await);
 }

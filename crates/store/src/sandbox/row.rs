@@ -52,6 +52,25 @@ fn work_of(phase: &Phase) -> Option<String> {
     Some(serde_json::to_string(&work).expect("numbers and ids can always be written"))
 }
 
+/// The sizes that a sandbox is getting, by its column `work`.
+pub(crate) fn resize_target(work: Option<&str>) -> Result<Option<Resources>, StoreError> {
+    let Some(text) = work else { return Ok(None) };
+    match serde_json::from_str(text).map_err(|_| place("work").bad(text))? {
+        Work::Resize {
+            cpu_cores,
+            memory_gib,
+            disk_gib,
+            gpu,
+        } => Ok(Some(Resources {
+            cpu_cores,
+            memory_gib,
+            disk_gib,
+            gpu,
+        })),
+        Work::Snapshot(_) | Work::Fork(_) => Ok(None),
+    }
+}
+
 pub(crate) fn to_row(sandbox: &Sandbox) -> Model {
     let life = &sandbox.lifecycle;
     let fault = life.phase.fault();

@@ -1,10 +1,11 @@
-use alcove_domain::{Phase, Quota, Sandbox, Usage};
+use alcove_domain::{Phase, Quota, Resources, Sandbox, Usage};
 use alcove_store::{QuotaKey, Store};
 
 use crate::support::*;
 
 on_both_databases! {
     the_ledger_follows_every_write_of_a_sandbox,
+    what_a_resize_may_come_to_counts_while_it_goes_on,
     a_write_that_falls_leaves_the_ledger_as_it_was,
     a_recount_mends_a_ledger_that_is_off,
     limits_are_kept_replaced_and_taken_away,
@@ -43,6 +44,24 @@ async fn the_ledger_follows_every_write_of_a_sandbox(place: Place) {
     update(&store, &mut first, Phase::Destroying).await;
     update(&store, &mut first, Phase::Destroyed).await;
     assert_eq!(total(&store).await, Usage::default());
+    assert!(is_exact(&store).await);
+}
+
+async fn what_a_resize_may_come_to_counts_while_it_goes_on(place: Place) {
+    let store = place.open().await;
+    let mut one = sandbox(1, "a");
+    insert(&store, &one).await.unwrap();
+    let to = Resources {
+        cpu_cores: 4,
+        disk_gib: 9,
+        ..Resources::DEFAULT
+    };
+    update(&store, &mut one, Phase::Resizing { to }).await;
+    let held = total(&store).await;
+    assert_eq!((held.cpu_cores, held.memory_gib, held.disk_gib), (4, 1, 9));
+    assert!(is_exact(&store).await);
+    update(&store, &mut one, Phase::Started).await;
+    assert_eq!(total(&store).await.cpu_cores, 1, "it failed");
     assert!(is_exact(&store).await);
 }
 
