@@ -373,7 +373,7 @@ mod tests {
         let file = File::create(&disk).unwrap();
         file.set_len(1 << 30).unwrap();
         file.write_all_at(b"first", 4096).unwrap();
-        file.write_all_at(&[7; 3 << 20], 512 << 20).unwrap();
+        file.write_all_at(&vec![7; 3 << 20], 512 << 20).unwrap();
         file.write_all_at(b"last", (1 << 30) - 4).unwrap();
         Place {
             archives: Archives::open(archive).unwrap().0,
@@ -422,7 +422,7 @@ mod tests {
             assert!(left == right, "at {at}");
         }
         let (_, headers) = Archives::open(place.archives.folder.clone()).unwrap();
-        assert_eq!(headers, [place.header.clone()]);
+        assert_eq!(headers, std::slice::from_ref(&place.header));
         place.archives.remove(&place.header.sandbox).unwrap();
         place.archives.remove(&place.header.sandbox).unwrap();
     }

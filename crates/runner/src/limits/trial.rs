@@ -8,6 +8,13 @@ use alcove_runner_api::Resources;
 use super::hand_on::{hand_on, in_the_way, is_handed_on};
 use super::layout::{self, Layout};
 use super::{Group, Limits, LimitsError, make_folder};
+use crate::pidfd::is_gone;
+
+/// Followed by the number of the process that tries.
+const PREFIX: &str = "alcove-probe-";
+
+/// The one group of a trial.
+const GROUP: &str = "trial";
 
 /// What a trial group had.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,19 +43,36 @@ pub(crate) fn try_out() -> Result<Trial, LimitsError> {
     let mounts = fs::read_to_string("/proc/self/mounts").map_err(LimitsError::Mounts)?;
     let limits = Limits {
         layout: layout::find(&mounts)?,
-        parent: format!("alcove-probe-{}", std::process::id()),
+        parent: format!("{PREFIX}{}", std::process::id()),
     };
+    remove_abandoned(&limits);
     let has_tree = |controller| layout::tree_of(&mounts, controller).is_some();
     let result = try_in(&limits, has_tree("freezer"), has_tree("devices"));
     limits.close();
     result
 }
 
+/// Removes the groups of trials that were killed: those cannot remove their own.
+fn remove_abandoned(limits: &Limits) {
+    for tree in limits.parents().iter().filter_map(|own| own.parent()) {
+        let entries = fs::read_dir(tree).into_iter().flatten().flatten();
+        for entry in entries {
+            let name = entry.file_name();
+            let maker = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+            if maker.is_some_and(is_gone) {
+                // What cannot be removed is in nobody's way.
+                let _ = fs::remove_dir(entry.path().join(GROUP));
+                let _ = fs::remove_dir(entry.path());
+            }
+        }
+    }
+}
+
 fn try_in(limits: &Limits, has_freezer: bool, has_devices: bool) -> Result<Trial, LimitsError> {
     for folder in limits.parents() {
         make_folder(&folder)?;
     }
-    let name: SandboxId = "trial".parse().expect("letters make an id");
+    let name: SandboxId = GROUP.parse().expect("letters make an id");
     let group = limits.group(&name);
     let Layout::V2 { root } = &limits.layout else {
         let counts_swap = try_limits(&group, "memory.memsw.limit_in_bytes")?;
@@ -99,4 +123,42 @@ fn try_limits(group: &Group, swap_file: &str) -> Result<bool, LimitsError> {
     let entry = group.entry().map(drop);
     group.destroy()?;
     entry.map(|()| counts_swap)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+    use super::*;
+
+    #[test]
+    fn groups_of_killed_trials_go_with_the_next_trial_and_others_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let tree = |name: &str| folder.path().join(name);
+        let limits = Limits {
+            layout: Layout::V1 {
+                memory: tree("memory"),
+                cpu: tree("cpu"),
+                pids: tree("pids"),
+                freezer: None,
+            },
+            parent: "any".to_owned(),
+        };
+        let own = format!("{PREFIX}{}", std::process::id());
+        // Above what Linux gives to processes.
+        let killed = format!("{PREFIX}2147483646");
+        for controller in ["memory", "cpu"] {
+            fs::create_dir_all(tree(controller).join(&killed).join(GROUP)).unwrap();
+            for other in [&own, "alcove-probe-x", "alcove"] {
+                fs::create_dir(tree(controller).join(other)).unwrap();
+            }
+        }
+        remove_abandoned(&limits);
+        for controller in ["memory", "cpu"] {
+            assert!(!tree(controller).join(&killed).exists());
+            for other in [&own, "alcove-probe-x", "alcove"] {
+                assert!(tree(controller).join(other).exists(), "{other}");
+            }
+        }
+    }
 }

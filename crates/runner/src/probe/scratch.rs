@@ -6,6 +6,8 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
+use crate::pidfd::is_gone;
+
 /// Followed by the number of the process that made it.
 const PREFIX: &str = ".alcove-probe-";
 
@@ -23,12 +25,9 @@ pub fn scratch_in(folder: &Path) -> io::Result<TempDir> {
 }
 
 fn is_abandoned(name: &str) -> bool {
-    let maker = name
-        .strip_prefix(PREFIX)
+    name.strip_prefix(PREFIX)
         .and_then(|rest| rest.split('-').next())
-        .and_then(|pid| pid.parse().ok())
-        .and_then(rustix::process::Pid::from_raw);
-    maker.is_some_and(|pid| rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH))
+        .is_some_and(is_gone)
 }
 
 #[cfg(test)]
