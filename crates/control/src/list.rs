@@ -42,6 +42,8 @@ pub struct PageSandboxes {
 pub struct ListSnapshots {
     /// Part of the name.
     pub name: Option<String>,
+    /// Id of the sandbox that they were made from.
+    pub source_sandbox_id: Option<String>,
     /// `lastUsedAt` when absent; general snapshots come last.
     pub sort: Option<SnapshotSort>,
     pub order: Option<SortOrder>,

@@ -80,6 +80,7 @@ impl Shared {
             .snapshot_list(
                 org,
                 list.name.as_deref().filter(|part| !part.is_empty()),
+                list.source_sandbox_id.as_deref(),
                 list.sort.unwrap_or(SnapshotSort::LastUsedAt),
                 list.order.unwrap_or(SortOrder::Descending),
                 page.offset(),

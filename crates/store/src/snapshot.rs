@@ -87,6 +87,7 @@ impl Reader {
         &self,
         org: &OrganizationId,
         name_part: Option<&str>,
+        source: Option<&str>,
         sort: SnapshotSort,
         order: SortOrder,
         offset: u64,
@@ -98,6 +99,9 @@ impl Reader {
                 Expr::col(Column::Name)
                     .like(LikeExpr::new(format!("%{}%", escape_like(part))).escape('\\')),
             );
+        }
+        if let Some(id) = source {
+            query = query.filter(Column::SourceSandboxId.eq(id));
         }
         let total = query
             .clone()

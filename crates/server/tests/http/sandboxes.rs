@@ -317,3 +317,31 @@ async fn a_caller_learns_who_it_is_but_not_its_key() {
         );
     }
 }
+
+#[tokio::test]
+async fn snapshots_are_found_by_the_sandbox_that_they_were_made_from() {
+    let server = Server::start().await;
+    let sandbox = server.create(json!({"name": "box"})).await;
+    let id = sandbox["id"].as_str().unwrap();
+    server
+        .put("POST", "/api/sandbox/box/snapshot", json!({"name": "mine"}))
+        .await
+        .ok();
+    let of = async |source: &str| {
+        let path = format!("/api/snapshots?sourceSandboxId={source}");
+        let page = server.ask("GET", &path).await.ok();
+        assert_eq!(
+            page["total"],
+            page["items"].as_array().unwrap().len(),
+            "{page}"
+        );
+        page["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|item| item["name"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(of(id).await, ["mine"]);
+    assert!(of("another").await.is_empty());
+}

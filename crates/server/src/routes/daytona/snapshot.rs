@@ -3,7 +3,7 @@
 use alcove_api_types::ErrorBody;
 use alcove_api_types::daytona::{Snapshot, SnapshotPage};
 use alcove_control::ListSnapshots;
-use alcove_domain::{OffsetPage, SnapshotSort};
+use alcove_domain::SnapshotSort;
 use axum::extract::State;
 use axum::response::Response;
 
@@ -28,26 +28,17 @@ pub(crate) async fn list(
 ) -> Result<Response, ApiError> {
     let list = ListSnapshots {
         name: query.text("name"),
+        source_sandbox_id: query.text("sourceSandboxId"),
         sort: query.word("sort", sort),
         order: query.word("order", order),
         limit: query.integer("limit"),
         page: query.integer("page"),
     };
-    let is_from_sandbox = query.text("sourceSandboxId").is_some();
     let reasons = query.into_reasons();
     if !reasons.is_empty() {
         return Err(ApiError::invalid(&reasons));
     }
-    let mut page = app.control().list_snapshots(&caller, list).await?;
-    if is_from_sandbox {
-        // No snapshot is made from a sandbox, so none has this source.
-        page = OffsetPage {
-            items: Vec::new(),
-            total: 0,
-            page: page.page,
-            total_pages: 0,
-        };
-    }
+    let page = app.control().list_snapshots(&caller, list).await?;
     Ok(present::snapshots_answer(&app, era, &page))
 }
 
