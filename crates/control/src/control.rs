@@ -380,11 +380,15 @@ impl Control {
             .await
     }
 
-    /// `POST …/last-activity`: the caller says that the sandbox is in use.
-    pub fn update_last_activity(&self, caller: &Caller, id_or_name: &str) -> Result<(), Error> {
+    /// `POST …/last-activity`: the caller says that the sandbox is in use. Written down before it returns.
+    pub async fn update_last_activity(
+        &self,
+        caller: &Caller,
+        id_or_name: &str,
+    ) -> Result<(), Error> {
         let entry = sandboxes::find(&self.shared, caller, id_or_name)?;
         entry.note_activity(self.shared.clock.now());
-        Ok(())
+        reconcile::flush_activity(&self.shared).await
     }
 
     /// Notes that a request went into the sandbox. Memory only; written down now and then.

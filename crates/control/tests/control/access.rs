@@ -59,7 +59,7 @@ async fn a_foreign_sandbox_does_not_exist() {
             control.list_forks(&stranger, name, true).await.map(drop),
             control.find_parent(&stranger, name).map(drop),
             control.list_ancestors(&stranger, name).await.map(drop),
-            control.update_last_activity(&stranger, name),
+            control.update_last_activity(&stranger, name).await,
             control.resolve_toolbox(&stranger, name).map(drop),
         ];
         for outcome in outcomes {

@@ -51,7 +51,10 @@ async fn activity_puts_the_stop_off_and_is_written_down() {
     assert_eq!(state(&kit, &id).await, Some(SandboxState::Started));
     kit.control
         .update_last_activity(&kit.caller, id.as_str())
+        .await
         .unwrap();
+    let told = get(&kit, id.as_str()).await.unwrap().last_activity_at;
+    assert_eq!(row(&kit, &id).await.last_activity_at, told);
     kit.clock.advance_minutes(4);
     kit.control
         .set_public(&kit.caller, id.as_str(), true)

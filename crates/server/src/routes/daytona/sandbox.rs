@@ -161,7 +161,7 @@ pub(crate) async fn last_activity(
     PathOf(id): PathOf<String>,
     BodyOf(body): BodyOf<UpdateLastActivity>,
 ) -> Result<StatusCode, ApiError> {
-    app.control().update_last_activity(&caller, &id)?;
+    app.control().update_last_activity(&caller, &id).await?;
     if let Some(activity) = body.activity_type {
         tracing::debug!(sandbox.id = id, activity, "told to be in use");
     }
