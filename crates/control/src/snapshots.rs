@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use alcove_domain::{
-    OffsetPage, OrganizationId, SandboxClass, Snapshot, SnapshotId, SnapshotSort, SnapshotState,
-    SortOrder,
+    OffsetPage, OrganizationId, SandboxClass, Snapshot, SnapshotFilter, SnapshotId, SnapshotSort,
+    SnapshotState, SortOrder,
 };
 use alcove_runner_api::ImageEntry;
 use jiff::Timestamp;
@@ -74,13 +74,16 @@ impl Shared {
         list: ListSnapshots,
     ) -> Result<OffsetPage<Snapshot>, Error> {
         let page = Page::parse(list.page, list.limit)?;
+        let filter = SnapshotFilter {
+            name_part: list.name.filter(|part| !part.is_empty()),
+            source_sandbox: list.source_sandbox_id,
+        };
         let (items, total) = self
             .store
             .reader()
             .snapshot_list(
                 org,
-                list.name.as_deref().filter(|part| !part.is_empty()),
-                list.source_sandbox_id.as_deref(),
+                &filter,
                 list.sort.unwrap_or(SnapshotSort::LastUsedAt),
                 list.order.unwrap_or(SortOrder::Descending),
                 page.offset(),

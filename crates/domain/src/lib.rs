@@ -28,7 +28,9 @@ pub use lifecycle::{
     Refusal, SandboxState, Step,
 };
 pub use network::NetworkSettings;
-pub use query::{CursorPage, OffsetPage, SandboxFilter, SandboxSort, SnapshotSort, SortOrder};
+pub use query::{
+    CursorPage, OffsetPage, SandboxFilter, SandboxSort, SnapshotFilter, SnapshotSort, SortOrder,
+};
 pub use quota::{Quota, QuotaExceeded, Usage};
 pub use reason::Reason;
 pub use resize::ResizeRequest;

@@ -6,6 +6,14 @@ use jiff::Timestamp;
 
 use crate::{SandboxClass, SandboxState};
 
+/// Conditions of a list of snapshots; all must hold, an empty one holds always.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SnapshotFilter {
+    pub name_part: Option<String>,
+    /// Id of the sandbox that they were made from.
+    pub source_sandbox: Option<String>,
+}
+
 /// Conditions of a sandbox list; all must hold, an empty one holds always.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct SandboxFilter {

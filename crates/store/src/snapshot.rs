@@ -1,8 +1,8 @@
 //! Snapshots.
 
 use alcove_domain::{
-    OrganizationId, Resources, SandboxClass, Snapshot, SnapshotId, SnapshotSort, SnapshotState,
-    SortOrder,
+    OrganizationId, Resources, SandboxClass, Snapshot, SnapshotFilter, SnapshotId, SnapshotSort,
+    SnapshotState, SortOrder,
 };
 use jiff::Timestamp;
 use sea_orm::sea_query::{Expr, ExprTrait as _, LikeExpr, NullOrdering, Order};
@@ -86,22 +86,21 @@ impl Reader {
     pub async fn snapshot_list(
         &self,
         org: &OrganizationId,
-        name_part: Option<&str>,
-        source: Option<&str>,
+        filter: &SnapshotFilter,
         sort: SnapshotSort,
         order: SortOrder,
         offset: u64,
         limit: u64,
     ) -> Result<(Vec<Snapshot>, u64), StoreError> {
         let mut query = Entity::find().filter(visible_to(org));
-        if let Some(part) = name_part {
+        if let Some(part) = &filter.name_part {
             query = query.filter(
                 Expr::col(Column::Name)
                     .like(LikeExpr::new(format!("%{}%", escape_like(part))).escape('\\')),
             );
         }
-        if let Some(id) = source {
-            query = query.filter(Column::SourceSandboxId.eq(id));
+        if let Some(id) = &filter.source_sandbox {
+            query = query.filter(Column::SourceSandboxId.eq(id.as_str()));
         }
         let total = query
             .clone()
