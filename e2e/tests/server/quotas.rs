@@ -28,7 +28,7 @@ async fn creates_at_once_stop_at_the_limit_and_the_ledger_outlives_a_kill() {
         let client = client.clone();
         creates.spawn(async move { client.create(&named(&format!("box-{number}"))).await });
     }
-    let results = within("the creates", Duration::from_secs(60), creates.join_all()).await;
+    let results = within("the creates", Duration::from_mins(1), creates.join_all()).await;
     let refused = results.iter().filter_map(|one| one.as_ref().err());
     assert_eq!(refused.clone().count(), ASKED - LIMIT);
     for error in refused {

@@ -24,7 +24,8 @@ const SILENT: [(&str, &str); 2] = [
 
 #[derive(Debug, serde::Deserialize)]
 struct Operation {
-    operation: String,
+    #[serde(rename = "operation")]
+    id: String,
     method: String,
     path: String,
     fields: Vec<Field>,
@@ -96,7 +97,7 @@ fn sample(field: &Field) -> Value {
 /// What the operation's body must have beside the field.
 fn base(operation: &Operation) -> Map<String, Value> {
     let required = operation.fields.iter().filter(|field| field.required);
-    match operation.operation.as_str() {
+    match operation.id.as_str() {
         // Its fields are required to be there as null where they are not to change; ours may be absent.
         "adminUpdateOrganizationRegionQuota" => Map::new(),
         "updateNetworkSettings" => Map::from_iter([("networkBlockAll".to_owned(), json!(false))]),
@@ -196,9 +197,9 @@ async fn every_field_of_every_body_changes_something_or_is_refused() {
             let mut body = base.clone();
             body.insert(field.name.clone(), sample(field));
             let with = outcome(&operation, &Value::Object(body)).await;
-            let case = format!("{} {}: {with:?}", operation.operation, field.name);
+            let case = format!("{} {}: {with:?}", operation.id, field.name);
             assert!(!with.status.is_server_error(), "{case}");
-            if SILENT.contains(&(operation.operation.as_str(), field.name.as_str())) {
+            if SILENT.contains(&(operation.id.as_str(), field.name.as_str())) {
                 assert!(with.status.is_success(), "{case}");
                 continue;
             }
@@ -217,7 +218,7 @@ async fn a_field_of_another_type_is_refused_by_its_name() {
             let mut body = base(&operation);
             body.insert(field.name.clone(), json!([[1]]));
             let with = outcome(&operation, &Value::Object(body)).await;
-            let case = format!("{} {}: {with:?}", operation.operation, field.name);
+            let case = format!("{} {}: {with:?}", operation.id, field.name);
             assert!(with.status.is_client_error(), "{case}");
             let message = with.seen[0]["message"].as_str().unwrap();
             assert!(message.contains(&field.name), "{case}");
@@ -233,6 +234,6 @@ async fn fields_that_nobody_knows_are_ignored() {
         let mut body = base;
         body.insert("alcoveKnowsNotThis".to_owned(), json!({"a": [1]}));
         let with = outcome(&operation, &Value::Object(body)).await;
-        assert_eq!(with, without, "{}", operation.operation);
+        assert_eq!(with, without, "{}", operation.id);
     }
 }
