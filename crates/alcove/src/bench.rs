@@ -3,9 +3,11 @@
 mod crowd;
 mod floor;
 mod idle;
+mod life;
 mod lists;
 mod own_server;
 mod proc;
+mod promise;
 mod restart;
 mod stats;
 mod table;
@@ -42,6 +44,8 @@ pub enum Command {
     Floor(floor::Arguments),
     /// Memory of an idle sandbox, on a server of its own.
     Idle(idle::Arguments),
+    /// Stops, starts, bursts and copies of sandboxes, on a server of its own.
+    Life(life::Arguments),
     /// Pages of lists among very many sandboxes, from the database alone.
     Lists(lists::Arguments),
     /// How long sandboxes are out of reach when the server is killed and started again.
@@ -55,6 +59,7 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Tti(arguments) => tti::run(arguments).await,
         Command::Floor(arguments) => floor::run(arguments).await,
         Command::Idle(arguments) => idle::run(arguments).await,
+        Command::Life(arguments) => life::run(arguments).await,
         Command::Lists(arguments) => lists::run(arguments).await,
         Command::Restart(arguments) => restart::run(arguments).await,
         Command::Toolbox(arguments) => toolbox::run(arguments).await,

@@ -1,6 +1,7 @@
 //! What `/proc` says about memory and load.
 
 use std::fs;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -91,6 +92,23 @@ impl ProcessTasks {
     }
 }
 
+/// Processor time that a process has had, in user and kernel mode, its ended threads included.
+pub fn processor_time(pid: i32) -> Option<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    processor_ticks(&stat).map(|ticks| Duration::from_millis(ticks * TICK_MS))
+}
+
+/// `sysconf(_SC_CLK_TCK)` is 100 on every Linux of today.
+const TICK_MS: u64 = 10;
+
+fn processor_ticks(stat: &str) -> Option<u64> {
+    // The name stands in brackets and may hold any character, brackets too; the times are the 14th and 15th field.
+    let (_, tail) = stat.rsplit_once(')')?;
+    let mut fields = tail.split_whitespace().skip(11);
+    let mut next = || fields.next()?.parse::<u64>().ok();
+    Some(next()? + next()?)
+}
+
 fn voluntary_switches(status: &str) -> Option<u64> {
     let line = status
         .lines()
@@ -143,6 +161,13 @@ pub fn kernel() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn processor_time_is_what_stands_behind_a_name_of_any_kind() {
+        let stat = "7 (a) b (c) S 1 7 7 0 -1 4194560 5 0 0 0 120 34 0 0 20 0 9 0 1 2 3";
+        assert_eq!(processor_ticks(stat), Some(154));
+        assert_eq!(processor_ticks("7 (a) S 1"), None);
+    }
 
     #[test]
     fn the_kernels_share_is_summed_from_its_four_books() {

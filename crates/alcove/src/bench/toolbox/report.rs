@@ -1,9 +1,8 @@
-//! Targets beside what was measured.
-
-use std::fmt::Write as _;
+//! What each measure of a toolbox came to.
 
 use serde::Serialize;
 
+use super::super::promise::{self, Row};
 use super::super::stats::Summary;
 use super::super::table::{self, bytes_in_mib};
 use super::execute::Execute;
@@ -24,35 +23,6 @@ pub struct Results {
     pub terminal: Option<Summary>,
     pub transfer: Option<Transfer>,
     pub follow: Option<Follow>,
-}
-
-/// One promise and how it was kept.
-#[derive(Debug, PartialEq)]
-struct Row {
-    name: &'static str,
-    target: String,
-    measured: String,
-    is_met: bool,
-}
-
-impl Row {
-    fn at_most(name: &'static str, target: f64, measured: f64, unit: &str) -> Self {
-        Self {
-            name,
-            target: format!("at most {target} {unit}"),
-            measured: format!("{measured:.2} {unit}"),
-            is_met: measured <= target,
-        }
-    }
-
-    fn at_least(name: &'static str, target: f64, ratio: f64, what: &str) -> Self {
-        Self {
-            name,
-            target: format!("at least {target}"),
-            measured: format!("{ratio:.2} ({what})"),
-            is_met: ratio >= target,
-        }
-    }
 }
 
 impl Results {
@@ -76,7 +46,7 @@ impl Results {
             out += &table::summaries(&summaries);
             out += "\n";
         }
-        out += &rows_table(&self.rows());
+        out += &promise::table(&self.rows());
         out
     }
 
@@ -164,24 +134,6 @@ impl Results {
 
 fn growth(name: &'static str, bytes: u64) -> Row {
     Row::at_most(name, GROWTH_MAX_MIB, bytes_in_mib(bytes), "MiB")
-}
-
-fn rows_table(rows: &[Row]) -> String {
-    let longest = |of: fn(&Row) -> usize| rows.iter().map(of).max().unwrap_or(0);
-    let name = longest(|row| row.name.len());
-    let target = longest(|row| row.target.len());
-    let mut out = String::new();
-    // Writing to a string cannot fail.
-    let _ = writeln!(out, "{:name$}  {:target$}  measured", "", "target");
-    for row in rows {
-        let verdict = if row.is_met { "" } else { "  MISSED" };
-        let _ = writeln!(
-            out,
-            "{:name$}  {:target$}  {}{verdict}",
-            row.name, row.target, row.measured
-        );
-    }
-    out
 }
 
 #[cfg(test)]
