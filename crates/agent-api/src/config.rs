@@ -60,7 +60,7 @@ pub struct AgentConfig {
     /// Seconds that a command of `POST /process/execute` gets whose caller names no limit; no limit where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub execute_timeout_seconds: Option<u64>,
-    /// Most bytes of output kept for one session command; the oldest go first.
+    /// Most bytes of output kept for one session command, 1 MiB at least; the oldest go first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_log_max_bytes: Option<u64>,
 }

@@ -20,5 +20,6 @@ pub mod entrypoint;
 pub mod folder;
 pub mod log;
 mod pump;
+mod readers;
 pub mod registry;
 pub mod view;

@@ -2,7 +2,8 @@
 //!
 //! One writer appends. Readers keep their own place and read the files, so a slow one costs nothing and a late
 //! one sees what the others saw. The log is cut into segments; when it outgrows its bound the oldest segment
-//! goes, and readers find a note in its place. Records do not outlive the agent, so their form has no version.
+//! goes, and readers find a note in its place. Before that the writer waits for readers who have not read it yet,
+//! as long as they move on. Records do not outlive the agent, so their form has no version.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -13,6 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use alcove_agent_api::Stream;
 use tokio::sync::watch;
+
+use crate::session::readers::{Place, Readers};
 
 /// Stream, three bytes of nothing, length, nanoseconds of the Unix epoch.
 const HEADER_BYTES: usize = 16;
@@ -42,6 +45,7 @@ pub struct Log {
     inner: Mutex<Inner>,
     /// Bytes ever appended, headers included.
     end: watch::Sender<u64>,
+    readers: Readers,
 }
 
 #[derive(Debug, Default)]
@@ -67,7 +71,18 @@ impl Log {
             max_bytes,
             inner: Mutex::default(),
             end: watch::Sender::new(0),
+            readers: Readers::default(),
         })
+    }
+
+    /// Waits until so many bytes can be appended without a loss to anyone who reads on.
+    pub async fn room(&self, bytes: usize) {
+        let records = bytes.div_ceil(MAX_RECORD_BYTES);
+        let whole = (bytes + records * HEADER_BYTES) as u64;
+        let overflow = self.lock().overflow(whole, self.max_bytes);
+        if let Some(end) = overflow {
+            self.readers.wait(end).await;
+        }
     }
 
     /// Appends output. What the disk does not take is counted and noted in the log once it takes more.
@@ -181,6 +196,20 @@ impl Inner {
     fn kept_bytes(&self) -> u64 {
         self.segments.iter().map(|segment| segment.length).sum()
     }
+
+    /// The end of what goes when so many bytes come; none if there is room.
+    fn overflow(&self, bytes: u64, max_bytes: u64) -> Option<u64> {
+        let mut kept = self.kept_bytes() + bytes;
+        let mut end = None;
+        for segment in &self.segments {
+            if kept <= max_bytes {
+                break;
+            }
+            kept -= segment.length;
+            end = Some(segment.start + segment.length);
+        }
+        end
+    }
 }
 
 #[expect(
@@ -205,7 +234,7 @@ fn header(stream: Stream, payload: &[u8]) -> [u8; HEADER_BYTES] {
 #[derive(Debug)]
 pub struct LogReader {
     log: Arc<Log>,
-    at: u64,
+    place: Arc<Place>,
     /// The reader stops here.
     until: Option<u64>,
     open: Option<(u64, File)>,
@@ -215,8 +244,8 @@ impl LogReader {
     /// From the beginning, to wherever the log grows.
     pub fn follow(log: Arc<Log>) -> Self {
         Self {
+            place: log.readers.enter(),
             log,
-            at: 0,
             until: None,
             open: None,
         }
@@ -234,7 +263,7 @@ impl LogReader {
     /// Bytes still to come, as far as is known now.
     pub fn remaining_bytes(&self) -> u64 {
         let end = self.until.unwrap_or_else(|| *self.log.end.borrow());
-        end.saturating_sub(self.at)
+        end.saturating_sub(self.place.at())
     }
 
     /// The next records; none when the reader is at the end. Reads from disk.
@@ -243,7 +272,8 @@ impl LogReader {
     /// The files are gone or are not what we wrote.
     pub fn next_records(&mut self) -> io::Result<Vec<Record>> {
         loop {
-            if self.until.is_some_and(|until| self.at >= until) {
+            let at = self.place.at();
+            if self.until.is_some_and(|until| at >= until) {
                 return Ok(Vec::new());
             }
             let (first, segment) = {
@@ -253,13 +283,13 @@ impl LogReader {
                     .front()
                     .map_or(inner.end, |segment| segment.start);
                 let here = |segment: &&Segment| {
-                    (segment.start..segment.start + segment.length).contains(&self.at)
+                    (segment.start..segment.start + segment.length).contains(&at)
                 };
                 (first, inner.segments.iter().find(here).cloned())
             };
-            if self.at < first {
-                let gap = first - self.at;
-                self.at = first;
+            if at < first {
+                let gap = first - at;
+                self.place.move_to(first);
                 let note = format!("\n[... {gap} bytes of log dropped ...]\n");
                 return Ok(vec![Record {
                     stream: Stream::Stdout,
@@ -294,9 +324,10 @@ impl LogReader {
         let Some((_, file)) = &self.open else {
             return Ok(Vec::new());
         };
-        let offset = self.at - segment.start;
+        let at = self.place.at();
+        let offset = at - segment.start;
         // A snapshot ends between two records, so the bound never cuts one.
-        let left = self.until.map_or(u64::MAX, |until| until - self.at);
+        let left = self.until.map_or(u64::MAX, |until| until - at);
         let wanted = (segment.length - offset).min(READ_BYTES as u64).min(left);
         let mut buffer = vec![0; usize::try_from(wanted).unwrap_or(0)];
         file.read_exact_at(&mut buffer, offset)?;
@@ -312,7 +343,7 @@ impl LogReader {
         if records.is_empty() {
             return Err(io::ErrorKind::InvalidData.into());
         }
-        self.at += (buffer.len() - rest.len()) as u64;
+        self.place.move_to(at + (buffer.len() - rest.len()) as u64);
         Ok(records)
     }
 }

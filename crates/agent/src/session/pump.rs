@@ -107,6 +107,7 @@ impl Source {
         if self.buffer.is_empty() {
             return;
         }
+        command.log.room(self.buffer.len()).await;
         if self.buffer.len() < BLOCKING_BYTES {
             command.log.append(stream, &self.buffer);
             if self.buffer.len() == self.buffer.capacity() {

@@ -33,6 +33,9 @@ const QUEUE_LENGTH: usize = 1024;
 /// Output kept for one command, unless the configuration says otherwise.
 const DEFAULT_LOG_BYTES: u64 = 64 << 20;
 
+/// A log holds some of the largest pieces that are written to it, else no reader could keep up with it.
+const MIN_LOG_BYTES: u64 = 1 << 20;
+
 /// Output kept for all commands of a session, in logs of full size.
 const SESSION_LOGS: u64 = 4;
 
@@ -79,7 +82,7 @@ impl Sessions {
             by_id: Mutex::default(),
             folders: OnceLock::new(),
             next_folder: AtomicU64::new(0),
-            log_bytes: log_bytes.unwrap_or(DEFAULT_LOG_BYTES).max(64 << 10),
+            log_bytes: log_bytes.unwrap_or(DEFAULT_LOG_BYTES).max(MIN_LOG_BYTES),
         }
     }
 

@@ -328,6 +328,32 @@ async fn a_stalled_follower_does_not_stall_the_command() {
     assert_eq!(code, Some(CloseCode::Normal));
 }
 
+#[tokio::test]
+async fn who_reads_on_misses_nothing_of_what_is_many_times_the_log() {
+    let agent = TestAgent::start_with(json!({ "sessionLogMaxBytes": 1 << 20 })).await;
+    create(&agent, "s").await;
+    let command = exec_async(&agent, "s", "read x; seq 2000000").await;
+    let uri = format!("{command}/logs?follow=true");
+    let (mut reads, _) = agent.connect(&uri, &[NEWEST]).await;
+    let input = format!("{command}/input");
+    agent
+        .post(&input, &json!({ "data": "x" }))
+        .await
+        .expect(204);
+    let (bytes, code) = read_stream(&mut reads).await;
+    assert_eq!(code, Some(CloseCode::Normal));
+    let mut wanted = "\u{1}\u{1}\u{1}x\n".to_owned();
+    for number in 1..=2_000_000 {
+        writeln!(wanted, "\u{1}\u{1}\u{1}{number}").unwrap();
+    }
+    assert!(bytes == wanted.as_bytes(), "something is missing");
+    // Afterwards only the end is left: it was more than the log holds.
+    let (mut late, _) = agent.connect(&uri, &[NEWEST]).await;
+    let (bytes, _) = read_stream(&mut late).await;
+    let late = String::from_utf8_lossy(&bytes);
+    assert!(late.contains("bytes of log dropped"), "{late:.200}");
+}
+
 /// Reads a body until it holds `wanted`.
 async fn read_until(body: &mut hyper::body::Incoming, seen: &mut Vec<u8>, wanted: &[u8]) {
     while !seen.windows(wanted.len()).any(|part| part == wanted) {

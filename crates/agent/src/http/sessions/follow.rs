@@ -1,6 +1,6 @@
 //! The live log of a session command: over a WebSocket, or as a body that grows.
 //!
-//! A follower reads the log's files at its own pace, so one that stalls holds up nobody.
+//! A follower reads the log's files at its own pace, so one that stalls holds up nobody for long.
 
 use std::convert::Infallible;
 use std::io;
