@@ -13,9 +13,15 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("alcove-linger", &[]),
     ("alcove-runner-api", &["alcove-domain"]),
     ("alcove-store", &["alcove-domain"]),
+    ("alcove-storage", &[]),
     (
         "alcove-control",
-        &["alcove-domain", "alcove-store", "alcove-runner-api"],
+        &[
+            "alcove-domain",
+            "alcove-store",
+            "alcove-storage",
+            "alcove-runner-api",
+        ],
     ),
     (
         "alcove-edge",
@@ -29,6 +35,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "alcove-edge",
             "alcove-api-types",
             "alcove-linger",
+            "alcove-storage",
         ],
     ),
     ("alcove-spawner", &[]),
@@ -51,6 +58,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "alcove-runner-api",
             "alcove-server",
             "alcove-spawner",
+            "alcove-storage",
             "alcove-store",
         ],
     ),

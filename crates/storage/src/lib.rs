@@ -1,0 +1,19 @@
+//! Objects: bytes under a name, streamed in and out.
+//!
+//! [`ObjectStore`] is what others use; [`FolderStore`] keeps the objects in a folder. An object is whole or not
+//! there: it gets its name once all of it is on the disk, and one that is being read stays what it was. Names
+//! are a [`Bucket`] and a path whose first part is the organization that the bytes are counted for.
+
+mod error;
+mod folder;
+mod key;
+mod range;
+mod store;
+
+pub use error::StorageError;
+pub use folder::{FolderStore, Limits};
+pub use key::{Bucket, Key, KeyError};
+pub use range::ByteRange;
+pub use store::{
+    Body, Content, Entry, List, Listing, Object, ObjectStore, Part, PutOptions, UploadId, body_of,
+};
