@@ -1,10 +1,12 @@
-//! The administrator's API key: given by the operator, or made at the first start and kept in a file.
+//! Keys that are kept in files of the data folder: the administrator's API key, given by the operator or made at the
+//! first start, and the key that seals other people's passwords.
 
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use alcove_control::SealingKey;
 use anyhow::Context;
 
 /// The key, and whether this call made it.
@@ -42,6 +44,25 @@ pub fn ensure(path: &Path, given: Option<&str>) -> anyhow::Result<AdminKey> {
         }
         Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
     }
+}
+
+/// The key that seals what the store keeps of passwords: the one in the file, which is made where it is not there.
+/// It is not in the store, so that a copy of the database gives nothing away.
+pub fn sealing(path: &Path) -> anyhow::Result<SealingKey> {
+    let mut bytes = [0_u8; 32];
+    match fs::read_to_string(path) {
+        Ok(text) => hex::decode_to_slice(text.trim(), &mut bytes)
+            .with_context(|| format!("{} does not hold 64 hex digits", path.display()))?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+                .context("cannot draw a key")?;
+            write(path, &hex::encode(bytes))?;
+        }
+        Err(error) => {
+            return Err(error).with_context(|| format!("cannot read {}", path.display()));
+        }
+    }
+    Ok(SealingKey::new(bytes))
 }
 
 fn write(path: &Path, value: &str) -> anyhow::Result<()> {

@@ -148,7 +148,10 @@ async fn serve(
         Arc::new(LocalRunner::new(runner.clone())),
         Arc::new(SystemClock),
         Arc::new(SystemRng),
-        Settings::default(),
+        Settings {
+            sealing_key: Some(key::sealing(&data_dir.join("sealing.key"))?),
+            ..Settings::default()
+        },
     )
     .await
     .context("cannot start the control plane")?;

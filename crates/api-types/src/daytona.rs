@@ -7,6 +7,7 @@ pub mod era;
 mod health;
 mod network;
 mod quota;
+mod registry;
 mod sandbox;
 mod snapshot;
 mod workspace;
@@ -18,6 +19,9 @@ pub use health::{ComponentHealth, Health, Readiness};
 pub use network::UpdateSandboxNetworkSettings;
 pub use quota::{
     LimitChange, NO_LIMIT, OrganizationUsageOverview, RegionUsageOverview, UpdateRegionQuota,
+};
+pub use registry::{
+    CreateDockerRegistry, DockerRegistry, RegistryPushAccess, RegistryType, UpdateDockerRegistry,
 };
 pub use sandbox::{
     CreateSandboxSnapshot, ForkSandbox, PortPreviewUrl, ResizeSandbox, Sandbox,

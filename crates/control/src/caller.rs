@@ -26,4 +26,15 @@ impl Caller {
             Err(Error::access_denied())
         }
     }
+
+    /// # Errors
+    /// [`Error::Forbidden`] if the caller has none of them.
+    pub fn require_any(&self, permissions: &[Permission]) -> Result<(), Error> {
+        let has = |permission: &Permission| self.permissions.contains(*permission);
+        if permissions.iter().any(has) {
+            Ok(())
+        } else {
+            Err(Error::access_denied())
+        }
+    }
 }

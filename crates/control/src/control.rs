@@ -1,6 +1,7 @@
 //! The one door to the use-cases.
 
 mod life;
+mod registries;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,7 +15,8 @@ use alcove_domain::{
 use alcove_store::Store;
 
 use crate::sandboxes::{self, Interval};
-use crate::shared::{Parts, Shared};
+use crate::shared::{Parts, Secrets, Shared};
+use crate::token::TokenKey;
 use crate::{
     AgentConnection, Caller, Clock, DialError, Error, EventStream, ListSandboxes, ListSnapshots,
     PageSandboxes, Probe, QuotaUse, Rng, RunnerClient, Settings, event, reconcile, timers,
@@ -22,6 +24,8 @@ use crate::{
 
 /// Name of the secret that signs list cursors.
 const CURSOR_SECRET: &str = "cursor";
+/// Name of the secret that signs what clients log in to the registry with.
+const REGISTRY_SECRET: &str = "registry";
 
 /// The control plane. Clones are cheap and are the same one; its tasks end when the last is dropped.
 #[derive(Clone)]
@@ -112,8 +116,11 @@ impl Control {
     }
 
     async fn open_parts(parts: Parts) -> Result<Self, Error> {
-        let cursor_key = cursor_key(&parts).await?;
-        let shared = Arc::new(Shared::new(parts, cursor_key));
+        let secrets = Secrets {
+            cursors: own_secret(&parts, CURSOR_SECRET).await?,
+            registry: TokenKey::new(own_secret(&parts, REGISTRY_SECRET).await?),
+        };
+        let shared = Arc::new(Shared::new(parts, secrets));
         let control = Self {
             _guard: Arc::new(Guard(Arc::clone(&shared))),
             shared: Arc::clone(&shared),
@@ -448,18 +455,17 @@ impl Control {
     }
 }
 
-async fn cursor_key(parts: &Parts) -> Result<[u8; 32], Error> {
-    let failed = |error| Error::store("making the key of list cursors", error);
-    let found = parts.store.reader().secret_find(CURSOR_SECRET).await;
+/// A secret that the server makes for itself once.
+async fn own_secret(parts: &Parts, name: &str) -> Result<[u8; 32], Error> {
+    let failed = |error| Error::store("making a secret of the server", error);
+    let found = parts.store.reader().secret_find(name).await;
     if let Some(key) = found.map_err(failed)? {
         return Ok(key);
     }
     let mut key = [0; 32];
     parts.rng.fill(&mut key);
     let tx = parts.store.begin().await.map_err(failed)?;
-    tx.secret_insert(CURSOR_SECRET, &key)
-        .await
-        .map_err(failed)?;
+    tx.secret_insert(name, &key).await.map_err(failed)?;
     tx.commit().await.map_err(failed)?;
     Ok(key)
 }

@@ -126,7 +126,7 @@ impl Shared {
         };
         let after = list.cursor.as_deref().filter(|cursor| !cursor.is_empty());
         let after = after.and_then(|text| {
-            let cursor = cursor::open(&self.cursor_key, &question, text);
+            let cursor = cursor::open(&self.secrets.cursors, &question, text);
             if cursor.is_none() {
                 reasons.push(Reason::invalid(
                     "cursor is not valid for this sort, order and filter",
@@ -149,7 +149,7 @@ impl Shared {
             .last()
             .filter(|_| has_more)
             .map(|last| SandboxCursor::of(last, sort))
-            .map(|place| cursor::seal(&self.cursor_key, &question, &place));
+            .map(|place| cursor::seal(&self.secrets.cursors, &question, &place));
         Ok(CursorPage { items, next_cursor })
     }
 

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use alcove_domain::{Quota, Resources};
 
+use crate::SealingKey;
+
 /// Where sandboxes are: what the API calls a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Region {
@@ -34,6 +36,8 @@ pub struct Settings {
     /// How often activity is written down, and how often the inventory is compared as a safety net.
     pub activity_flush: Duration,
     pub safety_net: Duration,
+    /// Seals what the store keeps of other people's passwords. Without one, none are taken.
+    pub sealing_key: Option<SealingKey>,
 }
 
 impl Default for Settings {
@@ -53,6 +57,7 @@ impl Default for Settings {
             work_timeout: Duration::from_hours(1),
             activity_flush: Duration::from_secs(10),
             safety_net: Duration::from_mins(1),
+            sealing_key: None,
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::event::EventHub;
 use crate::probe::{Probe, Step};
 use crate::snapshots::SnapshotCache;
 use crate::timers::Timers;
+use crate::token::TokenKey;
 use crate::{Clock, Error, Rng, RunnerClient, Settings};
 
 pub(crate) struct Shared {
@@ -30,12 +31,19 @@ pub(crate) struct Shared {
     pub snapshots: SnapshotCache,
     pub events: EventHub,
     pub timers: Timers,
-    /// Signs list cursors.
-    pub cursor_key: [u8; 32],
+    pub secrets: Secrets,
     pub runner_answers: AtomicBool,
     probe: Option<Arc<dyn Probe>>,
     cancel: CancellationToken,
     tracker: TaskTracker,
+}
+
+/// What the server signs its own words with. Kept in the store, so that they outlive a restart.
+pub(crate) struct Secrets {
+    /// List cursors.
+    pub cursors: [u8; 32],
+    /// What clients log in to the registry with.
+    pub registry: TokenKey,
 }
 
 /// What [`Shared`] is made of besides what it makes itself.
@@ -49,7 +57,7 @@ pub(crate) struct Parts {
 }
 
 impl Shared {
-    pub fn new(parts: Parts, cursor_key: [u8; 32]) -> Self {
+    pub fn new(parts: Parts, secrets: Secrets) -> Self {
         let mut owner = [0; 16];
         parts.rng.fill(&mut owner);
         Self {
@@ -65,7 +73,7 @@ impl Shared {
             snapshots: SnapshotCache::default(),
             events: EventHub::default(),
             timers: Timers::default(),
-            cursor_key,
+            secrets,
             runner_answers: AtomicBool::new(false),
             probe: parts.probe,
             cancel: CancellationToken::new(),

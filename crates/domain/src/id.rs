@@ -98,6 +98,10 @@ id_type!(
     OrganizationId
 );
 id_type!(
+    /// One registry.
+    RegistryId
+);
+id_type!(
     /// One user.
     UserId
 );

@@ -13,6 +13,7 @@ pub mod network;
 pub mod query;
 pub mod quota;
 pub mod reason;
+pub mod registry;
 pub mod resize;
 pub mod sandbox;
 pub mod snapshot;
@@ -21,7 +22,7 @@ pub mod timer;
 
 pub use account::{ApiKey, ApiKeyHash, Organization, Permission, Permissions, User};
 pub use create::{CreateFacts, CreatePlan, NewSandbox};
-pub use id::{OrganizationId, SandboxId, SnapshotId, UserId};
+pub use id::{OrganizationId, RegistryId, SandboxId, SnapshotId, UserId};
 pub use interval::Intervals;
 pub use lifecycle::{
     Command, DesiredState, Effect, Fault, FaultCode, Goal, Lifecycle, Observation, Origin, Phase,
@@ -33,6 +34,7 @@ pub use query::{
 };
 pub use quota::{Quota, QuotaExceeded, Usage};
 pub use reason::Reason;
+pub use registry::{Registry, RegistryKind, RegistryRequest, RegistryUrl, Secret};
 pub use resize::ResizeRequest;
 pub use sandbox::{Resources, Sandbox, SandboxClass};
 pub use snapshot::{Snapshot, SnapshotState};

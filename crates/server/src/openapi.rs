@@ -6,7 +6,8 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use crate::routes::daytona::{
-    account, life, preview, quota, sandbox, sandbox_list, settings, snapshot, system, workspace,
+    account, life, preview, quota, registry, sandbox, sandbox_list, settings, snapshot, system,
+    workspace,
 };
 
 #[derive(OpenApi)]
@@ -30,6 +31,8 @@ use crate::routes::daytona::{
         quota::usage, quota::update,
         account::api_key, account::user, account::organizations,
         snapshot::list, snapshot::get,
+        registry::list, registry::create, registry::get, registry::update, registry::delete,
+        registry::set_default, registry::set_default_older,
     ),
     modifiers(&Bearer),
     security(("bearer" = []))

@@ -5,6 +5,7 @@ pub(crate) mod command;
 pub(crate) mod organization;
 pub(crate) mod outbox;
 pub(crate) mod quota;
+pub(crate) mod registry;
 pub(crate) mod sandbox;
 pub(crate) mod sandbox_label;
 pub(crate) mod secret;

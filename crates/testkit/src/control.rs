@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use alcove_control::{Caller, Control, Probe, Settings};
+use alcove_control::{Caller, Control, Probe, SealingKey, Settings};
 use alcove_store::Store;
 use tempfile::TempDir;
 
@@ -29,7 +29,10 @@ impl Default for TestStore {
             runner: FakeRunner::default(),
             clock: Arc::new(ManualClock::default()),
             rng: Arc::new(SeededRng::new(1)),
-            settings: Settings::default(),
+            settings: Settings {
+                sealing_key: Some(SealingKey::new([7; 32])),
+                ..Settings::default()
+            },
         }
     }
 }

@@ -8,6 +8,7 @@ mod life;
 mod lifecycle;
 mod lists;
 mod quotas;
+mod registries;
 mod reports;
 mod settings;
 mod support;

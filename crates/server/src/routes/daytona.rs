@@ -4,6 +4,7 @@ pub(crate) mod account;
 pub(crate) mod life;
 pub(crate) mod preview;
 pub(crate) mod quota;
+pub(crate) mod registry;
 pub(crate) mod sandbox;
 pub(crate) mod sandbox_list;
 pub(crate) mod settings;
@@ -61,6 +62,14 @@ crate::routes::routes! {
     get "/api/organizations", Key => account::organizations;
     get "/api/organizations/{organizationId}/usage", Key => quota::usage;
     patch "/api/admin/organizations/{organizationId}/quota/{regionId}", Key => quota::update;
+
+    get "/api/docker-registry", Key => registry::list;
+    post "/api/docker-registry", Key => registry::create;
+    get "/api/docker-registry/{id}", Key => registry::get;
+    patch "/api/docker-registry/{id}", Key => registry::update;
+    delete "/api/docker-registry/{id}", Key => registry::delete;
+    post "/api/docker-registry/{id}/set-default", Key => registry::set_default_older;
+    post "/api/admin/docker-registry/{id}/set-default", Key => registry::set_default;
 
     get "/api/snapshots", Key => snapshot::list;
     get "/api/snapshots/{id}", Key => snapshot::get;

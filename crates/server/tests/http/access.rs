@@ -31,7 +31,9 @@ fn request(route: &Route, authorization: Option<&str>) -> Request<Body> {
         request = request.header("authorization", authorization);
     }
     request
-        .body(Body::from(r#"{"labels":{},"name":"x"}"#))
+        .body(Body::from(
+            r#"{"labels":{},"name":"x","url":"a.com","username":""}"#,
+        ))
         .unwrap()
 }
 

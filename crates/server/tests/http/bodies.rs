@@ -15,7 +15,11 @@ use crate::support::Server;
 const SANDBOX: &str = "box";
 
 /// Fields that ask for nothing that could be seen, by operation.
-const SILENT: [(&str, &str); 2] = [
+const SILENT: [(&str, &str); 5] = [
+    // Passwords are never told, and which registry goes first is seen when images are pulled only.
+    ("createRegistry", "password"),
+    ("createRegistry", "isDefault"),
+    ("updateRegistry", "password"),
     // Goes into the log.
     ("updateLastActivity", "activityType"),
     // Clients of that age send one of three regions, or what their example had, to any server: all stand for this one.
@@ -133,12 +137,20 @@ async fn outcome(operation: &Operation, body: &Value) -> Outcome {
     if is_about_one {
         server.create(json!({"name": SANDBOX})).await;
     }
+    let registry = if operation.path.contains("docker-registry/") {
+        let body = json!({"name": "r", "url": "a.com", "username": "", "password": ""});
+        let made = server.put("POST", "/api/docker-registry", body).await;
+        made.json()["id"].as_str().unwrap().to_owned()
+    } else {
+        "{id}".to_owned()
+    };
     // Late enough that a change of the last activity is one.
     server.kit.clock.advance_minutes(10);
     let path: Vec<&str> = operation
         .path
         .split('/')
         .map(|segment| match segment {
+            "{id}" => registry.as_str(),
             "{organizationId}" => organization.as_str(),
             "{regionId}" => "us",
             parameter if parameter.starts_with('{') => SANDBOX,
@@ -158,6 +170,7 @@ async fn outcome(operation: &Operation, body: &Value) -> Outcome {
             "/api/sandbox/paginated".to_owned(),
             "/api/snapshots?sort=name&order=asc".to_owned(),
             format!("/api/organizations/{organization}/usage"),
+            "/api/docker-registry".to_owned(),
         ] {
             seen.push(server.ask("GET", &path).await.ok());
         }

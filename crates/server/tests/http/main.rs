@@ -7,6 +7,7 @@ mod errors;
 mod events;
 mod generations;
 mod quotas;
+mod registries;
 mod sandboxes;
 mod serving;
 mod support;

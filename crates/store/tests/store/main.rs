@@ -5,6 +5,7 @@ mod accounts;
 mod lists;
 mod orders;
 mod places;
+mod registries;
 mod sandboxes;
 mod support;
 mod usage;
