@@ -5,7 +5,7 @@ set -euo pipefail
 declare -A packages=(
     [mkfs.ext4]=e2fsprogs [nft]=nftables [ip]=iproute2 [mmdebstrap]=mmdebstrap [zstd]=zstd [busybox]=busybox-static
     [gcc]=build-essential [make]=make [curl]=curl [npm]=npm [python3]=python3-venv
-    [losetup]=mount [git]=git
+    [losetup]=mount [git]=git [docker-registry]=docker-registry
 )
 missing=()
 for program in "${!packages[@]}"; do
@@ -24,6 +24,10 @@ if ! compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; then
     mkdir -p /etc/postgresql-common
     echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf
     missing+=(postgresql)
+fi
+# Of this one too only tests start instances of their own.
+if [[ " ${missing[*]-} " == *" docker-registry "* && -d /run/systemd/system ]]; then
+    systemctl mask --quiet docker-registry.service
 fi
 if ((${#missing[@]})); then
     echo "installing ${missing[*]}"

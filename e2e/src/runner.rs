@@ -110,6 +110,7 @@ impl TestRunner {
             user: "daytona".to_owned(),
             env: BTreeMap::from([("A".to_owned(), "1".to_owned())]),
             disk: DiskOrigin::New,
+            entrypoint: Vec::new(),
         }
     }
 

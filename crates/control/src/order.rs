@@ -318,6 +318,7 @@ impl Work {
             },
             user: self.sandbox.user.clone(),
             env: platform_env(&self.sandbox),
+            entrypoint: Vec::new(),
         }
     }
 }

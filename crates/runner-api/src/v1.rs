@@ -1,10 +1,16 @@
 //! Version 1 of the runner protocol.
 
+mod image;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use alcove_domain::SandboxId;
 use serde::{Deserialize, Serialize};
+
+pub use self::image::{
+    Collected, Needed, Pull, PullFault, PullFaultCode, PullState, RegistryCredentials,
+};
 
 /// The version of a sandbox's row that an order was made from. Grows with every order; a runner never
 /// goes back to a smaller one.
@@ -63,6 +69,9 @@ pub struct SandboxSpec {
     pub env: BTreeMap<String, String>,
     #[serde(default)]
     pub disk: DiskOrigin,
+    /// What is run beside the agent in place of what the image names; empty leaves it to the image.
+    #[serde(default)]
+    pub entrypoint: Vec<String>,
 }
 
 /// What should be.

@@ -26,12 +26,13 @@ use std::time::Duration;
 
 use alcove_domain::SandboxId;
 use alcove_runner_api::{
-    DiskOrigin, Fault, FaultCode, Generation, Goal, Order, OrderError, Report, SandboxSpec,
+    DiskOrigin, Fault, FaultCode, Generation, Goal, ImageDigest, Order, OrderError, Report,
+    SandboxSpec,
 };
 use rustix::process::{Signal, pidfd_send_signal};
 use tokio::sync::{mpsc, oneshot};
 
-use self::held::{Held, Live, Why, ending_fault, live, observed, token};
+use self::held::{Held, Live, Why, ending_fault, image, live, observed, token};
 use self::inbox::Inbox;
 pub(crate) use self::work::let_go_of_copied;
 use crate::archive::Header;
@@ -64,6 +65,8 @@ pub struct View {
     pub report: Report,
     /// The secret of the agent, while the sandbox runs.
     pub token: Option<Arc<str>>,
+    /// What the sandbox was made from.
+    pub image: Option<ImageDigest>,
 }
 
 /// The view, as driver and readers share it.
@@ -133,6 +136,7 @@ impl Driver {
         let view = Arc::new(RwLock::new(View {
             report,
             token: token(&held),
+            image: image(&held),
         }));
         Self {
             host,
@@ -208,6 +212,7 @@ impl Driver {
         let view = View {
             report: report.clone(),
             token: token(&self.held),
+            image: image(&self.held),
         };
         *self.view.write().unwrap_or_else(PoisonError::into_inner) = view;
         report

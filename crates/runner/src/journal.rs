@@ -5,6 +5,7 @@
 //! killed process loses nothing that it has written. After a loss of power nothing runs any more, and what
 //! should exist is in the store.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Write};
 use std::net::Ipv4Addr;
@@ -257,6 +258,31 @@ impl Journal {
         read(&self.path(sandbox)).ok()
     }
 
+    /// What every sandbox on the disk was made from.
+    ///
+    /// # Errors
+    /// If one cannot be read: it may be of any image.
+    pub fn images(&self) -> Result<BTreeSet<ImageDigest>, JournalError> {
+        let entries = fs::read_dir(&self.folder).map_err(|e| failed("list", &self.folder)(e))?;
+        let mut images = BTreeSet::new();
+        for entry in entries {
+            let path = entry.map_err(|e| failed("list", &self.folder)(e))?.path();
+            if path.extension().is_none_or(|extension| extension != "json") {
+                continue;
+            }
+            match read(&path) {
+                Ok(record) => {
+                    images.insert(record.image);
+                }
+                // It has gone since the folder was listed.
+                Err(JournalError::Io { source, .. })
+                    if source.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(images)
+    }
+
     fn path(&self, sandbox: &SandboxId) -> PathBuf {
         self.folder.join(format!("{sandbox}.json"))
     }
@@ -310,6 +336,7 @@ mod tests {
 
         let (journal, records) = Journal::open(folder.path().to_owned()).unwrap();
         assert_eq!(records, [record("a")]);
+        assert_eq!(journal.images().unwrap(), [record("a").image].into());
         assert!(folder.path().join("b.unreadable").exists());
         assert!(!folder.path().join("c.draft").exists());
         journal.remove(&"a".parse().unwrap()).unwrap();

@@ -22,7 +22,9 @@ pub mod mounts;
 pub mod net;
 mod pidfd;
 pub mod probe;
+mod pulls;
 pub mod ranges;
+pub mod registry;
 mod runner;
 pub mod spawner_client;
 

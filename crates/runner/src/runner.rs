@@ -1,5 +1,6 @@
 //! The runner: takes orders for all sandboxes of this host, and tells what is on it.
 
+mod collect;
 mod take_over;
 
 use std::collections::HashMap;
@@ -11,9 +12,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use alcove_domain::SandboxId;
-use alcove_runner_api::{Generation, Goal, ImageEntry, Observed, Order, OrderError, Report, Work};
+use alcove_runner_api::{
+    Generation, Goal, ImageEntry, Observed, Order, OrderError, Pull, PullState, Report, Work,
+};
 use tokio::net::UnixStream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -29,7 +32,9 @@ use crate::journal::Journal;
 use crate::limits::Limits;
 use crate::mounts::Mounts;
 use crate::net::{Ipv4Pool, Network, NetworkConfig};
+use crate::pulls::Pulls;
 use crate::ranges::Ranges;
+use crate::registry::RegistrySettings;
 use crate::spawner_client::{SpawnerClient, SpawnerPlace};
 
 /// Orders that may wait for one driver. The control plane sends one at a time.
@@ -58,6 +63,8 @@ pub struct RunnerConfig {
     /// Size of the disks that are held ready.
     pub ready_disk_bytes: u64,
     pub bounds: Bounds,
+    /// How registries of images are reached.
+    pub registries: RegistrySettings,
     pub faults: Arc<dyn Faults>,
 }
 
@@ -75,6 +82,7 @@ impl RunnerConfig {
             ready_parts: 8,
             ready_disk_bytes: 3 << 30,
             bounds: Bounds::default(),
+            registries: RegistrySettings::default(),
             faults: Arc::new(NoFaults),
         }
     }
@@ -131,6 +139,7 @@ struct Inner {
     host: Arc<Host>,
     entries: Mutex<HashMap<SandboxId, Entry>>,
     reports: Mutex<Option<mpsc::Receiver<Report>>>,
+    pulls: Pulls,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -188,6 +197,8 @@ impl Runner {
         let ranges = Ranges::new(found.iter().map(|found| found.record.range));
         let disk_pool = DiskPool::new(disks.clone(), mounts.clone(), config.ready_disk_bytes);
         let (report_to, reports) = mpsc::channel(REPORTS);
+        let images = Arc::new(images);
+        let pulls = Pulls::new(Arc::clone(&images), config.registries.clone());
         let host = Arc::new(Host {
             bounds: config.bounds.clone(),
             journal,
@@ -198,7 +209,7 @@ impl Runner {
             spawner,
             network,
             ranges,
-            images: Arc::new(images),
+            images,
             archives: Arc::new(archives),
             data_dir: config.data_dir.clone(),
             log_folder,
@@ -213,6 +224,7 @@ impl Runner {
                 host,
                 entries: Mutex::default(),
                 reports: Mutex::new(Some(reports)),
+                pulls,
                 stop: CancellationToken::new(),
                 tasks: TaskTracker::new(),
             }),
@@ -443,6 +455,15 @@ impl Runner {
         self.inner.host.images.import_oci(archive, name)
     }
 
+    /// Begins to bring an image from a registry, or finds the pull that is under way for its name. It goes on when
+    /// nobody listens.
+    pub fn pull(&self, order: Pull) -> Result<watch::Receiver<PullState>, OrderError> {
+        if self.inner.stop.is_cancelled() {
+            return Err(OrderError::Unavailable);
+        }
+        self.inner.pulls.start(order)
+    }
+
     /// A new connection to a sandbox's agent, and the secret that it asks for.
     pub async fn dial_agent(
         &self,
@@ -492,6 +513,7 @@ impl Runner {
         // Drivers end when their mailboxes do, after the order at hand.
         let runs = self.running_count();
         self.entries().clear();
+        self.inner.pulls.close().await;
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
         let host = &self.inner.host;

@@ -9,6 +9,7 @@ mod control;
 mod fake_runner;
 mod postgres;
 mod probe;
+pub mod registry;
 mod rng;
 mod wait;
 

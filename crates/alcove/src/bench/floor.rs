@@ -308,6 +308,7 @@ impl SandboxFloor {
             user: self.user.clone(),
             env: std::collections::BTreeMap::new(),
             disk: DiskOrigin::New,
+            entrypoint: Vec::new(),
         };
         let began = Instant::now();
         match self.order(sandbox, 1, Goal::Running(spec)).await? {

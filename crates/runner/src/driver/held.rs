@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use alcove_runner_api::{Fault, FaultCode, Observed};
+use alcove_runner_api::{Fault, FaultCode, ImageDigest, Observed};
 use alcove_spawner::protocol::ExitStatus;
 
 use crate::archive::Header;
@@ -86,6 +86,15 @@ pub(super) fn token(held: &Held) -> Option<Arc<str>> {
             Some(live.running.token.as_str().into())
         }
         _ => None,
+    }
+}
+
+pub(super) fn image(held: &Held) -> Option<ImageDigest> {
+    match held {
+        Held::Absent { .. } => None,
+        Held::Stopped { record, .. } => Some(record.image.clone()),
+        Held::Running(live) => Some(live.record.image.clone()),
+        Held::Archived { header, .. } => Some(header.image.clone()),
     }
 }
 

@@ -71,9 +71,10 @@ impl ImageStore {
             }
             (Err(error), _) => return Err(ImageError::Capture(error)),
         };
-        self.keep_layer(unpacked, diff_id, outcome)?;
         let mut layers = base.layers.clone();
         layers.push(diff_id);
+        let _pin = self.pin(layers.iter().copied());
+        self.keep_layer(unpacked, diff_id, outcome)?;
         let record = ImageRecord {
             version: VERSION,
             digest: identity(&base, &layers),

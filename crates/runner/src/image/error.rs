@@ -56,7 +56,7 @@ pub enum ImageError {
     },
     #[error("{text:?} is not a sha256 digest")]
     BadDigest { text: String },
-    #[error("the layout has no image for linux on amd64")]
+    #[error("there is no image for linux on the processor of this host")]
     NoPlatform,
     #[error("the layout does not hold the {what} {digest}")]
     MissingBlob {

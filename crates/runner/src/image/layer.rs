@@ -39,6 +39,29 @@ pub fn unpack(
     Ok(unpacked)
 }
 
+/// Reads a layer through without unpacking it, and checks that the plain archive is `diff_id`.
+pub fn check(blob: impl Read, diff_id: Sha256Digest, limits: &Limits) -> Result<(), LayerError> {
+    let mut plain = plain(blob, limits)?;
+    io::copy(&mut plain, &mut io::sink()).map_err(LayerError::Read)?;
+    let (found, _) = plain.seen.finish();
+    if found != diff_id {
+        return Err(LayerError::WrongContent {
+            expected: diff_id,
+            found,
+        });
+    }
+    Ok(())
+}
+
+fn plain<R: Read>(blob: R, limits: &Limits) -> Result<Plain<BufReader<R>>, LayerError> {
+    Ok(Plain {
+        inner: Decoder::detect(BufReader::with_capacity(256 * 1024, blob))
+            .map_err(LayerError::Read)?,
+        seen: Fingerprint::default(),
+        limit: limits.layer_bytes,
+    })
+}
+
 /// Unpacks `blob` into the empty folder `into`, whatever it holds, and tells what the plain archive is.
 ///
 /// On failure the folder holds a part of the layer and must be thrown away.
@@ -47,12 +70,7 @@ pub fn unpack_any(
     into: &Path,
     limits: &Limits,
 ) -> Result<(Unpacked, Sha256Digest), LayerError> {
-    let plain = Plain {
-        inner: Decoder::detect(BufReader::with_capacity(256 * 1024, blob))
-            .map_err(LayerError::Read)?,
-        seen: Fingerprint::default(),
-        limit: limits.layer_bytes,
-    };
+    let plain = plain(blob, limits)?;
     let mut tree = LayerTree::open(into).map_err(|source| LayerError::Finish {
         doing: "open the folder of",
         source,

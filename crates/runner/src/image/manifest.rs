@@ -1,4 +1,4 @@
-//! From the index of a layout to the layers of the one image in it that runs here.
+//! From an index to the layers of the one image in it that runs here.
 
 use std::collections::BTreeMap;
 
@@ -37,38 +37,100 @@ pub struct Found {
     pub layers: Vec<LayerSource>,
 }
 
-/// Finds the image for this platform.
+/// Where the descriptions of an image come from: a layout, or a registry. What is given out has the digest and the size
+/// that were asked for.
+pub trait Descriptions {
+    type Error: From<ImageError>;
+
+    /// An index or a manifest; `what` names it in errors.
+    fn manifest(
+        &self,
+        what: &'static str,
+        digest: Sha256Digest,
+        bytes: u64,
+    ) -> Result<Vec<u8>, Self::Error>;
+
+    fn configuration(&self, digest: Sha256Digest, bytes: u64) -> Result<Vec<u8>, Self::Error>;
+}
+
+impl Descriptions for Layout {
+    type Error = ImageError;
+
+    fn manifest(
+        &self,
+        what: &'static str,
+        digest: Sha256Digest,
+        bytes: u64,
+    ) -> Result<Vec<u8>, ImageError> {
+        self.json_blob(what, digest, bytes)
+    }
+
+    fn configuration(&self, digest: Sha256Digest, bytes: u64) -> Result<Vec<u8>, ImageError> {
+        self.json_blob("configuration", digest, bytes)
+    }
+}
+
+/// Finds the image for this platform in a layout.
 pub fn find(layout: &Layout, limits: &Limits) -> Result<Found, ImageError> {
-    let mut index = parse::<ImageIndex>("index", &layout.index()?)?;
+    find_below(layout, &layout.index()?, limits)
+}
+
+/// Finds the image for this platform below an index, given by its bytes.
+pub fn find_below<D: Descriptions>(
+    from: &D,
+    index: &[u8],
+    limits: &Limits,
+) -> Result<Found, D::Error> {
+    let mut index = parse::<ImageIndex>("index", index)?;
     for _ in 0..INDEX_DEPTH {
         let chosen = choose(index.manifests()).ok_or(ImageError::NoPlatform)?;
         let (digest, bytes) = place(chosen)?;
-        if !is_index(chosen.media_type()) {
-            return read_manifest(layout, digest, bytes, limits);
+        if !is_index(chosen.media_type().as_ref()) {
+            let manifest = from.manifest("manifest", digest, bytes)?;
+            return read_manifest(from, digest, &manifest, limits);
         }
-        index = parse("index", &layout.json_blob("index", digest, bytes)?)?;
+        index = parse("index", &from.manifest("index", digest, bytes)?)?;
     }
     Err(ImageError::TooLarge {
         what: "levels of indexes",
         limit: INDEX_DEPTH as u64,
-    })
+    }
+    .into())
 }
 
-fn is_index(media_type: &MediaType) -> bool {
-    *media_type == MediaType::ImageIndex || media_type.as_ref() == DOCKER_INDEX
+/// Whether this media type is that of an index, in the words of OCI or of Docker.
+pub fn is_index(media_type: &str) -> bool {
+    media_type == MediaType::ImageIndex.as_ref() || media_type == DOCKER_INDEX
+}
+
+/// What a registry may answer when it is asked for an image.
+pub fn accepted_types() -> String {
+    let oci = [MediaType::ImageIndex, MediaType::ImageManifest];
+    let oci = oci.iter().map(AsRef::as_ref);
+    let all: Vec<&str> = oci.chain([DOCKER_INDEX, DOCKER_MANIFEST]).collect();
+    all.join(", ")
+}
+
+/// Images for other processors than the host's do not run.
+pub fn host_architecture() -> Arch {
+    if cfg!(target_arch = "aarch64") {
+        Arch::ARM64
+    } else {
+        Arch::Amd64
+    }
 }
 
 /// The first manifest for our platform; one that names no platform will do. Attestations, which tools put
 /// beside images, name a platform that does not exist.
 fn choose(manifests: &[Descriptor]) -> Option<&Descriptor> {
     let usable = |descriptor: &&Descriptor| {
-        is_index(descriptor.media_type())
+        is_index(descriptor.media_type().as_ref())
             || *descriptor.media_type() == MediaType::ImageManifest
             || descriptor.media_type().as_ref() == DOCKER_MANIFEST
     };
     let ours = |descriptor: &&Descriptor| {
         descriptor.platform().as_ref().is_some_and(|platform| {
-            *platform.os() == Os::Linux && *platform.architecture() == Arch::Amd64
+            *platform.os() == Os::Linux && *platform.architecture() == host_architecture()
         })
     };
     let any = |descriptor: &&Descriptor| descriptor.platform().is_none();
@@ -79,21 +141,32 @@ fn choose(manifests: &[Descriptor]) -> Option<&Descriptor> {
         .or_else(|| usable_ones.find(any))
 }
 
-fn read_manifest(
-    layout: &Layout,
+/// Reads a manifest, whose digest is known to be this one.
+pub fn read_manifest<D: Descriptions>(
+    from: &D,
     digest: Sha256Digest,
-    bytes: u64,
+    manifest: &[u8],
     limits: &Limits,
-) -> Result<Found, ImageError> {
-    let manifest: ImageManifest = parse("manifest", &layout.json_blob("manifest", digest, bytes)?)?;
+) -> Result<Found, D::Error> {
+    let manifest: ImageManifest = parse("manifest", manifest)?;
     let (config_digest, config_bytes) = place(manifest.config())?;
     let configuration: ImageConfiguration = parse(
         "configuration",
-        &layout.json_blob("configuration", config_digest, config_bytes)?,
+        &from.configuration(config_digest, config_bytes)?,
     )?;
-    if *configuration.os() != Os::Linux || *configuration.architecture() != Arch::Amd64 {
-        return Err(ImageError::NoPlatform);
+    let architecture = host_architecture();
+    if *configuration.os() != Os::Linux || *configuration.architecture() != architecture {
+        return Err(ImageError::NoPlatform.into());
     }
+    Ok(found(digest, &manifest, &configuration, limits)?)
+}
+
+fn found(
+    digest: Sha256Digest,
+    manifest: &ImageManifest,
+    configuration: &ImageConfiguration,
+    limits: &Limits,
+) -> Result<Found, ImageError> {
     let descriptors = manifest.layers();
     let diff_ids = configuration.rootfs().diff_ids();
     if descriptors.len() != diff_ids.len() || descriptors.is_empty() {
@@ -120,7 +193,7 @@ fn read_manifest(
     }
     Ok(Found {
         digest,
-        config: config(&configuration)?,
+        config: config(configuration)?,
         layers: without_repeats(layers),
     })
 }

@@ -5,6 +5,8 @@
 //! <dir>/names.json            name -> digest of an image
 //! <dir>/images/<hex>.json     an image: its configuration and its layers
 //! <dir>/layers/<hex>/fs/      an unpacked layer, named by the digest of its plain tar archive
+//! <dir>/layers/<hex>/owners/  who has brought this content from a registry
+//! <dir>/downloads/            blobs on their way from a registry; kept over a kill
 //! <dir>/tmp/                  what is being made; emptied when the store is opened
 //! ```
 //!
@@ -13,7 +15,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File, Permissions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,7 +24,9 @@ use alcove_runner_api::v1::{ImageDigest, ImageEntry};
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
+use super::collect::Pins;
 use super::content::Sha256Digest;
+use super::downloads::Downloads;
 use super::error::ImageError;
 use super::layer;
 use super::layout::Layout;
@@ -47,14 +51,18 @@ pub struct ImageStore {
     dir: PathBuf,
     limits: Limits,
     known: Mutex<Known>,
+    pins: Pins,
+    downloads: Downloads,
     _lock: File,
 }
 
 /// The records on disk, in memory: `get` is on the way of every create.
 #[derive(Debug, Default)]
-struct Known {
-    images: BTreeMap<Sha256Digest, Arc<Image>>,
-    names: BTreeMap<String, Sha256Digest>,
+pub(super) struct Known {
+    pub images: BTreeMap<Sha256Digest, Arc<Image>>,
+    pub names: BTreeMap<String, Sha256Digest>,
+    /// There is a record that could not be read. It may need any layer.
+    pub has_unreadable: bool,
 }
 
 impl ImageStore {
@@ -84,10 +92,13 @@ impl ImageStore {
                 .map_err(fail("make", &folder))?;
         }
         let lock = lock(&dir.join("lock"))?;
+        let downloads = dir.join("downloads");
         let store = Self {
             dir: dir.to_owned(),
             limits,
             known: Mutex::default(),
+            pins: Pins::default(),
+            downloads: Downloads::open(downloads.clone()).map_err(fail("make", &downloads))?,
             _lock: lock,
         };
         store.empty_tmp()?;
@@ -104,6 +115,7 @@ impl ImageStore {
         check_name(name)?;
         let layout = Layout::open(path, &self.dir.join("tmp"), &self.limits)?;
         let found = manifest::find(&layout, &self.limits)?;
+        let _pin = self.pin(found.layers.iter().map(|layer| layer.diff_id));
         let mut size_bytes = 0;
         for layer in &found.layers {
             size_bytes += self.add_layer(&layout, layer)?;
@@ -147,18 +159,18 @@ impl ImageStore {
         known.images.get(known.names.get(name)?).map(Arc::clone)
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
+    pub(super) fn known(&self) -> MutexGuard<'_, Known> {
         // The maps are replaced whole, so a panic elsewhere leaves nothing half done.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn image_path(&self, digest: Sha256Digest) -> PathBuf {
+    pub(super) fn image_path(&self, digest: Sha256Digest) -> PathBuf {
         self.dir
             .join("images")
             .join(format!("{}.json", digest.to_hex()))
     }
 
-    fn layer_path(&self, diff_id: Sha256Digest) -> PathBuf {
+    pub(super) fn layer_path(&self, diff_id: Sha256Digest) -> PathBuf {
         self.dir.join("layers").join(diff_id.to_hex())
     }
 
@@ -177,20 +189,64 @@ impl ImageStore {
 
     /// Makes sure that a layer is there, and tells its size.
     fn add_layer(&self, layout: &Layout, layer: &LayerSource) -> Result<u64, ImageError> {
-        let path = self.layer_path(layer.diff_id);
-        if let Some(record) = read_layer_record(&path)? {
-            return Ok(record.size_bytes);
+        if let Some(size_bytes) = self.layer_bytes(layer.diff_id)? {
+            return Ok(size_bytes);
         }
-        let unpacked = self.new_layer()?;
         let blob = layout.blob("layer", layer.blob, layer.blob_bytes)?;
+        self.unpack_layer(layer.diff_id, blob, &self.limits)
+    }
+
+    /// The size of a layer that is here.
+    pub(super) fn layer_bytes(&self, diff_id: Sha256Digest) -> Result<Option<u64>, ImageError> {
+        let record = read_layer_record(&self.layer_path(diff_id))?;
+        Ok(record.map(|record| record.size_bytes))
+    }
+
+    /// Makes a layer out of a blob, and tells its size.
+    pub(super) fn unpack_layer(
+        &self,
+        diff_id: Sha256Digest,
+        blob: impl Read,
+        limits: &Limits,
+    ) -> Result<u64, ImageError> {
+        let unpacked = self.new_layer()?;
         let folder = unpacked.path().join("fs");
-        let outcome = layer::unpack(blob, layer.diff_id, &folder, &self.limits);
+        let outcome = layer::unpack(blob, diff_id, &folder, limits);
         let outcome = outcome.map_err(|source| ImageError::Layer {
-            digest: layer.diff_id,
+            digest: diff_id,
             source,
         })?;
-        self.keep_layer(unpacked, layer.diff_id, outcome)?;
+        self.keep_layer(unpacked, diff_id, outcome)?;
         Ok(outcome.size_bytes)
+    }
+
+    /// Writes down that this owner has brought the content of a layer from a registry.
+    pub(super) fn note_owner(&self, diff_id: Sha256Digest, owner: &str) -> Result<(), ImageError> {
+        let owners = self.layer_path(diff_id).join("owners");
+        let write = || -> io::Result<()> {
+            fs::create_dir_all(&owners)?;
+            File::create(owners.join(owner))?;
+            Ok(())
+        };
+        write().map_err(fail("write to", &owners))
+    }
+
+    /// Whether this owner has brought the content of a layer from a registry before.
+    pub(super) fn is_owned(&self, diff_id: Sha256Digest, owner: &str) -> bool {
+        let owners = self.layer_path(diff_id).join("owners");
+        owners.join(owner).is_file()
+    }
+
+    pub(super) fn downloads(&self) -> &Downloads {
+        &self.downloads
+    }
+
+    pub(super) fn pins(&self) -> &Pins {
+        &self.pins
+    }
+
+    pub(super) fn tmp(&self) -> PathBuf {
+        self.dir.join("tmp")
     }
 
     /// The folder of a layer that is being made, with an empty `fs` in it.
@@ -268,23 +324,31 @@ impl ImageStore {
         name: &str,
     ) -> Result<ImageEntry, ImageError> {
         let digest = record.digest;
+        // The lock is held over the writes, so that names.json never loses one of two imports, and nobody removes the
+        // image before it has its name.
+        let mut known = self.known();
         self.write_record(&self.image_path(digest), &record)?;
         let image = Arc::new(self.image(record));
         let entry = entry(name, &image);
-        // The lock is held over the write, so that names.json never loses one of two imports.
-        let mut known = self.known();
         let mut names = known.names.clone();
         names.insert(name.to_owned(), digest);
-        self.write_record(
-            &self.dir.join("names.json"),
-            &NamesRecord {
-                version: VERSION,
-                names: names.clone(),
-            },
-        )?;
-        known.names = names;
+        self.write_names(&mut known, names)?;
         known.images.insert(digest, image);
         Ok(entry)
+    }
+
+    pub(super) fn write_names(
+        &self,
+        known: &mut Known,
+        names: BTreeMap<String, Sha256Digest>,
+    ) -> Result<(), ImageError> {
+        let record = NamesRecord {
+            version: VERSION,
+            names: names.clone(),
+        };
+        self.write_record(&self.dir.join("names.json"), &record)?;
+        known.names = names;
+        Ok(())
     }
 
     fn write_record<T: serde::Serialize>(&self, path: &Path, record: &T) -> Result<(), ImageError> {
@@ -301,7 +365,7 @@ impl ImageStore {
         sync_folder(path.parent().unwrap_or(&self.dir))
     }
 
-    fn empty_tmp(&self) -> Result<(), ImageError> {
+    pub(super) fn empty_tmp(&self) -> Result<(), ImageError> {
         let tmp = self.dir.join("tmp");
         for left in fs::read_dir(&tmp).map_err(fail("read", &tmp))? {
             let path = left.map_err(fail("read", &tmp))?.path();
@@ -322,7 +386,6 @@ impl ImageStore {
             ..Known::default()
         };
         let mut needed = BTreeSet::new();
-        let mut is_all_known = true;
         let images = self.dir.join("images");
         for file in fs::read_dir(&images).map_err(fail("read", &images))? {
             let path = file.map_err(fail("read", &images))?.path();
@@ -332,7 +395,7 @@ impl ImageStore {
                     known.images.insert(digest, Arc::new(image));
                 }
                 Err(error) => {
-                    is_all_known = false;
+                    known.has_unreadable = true;
                     tracing::warn!(
                         error = &error as &dyn std::error::Error,
                         image.record = %path.display(),
@@ -342,8 +405,7 @@ impl ImageStore {
                 }
             }
         }
-        // A record that cannot be read may need any layer.
-        if is_all_known {
+        if !known.has_unreadable {
             self.remove_other_layers(&needed)?;
         }
         Ok(known)
@@ -397,7 +459,7 @@ impl ImageStore {
     }
 }
 
-fn fail(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ImageError {
+pub(super) fn fail(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ImageError {
     let path = path.to_owned();
     move |source| ImageError::Store {
         doing,
@@ -448,7 +510,7 @@ fn read_layer_record(layer: &Path) -> Result<Option<LayerRecord>, ImageError> {
     }
 }
 
-fn sync_folder(path: &Path) -> Result<(), ImageError> {
+pub(super) fn sync_folder(path: &Path) -> Result<(), ImageError> {
     File::open(path)
         .and_then(|folder| folder.sync_all())
         .map_err(fail("sync", path))

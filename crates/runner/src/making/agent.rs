@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use alcove_domain::SandboxId;
+use alcove_runner_api::SandboxSpec;
 use alcove_spawner::protocol::{ExitStatus, Spawn};
 use rustix::fs::{MemfdFlags, SealFlags};
 
@@ -14,7 +15,7 @@ use super::{Start, hostname};
 use crate::agent_probe;
 use crate::host::{Host, HostError};
 use crate::host_layer;
-use crate::image::Image;
+use crate::image::{Image, ImageConfig};
 use crate::limits::Group;
 use crate::spawner_client::Spawned;
 
@@ -159,10 +160,8 @@ fn agent_config(start: &Start<'_>, image: &Image, token: &str) -> Result<OwnedFd
     if !image.config.workdir.is_empty() {
         config["workdir"] = image.config.workdir.clone().into();
     }
-    // An image without an entrypoint only names the shell that a person would get.
-    if !image.config.entrypoint.is_empty() {
-        let program = image.config.entrypoint.iter().chain(&image.config.cmd);
-        config["entrypoint"] = program.cloned().collect::<Vec<_>>().into();
+    if let Some(program) = entrypoint(spec, &image.config) {
+        config["entrypoint"] = program.into();
     }
     if let Some(seconds) = host.bounds.execute_timeout_seconds {
         config["executeTimeoutSeconds"] = seconds.into();
@@ -182,6 +181,16 @@ fn agent_config(start: &Start<'_>, image: &Image, token: &str) -> Result<OwnedFd
     let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
     rustix::fs::fcntl_add_seals(&file, seals).map_err(failed)?;
     Ok(file)
+}
+
+/// What is run beside the agent. What the order names stands for all that the image names.
+fn entrypoint(spec: &SandboxSpec, image: &ImageConfig) -> Option<Vec<String>> {
+    if !spec.entrypoint.is_empty() {
+        return Some(spec.entrypoint.clone());
+    }
+    // An image without an entrypoint only names the shell that a person would get.
+    let program = image.entrypoint.iter().chain(&image.cmd).cloned();
+    (!image.entrypoint.is_empty()).then(|| program.collect())
 }
 
 pub(super) async fn await_agent(
