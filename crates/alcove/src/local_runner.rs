@@ -1,14 +1,18 @@
 //! The runner of this process, as the control plane wants to see one.
 
+use std::error::Error;
+
 use alcove_control::{AgentConnection, DialError, RunnerClient};
 use alcove_domain::SandboxId;
 use alcove_runner::Runner;
-use alcove_runner_api::{ImageEntry, Order, OrderError, Report};
+use alcove_runner_api::{
+    Collected, ImageEntry, Needed, Order, OrderError, Pull, PullState, Report,
+};
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use tokio::sync::broadcast;
-use tokio_stream::wrappers::BroadcastStream;
+use tokio_stream::wrappers::{BroadcastStream, WatchStream};
 
 /// Reports that a slow listener may be behind. What it misses it learns from the inventory.
 const REPORTS: usize = 1024;
@@ -47,6 +51,30 @@ impl RunnerClient for LocalRunner {
 
     async fn images(&self) -> Result<Vec<ImageEntry>, OrderError> {
         Ok(self.runner.images())
+    }
+
+    async fn pull(&self, pull: Pull) -> Result<BoxStream<'static, PullState>, OrderError> {
+        let states = self.runner.pull(pull)?;
+        Ok(WatchStream::new(states).boxed())
+    }
+
+    async fn release_image(&self, name: &str) -> Result<(), OrderError> {
+        let released = self.runner.release_image(name).await;
+        released.map_err(|error| {
+            tracing::error!(
+                error = &error as &dyn Error,
+                "cannot release the image {name}"
+            );
+            OrderError::Unavailable
+        })
+    }
+
+    async fn collect_images(&self, needed: Needed) -> Result<Collected, OrderError> {
+        let collected = self.runner.collect(needed).await;
+        collected.map_err(|error| {
+            tracing::error!(error = &error as &dyn Error, "cannot take images away");
+            OrderError::Unavailable
+        })
     }
 
     fn reports(&self) -> BoxStream<'static, Report> {

@@ -8,6 +8,7 @@ mod images;
 mod key;
 mod local_runner;
 mod parts;
+mod registries;
 mod serve;
 mod welcome;
 

@@ -8,10 +8,13 @@ use std::process::ExitCode;
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
-use alcove_control::{Control, Settings, SystemClock, SystemRng};
+use alcove_control::{
+    ConfiguredCredentials, Control, Settings, SnapshotLimits, SystemClock, SystemRng,
+};
 use alcove_edge::Edge;
 use alcove_runner::net::Ipv4Pool;
 use alcove_runner::probe::{ProbeRequest, Status, probe, required_failures};
+use alcove_runner::registry::RegistrySettings;
 use alcove_runner::{Runner, RunnerConfig};
 use alcove_server::{App, Options};
 use alcove_store::Store;
@@ -27,6 +30,7 @@ use crate::images::{self, NamedImage};
 use crate::key;
 use crate::local_runner::LocalRunner;
 use crate::parts::Parts;
+use crate::registries::Registries;
 use crate::welcome;
 
 /// Where a server of root keeps its data.
@@ -64,6 +68,29 @@ pub struct Arguments {
     /// Another image, as NAME=FILE; its snapshot gets that name.
     #[arg(long = "image")]
     images: Vec<NamedImage>,
+    /// A file that says how registries of images are reached, and with what credentials; see docs/registries.md. One
+    /// that is not named there is reached by TLS, at public addresses only.
+    #[arg(long, env = "ALCOVE_REGISTRIES", value_name = "FILE")]
+    registries: Option<PathBuf>,
+    /// Snapshots of one organization, inactive and broken ones not counted. Without it there is no limit.
+    #[arg(long, env = "ALCOVE_SNAPSHOT_QUOTA", value_name = "COUNT")]
+    snapshot_quota: Option<u64>,
+    /// The largest image that is pulled, in GiB: its compressed layers together, and its files together.
+    #[arg(
+        long,
+        env = "ALCOVE_SNAPSHOT_MAX_SIZE",
+        value_name = "GIB",
+        default_value_t = 20
+    )]
+    snapshot_max_size: u32,
+    /// Days without a new sandbox after which a snapshot of an organization is made inactive; 0 is never.
+    #[arg(
+        long,
+        env = "ALCOVE_SNAPSHOT_UNUSED_DAYS",
+        value_name = "DAYS",
+        default_value_t = 14
+    )]
+    snapshot_unused_days: u32,
     /// Addresses for sandboxes; must not overlap with any network of the host.
     #[arg(long, env = "ALCOVE_NETWORK_POOL", default_value_t)]
     network_pool: Ipv4Pool,
@@ -97,6 +124,10 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let data_dir = open_data_dir(&arguments.data_dir)?;
     let parts = Parts::unpack(&data_dir)?;
     refuse_unfit_host(&data_dir, arguments.network_pool, &parts).await?;
+    let registries = match &arguments.registries {
+        Some(path) => Registries::read(path)?,
+        None => Registries::default(),
+    };
     // Before anything is started: a port that is taken is the commonest mistake.
     let listener = TcpListener::bind(arguments.listen)
         .await
@@ -109,8 +140,13 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         .clone()
         .unwrap_or_else(|| format!("http://{address}"));
 
-    let runner = open_runner(&arguments, &data_dir, &parts).await?;
-    let result = serve(&arguments, &data_dir, listener, &url, &runner).await;
+    let Registries {
+        settings: reach,
+        credentials,
+    } = registries;
+    let settings = settings(&arguments, credentials, &data_dir)?;
+    let runner = open_runner(&arguments, &data_dir, &parts, reach).await?;
+    let result = serve(&arguments, settings, &data_dir, listener, &url, &runner).await;
     // On every way out: what is pooled goes, what runs stays.
     let running = runner.running_count();
     runner.close().await;
@@ -121,8 +157,27 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     result.map(|()| ExitCode::SUCCESS)
 }
 
+fn settings(
+    arguments: &Arguments,
+    credentials: ConfiguredCredentials,
+    data_dir: &Path,
+) -> anyhow::Result<Settings> {
+    let days = u64::from(arguments.snapshot_unused_days);
+    Ok(Settings {
+        sealing_key: Some(key::sealing(&data_dir.join("sealing.key"))?),
+        snapshots: SnapshotLimits {
+            quota: arguments.snapshot_quota,
+            max_bytes: u64::from(arguments.snapshot_max_size) << 30,
+            unused: (days > 0).then(|| Duration::from_hours(24 * days)),
+        },
+        credentials: Arc::new(credentials),
+        ..Settings::default()
+    })
+}
+
 async fn serve(
     arguments: &Arguments,
+    settings: Settings,
     data_dir: &Path,
     listener: TcpListener,
     url: &str,
@@ -148,10 +203,7 @@ async fn serve(
         Arc::new(LocalRunner::new(runner.clone())),
         Arc::new(SystemClock),
         Arc::new(SystemRng),
-        Settings {
-            sealing_key: Some(key::sealing(&data_dir.join("sealing.key"))?),
-            ..Settings::default()
-        },
+        settings,
     )
     .await
     .context("cannot start the control plane")?;
@@ -313,6 +365,7 @@ async fn open_runner(
     arguments: &Arguments,
     data_dir: &Path,
     parts: &Parts,
+    registries: RegistrySettings,
 ) -> anyhow::Result<Runner> {
     let key = data_dir.as_os_str().as_encoded_bytes();
     let mut config = RunnerConfig::new(
@@ -322,6 +375,7 @@ async fn open_runner(
         &parts.agent,
         &parts.spawner,
     );
+    config.registries = registries;
     config.ready_parts = arguments.ready_parts;
     config.network.ready_slots = arguments.ready_parts;
     config.bounds.disk_reserve_bytes = arguments.disk_reserve_mib << 20;

@@ -28,5 +28,5 @@ pub use sandbox::{
     SandboxDesiredState, SandboxLabels, SandboxListItem, SandboxPage, SandboxState, SandboxesList,
     ToolboxProxyUrl, UpdateLastActivity,
 };
-pub use snapshot::{Snapshot, SnapshotPage, SnapshotState};
+pub use snapshot::{CreateSnapshot, Snapshot, SnapshotPage, SnapshotState};
 pub use workspace::{CreateWorkspace, Workspace, WorkspaceInfo};

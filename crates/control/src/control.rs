@@ -2,6 +2,7 @@
 
 mod life;
 mod registries;
+mod snapshot;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,7 +11,7 @@ use std::sync::atomic::Ordering;
 
 use alcove_domain::{
     ApiKey, CursorPage, NetworkSettings, NewSandbox, OffsetPage, Organization, OrganizationId,
-    Quota, Sandbox, SandboxClass, SandboxId, SandboxState, Snapshot, User,
+    Quota, Sandbox, SandboxClass, SandboxId, SandboxState, User,
 };
 use alcove_store::Store;
 
@@ -18,8 +19,8 @@ use crate::sandboxes::{self, Interval};
 use crate::shared::{Parts, Secrets, Shared};
 use crate::token::TokenKey;
 use crate::{
-    AgentConnection, Caller, Clock, DialError, Error, EventStream, ListSandboxes, ListSnapshots,
-    PageSandboxes, Probe, QuotaUse, Rng, RunnerClient, Settings, event, reconcile, timers,
+    AgentConnection, Caller, Clock, DialError, Error, EventStream, ListSandboxes, PageSandboxes,
+    Probe, QuotaUse, Rng, RunnerClient, Settings, event, images, reconcile, timers,
 };
 
 /// Name of the secret that signs list cursors.
@@ -136,6 +137,7 @@ impl Control {
         shared.spawn(reconcile::safety_net(Arc::clone(&shared)));
         shared.spawn(reconcile::write_activity(Arc::clone(&shared)));
         shared.spawn(timers::run(Arc::clone(&shared)));
+        shared.spawn(images::keep(Arc::clone(&shared)));
         Ok(control)
     }
 
@@ -403,26 +405,6 @@ impl Control {
         if let Some(entry) = self.shared.directory.get(sandbox) {
             entry.note_activity(self.shared.clock.now());
         }
-    }
-
-    pub async fn list_snapshots(
-        &self,
-        caller: &Caller,
-        list: ListSnapshots,
-    ) -> Result<OffsetPage<Snapshot>, Error> {
-        self.shared.list_snapshots(&caller.organization, list).await
-    }
-
-    pub async fn get_snapshot(&self, caller: &Caller, id_or_name: &str) -> Result<Snapshot, Error> {
-        self.shared
-            .store
-            .reader()
-            .snapshot_find(&caller.organization, id_or_name)
-            .await
-            .map_err(|error| Error::store("looking for a snapshot", error))?
-            .ok_or_else(|| Error::NotFound {
-                message: format!("Snapshot with ID or name {id_or_name} not found"),
-            })
     }
 
     /// Where the caller's toolbox request goes; memory only.

@@ -401,7 +401,7 @@ impl Driver {
         let tx = self.shared.store.begin().await?;
         tx.sandbox_update(&next).await?;
         let limits = &self.shared.settings.default_quota;
-        beside.insert(&tx, limits).await?;
+        beside.insert(&tx, &self.shared.settings).await?;
         end.write(&tx, now).await?;
         match step.effect {
             Effect::Order(goal) => {
@@ -446,6 +446,7 @@ impl Driver {
         }
         if !sandbox.is_visible() && sandbox.lifecycle.open_goal().is_none() {
             self.shared.directory.remove(sandbox);
+            self.shared.images.note_release();
         }
         self.entry.publish(Arc::clone(sandbox));
         self.shared.timers.schedule(&self.entry);

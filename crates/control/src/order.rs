@@ -15,13 +15,14 @@ use jiff::{SignedDuration, Timestamp};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::driver::LEASE;
+use crate::images;
 use crate::shared::Shared;
 
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(10);
 const GIB: u64 = 1 << 30;
-/// How the runner's names of images begin that are snapshots of sandboxes. No image of an operator's is
-/// called so.
+/// How the runner's names of images begin that are somebody's snapshots. No image of an operator's is called
+/// so.
 pub(crate) const CAPTURED_PREFIX: &str = "+snapshot-";
 
 /// An order being worked off. Dropping it stops the work, not what the runner has begun.
@@ -285,7 +286,7 @@ impl Work {
         goal.unwrap_or_else(|| match &self.sandbox.lifecycle.phase {
             Phase::Resizing { to } => runner_api::Goal::Resized(self.resources(*to)),
             Phase::Snapshotting { snapshot } => runner_api::Goal::Captured {
-                name: format!("{CAPTURED_PREFIX}{snapshot}"),
+                name: images::name_of(snapshot),
             },
             Phase::Forking { child } => runner_api::Goal::Copied {
                 child: child.clone(),
@@ -318,7 +319,7 @@ impl Work {
             },
             user: self.sandbox.user.clone(),
             env: platform_env(&self.sandbox),
-            entrypoint: Vec::new(),
+            entrypoint: self.sandbox.entrypoint.clone(),
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::driver::{self, Ask};
 use crate::order;
 use crate::quota;
 use crate::shared::Shared;
+use crate::snapshots;
 
 const RETRY: Duration = Duration::from_secs(1);
 /// How long events and destroyed sandboxes are kept.
@@ -48,6 +49,9 @@ pub(crate) async fn load(shared: &Arc<Shared>) -> Result<(), Error> {
         }
     }
     begin_forks(shared).await;
+    snapshots::driver::load(shared).await.map_err(failed)?;
+    // A killed process may not have come to it.
+    shared.images.note_release();
     Ok(())
 }
 
@@ -183,6 +187,12 @@ pub(crate) async fn safety_net(shared: Arc<Shared>) {
             }
         }
         begin_forks(&shared).await;
+        if let Err(error) = snapshots::wishes::deactivate_unused(&shared).await {
+            tracing::error!(%error, "cannot make unused snapshots inactive");
+        }
+        if let Err(error) = snapshots::driver::drive_open(&shared).await {
+            tracing::error!(%error, "cannot look for snapshots that wait");
+        }
         if let Err(error) = prune(&shared).await {
             tracing::error!(%error, "cannot remove old rows");
         }

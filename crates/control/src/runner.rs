@@ -3,7 +3,9 @@
 use std::fmt;
 
 use alcove_domain::SandboxId;
-use alcove_runner_api::{ImageEntry, Order, OrderError, Report};
+use alcove_runner_api::{
+    Collected, ImageEntry, Needed, Order, OrderError, Pull, PullState, Report,
+};
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -20,6 +22,16 @@ pub trait RunnerClient: Send + Sync + 'static {
 
     /// Images that sandboxes can be started from.
     async fn images(&self) -> Result<Vec<ImageEntry>, OrderError>;
+
+    /// Brings an image from a registry. The stream tells how far that is and ends with its end. Safe to repeat: an
+    /// image that has the name already is the one. Dropping the stream does not end the pull.
+    async fn pull(&self, pull: Pull) -> Result<BoxStream<'static, PullState>, OrderError>;
+
+    /// Ends the pull for this name, and takes the name away from its image. Safe to repeat.
+    async fn release_image(&self, name: &str) -> Result<(), OrderError>;
+
+    /// Removes images and layers that have no name, are not needed, and are of no sandbox on the host.
+    async fn collect_images(&self, needed: Needed) -> Result<Collected, OrderError>;
 
     /// Observations that nobody ordered. Calling it again gives a new stream from now on.
     fn reports(&self) -> BoxStream<'static, Report>;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use alcove_domain::{
     Command, Goal, NetworkSettings, NewSandbox, Permission, Phase, Reason, Sandbox, SandboxId,
-    SandboxState, bounds, create, interval, network,
+    SandboxState, SnapshotState, bounds, create, interval, network,
 };
-use alcove_store::{NewOutboxEntry, OutboxChange, StoreError};
+use alcove_store::{NewOutboxEntry, OutboxChange, SNAPSHOT, StoreError};
 
 use crate::control::ToolboxTarget;
 use crate::directory::Entry;
@@ -15,6 +15,7 @@ use crate::driver::{self, Ask, Change, IntervalChange, Wish};
 use crate::probe::Step;
 use crate::rng::uuid_v4;
 use crate::shared::Shared;
+use crate::snapshots::wishes;
 use crate::{Caller, Error};
 
 /// What a call waits for.
@@ -34,11 +35,20 @@ pub(crate) async fn create(
     caller.require(Permission::WriteSandboxes)?;
     let region = resolve_region(shared, request.target.as_deref())?;
     let id = SandboxId::from_uuid(uuid_v4(&*shared.rng));
-    let asked = request
-        .snapshot
-        .clone()
-        .filter(|snapshot| !snapshot.is_empty())
-        .unwrap_or_else(|| shared.settings.default_snapshot.clone());
+    let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    let asked = given(&request.snapshot);
+    let asked = match (&asked, given(&request.image)) {
+        // A request that is wrong in other ways must not begin to pull.
+        (None, Some(image)) => match shared.find_snapshot(&caller.organization, &image).await? {
+            Some(found) if found.state == SnapshotState::Active => Some(image),
+            _ => {
+                create::check_alone(&request, id.as_str()).map_err(Error::refused)?;
+                Some(wishes::for_image(shared, caller, &image).await?)
+            }
+        },
+        _ => asked,
+    };
+    let asked = asked.unwrap_or_else(|| shared.settings.default_snapshot.clone());
     let snapshot = shared.find_snapshot(&caller.organization, &asked).await?;
     let facts = create::CreateFacts {
         id: id.as_str(),
@@ -65,6 +75,7 @@ pub(crate) async fn create(
         snapshot_id: snapshot.id.clone(),
         snapshot: snapshot.name.clone(),
         image: snapshot.image.clone(),
+        entrypoint: snapshot.own_entrypoint(),
         class: snapshot.class,
         user: plan.user,
         env: plan.env,
@@ -108,9 +119,19 @@ pub(crate) async fn create(
 async fn insert(shared: &Arc<Shared>, sandbox: Sandbox) -> Result<Arc<Entry>, Error> {
     let failed = |error| match error {
         StoreError::NameTaken => name_taken(&sandbox.name),
+        StoreError::Changed { what: SNAPSHOT } => {
+            shared.note_snapshot_written();
+            Error::refused(vec![Reason::invalid(format!(
+                "Snapshot {} is not active any more",
+                sandbox.snapshot
+            ))])
+        }
         other => Error::store("creating a sandbox", other),
     };
     let tx = shared.store.begin().await.map_err(failed)?;
+    tx.snapshot_hold(&sandbox.snapshot_id, &sandbox.image)
+        .await
+        .map_err(failed)?;
     tx.sandbox_insert(&sandbox).await.map_err(failed)?;
     tx.quota_hold(None, &sandbox, &shared.settings.default_quota)
         .await

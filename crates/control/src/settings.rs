@@ -1,16 +1,39 @@
 //! What the operator decides about the control plane.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use alcove_domain::{Quota, Resources};
 
 use crate::SealingKey;
+use crate::credentials::{ConfiguredCredentials, CredentialsSource};
 
 /// Where sandboxes are: what the API calls a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Region {
     pub id: String,
     pub name: String,
+}
+
+/// What organizations may have of snapshots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SnapshotLimits {
+    /// Snapshots of one organization, inactive and broken ones not counted. None is no limit.
+    pub quota: Option<u64>,
+    /// Bytes of one image, compressed and unpacked.
+    pub max_bytes: u64,
+    /// One that no sandbox was made of for so long is made inactive. None is never.
+    pub unused: Option<Duration>,
+}
+
+impl Default for SnapshotLimits {
+    fn default() -> Self {
+        Self {
+            quota: None,
+            max_bytes: 20 << 30,
+            unused: Some(Duration::from_hours(14 * 24)),
+        }
+    }
 }
 
 /// The operator's settings.
@@ -23,10 +46,15 @@ pub struct Settings {
     pub default_resources: Resources,
     /// Limits of organizations that have none of their own.
     pub default_quota: Quota,
+    pub snapshots: SnapshotLimits,
+    /// Whom registries know.
+    pub credentials: Arc<dyn CredentialsSource>,
     /// Processes and threads that one sandbox may have.
     pub pids_per_sandbox: u32,
     /// How long create, start and stop hold the call for the state that was asked for.
     pub settle_wait: Duration,
+    /// How long a create that names an image instead of a snapshot holds the call while the image is pulled.
+    pub image_wait: Duration,
     /// Between the polite signal and the kill when a sandbox stops.
     pub stop_grace: Duration,
     /// Longest time that one order may take before the sandbox is called broken.
@@ -50,8 +78,11 @@ impl Default for Settings {
             default_snapshot: "default".to_owned(),
             default_resources: Resources::DEFAULT,
             default_quota: Quota::default(),
+            snapshots: SnapshotLimits::default(),
+            credentials: Arc::new(ConfiguredCredentials::default()),
             pids_per_sandbox: 4096,
             settle_wait: Duration::from_secs(30),
+            image_wait: Duration::from_mins(5),
             stop_grace: Duration::from_secs(10),
             order_timeout: Duration::from_mins(5),
             work_timeout: Duration::from_hours(1),

@@ -11,8 +11,9 @@ use tokio_util::task::TaskTracker;
 use crate::auth::KeyCache;
 use crate::directory::Directory;
 use crate::event::EventHub;
+use crate::images::ImageKeeper;
 use crate::probe::{Probe, Step};
-use crate::snapshots::SnapshotCache;
+use crate::snapshots::{SnapshotCache, SnapshotDrivers};
 use crate::timers::Timers;
 use crate::token::TokenKey;
 use crate::{Clock, Error, Rng, RunnerClient, Settings};
@@ -29,6 +30,8 @@ pub(crate) struct Shared {
     pub directory: Directory,
     pub keys: KeyCache,
     pub snapshots: SnapshotCache,
+    pub snapshot_drivers: SnapshotDrivers,
+    pub images: ImageKeeper,
     pub events: EventHub,
     pub timers: Timers,
     pub secrets: Secrets,
@@ -71,6 +74,8 @@ impl Shared {
             directory: Directory::default(),
             keys: KeyCache::default(),
             snapshots: SnapshotCache::default(),
+            snapshot_drivers: SnapshotDrivers::default(),
+            images: ImageKeeper::default(),
             events: EventHub::default(),
             timers: Timers::default(),
             secrets,

@@ -1,4 +1,7 @@
-//! Snapshots: found, listed, and registered from the runner's images.
+//! Snapshots: found, listed, and registered from the runner's images; made and changed in the modules below.
+
+pub(crate) mod driver;
+pub(crate) mod wishes;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -15,6 +18,8 @@ use crate::order::CAPTURED_PREFIX;
 use crate::rng::uuid_v4;
 use crate::shared::{Shared, lock};
 use crate::{Error, ListSnapshots};
+
+pub(crate) use self::driver::SnapshotDrivers;
 
 /// Lookups kept in memory; a full cache starts anew.
 const CACHED_MAX: usize = 1024;
@@ -58,7 +63,12 @@ impl Shared {
             .await
             .map_err(|error| Error::store("looking for a snapshot", error))?
             .map(Arc::new);
-        if let Some(snapshot) = &found {
+        // Only what a create will look at again before it trusts it: any other state ends soon, and its end may be
+        // written before this one gets into the cache.
+        if let Some(snapshot) = found
+            .as_ref()
+            .filter(|snapshot| snapshot.state == SnapshotState::Active)
+        {
             let mut cache = lock(&self.snapshots.found);
             if cache.len() >= CACHED_MAX {
                 cache.clear();
@@ -121,10 +131,12 @@ impl Shared {
                 ),
                 organization_id: None,
                 name: image.name.clone(),
+                image_name: None,
                 image: image.digest.0.clone(),
                 state: SnapshotState::Active,
                 size_bytes: Some(image.size_bytes),
                 entrypoint: image.entrypoint.clone(),
+                has_own_entrypoint: false,
                 user: image.user.clone(),
                 resources: self.settings.default_resources,
                 class: SandboxClass::Container,
@@ -133,6 +145,7 @@ impl Shared {
                 created_at: known.as_ref().map_or(now, |known| known.created_at),
                 updated_at: known.as_ref().map_or(now, |known| known.updated_at),
                 last_used_at: known.as_ref().and_then(|known| known.last_used_at),
+                deactivated_at: None,
             };
             if known.as_ref() == Some(&wanted) {
                 continue;
@@ -150,7 +163,9 @@ impl Shared {
             }
             .map_err(failed)?;
             tx.commit().await.map_err(failed)?;
-            self.snapshots.clear();
+            self.note_snapshot_written();
+            // The image that had the name before may be nobody's now.
+            self.images.note_release();
             tracing::info!(
                 snapshot.name = wanted.name,
                 image.digest = wanted.image,

@@ -18,6 +18,28 @@ pub const ENV_MAX_BYTES: usize = 256 * 1024;
 /// Variables of the platform begin so.
 pub const PLATFORM_ENV_PREFIX: &str = "DAYTONA_";
 
+/// Words of an entrypoint, and bytes of all of them.
+pub const ENTRYPOINT_MAX: usize = 256;
+pub const ENTRYPOINT_MAX_BYTES: usize = 64 * 1024;
+
+/// Checks the program, with its arguments, that a snapshot names. None at all is fine.
+pub fn check_entrypoint(entrypoint: &[String], reasons: &mut Vec<Reason>) {
+    if entrypoint.first().is_some_and(String::is_empty) {
+        reasons.push(Reason::invalid("entrypoint must begin with a program"));
+    }
+    let bytes: usize = entrypoint.iter().map(|word| word.len() + 1).sum();
+    if entrypoint.len() > ENTRYPOINT_MAX || bytes > ENTRYPOINT_MAX_BYTES {
+        reasons.push(Reason::invalid(format!(
+            "entrypoint must have at most {ENTRYPOINT_MAX} words and {ENTRYPOINT_MAX_BYTES} bytes"
+        )));
+    }
+    if entrypoint.iter().any(|word| word.contains('\0')) {
+        reasons.push(Reason::invalid(
+            "entrypoint must not contain a NUL character",
+        ));
+    }
+}
+
 /// Checks the labels of a sandbox.
 pub fn check_labels(labels: &BTreeMap<String, String>, reasons: &mut Vec<Reason>) {
     if labels.len() > LABELS_MAX {

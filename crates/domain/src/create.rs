@@ -13,6 +13,9 @@ pub struct NewSandbox {
     pub name: Option<String>,
     /// Id or name of a snapshot.
     pub snapshot: Option<String>,
+    /// Name of a snapshot or reference of an image, as clients up to 0.20 have it. Who plans the sandbox has found or
+    /// made the snapshot.
+    pub image: Option<String>,
     pub user: Option<String>,
     pub env: BTreeMap<String, String>,
     pub labels: BTreeMap<String, String>,
@@ -76,13 +79,7 @@ const USER_OF_PLAIN_IMAGES: &str = "root";
 /// Every reason that stands against it, in the order of the fields.
 pub fn plan_create(request: NewSandbox, facts: CreateFacts<'_>) -> Result<CreatePlan, Vec<Reason>> {
     let mut reasons = Vec::new();
-    let name = match request.name.as_deref() {
-        None | Some("") => facts.id.to_owned(),
-        Some(name) => {
-            text::check_sandbox_name(name, facts.id, &mut reasons);
-            name.to_owned()
-        }
-    };
+    let name = check_name(&request, facts.id, &mut reasons);
     let snapshot_user = match facts.snapshot {
         None => {
             reasons.push(Reason::invalid(format!(
@@ -105,17 +102,9 @@ pub fn plan_create(request: NewSandbox, facts: CreateFacts<'_>) -> Result<Create
     let user = match request.user.as_deref() {
         None | Some("") if snapshot_user.is_empty() => USER_OF_PLAIN_IMAGES.to_owned(),
         None | Some("") => snapshot_user.to_owned(),
-        Some(user) => {
-            text::check_os_user(user, &mut reasons);
-            user.to_owned()
-        }
+        Some(user) => user.to_owned(),
     };
-    bounds::check_env(&request.env, &mut reasons);
-    bounds::check_labels(&request.labels, &mut reasons);
-    let intervals = plan_intervals(&request, &mut reasons);
-    check_sizes(&request, &mut reasons);
-    network::check(&request.network, &mut reasons);
-    refuse_unsupported(&request, &mut reasons);
+    let intervals = check_fields(&request, &mut reasons);
     if !reasons.is_empty() {
         return Err(reasons);
     }
@@ -127,6 +116,44 @@ pub fn plan_create(request: NewSandbox, facts: CreateFacts<'_>) -> Result<Create
         is_public: request.is_public.unwrap_or(false),
         intervals,
     })
+}
+
+/// Checks what can be checked before there is a snapshot.
+///
+/// # Errors
+/// Every reason that stands against the request, whatever the snapshot.
+pub fn check_alone(request: &NewSandbox, id: &str) -> Result<(), Vec<Reason>> {
+    let mut reasons = Vec::new();
+    check_name(request, id, &mut reasons);
+    check_fields(request, &mut reasons);
+    if reasons.is_empty() {
+        Ok(())
+    } else {
+        Err(reasons)
+    }
+}
+
+fn check_name(request: &NewSandbox, id: &str, reasons: &mut Vec<Reason>) -> String {
+    match request.name.as_deref() {
+        None | Some("") => id.to_owned(),
+        Some(name) => {
+            text::check_sandbox_name(name, id, reasons);
+            name.to_owned()
+        }
+    }
+}
+
+fn check_fields(request: &NewSandbox, reasons: &mut Vec<Reason>) -> Intervals {
+    if let Some(user) = request.user.as_deref().filter(|user| !user.is_empty()) {
+        text::check_os_user(user, reasons);
+    }
+    bounds::check_env(&request.env, reasons);
+    bounds::check_labels(&request.labels, reasons);
+    let intervals = plan_intervals(request, reasons);
+    check_sizes(request, reasons);
+    network::check(&request.network, reasons);
+    refuse_unsupported(request, reasons);
+    intervals
 }
 
 fn plan_intervals(request: &NewSandbox, reasons: &mut Vec<Reason>) -> Intervals {
@@ -166,6 +193,12 @@ fn plan_intervals(request: &NewSandbox, reasons: &mut Vec<Reason>) -> Intervals 
 }
 
 fn check_sizes(request: &NewSandbox, reasons: &mut Vec<Reason>) {
+    let is_given = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
+    if is_given(&request.image) && is_given(&request.snapshot) {
+        reasons.push(Reason::invalid(
+            "Cannot specify an image when using a snapshot",
+        ));
+    }
     let gpu = request.gpu.filter(|gpu| *gpu != 0);
     let sizes = [request.cpu, request.memory, request.disk, gpu];
     if request.has_build_info {
@@ -223,29 +256,14 @@ fn refuse_unsupported(request: &NewSandbox, reasons: &mut Vec<Reason>) {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-    use jiff::Timestamp;
-
     use super::*;
     use crate::reason::ReasonKind;
-    use crate::{Resources, SnapshotId};
 
     fn snapshot(user: &str, state: SnapshotState) -> Snapshot {
         Snapshot {
-            id: SnapshotId::from_uuid(uuid::Uuid::from_u128(3)),
-            organization_id: None,
-            name: "default".to_owned(),
-            image: "sha256:0".to_owned(),
             state,
-            size_bytes: None,
-            entrypoint: Vec::new(),
             user: user.to_owned(),
-            resources: Resources::DEFAULT,
-            class: SandboxClass::Container,
-            error_reason: None,
-            source_sandbox_id: None,
-            created_at: Timestamp::UNIX_EPOCH,
-            updated_at: Timestamp::UNIX_EPOCH,
-            last_used_at: None,
+            ..crate::snapshot::sample()
         }
     }
 

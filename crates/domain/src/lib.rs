@@ -37,5 +37,7 @@ pub use reason::Reason;
 pub use registry::{Registry, RegistryKind, RegistryRequest, RegistryUrl, Secret};
 pub use resize::ResizeRequest;
 pub use sandbox::{Resources, Sandbox, SandboxClass};
-pub use snapshot::{Snapshot, SnapshotState};
+pub use snapshot::{
+    NewSnapshot, Snapshot, SnapshotEvent, SnapshotPlan, SnapshotRefusal, SnapshotState,
+};
 pub use timer::Due;

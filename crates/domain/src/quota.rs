@@ -159,6 +159,8 @@ pub enum QuotaExceeded {
     },
     #[error("Only ephemeral sandboxes are permitted in this region")]
     OnlyEphemeral,
+    #[error("Snapshot quota exceeded. Maximum allowed: {limit}")]
+    Snapshots { limit: u64 },
 }
 
 fn capital(word: &str) -> String {

@@ -80,6 +80,9 @@ pub struct Sandbox {
     pub snapshot: String,
     /// The digest under which the runner knows the image.
     pub image: String,
+    /// What is run beside the agent in place of what the image names; empty leaves it to the image. Kept here, since
+    /// the snapshot may go.
+    pub entrypoint: Vec<String>,
     pub class: SandboxClass,
     pub user: String,
     /// The caller's own variables, without those of the platform.
@@ -173,6 +176,7 @@ pub(crate) fn sample(at: Timestamp) -> Sandbox {
         snapshot_id: SnapshotId::from_uuid(uuid::Uuid::from_u128(3)),
         snapshot: "default".to_owned(),
         image: "sha256:0".to_owned(),
+        entrypoint: Vec::new(),
         class: SandboxClass::Container,
         user: "daytona".to_owned(),
         env: BTreeMap::new(),

@@ -1,6 +1,12 @@
 //! What sandboxes are made from.
 
+mod life;
+mod request;
+
 use jiff::Timestamp;
+
+pub use self::life::{SnapshotEvent, SnapshotRefusal};
+pub use self::request::{NewSnapshot, SnapshotPlan, check_image_name, plan_snapshot, registry_of};
 
 use crate::{OrganizationId, Resources, SandboxClass, SandboxId, SnapshotId};
 
@@ -10,6 +16,8 @@ macro_rules! snapshot_states {
         pub enum SnapshotState { $($name),* }
 
         impl SnapshotState {
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $text),* }
             }
@@ -40,11 +48,16 @@ pub struct Snapshot {
     /// None for a general one, which every organization sees.
     pub organization_id: Option<OrganizationId>,
     pub name: String,
-    /// The digest under which the runner knows the image.
+    /// Where the image comes from, as the caller wrote it. None where it comes from no registry.
+    pub image_name: Option<String>,
+    /// The digest under which the runner knows the image; empty until that is known.
     pub image: String,
     pub state: SnapshotState,
     pub size_bytes: Option<u64>,
+    /// What is run in its sandboxes beside the agent: the caller's, or else the image's.
     pub entrypoint: Vec<String>,
+    /// Whether the entrypoint is the caller's, which stands for all that the image names.
+    pub has_own_entrypoint: bool,
     /// The user that the image names; sandboxes run as this one unless the caller names another.
     pub user: String,
     pub resources: Resources,
@@ -55,10 +68,118 @@ pub struct Snapshot {
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
     pub last_used_at: Option<Timestamp>,
+    /// When it was made inactive last.
+    pub deactivated_at: Option<Timestamp>,
 }
 
 impl Snapshot {
     pub fn is_general(&self) -> bool {
         self.organization_id.is_none()
+    }
+
+    /// Whether the image can be had again when it is gone from the host.
+    pub fn can_be_pulled(&self) -> bool {
+        self.image_name.is_some()
+    }
+
+    /// Whether the host keeps the image for its sake. One that can be pulled is fetched again when it is made active.
+    pub fn needs_image(&self) -> bool {
+        match self.state {
+            SnapshotState::Active
+            | SnapshotState::Pending
+            | SnapshotState::Pulling
+            | SnapshotState::Building
+            | SnapshotState::Snapshotting => true,
+            SnapshotState::Inactive => !self.can_be_pulled(),
+            SnapshotState::Error | SnapshotState::BuildFailed | SnapshotState::Removing => false,
+        }
+    }
+
+    /// The reference to pull: the exact image where it is known, whatever its tag means by now.
+    pub fn reference(&self) -> Option<String> {
+        let name = self.image_name.as_deref()?;
+        if self.image.is_empty() || name.contains('@') {
+            return Some(name.to_owned());
+        }
+        let repository = match name.rsplit_once(':') {
+            Some((repository, tag)) if !tag.contains('/') => repository,
+            _ => name,
+        };
+        Some(format!("{repository}@{}", self.image))
+    }
+
+    /// What sandboxes of it run in place of what the image names; nothing where that is the image's own.
+    pub fn own_entrypoint(&self) -> Vec<String> {
+        if self.has_own_entrypoint {
+            self.entrypoint.clone()
+        } else {
+            Vec::new()
+        }
+    }
+}
+
+/// An active snapshot for tests of this crate.
+#[cfg(test)]
+pub(crate) fn sample() -> Snapshot {
+    Snapshot {
+        id: SnapshotId::from_uuid(uuid::Uuid::from_u128(3)),
+        organization_id: None,
+        name: "default".to_owned(),
+        image_name: None,
+        image: "sha256:0".to_owned(),
+        state: SnapshotState::Active,
+        size_bytes: None,
+        entrypoint: Vec::new(),
+        has_own_entrypoint: false,
+        user: String::new(),
+        resources: Resources::DEFAULT,
+        class: SandboxClass::Container,
+        error_reason: None,
+        source_sandbox_id: None,
+        created_at: Timestamp::UNIX_EPOCH,
+        updated_at: Timestamp::UNIX_EPOCH,
+        last_used_at: None,
+        deactivated_at: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_that_is_known_is_pulled_by_its_digest() {
+        let reference = |name: &str, image: &str| {
+            let snapshot = Snapshot {
+                image_name: Some(name.to_owned()),
+                image: image.to_owned(),
+                ..sample()
+            };
+            snapshot.reference()
+        };
+        for (name, image, expected) in [
+            ("python:3.12", "", "python:3.12"),
+            ("python:3.12", "sha256:1", "python@sha256:1"),
+            ("host:5000/a/b:1", "sha256:1", "host:5000/a/b@sha256:1"),
+            (
+                "host:5000/a/b@sha256:2",
+                "sha256:1",
+                "host:5000/a/b@sha256:2",
+            ),
+        ] {
+            assert_eq!(reference(name, image), Some(expected.to_owned()));
+        }
+        assert_eq!(sample().reference(), None);
+    }
+
+    #[test]
+    fn only_what_can_be_had_again_gives_its_image_back_when_inactive() {
+        let mut snapshot = Snapshot {
+            state: SnapshotState::Inactive,
+            ..sample()
+        };
+        assert!(snapshot.needs_image());
+        snapshot.image_name = Some("python:3.12".to_owned());
+        assert!(!snapshot.needs_image());
     }
 }

@@ -74,7 +74,7 @@ pub(crate) fn snapshot(app: &App, snapshot: &Snapshot) -> api::Snapshot {
         organization_id: snapshot.organization_id.as_ref().map(ToString::to_string),
         general: snapshot.is_general(),
         name: snapshot.name.clone(),
-        image_name: None,
+        image_name: snapshot.image_name.clone(),
         state: api::SnapshotState::from_word(snapshot.state.as_str())
             .unwrap_or(api::SnapshotState::Error),
         size,

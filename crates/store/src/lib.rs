@@ -34,4 +34,4 @@ pub use outbox::{NewOutboxEntry, OutboxChange, OutboxEntry};
 pub use quota::QuotaKey;
 pub use registry::SealedRegistry;
 pub use sandbox::{SandboxCursor, SortKey};
-pub use snapshot::SnapshotOutcome;
+pub use snapshot::{SNAPSHOT, SnapshotOutcome};

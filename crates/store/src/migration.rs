@@ -7,6 +7,7 @@ mod m0001_first;
 mod m0002_work;
 mod m0003_usage;
 mod m0004_lists;
+mod m0005_images;
 mod m0007_registries;
 
 #[derive(Debug)]
@@ -20,6 +21,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0002_work::Migration),
             Box::new(m0003_usage::Migration),
             Box::new(m0004_lists::Migration),
+            Box::new(m0005_images::Migration),
             Box::new(m0007_registries::Migration),
         ]
     }

@@ -1,19 +1,24 @@
 //! Snapshots.
 
+use std::collections::BTreeSet;
+
 use alcove_domain::{
-    OrganizationId, Resources, SandboxClass, Snapshot, SnapshotFilter, SnapshotId, SnapshotSort,
-    SnapshotState, SortOrder,
+    OrganizationId, QuotaExceeded, Resources, SandboxClass, SandboxState, Snapshot, SnapshotFilter,
+    SnapshotId, SnapshotSort, SnapshotState, SortOrder,
 };
 use jiff::Timestamp;
 use sea_orm::sea_query::{Expr, ExprTrait as _, LikeExpr, NullOrdering, Order};
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, Condition, EntityTrait, IntoActiveModel, PaginatorTrait,
-    QueryFilter, QueryOrder, QuerySelect, SqlErr,
+    ActiveModelTrait, ColumnTrait, Condition, ConnectionTrait, EntityTrait, IntoActiveModel,
+    PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, SqlErr,
 };
 
 use crate::convert::{Place, bigint, json_list};
 use crate::entity::snapshot::{ActiveModel, Column, Entity, Model};
 use crate::{Reader, StoreError, Tx};
+
+/// What [`StoreError::Changed`] calls a snapshot.
+pub const SNAPSHOT: &str = "the snapshot";
 
 /// What became of a snapshot that was being made out of a sandbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +74,92 @@ impl Reader {
             )
         });
         Ok(snapshots.into_iter().next())
+    }
+
+    /// The snapshot with this id.
+    pub async fn snapshot_get(&self, id: &SnapshotId) -> Result<Option<Snapshot>, StoreError> {
+        find(&self.connection, id).await
+    }
+
+    /// Snapshots in one of these states.
+    pub async fn snapshot_list_in(
+        &self,
+        states: &[SnapshotState],
+    ) -> Result<Vec<Snapshot>, StoreError> {
+        let rows = Entity::find()
+            .filter(Column::State.is_in(states.iter().map(|state| state.as_str())))
+            .order_by_asc(Column::CreatedAt)
+            .all(&self.connection)
+            .await
+            .map_err(StoreError::read("snapshots"))?;
+        rows.into_iter().map(from_row).collect()
+    }
+
+    /// Active snapshots of organizations that no sandbox was made of since `before`, the longest unused first.
+    pub async fn snapshot_list_unused(
+        &self,
+        before: Timestamp,
+        limit: u64,
+    ) -> Result<Vec<SnapshotId>, StoreError> {
+        let before = before.as_millisecond();
+        let ids: Vec<String> = Entity::find()
+            .select_only()
+            .column(Column::Id)
+            .filter(Column::State.eq(SnapshotState::Active.as_str()))
+            .filter(Column::OrganizationId.is_not_null())
+            .filter(Column::CreatedAt.lt(before))
+            // It may just have been made active again.
+            .filter(Column::UpdatedAt.lt(before))
+            .filter(
+                Condition::any()
+                    .add(Column::LastUsedAt.is_null())
+                    .add(Column::LastUsedAt.lt(before)),
+            )
+            .order_by_asc(Column::LastUsedAt)
+            .limit(limit)
+            .into_tuple()
+            .all(&self.connection)
+            .await
+            .map_err(StoreError::read("unused snapshots"))?;
+        let place = Place {
+            table: "snapshots",
+            column: "id",
+        };
+        ids.into_iter().map(|id| place.id(id)).collect()
+    }
+
+    /// How many snapshots of the organization count against its quota.
+    pub async fn snapshot_count(&self, org: &OrganizationId) -> Result<u64, StoreError> {
+        count(&self.connection, org).await
+    }
+
+    /// Digests of the images that snapshots and live sandboxes need. Snapshots that can be pulled again do not while
+    /// they are inactive.
+    pub async fn images_needed(&self) -> Result<BTreeSet<String>, StoreError> {
+        use crate::entity::sandbox;
+        let of_snapshots = Entity::find()
+            .filter(Column::Image.ne(""))
+            .all(&self.connection)
+            .await
+            .map_err(StoreError::read("snapshots"))?;
+        let mut images = BTreeSet::new();
+        for row in of_snapshots {
+            let snapshot = from_row(row)?;
+            if snapshot.needs_image() {
+                images.insert(snapshot.image);
+            }
+        }
+        let of_sandboxes: Vec<String> = sandbox::Entity::find()
+            .select_only()
+            .column(sandbox::Column::Image)
+            .distinct()
+            .filter(sandbox::Column::State.ne(SandboxState::Destroyed.as_str()))
+            .into_tuple()
+            .all(&self.connection)
+            .await
+            .map_err(StoreError::read("images of sandboxes"))?;
+        images.extend(of_sandboxes);
+        Ok(images)
     }
 
     /// The general snapshot of this name.
@@ -167,7 +258,16 @@ impl Tx {
                 .col_expr(Column::State, Expr::value(SnapshotState::Active.as_str()))
                 .col_expr(Column::Image, Expr::value(image.as_str()))
                 .col_expr(Column::SizeBytes, Expr::value(bigint(*size_bytes)))
-                .col_expr(Column::Entrypoint, Expr::value(json_list(entrypoint)))
+                .col_expr(
+                    Column::Entrypoint,
+                    // A caller's own, which the sandbox was made with, goes on to the snapshot.
+                    Expr::case(
+                        Expr::col(Column::HasOwnEntrypoint).eq(true),
+                        Expr::col(Column::Entrypoint),
+                    )
+                    .finally(json_list(entrypoint))
+                    .into(),
+                )
                 .col_expr(Column::OsUser, Expr::value(user.as_str())),
             SnapshotOutcome::Failed { reason } => update
                 .col_expr(Column::State, Expr::value(SnapshotState::Error.as_str()))
@@ -177,6 +277,60 @@ impl Tx {
             .exec(&self.transaction)
             .await
             .map_err(StoreError::write("the outcome of a snapshot"))?;
+        Ok(())
+    }
+
+    /// The snapshot with this id, as this transaction sees it.
+    pub async fn snapshot_get(&self, id: &SnapshotId) -> Result<Option<Snapshot>, StoreError> {
+        find(&self.transaction, id).await
+    }
+
+    /// Makes sure that the snapshot is still one to make sandboxes of, and of this image: nobody can take the image away
+    /// while the sandbox's row is written.
+    ///
+    /// # Errors
+    /// [`StoreError::Changed`] if it is not.
+    pub async fn snapshot_hold(&self, id: &SnapshotId, image: &str) -> Result<(), StoreError> {
+        let found: Option<(String, String)> = Entity::find_by_id(id.as_str())
+            .select_only()
+            .columns([Column::State, Column::Image])
+            .into_tuple()
+            .one(&self.transaction)
+            .await
+            .map_err(StoreError::read("a snapshot"))?;
+        match found {
+            Some((state, found)) if state == SnapshotState::Active.as_str() && found == image => {
+                Ok(())
+            }
+            _ => Err(StoreError::Changed { what: SNAPSHOT }),
+        }
+    }
+
+    /// Makes sure that the organization has no more snapshots than it may, those that this transaction has written
+    /// included.
+    ///
+    /// # Errors
+    /// [`StoreError::OverQuota`] if it has.
+    pub async fn snapshot_quota_hold(
+        &self,
+        org: &OrganizationId,
+        limit: Option<u64>,
+    ) -> Result<(), StoreError> {
+        let Some(limit) = limit else { return Ok(()) };
+        if count(&self.transaction, org).await? > limit {
+            return Err(StoreError::OverQuota(QuotaExceeded::Snapshots { limit }));
+        }
+        Ok(())
+    }
+
+    /// Removes the row of a snapshot that is being removed.
+    pub async fn snapshot_delete(&self, id: &SnapshotId) -> Result<(), StoreError> {
+        Entity::delete_many()
+            .filter(Column::Id.eq(id.as_str()))
+            .filter(Column::State.eq(SnapshotState::Removing.as_str()))
+            .exec(&self.transaction)
+            .await
+            .map_err(StoreError::write("the end of a snapshot"))?;
         Ok(())
     }
 
@@ -200,6 +354,31 @@ impl Tx {
             .map_err(StoreError::write("the last use of a snapshot"))?;
         Ok(())
     }
+}
+
+/// States that count against the quota.
+fn counted_states() -> impl Iterator<Item = &'static str> {
+    let states = SnapshotState::ALL.iter();
+    states
+        .filter(|state| state.is_counted())
+        .map(|state| state.as_str())
+}
+
+async fn find(db: &impl ConnectionTrait, id: &SnapshotId) -> Result<Option<Snapshot>, StoreError> {
+    let row = Entity::find_by_id(id.as_str())
+        .one(db)
+        .await
+        .map_err(StoreError::read("a snapshot"))?;
+    row.map(from_row).transpose()
+}
+
+async fn count(db: &impl ConnectionTrait, org: &OrganizationId) -> Result<u64, StoreError> {
+    Entity::find()
+        .filter(Column::OrganizationId.eq(org.as_str()))
+        .filter(Column::State.is_in(counted_states()))
+        .count(db)
+        .await
+        .map_err(StoreError::read("the number of snapshots"))
 }
 
 /// Text that stands for itself in a `LIKE` pattern whose escape is the backslash.
@@ -241,6 +420,9 @@ fn to_row(snapshot: &Snapshot) -> ActiveModel {
         updated_at: snapshot.updated_at.as_millisecond(),
         last_used_at: snapshot.last_used_at.map(Timestamp::as_millisecond),
         source_sandbox_id: snapshot.source_sandbox_id.as_ref().map(ToString::to_string),
+        image_name: snapshot.image_name.clone(),
+        has_own_entrypoint: snapshot.has_own_entrypoint,
+        deactivated_at: snapshot.deactivated_at.map(Timestamp::as_millisecond),
     }
     .into_active_model()
     .reset_all()
@@ -281,5 +463,8 @@ fn from_row(row: Model) -> Result<Snapshot, StoreError> {
             .source_sandbox_id
             .map(|id| place("source_sandbox_id").id(id))
             .transpose()?,
+        image_name: row.image_name,
+        has_own_entrypoint: row.has_own_entrypoint,
+        deactivated_at: place("deactivated_at").time_option(row.deactivated_at)?,
     })
 }

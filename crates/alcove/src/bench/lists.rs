@@ -190,6 +190,7 @@ fn sandbox(number: u32, org: &OrganizationId) -> anyhow::Result<Sandbox> {
             .context("an id")?,
         snapshot: format!("snapshot-{}", pick(20, 2)),
         image: "sha256:0000000000000000000000000000000000000000000000000000000000000000".to_owned(),
+        entrypoint: Vec::new(),
         class: SandboxClass::Container,
         user: "daytona".to_owned(),
         env: BTreeMap::from([("PATH_TO_WORK".to_owned(), "/home/daytona/work".to_owned())]),

@@ -16,6 +16,10 @@ pub struct CreateSandbox {
     /// Id or name of a snapshot; the default snapshot when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<String>,
+    /// In place of a snapshot, as clients up to 0.20 have it: the name of one, or the reference of an image, which is
+    /// pulled and becomes the snapshot of this name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -108,12 +112,21 @@ enum OneOrMany {
     Many(Vec<String>),
 }
 
+/// A field that is one text or a list of texts.
+pub(super) fn one_or_many(fields: &mut BodyFields, name: &str) -> Vec<String> {
+    match fields.optional(name, "a string or an array of strings") {
+        None => Vec::new(),
+        Some(OneOrMany::One(text)) => vec![text],
+        Some(OneOrMany::Many(texts)) => texts,
+    }
+}
+
 impl FromBody for CreateSandbox {
     fn from_fields(fields: &mut BodyFields) -> Self {
-        let gpu_type = fields.optional("gpuType", "a string or an array of strings");
         Self {
             name: fields.text("name"),
             snapshot: fields.text("snapshot"),
+            image: fields.text("image"),
             user: fields.text("user"),
             env: fields
                 .optional("env", "an object of strings")
@@ -131,11 +144,7 @@ impl FromBody for CreateSandbox {
             target: fields.text("target"),
             cpu: fields.integer("cpu"),
             gpu: fields.integer("gpu"),
-            gpu_type: match gpu_type {
-                None => Vec::new(),
-                Some(OneOrMany::One(text)) => vec![text],
-                Some(OneOrMany::Many(texts)) => texts,
-            },
+            gpu_type: one_or_many(fields, "gpuType"),
             spot: fields.boolean("spot"),
             memory: fields.integer("memory"),
             disk: fields.integer("disk"),

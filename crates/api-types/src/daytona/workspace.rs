@@ -105,7 +105,7 @@ pub struct CreateWorkspace {
     /// The same as the id, where both are given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Name of a snapshot.
+    /// Name of a snapshot, or the reference of an image, which is pulled and becomes the snapshot of this name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -6,19 +6,20 @@
 use std::sync::Arc;
 
 use alcove_domain::{
-    Command, Fault, FaultCode, Goal, Lifecycle, Phase, Quota, Reason, ResizeRequest, Resources,
-    Sandbox, SandboxId, Snapshot, SnapshotId, SnapshotState, resize,
+    Command, Fault, FaultCode, Goal, Lifecycle, Phase, Reason, ResizeRequest, Resources, Sandbox,
+    SandboxId, Snapshot, SnapshotId, SnapshotState, resize,
 };
 use alcove_runner_api::Work;
 use alcove_store::{NewOutboxEntry, OutboxChange, SnapshotOutcome, StoreError, Tx};
 use jiff::Timestamp;
 
 use super::Ask;
-use crate::Error;
 use crate::directory::Entry;
 use crate::order::read_fault;
 use crate::sandboxes::name_taken;
 use crate::shared::{Shared, lock};
+use crate::snapshots::wishes;
+use crate::{Error, Settings};
 
 /// What a caller or a timer wants of a sandbox.
 #[derive(Debug)]
@@ -66,10 +67,12 @@ pub(super) fn prepare(
                 id: id.clone(),
                 organization_id: Some(sandbox.organization_id.clone()),
                 name,
+                image_name: None,
                 image: String::new(),
                 state: SnapshotState::Snapshotting,
                 size_bytes: None,
-                entrypoint: Vec::new(),
+                entrypoint: sandbox.entrypoint.clone(),
+                has_own_entrypoint: !sandbox.entrypoint.is_empty(),
                 user: String::new(),
                 resources: sandbox.resources,
                 class: sandbox.class,
@@ -78,6 +81,7 @@ pub(super) fn prepare(
                 created_at: now,
                 updated_at: now,
                 last_used_at: None,
+                deactivated_at: None,
             };
             let command = Command::Snapshot { snapshot: id };
             Ok((command, Beside::Snapshot(Box::new(snapshot))))
@@ -94,11 +98,7 @@ impl Beside {
     pub fn name_taken(&self) -> Option<Error> {
         match self {
             Self::Nothing => None,
-            Self::Snapshot(snapshot) => Some(Error::Conflict {
-                message: format!("Snapshot with name {} already exists", snapshot.name),
-                code: "SNAPSHOT_NAME_TAKEN",
-                state: None,
-            }),
+            Self::Snapshot(snapshot) => Some(wishes::name_taken(&snapshot.name)),
             Self::Fork(child) => Some(name_taken(&child.name)),
         }
     }
@@ -114,13 +114,19 @@ impl Beside {
         }
     }
 
-    pub async fn insert(&self, tx: &Tx, limits: &Quota) -> Result<(), StoreError> {
+    pub async fn insert(&self, tx: &Tx, settings: &Settings) -> Result<(), StoreError> {
         match self {
             Self::Nothing => Ok(()),
-            Self::Snapshot(snapshot) => tx.snapshot_insert(snapshot).await,
+            Self::Snapshot(snapshot) => {
+                tx.snapshot_insert(snapshot).await?;
+                match &snapshot.organization_id {
+                    Some(org) => tx.snapshot_quota_hold(org, settings.snapshots.quota).await,
+                    None => Ok(()),
+                }
+            }
             Self::Fork(child) => {
                 tx.sandbox_insert(child).await?;
-                tx.quota_hold(None, child, limits).await
+                tx.quota_hold(None, child, &settings.default_quota).await
             }
         }
     }
@@ -212,7 +218,7 @@ impl WorkEnd {
     /// Leaves word for the caller who waits, before it sees that the wait is over.
     pub fn note(&self, shared: &Shared, entry: &Entry, generation: u64) {
         if self.snapshot.is_some() {
-            shared.snapshots.clear();
+            shared.note_snapshot_written();
         }
         if let Some(fault) = &self.undone {
             tracing::warn!(

@@ -11,5 +11,6 @@ mod quotas;
 mod registries;
 mod reports;
 mod settings;
+mod snapshots;
 mod support;
 mod timers;

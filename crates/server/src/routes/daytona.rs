@@ -72,5 +72,9 @@ crate::routes::routes! {
     post "/api/admin/docker-registry/{id}/set-default", Key => registry::set_default;
 
     get "/api/snapshots", Key => snapshot::list;
+    post "/api/snapshots", Key => snapshot::create;
     get "/api/snapshots/{id}", Key => snapshot::get;
+    delete "/api/snapshots/{id}", Key => snapshot::delete;
+    post "/api/snapshots/{id}/activate", Key => snapshot::activate;
+    post "/api/snapshots/{id}/deactivate", Key => snapshot::deactivate;
 }

@@ -5,7 +5,7 @@
 //! something that can be seen, or be refused.
 
 use alcove_server::ROUTES;
-use alcove_testkit::TestStore;
+use alcove_testkit::{TestStore, eventually};
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 
@@ -105,6 +105,10 @@ fn base(operation: &Operation) -> Map<String, Value> {
         // Its fields are required to be there as null where they are not to change; ours may be absent.
         "adminUpdateOrganizationRegionQuota" => Map::new(),
         "updateNetworkSettings" => Map::from_iter([("networkBlockAll".to_owned(), json!(false))]),
+        "createSnapshot" => Map::from_iter([
+            ("name".to_owned(), json!("plain")),
+            ("imageName".to_owned(), json!("tiny:1")),
+        ]),
         "resizeSandbox" => Map::from_iter([("cpu".to_owned(), json!(2))]),
         _ => required
             .map(|field| (field.name.clone(), plain(field)))
@@ -166,6 +170,15 @@ async fn outcome(operation: &Operation, body: &Value) -> Outcome {
         .await;
     let mut seen = vec![serde_json::from_str(&answer.text).unwrap_or(Value::Null)];
     if answer.status.is_success() {
+        // What comes behind an answer, such as the image of a snapshot, belongs to what was done.
+        eventually("no snapshot is on its way", async || {
+            let list = server.ask("GET", "/api/snapshots").await.ok();
+            let items = list["items"].as_array().unwrap();
+            let is_settled =
+                |item: &Value| item["state"] != "pending" && item["state"] != "pulling";
+            items.iter().all(is_settled)
+        })
+        .await;
         for path in [
             "/api/sandbox/paginated".to_owned(),
             "/api/snapshots?sort=name&order=asc".to_owned(),

@@ -48,6 +48,8 @@ pub struct Model {
     /// JSON: what the state is about, in those that are about something.
     pub work: Option<String>,
     pub parent_id: Option<String>,
+    /// JSON list; empty leaves it to the image.
+    pub entrypoint: String,
     pub created_at: i64,
     pub updated_at: i64,
     pub last_activity_at: i64,

@@ -26,6 +26,11 @@ pub struct Model {
     pub updated_at: i64,
     pub last_used_at: Option<i64>,
     pub source_sandbox_id: Option<String>,
+    /// None where the image comes from no registry.
+    pub image_name: Option<String>,
+    /// Whether the entrypoint is a caller's and not the image's.
+    pub has_own_entrypoint: bool,
+    pub deactivated_at: Option<i64>,
 }
 
 #[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::StoreError;
-use crate::convert::{Place, bigint, json_map};
+use crate::convert::{Place, bigint, json_list, json_map};
 use crate::entity::sandbox::Model;
 
 fn place(column: &'static str) -> Place {
@@ -82,6 +82,7 @@ pub(crate) fn to_row(sandbox: &Sandbox) -> Model {
         snapshot_id: sandbox.snapshot_id.to_string(),
         snapshot: sandbox.snapshot.clone(),
         image: sandbox.image.clone(),
+        entrypoint: json_list(&sandbox.entrypoint),
         class: sandbox.class.as_str().to_owned(),
         os_user: sandbox.user.clone(),
         env: json_map(&sandbox.env),
@@ -125,6 +126,7 @@ pub(crate) fn from_row(row: Model) -> Result<Sandbox, StoreError> {
         snapshot_id: place("snapshot_id").id(row.snapshot_id)?,
         snapshot: row.snapshot,
         image: row.image,
+        entrypoint: place("entrypoint").list(&row.entrypoint)?,
         class: place("class").word(&row.class, SandboxClass::parse)?,
         user: row.os_user,
         env: place("env").map(&row.env)?,

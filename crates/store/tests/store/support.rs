@@ -86,6 +86,7 @@ pub fn sandbox(number: u128, name: &str) -> Sandbox {
         snapshot_id: SnapshotId::from_uuid(Uuid::from_u128(3)),
         snapshot: "default".to_owned(),
         image: "sha256:0".to_owned(),
+        entrypoint: Vec::new(),
         class: SandboxClass::Container,
         user: "daytona".to_owned(),
         env: BTreeMap::from([("A".to_owned(), "1".to_owned())]),

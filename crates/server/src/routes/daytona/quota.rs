@@ -28,10 +28,11 @@ pub(crate) async fn usage(
         return Err(no_such_organization(&id));
     }
     let uses = app.control().quota_use(&caller).await?;
+    let (snapshots, snapshot_quota) = app.control().snapshot_use(&caller).await?;
     Ok(Json(OrganizationUsageOverview {
         region_usage: uses.iter().map(overview).collect(),
-        total_snapshot_quota: NO_LIMIT,
-        current_snapshot_usage: 0,
+        total_snapshot_quota: snapshot_quota.unwrap_or(NO_LIMIT),
+        current_snapshot_usage: snapshots,
         total_volume_quota: NO_LIMIT,
         current_volume_usage: 0,
     }))

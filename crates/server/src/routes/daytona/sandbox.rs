@@ -36,6 +36,7 @@ fn new_sandbox(body: CreateSandbox) -> NewSandbox {
     NewSandbox {
         name: body.name,
         snapshot: body.snapshot,
+        image: body.image,
         user: body.user,
         env: body.env,
         labels: body.labels,

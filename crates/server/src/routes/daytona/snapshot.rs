@@ -1,16 +1,17 @@
-//! Snapshots, to be read.
+//! Snapshots: made of images in registries, read, put aside, removed.
 
 use alcove_api_types::ErrorBody;
-use alcove_api_types::daytona::{Snapshot, SnapshotPage};
+use alcove_api_types::daytona::{CreateSnapshot, Snapshot, SnapshotPage};
 use alcove_control::ListSnapshots;
-use alcove_domain::SnapshotSort;
+use alcove_domain::{NewSnapshot, SnapshotSort};
 use axum::extract::State;
 use axum::response::Response;
+use http::StatusCode;
 
 use super::sandbox_list::order;
 use crate::app::App;
 use crate::error::ApiError;
-use crate::extract::{Authenticated, ClientEra, PathOf, QueryOf};
+use crate::extract::{Authenticated, BodyOf, ClientEra, PathOf, QueryOf};
 use crate::present;
 
 /// Snapshots that the caller can make sandboxes from.
@@ -64,4 +65,76 @@ pub(crate) async fn get(
 ) -> Result<Response, ApiError> {
     let snapshot = app.control().get_snapshot(&caller, &id).await?;
     Ok(present::snapshot_answer(&app, era, &snapshot))
+}
+
+/// Makes a snapshot of an image in a registry. Answered at once, as `pending`; the image comes in the background.
+#[utoipa::path(post, path = "/api/snapshots", tag = "snapshots", operation_id = "createSnapshot",
+    request_body = CreateSnapshot,
+    responses((status = 200, body = Snapshot), (status = 400, body = ErrorBody),
+        (status = 409, description = "The name is taken", body = ErrorBody)))]
+pub(crate) async fn create(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    ClientEra(era): ClientEra,
+    BodyOf(body): BodyOf<CreateSnapshot>,
+) -> Result<Response, ApiError> {
+    let request = NewSnapshot {
+        name: body.name,
+        image_name: body.image_name,
+        entrypoint: body.entrypoint,
+        cpu: body.cpu,
+        memory: body.memory,
+        disk: body.disk,
+        gpu: body.gpu,
+        gpu_types: body.gpu_type,
+        has_build_info: body.build_info.is_some(),
+        region: body.region_id,
+        class: body.sandbox_class,
+    };
+    let snapshot = app.control().create_snapshot(&caller, request).await?;
+    Ok(present::snapshot_answer(&app, era, &snapshot))
+}
+
+/// Removes a snapshot; its name is free once that is done. Sandboxes that were made of it stay whole.
+#[utoipa::path(delete, path = "/api/snapshots/{id}", tag = "snapshots", operation_id = "removeSnapshot",
+    params(("id" = String, Path, description = "Id or name")),
+    responses((status = 200), (status = 403, description = "It is a general one", body = ErrorBody),
+        (status = 404, body = ErrorBody)))]
+pub(crate) async fn delete(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    PathOf(id): PathOf<String>,
+) -> Result<StatusCode, ApiError> {
+    app.control().delete_snapshot(&caller, &id).await?;
+    Ok(StatusCode::OK)
+}
+
+/// Makes an inactive snapshot active again, at the earliest 10 minutes after it became inactive. Its image is fetched
+/// anew where it comes from a registry: exactly the one that it was.
+#[utoipa::path(post, path = "/api/snapshots/{id}/activate", tag = "snapshots",
+    operation_id = "activateSnapshot", params(("id" = String, Path, description = "Id or name")),
+    responses((status = 200, body = Snapshot), (status = 400, body = ErrorBody),
+        (status = 403, body = ErrorBody), (status = 404, body = ErrorBody)))]
+pub(crate) async fn activate(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    ClientEra(era): ClientEra,
+    PathOf(id): PathOf<String>,
+) -> Result<Response, ApiError> {
+    let snapshot = app.control().activate_snapshot(&caller, &id).await?;
+    Ok(present::snapshot_answer(&app, era, &snapshot))
+}
+
+/// Makes a snapshot inactive: no sandbox can be made of it, and it does not count against the quota.
+#[utoipa::path(post, path = "/api/snapshots/{id}/deactivate", tag = "snapshots",
+    operation_id = "deactivateSnapshot", params(("id" = String, Path, description = "Id or name")),
+    responses((status = 204), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody),
+        (status = 404, body = ErrorBody)))]
+pub(crate) async fn deactivate(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    PathOf(id): PathOf<String>,
+) -> Result<StatusCode, ApiError> {
+    app.control().deactivate_snapshot(&caller, &id).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

@@ -74,7 +74,7 @@ fn new_sandbox(body: CreateWorkspace) -> Result<NewSandbox, ApiError> {
     };
     Ok(NewSandbox {
         name,
-        snapshot: body.image,
+        image: body.image,
         user: body.user,
         env: body.env,
         labels: body.labels,

@@ -73,6 +73,7 @@ fn sandbox(n: u128) -> Sandbox {
         snapshot_id: alcove_domain::SnapshotId::from_uuid(Uuid::from_u128(pick(3, 7))),
         snapshot: format!("snapshot{}", pick(3, 7)),
         image: "sha256:0".to_owned(),
+        entrypoint: Vec::new(),
         class: SandboxClass::Container,
         user: "daytona".to_owned(),
         env: BTreeMap::new(),

@@ -1,0 +1,77 @@
+//! What callers do with snapshots.
+
+use alcove_domain::{NewSnapshot, OffsetPage, Snapshot};
+
+use super::Control;
+use crate::snapshots::wishes;
+use crate::{Caller, Error, ListSnapshots};
+
+impl Control {
+    pub async fn list_snapshots(
+        &self,
+        caller: &Caller,
+        list: ListSnapshots,
+    ) -> Result<OffsetPage<Snapshot>, Error> {
+        self.shared.list_snapshots(&caller.organization, list).await
+    }
+
+    pub async fn get_snapshot(&self, caller: &Caller, id_or_name: &str) -> Result<Snapshot, Error> {
+        self.shared
+            .store
+            .reader()
+            .snapshot_find(&caller.organization, id_or_name)
+            .await
+            .map_err(|error| Error::store("looking for a snapshot", error))?
+            .ok_or_else(|| Error::NotFound {
+                message: format!("Snapshot with ID or name {id_or_name} not found"),
+            })
+    }
+
+    /// Makes a snapshot of an image in a registry. It is answered at once; the image comes in the background, and
+    /// the snapshot is `active` or in `error` then.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] if the organization has a snapshot of this name.
+    pub async fn create_snapshot(
+        &self,
+        caller: &Caller,
+        request: NewSnapshot,
+    ) -> Result<Snapshot, Error> {
+        wishes::create(&self.shared, caller, request).await
+    }
+
+    /// Makes an inactive snapshot active again, which fetches its image anew where it comes from a registry.
+    pub async fn activate_snapshot(
+        &self,
+        caller: &Caller,
+        id_or_name: &str,
+    ) -> Result<Snapshot, Error> {
+        wishes::activate(&self.shared, caller, id_or_name).await
+    }
+
+    /// No sandbox can be made of it then, and its image goes where it can be fetched again. Sandboxes that were made of
+    /// it keep it.
+    pub async fn deactivate_snapshot(
+        &self,
+        caller: &Caller,
+        id_or_name: &str,
+    ) -> Result<(), Error> {
+        wishes::deactivate(&self.shared, caller, id_or_name).await
+    }
+
+    /// Removes a snapshot, in the background. Sandboxes that were made of it stay whole.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`] for a general one.
+    pub async fn delete_snapshot(&self, caller: &Caller, id_or_name: &str) -> Result<(), Error> {
+        wishes::delete(&self.shared, caller, id_or_name).await
+    }
+
+    /// Snapshots of the organization that count, and how many it may have.
+    pub async fn snapshot_use(&self, caller: &Caller) -> Result<(u64, Option<u64>), Error> {
+        let reader = self.shared.store.reader();
+        let used = reader.snapshot_count(&caller.organization).await;
+        let used = used.map_err(|error| Error::store("counting snapshots", error))?;
+        Ok((used, self.shared.settings.snapshots.quota))
+    }
+}

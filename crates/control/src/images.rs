@@ -1,0 +1,108 @@
+//! Which images the runner may take away.
+//!
+//! What is needed follows from rows: snapshots, and sandboxes that are not gone. It is read and told to the runner as a
+//! whole, so nothing has to be counted, and a count cannot be wrong after a kill. While that happens no name of an image
+//! is released: an image whose last holder changes in between has its name still, and the next round looks again.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use alcove_domain::SnapshotId;
+use alcove_runner_api::{ImageDigest, Needed, OrderError};
+use tokio::sync::{Notify, RwLock};
+
+use crate::Error;
+use crate::order::CAPTURED_PREFIX;
+use crate::shared::Shared;
+
+/// Between the news that something may go and the look: what goes together is looked at once.
+const DELAY: Duration = Duration::from_secs(2);
+/// The look that should find nothing to do.
+const SAFETY_NET: Duration = Duration::from_hours(1);
+
+#[derive(Default)]
+pub(crate) struct ImageKeeper {
+    /// Held for reading by who releases a name, for writing by who takes images away.
+    names: RwLock<()>,
+    wanted: Notify,
+}
+
+impl ImageKeeper {
+    /// Something that held an image has gone.
+    pub fn note_release(&self) {
+        self.wanted.notify_one();
+    }
+}
+
+/// The name that the image of a snapshot has on the runner.
+pub(crate) fn name_of(snapshot: &SnapshotId) -> String {
+    format!("{CAPTURED_PREFIX}{snapshot}")
+}
+
+/// Takes the name away from a snapshot's image, and ends its pull.
+pub(crate) async fn release(shared: &Shared, snapshot: &SnapshotId) -> Result<(), OrderError> {
+    let guard = shared.images.names.read().await;
+    shared.runner.release_image(&name_of(snapshot)).await?;
+    drop(guard);
+    shared.images.note_release();
+    Ok(())
+}
+
+/// Looks now and then, until the control plane ends.
+pub(crate) async fn keep(shared: Arc<Shared>) {
+    loop {
+        tokio::select! {
+            () = shared.images.wanted.notified() => shared.clock.sleep(DELAY).await,
+            () = shared.clock.sleep(SAFETY_NET) => release_lost(&shared).await,
+        }
+        collect(&shared).await;
+    }
+}
+
+async fn collect(shared: &Shared) {
+    let collected = {
+        let _guard = shared.images.names.write().await;
+        let images = match shared.store.reader().images_needed().await {
+            Ok(images) => images,
+            Err(error) => {
+                let error = Error::store("looking for images that are needed", error);
+                tracing::error!(%error, "no image is taken away");
+                return;
+            }
+        };
+        let images: BTreeSet<_> = images.into_iter().map(ImageDigest).collect();
+        shared.runner.collect_images(Needed { images }).await
+    };
+    match collected {
+        Ok(collected) if collected.images + collected.layers > 0 => tracing::info!(
+            images = collected.images,
+            layers = collected.layers,
+            "removed {} images and {} layers that nothing needs",
+            collected.images,
+            collected.layers
+        ),
+        Ok(_) => {}
+        // Whatever comes next looks again.
+        Err(error) => tracing::warn!(%error, "the runner takes no image away"),
+    }
+}
+
+/// Releases names whose snapshot is gone, however that came about. Rows are older than names, so a name that was there
+/// before its row was looked for, and has none, will have none.
+async fn release_lost(shared: &Shared) {
+    let Ok(images) = shared.runner.images().await else {
+        return;
+    };
+    let ids = images.iter().filter_map(|image| {
+        let id = image.name.strip_prefix(CAPTURED_PREFIX)?;
+        id.parse::<SnapshotId>().ok()
+    });
+    for id in ids {
+        if let Ok(None) = shared.store.reader().snapshot_get(&id).await {
+            tracing::warn!(snapshot.id = %id, "the runner keeps the image of a snapshot that is gone");
+            // What fails is found again.
+            let _ = release(shared, &id).await;
+        }
+    }
+}
