@@ -158,6 +158,7 @@ case $client in
         for one in "${CLIENTS[@]}"; do
             [[ $client != all && $client != "$one" ]] || "prepare_$one"
         done
-        exec "$here/../scripts/with-server.sh" "$0" within "$client" "${python:-}" "$@"
+        tiny=$("$here/../images/build.sh" --cached "$here/../.cache" busybox)
+        exec "$here/with-registry.py" "$tiny" "$here/../scripts/with-server.sh" "$0" within "$client" "${python:-}" "$@"
         ;;
 esac

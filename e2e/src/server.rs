@@ -56,6 +56,8 @@ pub struct Setup {
     pub memory_reserve_mib: u64,
     /// Archive of the default image.
     pub image: PathBuf,
+    /// What the server is told about registries.
+    pub registries: Option<PathBuf>,
 }
 
 impl Default for Setup {
@@ -66,6 +68,7 @@ impl Default for Setup {
             disk_reserve_mib: 64,
             memory_reserve_mib: 64,
             image: prepared("ALCOVE_IMAGES_DIR", "busybox.oci.tar"),
+            registries: None,
         }
     }
 }
@@ -146,6 +149,12 @@ impl TestServer {
             .arg(setup.disk_reserve_mib.to_string())
             .arg("--memory-reserve-mib")
             .arg(setup.memory_reserve_mib.to_string())
+            .args(
+                setup
+                    .registries
+                    .iter()
+                    .flat_map(|path| [Path::new("--registries"), path]),
+            )
             .env("ALCOVE_ADMIN_API_KEY", KEY)
             .stdin(Stdio::null())
             .stdout(Stdio::null())

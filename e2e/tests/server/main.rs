@@ -4,6 +4,7 @@
 mod agents;
 mod hang_ups;
 mod host_full;
+mod images;
 mod kills;
 mod life;
 mod quotas;
