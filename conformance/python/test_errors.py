@@ -15,7 +15,6 @@ from daytona import (
     DaytonaNotFoundError,
     DaytonaUnprocessableEntityError,
     DaytonaValidationError,
-    VolumeMount,
 )
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
@@ -100,7 +99,6 @@ def test_a_bad_name_is_refused(daytona, name):
 @pytest.mark.parametrize(
     ("params", "field"),
     [
-        (CreateSandboxFromSnapshotParams(volumes=[VolumeMount(volume_id=UNKNOWN, mount_path="/x")]), "volumes"),
         (CreateSandboxFromSnapshotParams(kvm=True), "kvm"),
         (CreateSandboxFromSnapshotParams(network_block_all=True), "networkBlockAll"),
         (CreateSandboxFromImageParams(image="debian:12"), "buildInfo"),

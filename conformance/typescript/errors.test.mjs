@@ -62,7 +62,6 @@ test('everything wrong with a create is named at once', async () => {
 
 test('what the server cannot do yet is refused and never dropped', async () => {
   for (const [params, field] of [
-    [{ volumes: [{ volumeId: UNKNOWN, mountPath: '/x' }] }, 'volumes'],
     [{ networkBlockAll: true }, 'networkBlockAll'],
     [{ image: 'debian:12' }, 'buildInfo'],
   ]) {

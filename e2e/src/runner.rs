@@ -111,6 +111,7 @@ impl TestRunner {
             env: BTreeMap::from([("A".to_owned(), "1".to_owned())]),
             disk: DiskOrigin::New,
             entrypoint: Vec::new(),
+            volumes: Vec::new(),
         }
     }
 

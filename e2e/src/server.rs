@@ -54,6 +54,7 @@ pub struct Setup {
     pub ready_parts: usize,
     pub disk_reserve_mib: u64,
     pub memory_reserve_mib: u64,
+    pub volume_size_mib: u64,
     /// Archive of the default image.
     pub image: PathBuf,
     /// What the server is told about registries.
@@ -67,6 +68,7 @@ impl Default for Setup {
             ready_parts: 0,
             disk_reserve_mib: 64,
             memory_reserve_mib: 64,
+            volume_size_mib: 64,
             image: prepared("ALCOVE_IMAGES_DIR", "busybox.oci.tar"),
             registries: None,
         }
@@ -155,6 +157,8 @@ impl TestServer {
                     .iter()
                     .flat_map(|path| [Path::new("--registries"), path]),
             )
+            .arg("--volume-size")
+            .arg(setup.volume_size_mib.to_string())
             .env("ALCOVE_ADMIN_API_KEY", KEY)
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -60,6 +60,21 @@ export async function suite(version) {
     return minor < 108 ? listed : listed.items
   }
 
+  check('a volume is shared by sandboxes', {}, async () => {
+    const name = unique()
+    const volume = await daytona.volume.get(name, true)
+    assert.equal((await daytona.volume.get(name)).id, volume.id)
+    assert.ok((await daytona.volume.list()).some((found) => found.id === volume.id))
+    const volumes = [{ volumeId: volume.id, mountPath: '/data' }]
+    const [one, other] = [await create({ volumes }), await create({ volumes })]
+    assert.equal((await one.process.executeCommand('echo one > /data/file')).exitCode, 0)
+    assert.equal((await other.process.executeCommand('cat /data/file')).result.trim(), 'one')
+    await assert.rejects(daytona.volume.delete(volume))
+    for (const sandbox of [one, other]) await daytona.delete(sandbox)
+    await daytona.volume.delete(volume)
+    assert.ok(!(await daytona.volume.list()).some((found) => found.id === volume.id))
+  })
+
   check('a sandbox lives and ends', {}, async () => {
     const label = unique()
     const one = await create({ labels: { mine: label }, envVars: { A: '1' }, autoStopInterval: 30 })

@@ -6,7 +6,8 @@ use alcove_control::{AgentConnection, DialError, RunnerClient};
 use alcove_domain::SandboxId;
 use alcove_runner::Runner;
 use alcove_runner_api::{
-    Collected, ImageEntry, Needed, Order, OrderError, Pull, PullState, Report,
+    Collected, ImageEntry, Needed, Order, OrderError, Pull, PullState, Report, VolumeOrder,
+    VolumeOutcome,
 };
 use async_trait::async_trait;
 use futures_util::StreamExt;
@@ -43,6 +44,10 @@ impl LocalRunner {
 impl RunnerClient for LocalRunner {
     async fn apply(&self, order: Order) -> Result<Report, OrderError> {
         self.runner.apply(order).await
+    }
+
+    async fn apply_volume(&self, order: VolumeOrder) -> Result<VolumeOutcome, OrderError> {
+        self.runner.apply_volume(order).await
     }
 
     async fn inventory(&self) -> Result<Vec<Report>, OrderError> {

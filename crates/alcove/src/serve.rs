@@ -47,6 +47,10 @@ pub const BLOCKING_THREADS: usize = 16;
 /// For good.
 pub const BLOCKING_KEPT_FOR: Duration = Duration::from_secs(u32::MAX as u64);
 
+/// The least that a file system with a journal fits into, and what ext4 takes without more ado.
+const VOLUME_MIN_MIB: u64 = 16;
+const VOLUME_MAX_MIB: u64 = 16 << 20;
+
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// The one folder for all data.
@@ -106,6 +110,13 @@ pub struct Arguments {
     /// Memory that creates leave to the host, in MiB.
     #[arg(long, env = "ALCOVE_MEMORY_RESERVE_MIB", default_value_t = 128)]
     memory_reserve_mib: u64,
+    /// The size that volumes made from now on never grow beyond, in MiB. They take what is in them.
+    #[arg(long, env = "ALCOVE_VOLUME_SIZE", value_name = "MIB", default_value_t = 10 << 10,
+        value_parser = clap::value_parser!(u64).range(VOLUME_MIN_MIB..=VOLUME_MAX_MIB))]
+    volume_size: u64,
+    /// Volumes that an organization may have that has no number of its own.
+    #[arg(long, env = "ALCOVE_VOLUME_QUOTA", default_value_t = 100)]
+    volume_quota: u64,
     /// Seconds that a command of `execute` gets whose caller names no limit. Clients count on none.
     #[arg(long, env = "ALCOVE_EXECUTE_TIMEOUT", value_name = "SECONDS")]
     execute_timeout: Option<u64>,
@@ -171,6 +182,8 @@ fn settings(
             unused: (days > 0).then(|| Duration::from_hours(24 * days)),
         },
         credentials: Arc::new(credentials),
+        volume_bytes: arguments.volume_size << 20,
+        volume_quota: arguments.volume_quota,
         ..Settings::default()
     })
 }

@@ -10,6 +10,7 @@ mod quota;
 mod registry;
 mod sandbox;
 mod snapshot;
+mod volume;
 mod workspace;
 
 pub use account::{ApiKey, Organization, User, UserPublicKey};
@@ -18,7 +19,8 @@ pub use create_sandbox::{CreateBuildInfo, CreateSandbox, SandboxVolume};
 pub use health::{ComponentHealth, Health, Readiness};
 pub use network::UpdateSandboxNetworkSettings;
 pub use quota::{
-    LimitChange, NO_LIMIT, OrganizationUsageOverview, RegionUsageOverview, UpdateRegionQuota,
+    LimitChange, NO_LIMIT, OrganizationUsageOverview, RegionUsageOverview, UpdateOrganizationQuota,
+    UpdateRegionQuota,
 };
 pub use registry::{
     CreateDockerRegistry, DockerRegistry, RegistryPushAccess, RegistryType, UpdateDockerRegistry,
@@ -29,4 +31,5 @@ pub use sandbox::{
     ToolboxProxyUrl, UpdateLastActivity,
 };
 pub use snapshot::{CreateSnapshot, Snapshot, SnapshotPage, SnapshotState};
+pub use volume::{CreateVolume, Volume, VolumeState};
 pub use workspace::{CreateWorkspace, Workspace, WorkspaceInfo};

@@ -3,6 +3,7 @@
 mod life;
 mod registries;
 mod snapshot;
+mod volume;
 
 use std::collections::BTreeMap;
 use std::fmt;

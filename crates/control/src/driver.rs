@@ -405,6 +405,9 @@ impl Driver {
         end.write(&tx, now).await?;
         match step.effect {
             Effect::Order(goal) => {
+                if goal == Goal::Running {
+                    tx.volume_touch(&next, now).await?;
+                }
                 if matches!(goal, Goal::Running | Goal::Resized) {
                     tx.quota_hold(Some(&old), &next, limits).await?;
                 }

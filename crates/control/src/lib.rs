@@ -30,6 +30,7 @@ mod shared;
 mod snapshots;
 mod timers;
 mod token;
+mod volumes;
 
 pub use caller::Caller;
 pub use clock::{Clock, SystemClock};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use alcove_domain::{Fault, FaultCode, Goal, Observation, Phase, Sandbox};
 use alcove_runner_api::{
     self as runner_api, DiskOrigin, Generation, ImageDigest, Observed, Order, OrderError, Report,
-    SandboxSpec, Work as RunnerWork,
+    SandboxSpec, VolumeMount, Work as RunnerWork,
 };
 use alcove_store::{Claim, StoreError};
 use jiff::{SignedDuration, Timestamp};
@@ -305,6 +305,17 @@ impl Work {
         }
     }
 
+    fn volumes(&self) -> Vec<VolumeMount> {
+        let volumes = self.sandbox.volumes.iter();
+        volumes
+            .map(|mount| VolumeMount {
+                volume: mount.volume.clone(),
+                mount_path: mount.mount_path.clone(),
+                subpath: mount.subpath.clone(),
+            })
+            .collect()
+    }
+
     fn spec(&self) -> SandboxSpec {
         // Only a sandbox that is made for the first time, and of an image, begins with an empty disk.
         let is_new =
@@ -320,6 +331,7 @@ impl Work {
             user: self.sandbox.user.clone(),
             env: platform_env(&self.sandbox),
             entrypoint: self.sandbox.entrypoint.clone(),
+            volumes: self.volumes(),
         }
     }
 }
@@ -390,6 +402,7 @@ pub(crate) fn read_fault(fault: runner_api::Fault) -> Fault {
         Theirs::OutOfMemory => FaultCode::OutOfMemory,
         Theirs::HostRebooted => FaultCode::HostRebooted,
         Theirs::Lost => FaultCode::Lost,
+        Theirs::VolumeUnusable => FaultCode::VolumeUnusable,
         Theirs::Unsupported => FaultCode::Unsupported,
         // Codes of a newer runner keep their text.
         _ => FaultCode::Internal,

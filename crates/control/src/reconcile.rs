@@ -19,6 +19,7 @@ use crate::order;
 use crate::quota;
 use crate::shared::Shared;
 use crate::snapshots;
+use crate::volumes;
 
 const RETRY: Duration = Duration::from_secs(1);
 /// How long events and destroyed sandboxes are kept.
@@ -52,7 +53,7 @@ pub(crate) async fn load(shared: &Arc<Shared>) -> Result<(), Error> {
     snapshots::driver::load(shared).await.map_err(failed)?;
     // A killed process may not have come to it.
     shared.images.note_release();
-    Ok(())
+    volumes::take_up(shared).await
 }
 
 /// Begins forks whose copy is made, or will not be, and whose turn was lost in between.
@@ -193,6 +194,9 @@ pub(crate) async fn safety_net(shared: Arc<Shared>) {
         if let Err(error) = snapshots::driver::drive_open(&shared).await {
             tracing::error!(%error, "cannot look for snapshots that wait");
         }
+        if let Err(error) = volumes::take_up(&shared).await {
+            tracing::error!(%error, "cannot look for unfinished volumes");
+        }
         if let Err(error) = prune(&shared).await {
             tracing::error!(%error, "cannot remove old rows");
         }
@@ -207,6 +211,7 @@ async fn prune(shared: &Shared) -> Result<(), Error> {
     tx.outbox_prune(before).await.map_err(failed)?;
     let limit = u64::try_from(BATCH).unwrap_or(u64::MAX);
     tx.sandbox_prune(before, limit).await.map_err(failed)?;
+    tx.volume_prune(before, limit).await.map_err(failed)?;
     tx.commit().await.map_err(failed)
 }
 

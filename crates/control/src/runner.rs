@@ -4,7 +4,8 @@ use std::fmt;
 
 use alcove_domain::SandboxId;
 use alcove_runner_api::{
-    Collected, ImageEntry, Needed, Order, OrderError, Pull, PullState, Report,
+    Collected, ImageEntry, Needed, Order, OrderError, Pull, PullState, Report, VolumeOrder,
+    VolumeOutcome,
 };
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
@@ -16,6 +17,10 @@ pub trait RunnerClient: Send + Sync + 'static {
     /// Resolves when the goal is reached or has failed. Safe to repeat; dropping the future does not
     /// take the order back.
     async fn apply(&self, order: Order) -> Result<Report, OrderError>;
+
+    /// Resolves when the volume's goal is reached or has failed. Safe to repeat; dropping the future does not take the
+    /// order back.
+    async fn apply_volume(&self, order: VolumeOrder) -> Result<VolumeOutcome, OrderError>;
 
     /// Everything that the host keeps.
     async fn inventory(&self) -> Result<Vec<Report>, OrderError>;

@@ -16,6 +16,7 @@ use crate::probe::Step;
 use crate::rng::uuid_v4;
 use crate::shared::Shared;
 use crate::snapshots::wishes;
+use crate::volumes;
 use crate::{Caller, Error};
 
 /// What a call waits for.
@@ -67,6 +68,7 @@ pub(crate) async fn create(
     {
         return Err(name_taken(&plan.name));
     }
+    let volumes = volumes::resolve(shared, &caller.organization, &plan.volumes).await?;
     let now = shared.clock.now();
     let sandbox = Sandbox {
         id,
@@ -85,6 +87,7 @@ pub(crate) async fn create(
         resources: snapshot.resources,
         auto_destroy_at: plan.intervals.auto_destroy_at(now),
         intervals: plan.intervals,
+        volumes,
         parent_id: None,
         lifecycle: alcove_domain::Lifecycle::created(now),
         agent_version: None,
@@ -136,6 +139,7 @@ async fn insert(shared: &Arc<Shared>, sandbox: Sandbox) -> Result<Arc<Entry>, Er
     tx.quota_hold(None, &sandbox, &shared.settings.default_quota)
         .await
         .map_err(failed)?;
+    volumes::hold(&tx, &sandbox).await?;
     tx.command_open(&shared.new_order(&sandbox, Goal::Running))
         .await
         .map_err(failed)?;

@@ -49,6 +49,10 @@ pub struct Settings {
     pub snapshots: SnapshotLimits,
     /// Whom registries know.
     pub credentials: Arc<dyn CredentialsSource>,
+    /// The size that new volumes never grow beyond, in bytes.
+    pub volume_bytes: u64,
+    /// Volumes that an organization may have that has no number of its own.
+    pub volume_quota: u64,
     /// Processes and threads that one sandbox may have.
     pub pids_per_sandbox: u32,
     /// How long create, start and stop hold the call for the state that was asked for.
@@ -80,6 +84,8 @@ impl Default for Settings {
             default_quota: Quota::default(),
             snapshots: SnapshotLimits::default(),
             credentials: Arc::new(ConfiguredCredentials::default()),
+            volume_bytes: 10 << 30,
+            volume_quota: 100,
             pids_per_sandbox: 4096,
             settle_wait: Duration::from_secs(30),
             image_wait: Duration::from_mins(5),

@@ -16,6 +16,7 @@ use crate::probe::{Probe, Step};
 use crate::snapshots::{SnapshotCache, SnapshotDrivers};
 use crate::timers::Timers;
 use crate::token::TokenKey;
+use crate::volumes::VolumeWork;
 use crate::{Clock, Error, Rng, RunnerClient, Settings};
 
 pub(crate) struct Shared {
@@ -32,6 +33,7 @@ pub(crate) struct Shared {
     pub snapshots: SnapshotCache,
     pub snapshot_drivers: SnapshotDrivers,
     pub images: ImageKeeper,
+    pub volumes: VolumeWork,
     pub events: EventHub,
     pub timers: Timers,
     pub secrets: Secrets,
@@ -76,6 +78,7 @@ impl Shared {
             snapshots: SnapshotCache::default(),
             snapshot_drivers: SnapshotDrivers::default(),
             images: ImageKeeper::default(),
+            volumes: VolumeWork::default(),
             events: EventHub::default(),
             timers: Timers::default(),
             secrets,

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    Intervals, NetworkSettings, Reason, SandboxClass, Snapshot, SnapshotState, bounds, interval,
-    network, text,
+    Intervals, MountRequest, NetworkSettings, Reason, SandboxClass, Snapshot, SnapshotState,
+    bounds, interval, network, text, volume,
 };
 
 /// A create request as the caller wrote it. Absent fields are None; nothing is checked yet.
@@ -41,8 +41,7 @@ pub struct NewSandbox {
     pub outbound_proxy_url: Option<String>,
     pub otel_endpoint_override: Option<String>,
     pub linked_sandbox: Option<String>,
-    /// How many volumes were asked for.
-    pub volume_count: usize,
+    pub volumes: Vec<MountRequest>,
     /// How many secrets were asked for.
     pub secret_count: usize,
     pub has_build_info: bool,
@@ -68,6 +67,8 @@ pub struct CreatePlan {
     pub labels: BTreeMap<String, String>,
     pub is_public: bool,
     pub intervals: Intervals,
+    /// Their paths are checked; which volumes they mean is not.
+    pub volumes: Vec<MountRequest>,
 }
 
 /// The user of images that name none: the first of every Linux system.
@@ -115,6 +116,7 @@ pub fn plan_create(request: NewSandbox, facts: CreateFacts<'_>) -> Result<Create
         labels: request.labels,
         is_public: request.is_public.unwrap_or(false),
         intervals,
+        volumes: request.volumes,
     })
 }
 
@@ -152,6 +154,7 @@ fn check_fields(request: &NewSandbox, reasons: &mut Vec<Reason>) -> Intervals {
     let intervals = plan_intervals(request, reasons);
     check_sizes(request, reasons);
     network::check(&request.network, reasons);
+    volume::check_mounts(&request.volumes, reasons);
     refuse_unsupported(request, reasons);
     intervals
 }
@@ -230,7 +233,6 @@ fn refuse_unsupported(request: &NewSandbox, reasons: &mut Vec<Reason>) {
     let asked = [
         ("sandboxClass", class_is_other),
         ("class", is_given(&request.size_class)),
-        ("volumes", request.volume_count > 0),
         ("secrets", request.secret_count > 0),
         ("buildInfo", request.has_build_info),
         ("linkedSandbox", is_given(&request.linked_sandbox)),
@@ -315,7 +317,6 @@ mod tests {
         let request = NewSandbox {
             class: Some("windows".to_owned()),
             size_class: text(),
-            volume_count: 1,
             secret_count: 1,
             linked_sandbox: text(),
             spot: Some(true),
@@ -332,7 +333,7 @@ mod tests {
             ..NewSandbox::default()
         };
         let reasons = plan(request).unwrap_err();
-        assert_eq!(reasons.len(), 14);
+        assert_eq!(reasons.len(), 13);
         assert!(
             reasons
                 .iter()

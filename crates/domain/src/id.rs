@@ -94,6 +94,10 @@ id_type!(
     SnapshotId
 );
 id_type!(
+    /// One volume. Its id is never used again.
+    VolumeId
+);
+id_type!(
     /// One organization: the tenant that owns sandboxes, snapshots and keys.
     OrganizationId
 );

@@ -19,10 +19,11 @@ pub mod sandbox;
 pub mod snapshot;
 pub mod text;
 pub mod timer;
+pub mod volume;
 
 pub use account::{ApiKey, ApiKeyHash, Organization, Permission, Permissions, User};
 pub use create::{CreateFacts, CreatePlan, NewSandbox};
-pub use id::{OrganizationId, RegistryId, SandboxId, SnapshotId, UserId};
+pub use id::{OrganizationId, RegistryId, SandboxId, SnapshotId, UserId, VolumeId};
 pub use interval::Intervals;
 pub use lifecycle::{
     Command, DesiredState, Effect, Fault, FaultCode, Goal, Lifecycle, Observation, Origin, Phase,
@@ -41,3 +42,7 @@ pub use snapshot::{
     NewSnapshot, Snapshot, SnapshotEvent, SnapshotPlan, SnapshotRefusal, SnapshotState,
 };
 pub use timer::Due;
+pub use volume::{
+    MountRequest, TooManyVolumes, Volume, VolumeEvent, VolumeMount, VolumePhase, VolumeRefusal,
+    VolumeState,
+};

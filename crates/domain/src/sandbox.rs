@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use crate::{
     DesiredState, Fault, Intervals, Lifecycle, OrganizationId, SandboxId, SandboxState, SnapshotId,
+    VolumeMount,
 };
 
 /// Sizes as the API counts them.
@@ -95,6 +96,8 @@ pub struct Sandbox {
     pub intervals: Intervals,
     /// When the sandbox is deleted whatever its state; None without a time to live.
     pub auto_destroy_at: Option<Timestamp>,
+    /// What it mounts, for life: a fork of it mounts the same.
+    pub volumes: Vec<VolumeMount>,
     /// The sandbox that this one is a fork of. It may be gone.
     pub parent_id: Option<SandboxId>,
     pub lifecycle: Lifecycle,
@@ -186,6 +189,7 @@ pub(crate) fn sample(at: Timestamp) -> Sandbox {
         resources: Resources::DEFAULT,
         intervals: Intervals::default(),
         auto_destroy_at: None,
+        volumes: Vec::new(),
         parent_id: None,
         lifecycle: Lifecycle::created(at),
         agent_version: None,

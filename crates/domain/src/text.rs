@@ -58,15 +58,20 @@ fn has_html_tag(text: &str) -> bool {
     })
 }
 
-/// Checks the name of a sandbox. A name shaped like a UUID could shadow another sandbox's id, so only the
-/// sandbox's own is taken.
-pub fn check_sandbox_name(name: &str, own_id: &str, reasons: &mut Vec<Reason>) {
+/// Checks the length of a name and what people will see of it.
+pub fn check_name(name: &str, reasons: &mut Vec<Reason>) {
     if name.len() > NAME_MAX_BYTES {
         reasons.push(Reason::invalid(format!(
             "name must be shorter than or equal to {NAME_MAX_BYTES} bytes"
         )));
     }
     check_display("name", name, reasons);
+}
+
+/// Checks the name of a sandbox. A name shaped like a UUID could shadow another sandbox's id, so only the
+/// sandbox's own is taken.
+pub fn check_sandbox_name(name: &str, own_id: &str, reasons: &mut Vec<Reason>) {
+    check_name(name, reasons);
     if name != own_id && Uuid::try_parse(name).is_ok() {
         reasons.push(Reason::invalid("name must not have the form of a UUID"));
     }

@@ -5,7 +5,7 @@ mod image;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use alcove_domain::SandboxId;
+use alcove_domain::{SandboxId, VolumeId};
 use serde::{Deserialize, Serialize};
 
 pub use self::image::{
@@ -72,6 +72,48 @@ pub struct SandboxSpec {
     /// What is run beside the agent in place of what the image names; empty leaves it to the image.
     #[serde(default)]
     pub entrypoint: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<VolumeMount>,
+}
+
+/// A volume in a sandbox. Whoever orders it has made sure that the two belong to one organization.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeMount {
+    pub volume: VolumeId,
+    /// Absolute, inside.
+    pub mount_path: String,
+    /// A folder of the volume, made if it is not there; the whole volume if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subpath: Option<String>,
+}
+
+/// What should be of a volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "goal", rename_all = "camelCase")]
+pub enum VolumeGoal {
+    /// It is on the host's disk for good, of this size. One that is there already stays as it is.
+    Present { bytes: u64 },
+    /// Nothing is left of it. The last goal of a volume: its id is never used again.
+    Absent,
+}
+
+/// An order for one volume. Applying it again changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeOrder {
+    pub volume: VolumeId,
+    #[serde(flatten)]
+    pub goal: VolumeGoal,
+}
+
+/// What became of an order for a volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "camelCase")]
+pub enum VolumeOutcome {
+    Done,
+    /// Nothing is half-done: a volume that could not be made is not there, one that could not be removed is.
+    Failed {
+        fault: Fault,
+    },
 }
 
 /// What should be.
@@ -140,6 +182,8 @@ pub enum FaultCode {
     HostRebooted,
     /// The runner has no trace of a sandbox that should exist.
     Lost,
+    /// A volume cannot be mounted where it should be.
+    VolumeUnusable,
     /// This host cannot do it at all.
     Unsupported,
     /// Anything else; the text says what.

@@ -22,9 +22,9 @@ pub use change::Draft;
 pub use hold::{hold, let_go};
 pub use loop_device::{LoopDevice, LoopNumber, backing_files};
 
-/// Inodes of a disk for each GiB: one for each 8 KiB, since trees of small files (`node_modules`, package
-/// caches) run out of inodes before they run out of space.
-const INODES_PER_GIB: u64 = 131_072;
+/// Bytes of a disk for each inode, since trees of small files (`node_modules`, package caches) run out of inodes before
+/// they run out of space.
+const BYTES_PER_INODE: u64 = 8 << 10;
 
 #[derive(Debug, thiserror::Error)]
 pub enum DiskError {
@@ -160,7 +160,7 @@ fn make_template(path: &Path, bytes: u64) -> Result<(), DiskError> {
     let file = fs::File::create(&draft).map_err(failed("make", &draft))?;
     file.set_len(bytes).map_err(failed("size", &draft))?;
     drop(file);
-    let inodes = (bytes.div_ceil(1 << 30) * INODES_PER_GIB).to_string();
+    let inodes = (bytes / BYTES_PER_INODE).to_string();
     let output = Command::new("mkfs.ext4")
         .args([
             "-q",

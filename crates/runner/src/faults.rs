@@ -15,6 +15,7 @@ pub enum Step {
     Disk,
     Group,
     Network,
+    Volumes,
     Root,
     Listener,
     Spawn,
@@ -35,13 +36,14 @@ pub enum Step {
 
 impl Step {
     /// Those of making and starting a sandbox.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Admit,
         Self::Range,
         Self::RecordMaking,
         Self::Disk,
         Self::Group,
         Self::Network,
+        Self::Volumes,
         Self::Root,
         Self::Listener,
         Self::Spawn,

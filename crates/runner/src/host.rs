@@ -20,6 +20,7 @@ use crate::mounts::{MountError, Mounts};
 use crate::net::{Network, SlotError};
 use crate::ranges::{MakeRangeError, Ranges};
 use crate::spawner_client::{SpawnError, SpawnerClient};
+use crate::volumes::{VolumeError, Volumes};
 
 /// Bounds that an operator may set.
 #[derive(Debug, Clone)]
@@ -54,6 +55,7 @@ pub struct Host {
     pub mounts: Mounts,
     pub disks: Arc<Disks>,
     pub disk_pool: DiskPool,
+    pub volumes: Volumes,
     pub spawner: SpawnerClient,
     pub network: Network,
     pub ranges: Ranges,
@@ -95,6 +97,8 @@ pub enum HostError {
     Network(#[source] SlotError),
     #[error("cannot put the root together")]
     Mount(#[source] MountError),
+    #[error("cannot use a volume")]
+    Volume(#[source] VolumeError),
     #[error("cannot start the first process")]
     Spawn(#[source] SpawnError),
     #[error("cannot change the disk")]
@@ -149,7 +153,9 @@ impl HostError {
                 code_of(error.errno())
             }
             Self::Disk(error) => code_of(error.errno()),
+            Self::Mount(MountError::VolumePoint { .. }) => FaultCode::VolumeUnusable,
             Self::Mount(error) => code_of(error.errno()),
+            Self::Volume(error) => error.fault_code().unwrap_or_else(|| code_of(error.errno())),
             Self::Journal(error) => code_of(error.errno()),
             Self::ChangeDisk(error) => code_of(error.errno()),
             Self::Archive(error) => code_of(error.errno()),

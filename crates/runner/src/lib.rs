@@ -27,6 +27,7 @@ pub mod ranges;
 pub mod registry;
 mod runner;
 pub mod spawner_client;
+pub mod volumes;
 
 pub use agent_probe::{TOKEN_HEADER, socket_path};
 pub use host::Bounds;

@@ -22,7 +22,7 @@ use crate::image::Image;
 use crate::journal::{Hold, Phase, ProcessIdentity, RangeIndex, Record, Running};
 use crate::laps::Laps;
 use crate::limits::Group;
-use crate::mounts::RootPlan;
+use crate::mounts::{MountedDisk, RootPlan, VolumePlan};
 use crate::net::SlotIndex;
 use crate::spawner_client::Spawned;
 
@@ -63,6 +63,8 @@ struct Parts {
     device: Option<LoopNumber>,
     group: Option<Group>,
     slot: Option<SlotIndex>,
+    /// In the scratch; gone from here once the root holds them.
+    volumes: Vec<MountedDisk>,
     has_listener: bool,
 }
 
@@ -145,9 +147,19 @@ async fn run(start: &Start<'_>, parts: &mut Parts) -> Result<Made, HostError> {
     laps.lap("network");
     hit(Step::Network)?;
 
-    let root = make_root(start, &image, mounted).await?;
-    // The root keeps it now.
+    let volumes = host
+        .volumes
+        .attach(&spec.volumes)
+        .await
+        .map_err(HostError::Volume)?;
+    parts.volumes = volumes.iter().map(|volume| volume.disk.clone()).collect();
+    laps.lap("volumes");
+    hit(Step::Volumes)?;
+
+    let root = make_root(start, &image, mounted, volumes).await?;
+    // The root keeps them now.
     parts.disk = None;
+    parts.volumes.clear();
     laps.lap("root");
     hit(Step::Root)?;
 
@@ -231,6 +243,7 @@ impl Parts {
         if let Some(slot) = self.slot {
             host.network.release(slot);
         }
+        host.volumes.release(self.volumes).await;
         if let Some(disk) = self.disk
             && let Err(error) = host.mounts.release_disk(disk.mounted).await
         {
@@ -274,7 +287,8 @@ async fn take_disk(start: &Start<'_>) -> Result<AttachedDisk, HostError> {
 async fn make_root(
     start: &Start<'_>,
     image: &Image,
-    disk: crate::mounts::MountedDisk,
+    disk: MountedDisk,
+    volumes: Vec<VolumePlan>,
 ) -> Result<OwnedFd, HostError> {
     let Start {
         host,
@@ -309,6 +323,7 @@ async fn make_root(
             ("etc/hosts", hosts),
         ],
         is_copy: record.is_copy,
+        volumes,
     };
     host.mounts.make_root(plan).await.map_err(HostError::Mount)
 }

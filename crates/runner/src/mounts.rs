@@ -7,6 +7,7 @@
 #![expect(unsafe_code, reason = "idmapped mounts have no safe form yet")]
 
 mod view;
+mod volume;
 
 use std::collections::HashSet;
 use std::ffi::CString;
@@ -24,6 +25,7 @@ use rustix::mount::{
 use tokio::sync::{mpsc, oneshot};
 
 pub use self::view::DiskView;
+pub use self::volume::VolumePlan;
 
 /// Jobs that may wait for the thread. Each takes one or two milliseconds, so a longer line would only
 /// hide that the host is too slow.
@@ -50,13 +52,21 @@ pub enum MountError {
     },
     #[error("an image of {layers} layers does not fit into one mount")]
     TooManyLayers { layers: usize },
+    #[error("cannot mount a volume at {mount_path}")]
+    VolumePoint {
+        mount_path: String,
+        #[source]
+        source: io::Error,
+    },
 }
 
 impl MountError {
     /// The kernel's error number behind it, if there is one.
     pub fn errno(&self) -> Option<i32> {
         match self {
-            Self::Thread(source) | Self::Step { source, .. } => source.raw_os_error(),
+            Self::Thread(source) | Self::Step { source, .. } | Self::VolumePoint { source, .. } => {
+                source.raw_os_error()
+            }
             Self::Ended | Self::TooManyLayers { .. } => None,
         }
     }
@@ -87,6 +97,7 @@ pub struct RootPlan {
     pub files: Vec<(&'static str, String)>,
     /// The disk is a copy of another sandbox's, which has such files of its own.
     pub is_copy: bool,
+    pub volumes: Vec<VolumePlan>,
 }
 
 type Job = Box<dyn FnOnce(&mut Scratch) + Send>;
@@ -143,8 +154,8 @@ impl Mounts {
         self.run(move |scratch| scratch.release_disk(&disk)).await
     }
 
-    /// Puts the root together and returns it detached. From then on the root keeps the disk mounted, and the
-    /// thread takes it out of the scratch; where it fails, the disk stays there.
+    /// Puts the root together and returns it detached. From then on the root keeps disk and volumes mounted, and the
+    /// thread takes them out of the scratch; where it fails, they stay there.
     pub async fn make_root(&self, plan: RootPlan) -> Result<OwnedFd, MountError> {
         let (done, result) = oneshot::channel();
         let job: Job = Box::new(move |scratch| {
@@ -253,8 +264,14 @@ impl Scratch {
             let _ = fs::remove_dir(entry.path());
         }
         let _ = fs::remove_dir(&work);
-        if is_made && let Err(error) = self.release_disk(&plan.disk) {
-            tracing::error!(%error, "cannot take a disk out of the scratch");
+        if !is_made {
+            return;
+        }
+        let volumes = plan.volumes.iter().map(|volume| &volume.disk);
+        for disk in volumes.chain([&plan.disk]) {
+            if let Err(error) = self.release_disk(disk) {
+                tracing::error!(%error, "cannot take a disk out of the scratch");
+            }
         }
     }
 
@@ -321,11 +338,15 @@ impl Scratch {
             )
         })
         .map_err(step(LAY_OVER))?;
+        // What is mounted in it goes with it, here and in the copy.
         attached.push(point.clone());
+        volume::mount_all(&point, plan)?;
         open_tree(
             CWD,
             &point,
-            OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC,
+            OpenTreeFlags::OPEN_TREE_CLONE
+                | OpenTreeFlags::OPEN_TREE_CLOEXEC
+                | OpenTreeFlags::AT_RECURSIVE,
         )
         .map_err(step("detach the root"))
     }
@@ -412,8 +433,17 @@ struct MountAttributes {
 const MOUNT_ATTR_IDMAP: u64 = 0x0010_0000;
 
 fn shift_ids(mount: BorrowedFd<'_>, user_namespace: BorrowedFd<'_>) -> io::Result<()> {
+    shift_ids_and_set(mount, user_namespace, MountAttrFlags::empty())
+}
+
+/// Shifts the ids of a mount and sets flags on it, both or none.
+fn shift_ids_and_set(
+    mount: BorrowedFd<'_>,
+    user_namespace: BorrowedFd<'_>,
+    flags: MountAttrFlags,
+) -> io::Result<()> {
     let attributes = MountAttributes {
-        set: MOUNT_ATTR_IDMAP,
+        set: MOUNT_ATTR_IDMAP | u64::from(flags.bits()),
         clear: 0,
         propagation: 0,
         user_namespace: u64::from(user_namespace.as_raw_fd().unsigned_abs()),

@@ -2,6 +2,7 @@
 
 mod collect;
 mod take_over;
+mod volumes;
 
 use std::collections::HashMap;
 use std::fs;
@@ -36,6 +37,7 @@ use crate::pulls::Pulls;
 use crate::ranges::Ranges;
 use crate::registry::RegistrySettings;
 use crate::spawner_client::{SpawnerClient, SpawnerPlace};
+use crate::volumes::Volumes;
 
 /// Orders that may wait for one driver. The control plane sends one at a time.
 const MAILBOX: usize = 16;
@@ -177,6 +179,8 @@ impl Runner {
         let mounts = Mounts::start(scratch)
             .await
             .map_err(part("start the mount thread"))?;
+        let volumes = Volumes::open(sub("volumes")?, mounts.clone())
+            .map_err(part("open the folder of volumes"))?;
         let place = SpawnerPlace {
             program: config.spawner_program.clone(),
             folder: sockets_path,
@@ -206,6 +210,7 @@ impl Runner {
             mounts,
             disks,
             disk_pool,
+            volumes,
             spawner,
             network,
             ranges,

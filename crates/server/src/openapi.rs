@@ -7,7 +7,7 @@ use utoipa::{Modify, OpenApi};
 
 use crate::routes::daytona::{
     account, life, preview, quota, registry, sandbox, sandbox_list, settings, snapshot, system,
-    workspace,
+    volume, workspace,
 };
 
 #[derive(OpenApi)]
@@ -28,12 +28,13 @@ use crate::routes::daytona::{
         workspace::list, workspace::create, workspace::get, workspace::delete, workspace::start,
         workspace::stop, workspace::labels, workspace::public, workspace::auto_stop,
         workspace::auto_archive,
-        quota::usage, quota::update,
+        quota::usage, quota::update, quota::update_organization,
         account::api_key, account::user, account::organizations,
         snapshot::list, snapshot::get, snapshot::create, snapshot::delete, snapshot::activate,
         snapshot::deactivate,
         registry::list, registry::create, registry::get, registry::update, registry::delete,
         registry::set_default, registry::set_default_older,
+        volume::list, volume::create, volume::get, volume::by_name, volume::delete,
     ),
     modifiers(&Bearer),
     security(("bearer" = []))

@@ -2,7 +2,7 @@
 
 use alcove_api_types::daytona::era::Era;
 use alcove_api_types::daytona::{self as api};
-use alcove_domain::{OffsetPage, Sandbox, SandboxState, Snapshot};
+use alcove_domain::{OffsetPage, Sandbox, SandboxState, Snapshot, Volume};
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -44,7 +44,15 @@ pub(crate) fn sandbox(app: &App, sandbox: &Sandbox) -> api::Sandbox {
         auto_archive_interval: Some(intervals.auto_archive_minutes.into()),
         auto_delete_interval: Some(intervals.auto_delete_minutes.map_or(-1, i64::from)),
         auto_destroy_at: sandbox.auto_destroy_at.map(Into::into),
-        volumes: Vec::new(),
+        volumes: sandbox
+            .volumes
+            .iter()
+            .map(|mount| api::SandboxVolume {
+                volume_id: mount.volume.to_string(),
+                mount_path: mount.mount_path.clone(),
+                subpath: mount.subpath.clone(),
+            })
+            .collect(),
         created_at: Some(sandbox.created_at.into()),
         updated_at: Some(sandbox.updated_at.into()),
         last_activity_at: Some(sandbox.last_activity_at.into()),
@@ -91,6 +99,20 @@ pub(crate) fn snapshot(app: &App, snapshot: &Snapshot) -> api::Snapshot {
         region_ids: vec![app.control().settings().region.id.clone()],
         reference: Some(snapshot.image.clone()).filter(|image| !image.is_empty()),
         sandbox_class: Some(snapshot.class.as_str().to_owned()),
+    }
+}
+
+pub(crate) fn volume(volume: &Volume) -> api::Volume {
+    api::Volume {
+        id: volume.id.to_string(),
+        name: volume.name.clone(),
+        organization_id: volume.organization_id.to_string(),
+        state: api::VolumeState::from_word(volume.state().as_str())
+            .unwrap_or(api::VolumeState::Error),
+        created_at: volume.created_at.into(),
+        updated_at: volume.updated_at.into(),
+        last_used_at: volume.last_used_at.map(Into::into),
+        error_reason: volume.error_reason().map(str::to_owned),
     }
 }
 

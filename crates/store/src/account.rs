@@ -89,6 +89,7 @@ impl Tx {
             created_by: org.created_by.to_string(),
             is_personal: org.is_personal,
             created_at: org.created_at.as_millisecond(),
+            volume_quota: None,
         };
         organization::Entity::insert(row.into_active_model())
             .exec_without_returning(&self.transaction)

@@ -47,7 +47,7 @@ pub enum StoreError {
         #[source]
         source: DbErr,
     },
-    /// A live sandbox of the organization has this name already.
+    /// A live sandbox, snapshot or volume of the organization has this name already.
     #[error("the name is taken")]
     NameTaken,
     /// More than the organization may have.

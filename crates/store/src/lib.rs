@@ -26,6 +26,7 @@ mod sandbox;
 mod secret;
 mod snapshot;
 mod usage;
+mod volume;
 
 pub use command::{Claim, OpenCommand, OwnerId};
 pub use error::StoreError;

@@ -8,6 +8,7 @@ mod m0002_work;
 mod m0003_usage;
 mod m0004_lists;
 mod m0005_images;
+mod m0006_volumes;
 mod m0007_registries;
 
 #[derive(Debug)]
@@ -22,6 +23,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0003_usage::Migration),
             Box::new(m0004_lists::Migration),
             Box::new(m0005_images::Migration),
+            Box::new(m0006_volumes::Migration),
             Box::new(m0007_registries::Migration),
         ]
     }

@@ -81,6 +81,7 @@ impl Tx {
                 },
             })?;
         self.labels_insert(&sandbox.id, &sandbox.labels).await?;
+        self.volume_uses_insert(sandbox).await?;
         self.usage_enter(sandbox).await
     }
 
@@ -97,6 +98,7 @@ impl Tx {
         row.name_lower = ActiveValue::NotSet;
         row.env = ActiveValue::NotSet;
         row.parent_id = ActiveValue::NotSet;
+        row.volumes = ActiveValue::NotSet;
         row.created_at = ActiveValue::NotSet;
         let result = Entity::update_many()
             .set(row)
@@ -150,6 +152,7 @@ impl Tx {
             .exec(&self.transaction)
             .await
             .map_err(StoreError::write("labels"))?;
+        self.volume_uses_delete(&ids).await?;
         let result = Entity::delete_many()
             .filter(Column::Id.is_in(ids.iter()))
             .exec(&self.transaction)

@@ -4,6 +4,8 @@
 //! be told to be slow, to fail, to lose answers, to say things late, twice or out of order, and to die and
 //! come back with everything that a real host would still have.
 
+mod volumes;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,13 +14,15 @@ use alcove_domain::SandboxId;
 use alcove_runner_api::{
     Collected, DiskOrigin, Fault, FaultCode, Generation, Goal, ImageDigest, ImageEntry, Needed,
     Observed, Order, OrderError, Pull, PullFault, PullFaultCode, PullState, Report, SandboxSpec,
-    Work,
+    VolumeOrder, VolumeOutcome, Work,
 };
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use tokio::sync::{broadcast, watch};
 use tokio_stream::wrappers::BroadcastStream;
+
+use self::volumes::Volumes;
 
 /// Name of the image that a fresh fake runner has.
 pub const DEFAULT_IMAGE: &str = "default";
@@ -49,6 +53,7 @@ struct State {
     /// The newest order taken of every sandbox, those without a trace on the host included.
     taken: HashMap<SandboxId, Generation>,
     images: Vec<ImageEntry>,
+    volumes: Volumes,
     orders: Vec<Order>,
     failures: Vec<(Fault, bool)>,
     undone: Vec<Fault>,
@@ -85,6 +90,7 @@ impl Default for FakeRunner {
                     sandboxes: HashMap::new(),
                     taken: HashMap::new(),
                     images: vec![image(DEFAULT_IMAGE, "daytona")],
+                    volumes: Volumes::default(),
                     orders: Vec::new(),
                     failures: Vec::new(),
                     undone: Vec::new(),
@@ -431,6 +437,13 @@ impl State {
             let has_disk = false;
             return (Observed::Failed { fault, has_disk }, None);
         }
+        if let Some(fault) = self.volumes.missing(spec) {
+            let has_disk = known.is_some();
+            return (
+                Observed::Failed { fault, has_disk },
+                has_disk.then(|| spec.clone()),
+            );
+        }
         let is_up = known.is_some_and(|kept| {
             matches!(
                 kept.observed,
@@ -532,6 +545,10 @@ impl RunnerClient for FakeRunner {
             return Err(OrderError::Unavailable);
         }
         Ok(report)
+    }
+
+    async fn apply_volume(&self, order: VolumeOrder) -> Result<VolumeOutcome, OrderError> {
+        self.order_volume(order).await
     }
 
     async fn inventory(&self) -> Result<Vec<Report>, OrderError> {

@@ -219,6 +219,44 @@ pub fn lock(path: &str, holds: bool) -> Outcome {
     }
 }
 
+/// The older kind of lock, which belongs to a process and a range of bytes.
+pub fn record_lock(path: &str, holds: bool) -> Outcome {
+    use std::os::fd::AsRawFd;
+    let file = File::options().read(true).write(true).open(path)?;
+    // SAFETY: numbers only; zero is a value of each.
+    let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+    lock.l_type = libc::c_short::try_from(libc::F_WRLCK).map_err(io::Error::other)?;
+    lock.l_len = 1;
+    // SAFETY: an open descriptor and a structure that lives until the call returns.
+    let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLK, &raw const lock) };
+    check(result.into())?;
+    if holds {
+        return wait_for_end().map(|()| String::new());
+    }
+    Ok(String::new())
+}
+
+/// Writes the text into the beginning of a file by way of memory that is shared with it.
+pub fn map(path: &str, text: &str) -> Outcome {
+    use std::os::fd::AsRawFd;
+    let file = File::options().read(true).write(true).open(path)?;
+    let length = text.len();
+    // SAFETY: a new mapping at a place of the kernel's choice, as long as the text, of a file that is at least as long;
+    // it is taken away again before anybody else knows of it.
+    unsafe {
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_SHARED;
+        let fd = file.as_raw_fd();
+        let place = libc::mmap(std::ptr::null_mut(), length, protection, flags, fd, 0);
+        if place == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        std::ptr::copy_nonoverlapping(text.as_ptr(), place.cast::<u8>(), length);
+        check(libc::munmap(place, length).into())?;
+    }
+    Ok(String::new())
+}
+
 /// Counts how often a file is opened by others, from the moment that `ready` is printed.
 pub fn watch_opens(path: &str, milliseconds: &str) -> Outcome {
     let path = CString::new(path)?;

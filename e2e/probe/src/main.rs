@@ -27,6 +27,8 @@ fn main() -> ExitCode {
         ["open", path, mode] => attempts::open(path, mode),
         ["as", uid, command @ ..] => attempts::run_as(uid, command),
         ["lock", path, hold @ ..] => attempts::lock(path, !hold.is_empty()),
+        ["record-lock", path, hold @ ..] => attempts::record_lock(path, !hold.is_empty()),
+        ["map", path, text] => attempts::map(path, text),
         ["watch-opens", path, milliseconds] => attempts::watch_opens(path, milliseconds),
         ["shared-memory", key, make @ ..] => attempts::shared_memory(key, !make.is_empty()),
         ["queue", name, make @ ..] => attempts::queue(name, !make.is_empty()),

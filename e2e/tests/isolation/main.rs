@@ -18,3 +18,4 @@ mod network;
 mod processes;
 mod support;
 mod toolbox;
+mod volumes;

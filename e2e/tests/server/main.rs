@@ -12,3 +12,4 @@ mod refusals;
 mod restart;
 mod spawners;
 mod support;
+mod volumes;

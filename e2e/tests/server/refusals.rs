@@ -26,6 +26,8 @@ async fn operations(raw: &Raw, sandbox: &str) -> Vec<(String, String)> {
             .replace("{port}", "2280")
             .replace("{interval}", "0")
             .replace("{ttlMinutes}", "5")
+            .replace("{volumeId}", "no-such-volume")
+            .replace("{name}", "no-such-volume")
             .replace("{id}", "no-such-snapshot");
         assert!(
             !filled.contains('{'),
@@ -188,6 +190,7 @@ async fn a_foreign_sandbox_is_not_found_by_any_route_and_stays_as_it_is() {
     }
     let list = stranger.ask("GET", "/api/sandbox", "").await.json();
     assert_eq!(list["items"], json!([]));
+    crate::volumes::are_their_owners_alone(&raw, &stranger).await;
     // Names are an organization's own.
     let body = json!({"name": "mine"}).to_string();
     let twin = stranger.ask("POST", "/api/sandbox", body).await;

@@ -309,6 +309,7 @@ impl SandboxFloor {
             env: std::collections::BTreeMap::new(),
             disk: DiskOrigin::New,
             entrypoint: Vec::new(),
+            volumes: Vec::new(),
         };
         let began = Instant::now();
         match self.order(sandbox, 1, Goal::Running(spec)).await? {

@@ -206,6 +206,7 @@ fn sandbox(number: u32, org: &OrganizationId) -> anyhow::Result<Sandbox> {
         },
         intervals: Intervals::default(),
         auto_destroy_at: None,
+        volumes: Vec::new(),
         parent_id: None,
         lifecycle,
         agent_version: Some("0.1.0".to_owned()),

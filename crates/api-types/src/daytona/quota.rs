@@ -87,6 +87,50 @@ pub struct UpdateRegionQuota {
     pub gpu_fields: Vec<&'static str>,
 }
 
+/// The body that sets limits of a whole organization. A field that is absent or null leaves its limit as it is; a negative
+/// number takes the organization's own away, so that the server's holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UpdateOrganizationQuota {
+    /// Volumes that there may be.
+    #[schema(value_type = Option<i64>)]
+    pub volume_quota: LimitChange,
+    /// Fields of the contract that nothing is held by here; named so that they can be refused.
+    #[serde(skip)]
+    pub other_fields: Vec<&'static str>,
+}
+
+const OTHER_ORGANIZATION_FIELDS: [&str; 12] = [
+    "maxCpuPerSandbox",
+    "maxMemoryPerSandbox",
+    "maxDiskPerSandbox",
+    "snapshotQuota",
+    "maxSnapshotSize",
+    "authenticatedRateLimit",
+    "sandboxCreateRateLimit",
+    "sandboxLifecycleRateLimit",
+    "authenticatedRateLimitTtlSeconds",
+    "sandboxCreateRateLimitTtlSeconds",
+    "sandboxLifecycleRateLimitTtlSeconds",
+    "snapshotDeactivationTimeoutMinutes",
+];
+
+impl FromBody for UpdateOrganizationQuota {
+    fn from_fields(fields: &mut BodyFields) -> Self {
+        Self {
+            volume_quota: if fields.is_given("volumeQuota") {
+                LimitChange::read(fields, "volumeQuota")
+            } else {
+                LimitChange::Keep
+            },
+            other_fields: OTHER_ORGANIZATION_FIELDS
+                .into_iter()
+                .filter(|name| fields.is_given(name))
+                .collect(),
+        }
+    }
+}
+
 /// What becomes of one limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(untagged)]

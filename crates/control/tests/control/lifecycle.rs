@@ -315,7 +315,7 @@ async fn what_the_caller_gets_wrong_is_refused_with_every_reason_and_nothing_is_
             .contains(", Snapshot nope not found, ")
     );
     let unsupported = NewSandbox {
-        volume_count: 1,
+        secret_count: 1,
         ..NewSandbox::default()
     };
     let error = create(&kit, unsupported).await.unwrap_err();

@@ -14,3 +14,4 @@ mod settings;
 mod snapshots;
 mod support;
 mod timers;
+mod volumes;

@@ -83,6 +83,7 @@ states! {
         Lost = "lost",
         TimedOut = "timed_out",
         Unsupported = "unsupported",
+        VolumeUnusable = "volume_unusable",
         Internal = "internal",
     }
 }

@@ -81,6 +81,26 @@ impl Disks {
         settle().map_err(failed("name", &path))
     }
 
+    /// Makes an empty disk that is on the host's disk for good when this returns. One that is there already stays as it
+    /// is. Blocks.
+    pub fn ensure(&self, name: &str, bytes: u64) -> Result<(), DiskError> {
+        if self.path(name).exists() {
+            return Ok(());
+        }
+        let template = self.template(bytes)?;
+        let draft = self.draft();
+        ranges::copy(&template, draft.path(), &Cancel::never())
+            .map_err(failed("copy the template to", draft.path()))?;
+        self.settle(&draft, name)
+    }
+
+    /// Removes a disk for good: it does not come back when the host loses its power. Blocks.
+    pub fn remove_for_good(&self, name: &str) -> Result<(), DiskError> {
+        self.remove(name)?;
+        let sync = || File::open(&self.folder)?.sync_all();
+        sync().map_err(failed("sync", &self.folder))
+    }
+
     /// The size of a disk.
     pub fn size(&self, name: &str) -> Result<u64, DiskError> {
         let path = self.path(name);
@@ -155,6 +175,27 @@ mod tests {
         assert!(found.blocks() * 512 < 32 << 20, "{} blocks", found.blocks());
         run("e2fsck", &["-f", "-n"], &disks.path("a"), 0).unwrap();
         assert_eq!(disks.names(), ["a"]);
+    }
+
+    #[test]
+    fn a_disk_that_is_there_is_not_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let disks = disks(&folder);
+        disks.ensure("a", 64 << 20).unwrap();
+        let file = fs::OpenOptions::new()
+            .write(true)
+            .open(disks.path("a"))
+            .unwrap();
+        file.write_all_at(b"words", 32 << 20).unwrap();
+        disks.ensure("a", 128 << 20).unwrap();
+        assert_eq!(disks.size("a").unwrap(), 64 << 20);
+        let mut words = [0; 5];
+        let file = File::open(disks.path("a")).unwrap();
+        file.read_exact_at(&mut words, 32 << 20).unwrap();
+        assert_eq!(&words, b"words");
+        disks.remove_for_good("a").unwrap();
+        disks.remove_for_good("a").unwrap();
+        assert!(disks.names().is_empty());
     }
 
     #[test]

@@ -144,6 +144,25 @@ impl LoopDevice {
         Err(io::Error::from_raw_os_error(libc::EBUSY))
     }
 
+    /// The device that stands on the file already, or a new one. Two devices on one file would be two file systems that
+    /// do not know of each other: for one file, this must not be called twice at the same time.
+    pub fn attach_shared(file: &Path) -> io::Result<Self> {
+        if let Some(number) = backing_files().get(file).copied() {
+            let device = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .open(number.path())?;
+            // Looked at once it is open: from then on it does not free itself.
+            if number.is_backed_by(file) {
+                return Ok(Self {
+                    number,
+                    _device: device,
+                });
+            }
+        }
+        Self::attach(file)
+    }
+
     pub fn number(&self) -> LoopNumber {
         self.number
     }

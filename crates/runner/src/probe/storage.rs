@@ -188,6 +188,7 @@ async fn mount_all(
             id_base: alcove_spawner::protocol::REHEARSAL_ID_BASE,
             files: vec![("hostname", "trial\n".to_owned())],
             is_copy: false,
+            volumes: Vec::new(),
         })
         .await?;
     storage.idmap = Some(Ok("a layer's ids can be shifted".to_owned()));

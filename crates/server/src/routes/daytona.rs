@@ -10,6 +10,7 @@ pub(crate) mod sandbox_list;
 pub(crate) mod settings;
 pub(crate) mod snapshot;
 pub(crate) mod system;
+pub(crate) mod volume;
 pub(crate) mod workspace;
 
 crate::routes::routes! {
@@ -61,6 +62,7 @@ crate::routes::routes! {
     get "/api/users/me", Key => account::user;
     get "/api/organizations", Key => account::organizations;
     get "/api/organizations/{organizationId}/usage", Key => quota::usage;
+    patch "/api/organizations/{organizationId}/quota", Key => quota::update_organization;
     patch "/api/admin/organizations/{organizationId}/quota/{regionId}", Key => quota::update;
 
     get "/api/docker-registry", Key => registry::list;
@@ -70,6 +72,11 @@ crate::routes::routes! {
     delete "/api/docker-registry/{id}", Key => registry::delete;
     post "/api/docker-registry/{id}/set-default", Key => registry::set_default_older;
     post "/api/admin/docker-registry/{id}/set-default", Key => registry::set_default;
+    get "/api/volumes", Key => volume::list;
+    post "/api/volumes", Key => volume::create;
+    get "/api/volumes/by-name/{name}", Key => volume::by_name;
+    get "/api/volumes/{volumeId}", Key => volume::get;
+    delete "/api/volumes/{volumeId}", Key => volume::delete;
 
     get "/api/snapshots", Key => snapshot::list;
     post "/api/snapshots", Key => snapshot::create;

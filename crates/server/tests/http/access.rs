@@ -16,6 +16,8 @@ fn example(route: &Route, sandbox: &str) -> String {
         .replace("{organizationId}", sandbox)
         .replace("{regionId}", "us")
         .replace("{id}", sandbox)
+        .replace("{volumeId}", sandbox)
+        .replace("{name}", sandbox)
         .replace("{isPublic}", "true")
         .replace("{port}", "2280")
         // The one number that every setter takes: refusals of others come before the look-up.

@@ -1,7 +1,7 @@
 //! No field of a request body is swallowed.
 //!
-//! `bodies.json` is an extract of the contract: every operation on sandboxes, snapshots, workspaces and quotas that has
-//! a body, with its fields. Each field of each operation that this server has is sent by itself. It must change
+//! `bodies.json` is an extract of the contract: every operation on sandboxes, snapshots, workspaces, volumes and quotas
+//! that has a body, with its fields. Each field of each operation that this server has is sent by itself. It must change
 //! something that can be seen, or be refused.
 
 use alcove_server::ROUTES;
@@ -13,6 +13,9 @@ use crate::support::Server;
 
 /// The sandbox that operations on one are tried on.
 const SANDBOX: &str = "box";
+
+/// The volume that creates can mount.
+const VOLUME: &str = "data";
 
 /// Fields that ask for nothing that could be seen, by operation.
 const SILENT: [(&str, &str); 5] = [
@@ -89,7 +92,7 @@ fn sample(field: &Field) -> Value {
             "map<string>" => json!({"A": "b"}),
             "array<map<string>>" => json!([{"A": "b"}]),
             "array<string>" => json!(["a"]),
-            "array<SandboxVolume>" => json!([{"volumeId": "v", "mountPath": "/mnt/v"}]),
+            "array<SandboxVolume>" => json!([{"volumeId": VOLUME, "mountPath": "/mnt/v"}]),
             "array<GpuType>" => json!(["H100"]),
             "CreateBuildInfo" => json!({"dockerfileContent": "FROM busybox\n"}),
             "SandboxClass" => json!("windows"),
@@ -103,7 +106,7 @@ fn base(operation: &Operation) -> Map<String, Value> {
     let required = operation.fields.iter().filter(|field| field.required);
     match operation.id.as_str() {
         // Its fields are required to be there as null where they are not to change; ours may be absent.
-        "adminUpdateOrganizationRegionQuota" => Map::new(),
+        "adminUpdateOrganizationRegionQuota" | "updateOrganizationQuota" => Map::new(),
         "updateNetworkSettings" => Map::from_iter([("networkBlockAll".to_owned(), json!(false))]),
         "createSnapshot" => Map::from_iter([
             ("name".to_owned(), json!("plain")),
@@ -137,6 +140,10 @@ async fn outcome(operation: &Operation, body: &Value) -> Outcome {
     store.runner.add_image("tiny", "");
     let server = Server::over(store.open().await);
     let organization = server.kit.caller.organization.to_string();
+    let volume = server
+        .put("POST", "/api/volumes", json!({"name": VOLUME}))
+        .await;
+    assert_eq!(volume.status, StatusCode::OK, "{}", volume.text);
     let is_about_one = operation.path.contains("{sandbox") || operation.path.contains("{workspace");
     if is_about_one {
         server.create(json!({"name": SANDBOX})).await;
@@ -200,7 +207,7 @@ fn forget_the_random(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             let id = fields.remove("id");
-            for name in ["organizationId", "requestId", "lastUsedAt"] {
+            for name in ["organizationId", "requestId", "lastUsedAt", "volumeId"] {
                 fields.remove(name);
             }
             if fields.get("name") == id.as_ref() {

@@ -12,4 +12,5 @@ mod sandboxes;
 mod serving;
 mod support;
 mod toolbox;
+mod volumes;
 mod workspaces;

@@ -68,3 +68,44 @@ async fn limits_of_what_is_not_there_are_not_found() {
     let other = server.ask("GET", "/api/organizations/x/usage").await;
     assert_eq!(other.status, StatusCode::NOT_FOUND);
 }
+
+#[tokio::test]
+async fn the_number_of_volumes_is_set_shown_and_held() {
+    let server = Server::start().await;
+    let org = server.kit.caller.organization.to_string();
+    let usage = async || {
+        let path = format!("/api/organizations/{org}/usage");
+        let usage = server.ask("GET", &path).await.ok();
+        let number = |field: &str| usage[field].as_u64().unwrap();
+        (number("totalVolumeQuota"), number("currentVolumeUsage"))
+    };
+    let set = async |body: Value| {
+        let path = format!("/api/organizations/{org}/quota");
+        server.put("PATCH", &path, body).await.status
+    };
+    assert_eq!(usage().await, (100, 0));
+    assert_eq!(set(json!({"volumeQuota": 1})).await, StatusCode::NO_CONTENT);
+    // As clients of the contract send it: null is no change.
+    let unchanged = json!({"volumeQuota": null, "snapshotQuota": null});
+    assert_eq!(set(unchanged).await, StatusCode::NO_CONTENT);
+    let made = server
+        .put("POST", "/api/volumes", json!({"name": "a"}))
+        .await
+        .ok();
+    assert_eq!(usage().await, (1, 1));
+    let refused = server
+        .put("POST", "/api/volumes", json!({"name": "b"}))
+        .await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+    let words = "Volume quota exceeded. Maximum allowed: 1";
+    assert_eq!(refused.json()["message"], words);
+    let path = format!("/api/volumes/{}", made["id"].as_str().unwrap());
+    let gone = server.ask("DELETE", &path).await;
+    assert_eq!(gone.status, StatusCode::OK);
+    assert_eq!(usage().await, (1, 0));
+    assert_eq!(
+        set(json!({"volumeQuota": -1})).await,
+        StatusCode::NO_CONTENT
+    );
+    assert_eq!(usage().await, (100, 0));
+}

@@ -11,6 +11,8 @@ pub struct Model {
     pub created_by: String,
     pub is_personal: bool,
     pub created_at: i64,
+    /// None where the operator's number holds.
+    pub volume_quota: Option<i64>,
 }
 
 #[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]

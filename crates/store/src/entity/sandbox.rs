@@ -48,8 +48,12 @@ pub struct Model {
     /// JSON: what the state is about, in those that are about something.
     pub work: Option<String>,
     pub parent_id: Option<String>,
-    /// JSON list; empty leaves it to the image.
+    /// JSON list; empty leaves it to the image. Events from before have no such column.
+    #[serde(default = "no_entrypoint")]
     pub entrypoint: String,
+    /// JSON list of mounts; None for none. Events from before volumes have no such column.
+    #[serde(default)]
+    pub volumes: Option<String>,
     pub created_at: i64,
     pub updated_at: i64,
     pub last_activity_at: i64,
@@ -60,3 +64,7 @@ pub struct Model {
 pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
+
+fn no_entrypoint() -> String {
+    "[]".to_owned()
+}

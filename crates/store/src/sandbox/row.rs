@@ -2,7 +2,7 @@
 
 use alcove_domain::{
     DesiredState, Fault, FaultCode, Intervals, Lifecycle, Phase, Resources, Sandbox, SandboxClass,
-    SandboxId, SandboxState, SnapshotId,
+    SandboxId, SandboxState, SnapshotId, VolumeId, VolumeMount,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -50,6 +50,46 @@ fn work_of(phase: &Phase) -> Option<String> {
         _ => return None,
     };
     Some(serde_json::to_string(&work).expect("numbers and ids can always be written"))
+}
+
+/// A mount as it is stored.
+#[derive(Debug, Serialize, Deserialize)]
+struct Mount {
+    volume: VolumeId,
+    #[serde(rename = "mount_path")]
+    path: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    subpath: Option<String>,
+}
+
+fn mounts_to_text(mounts: &[VolumeMount]) -> Option<String> {
+    if mounts.is_empty() {
+        return None;
+    }
+    let mounts: Vec<Mount> = mounts
+        .iter()
+        .map(|mount| Mount {
+            volume: mount.volume.clone(),
+            path: mount.mount_path.clone(),
+            subpath: mount.subpath.clone(),
+        })
+        .collect();
+    Some(serde_json::to_string(&mounts).expect("texts can always be written"))
+}
+
+fn mounts_from_text(text: Option<&str>) -> Result<Vec<VolumeMount>, StoreError> {
+    let Some(text) = text else {
+        return Ok(Vec::new());
+    };
+    let mounts: Vec<Mount> = serde_json::from_str(text).map_err(|_| place("volumes").bad(text))?;
+    Ok(mounts
+        .into_iter()
+        .map(|mount| VolumeMount {
+            volume: mount.volume,
+            mount_path: mount.path,
+            subpath: mount.subpath,
+        })
+        .collect())
 }
 
 /// The sizes that a sandbox is getting, by its column `work`.
@@ -110,6 +150,7 @@ pub(crate) fn to_row(sandbox: &Sandbox) -> Model {
         auto_pause_minutes: sandbox.intervals.auto_pause_minutes.into(),
         work: work_of(&life.phase),
         parent_id: sandbox.parent_id.as_ref().map(ToString::to_string),
+        volumes: mounts_to_text(&sandbox.volumes),
         created_at: sandbox.created_at.as_millisecond(),
         updated_at: sandbox.updated_at.as_millisecond(),
         last_activity_at: sandbox.last_activity_at.as_millisecond(),
@@ -148,6 +189,7 @@ pub(crate) fn from_row(row: Model) -> Result<Sandbox, StoreError> {
             ttl_minutes: place("ttl_minutes").small_option(row.ttl_minutes)?,
         },
         auto_destroy_at: place("auto_destroy_at").time_option(row.auto_destroy_at)?,
+        volumes: mounts_from_text(row.volumes.as_deref())?,
         parent_id: row
             .parent_id
             .map(|id| place("parent_id").id(id))

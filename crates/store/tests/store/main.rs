@@ -9,3 +9,4 @@ mod registries;
 mod sandboxes;
 mod support;
 mod usage;
+mod volumes;

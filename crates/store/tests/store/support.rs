@@ -96,6 +96,7 @@ pub fn sandbox(number: u128, name: &str) -> Sandbox {
         resources: Resources::DEFAULT,
         intervals: Intervals::default(),
         auto_destroy_at: None,
+        volumes: Vec::new(),
         parent_id: None,
         lifecycle: Lifecycle::created(at(10)),
         agent_version: None,

@@ -2,7 +2,8 @@
 
 use alcove_api_types::ErrorBody;
 use alcove_api_types::daytona::{
-    LimitChange, NO_LIMIT, OrganizationUsageOverview, RegionUsageOverview, UpdateRegionQuota,
+    LimitChange, NO_LIMIT, OrganizationUsageOverview, RegionUsageOverview, UpdateOrganizationQuota,
+    UpdateRegionQuota,
 };
 use alcove_control::QuotaUse;
 use alcove_domain::{OrganizationId, Quota, SandboxClass};
@@ -28,13 +29,14 @@ pub(crate) async fn usage(
         return Err(no_such_organization(&id));
     }
     let uses = app.control().quota_use(&caller).await?;
+    let (volume_quota, volumes) = app.control().volume_use(&caller).await?;
     let (snapshots, snapshot_quota) = app.control().snapshot_use(&caller).await?;
     Ok(Json(OrganizationUsageOverview {
         region_usage: uses.iter().map(overview).collect(),
         total_snapshot_quota: snapshot_quota.unwrap_or(NO_LIMIT),
         current_snapshot_usage: snapshots,
-        total_volume_quota: NO_LIMIT,
-        current_volume_usage: 0,
+        total_volume_quota: volume_quota,
+        current_volume_usage: volumes,
     }))
 }
 
@@ -95,14 +97,40 @@ pub(crate) async fn update(
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn change(quota: &mut Quota, body: &UpdateRegionQuota) {
-    fn apply<T: From<u32>>(limit: &mut Option<T>, change: LimitChange) {
-        match change {
-            LimitChange::Keep => {}
-            LimitChange::Remove => *limit = None,
-            LimitChange::Set(number) => *limit = Some(number.into()),
-        }
+/// Sets limits of a whole organization, as the administrator of the server. What is there stays.
+#[utoipa::path(patch, path = "/api/organizations/{organizationId}/quota", tag = "organizations",
+    operation_id = "updateOrganizationQuota", params(("organizationId" = String, Path)),
+    request_body = UpdateOrganizationQuota,
+    responses((status = 204), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody),
+        (status = 404, body = ErrorBody), (status = 422, body = ErrorBody)))]
+pub(crate) async fn update_organization(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    PathOf(id): PathOf<String>,
+    BodyOf(body): BodyOf<UpdateOrganizationQuota>,
+) -> Result<StatusCode, ApiError> {
+    if let Some(field) = body.other_fields.first() {
+        return Err(ApiError::unsupported(&format!(
+            "{field} is not supported by this server for a whole organization"
+        )));
     }
+    let organization: OrganizationId = id.parse().map_err(|_| no_such_organization(&id))?;
+    let change = |quota: &mut Option<u64>| apply(quota, body.volume_quota);
+    app.control()
+        .set_volume_quota(&caller, &organization, change)
+        .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn apply<T: From<u32>>(limit: &mut Option<T>, change: LimitChange) {
+    match change {
+        LimitChange::Keep => {}
+        LimitChange::Remove => *limit = None,
+        LimitChange::Set(number) => *limit = Some(number.into()),
+    }
+}
+
+fn change(quota: &mut Quota, body: &UpdateRegionQuota) {
     apply(&mut quota.total_sandboxes, body.total_sandbox_quota);
     apply(&mut quota.total_cpu_cores, body.total_cpu_quota);
     apply(&mut quota.total_memory_gib, body.total_memory_quota);

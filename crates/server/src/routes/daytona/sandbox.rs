@@ -65,7 +65,7 @@ fn new_sandbox(body: CreateSandbox) -> NewSandbox {
         outbound_proxy_url: body.outbound_proxy_url,
         otel_endpoint_override: body.otel_endpoint_override,
         linked_sandbox: body.linked_sandbox,
-        volume_count: body.volumes.len(),
+        volumes: super::volume::mounts(body.volumes),
         secret_count: body.secrets.len(),
         has_build_info: body.build_info.is_some(),
     }

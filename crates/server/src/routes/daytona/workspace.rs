@@ -86,7 +86,7 @@ fn new_sandbox(body: CreateWorkspace) -> Result<NewSandbox, ApiError> {
         disk: body.disk.map(gib),
         auto_stop_interval: body.auto_stop_interval,
         auto_archive_interval: body.auto_archive_interval,
-        volume_count: body.volumes.len(),
+        volumes: super::volume::mounts(body.volumes),
         has_build_info: body.build_info.is_some(),
         ..NewSandbox::default()
     })

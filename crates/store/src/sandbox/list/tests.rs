@@ -92,6 +92,7 @@ fn sandbox(n: u128) -> Sandbox {
         },
         auto_destroy_at: ttl_minutes
             .map(|minutes| created_at + SignedDuration::from_mins(minutes.into())),
+        volumes: Vec::new(),
         parent_id: None,
         lifecycle,
         agent_version: None,

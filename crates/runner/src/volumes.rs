@@ -1,0 +1,243 @@
+//! Volumes: sparse ext4 images as the disks of sandboxes are, mounted by any number of sandboxes at once.
+//!
+//! Who uses a volume is written down nowhere: a sandbox's mount keeps the file system, the file system keeps the loop
+//! device, and the device's name tells the file. A start that finds a device on the file mounts that one, which gives
+//! the same file system; the last sandbox that ends lets it go. So a server that is killed leaves nothing to be taken
+//! over, and nothing behind.
+//!
+//! What is in a volume was written by sandboxes and is hostile. Looking for a folder in it is done by a thread of its
+//! own, so that a volume that is slow holds up nobody but those who want it.
+
+mod folder;
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use alcove_domain::VolumeId;
+use alcove_runner_api::{FaultCode, VolumeMount};
+use tokio::sync::{Mutex as Turn, OwnedMutexGuard, oneshot};
+
+use crate::disk::{DiskError, Disks, LoopDevice, backing_files};
+use crate::disk_pool::{AttachError, blocking};
+use crate::mounts::{MountError, MountedDisk, Mounts, VolumePlan};
+
+/// How long a volume may take to be found, and to be let go of by a sandbox that has ended.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[derive(Debug, thiserror::Error)]
+pub enum VolumeError {
+    #[error("volume {volume} is not on this runner")]
+    Missing { volume: VolumeId },
+    #[error("cannot change the image of a volume")]
+    Image(#[source] DiskError),
+    #[error("cannot put a volume on a loop device")]
+    Loop(#[source] io::Error),
+    #[error("cannot mount a volume")]
+    Mount(#[source] MountError),
+    #[error("cannot open the folder {subpath:?} of a volume")]
+    Folder {
+        subpath: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("volume {volume} is in use")]
+    InUse { volume: VolumeId },
+    #[error("a volume does not answer")]
+    Slow,
+    #[error("cannot start a thread for a volume")]
+    Thread(#[source] io::Error),
+    #[error("a thread for blocking work ended early")]
+    Ended,
+}
+
+impl VolumeError {
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Self::Image(error) => error.errno(),
+            Self::Mount(error) => error.errno(),
+            Self::Loop(error) | Self::Thread(error) => error.raw_os_error(),
+            Self::Folder { .. }
+            | Self::Missing { .. }
+            | Self::InUse { .. }
+            | Self::Slow
+            | Self::Ended => None,
+        }
+    }
+
+    /// The code of those that are about the volume and not about the host.
+    pub fn fault_code(&self) -> Option<FaultCode> {
+        match self {
+            Self::Missing { .. } | Self::Folder { .. } => Some(FaultCode::VolumeUnusable),
+            _ => None,
+        }
+    }
+}
+
+impl From<AttachError> for VolumeError {
+    fn from(_: AttachError) -> Self {
+        Self::Ended
+    }
+}
+
+#[derive(Debug)]
+pub struct Volumes {
+    disks: Arc<Disks>,
+    mounts: Mounts,
+    /// What changes a volume on this host, or finds it, takes its turn.
+    turns: Mutex<HashMap<VolumeId, Arc<Turn<()>>>>,
+}
+
+impl Volumes {
+    /// Opens the folder of images and removes what an earlier server left half-made.
+    pub fn open(folder: PathBuf, mounts: Mounts) -> Result<Self, DiskError> {
+        let disks = Disks::open(folder)?;
+        for name in disks.names() {
+            // No volume's id starts with a plus sign.
+            if name.starts_with('+') {
+                disks.remove(&name)?;
+            }
+        }
+        Ok(Self {
+            disks: Arc::new(disks),
+            mounts,
+            turns: Mutex::default(),
+        })
+    }
+
+    /// Makes an empty volume. It is on the host's disk for good when this returns.
+    pub async fn ensure(&self, volume: &VolumeId, bytes: u64) -> Result<(), VolumeError> {
+        let turn = self.turn(volume).await?;
+        let (disks, name) = (self.disks.clone(), volume.to_string());
+        blocking(move || {
+            let made = disks.ensure(&name, bytes);
+            drop(turn);
+            made
+        })
+        .await?
+        .map_err(VolumeError::Image)
+    }
+
+    /// Removes a volume that no sandbox mounts; those that have just ended are waited for.
+    pub async fn remove(&self, volume: &VolumeId) -> Result<(), VolumeError> {
+        let path = self.disks.path(volume.as_str());
+        let turn = self.turn(volume).await?;
+        if let Some(number) = backing_files().get(&path)
+            && !number.released(&path, PATIENCE).await
+        {
+            let volume = volume.clone();
+            return Err(VolumeError::InUse { volume });
+        }
+        let (disks, name) = (self.disks.clone(), volume.to_string());
+        blocking(move || {
+            let removed = disks.remove_for_good(&name);
+            drop(turn);
+            removed
+        })
+        .await?
+        .map_err(VolumeError::Image)
+    }
+
+    /// Mounts volumes in the scratch, for a root to be made with them. All or none.
+    pub async fn attach(&self, wanted: &[VolumeMount]) -> Result<Vec<VolumePlan>, VolumeError> {
+        let mut plans = Vec::with_capacity(wanted.len());
+        for mount in wanted {
+            match self.attach_one(mount).await {
+                Ok(plan) => plans.push(plan),
+                Err(error) => {
+                    let disks = plans.into_iter().map(|plan: VolumePlan| plan.disk);
+                    self.release(disks.collect()).await;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(plans)
+    }
+
+    /// Takes volumes out of the scratch that did not become part of a root.
+    pub async fn release(&self, disks: Vec<MountedDisk>) {
+        for disk in disks {
+            if let Err(error) = self.mounts.release_disk(disk).await {
+                tracing::error!(%error, "cannot take a volume out of the scratch");
+            }
+        }
+    }
+
+    async fn attach_one(&self, mount: &VolumeMount) -> Result<VolumePlan, VolumeError> {
+        let volume = &mount.volume;
+        let turn = self.turn(volume).await?;
+        let path = self.disks.path(volume.as_str());
+        if !path.exists() {
+            let volume = volume.clone();
+            return Err(VolumeError::Missing { volume });
+        }
+        let device = blocking(move || LoopDevice::attach_shared(&path))
+            .await?
+            .map_err(VolumeError::Loop)?;
+        let device_path = device.number().path();
+        let disk = self
+            .mounts
+            .mount_disk(device_path)
+            .await
+            .map_err(VolumeError::Mount)?;
+        // From here on the mount keeps the device.
+        drop(device);
+        let found = match self.mounts.open_disk(disk.clone()).await {
+            Ok(top) => find(turn, top, mount.subpath.clone()).await,
+            Err(error) => Err(VolumeError::Mount(error)),
+        };
+        match found {
+            Ok(folder) => Ok(VolumePlan {
+                disk,
+                folder,
+                mount_path: mount.mount_path.clone(),
+            }),
+            Err(error) => {
+                self.release(vec![disk]).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn turn(&self, volume: &VolumeId) -> Result<OwnedMutexGuard<()>, VolumeError> {
+        let turn = {
+            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            // Those that nobody holds or waits for are forgotten.
+            turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+            turns.entry(volume.clone()).or_default().clone()
+        };
+        tokio::time::timeout(PATIENCE, turn.lock_owned())
+            .await
+            .map_err(|_| VolumeError::Slow)
+    }
+}
+
+/// Opens a folder of a mounted volume. The turn is held for as long as that takes, also when nobody waits any more: so
+/// at most one thread a volume can hang.
+async fn find(
+    turn: OwnedMutexGuard<()>,
+    top: OwnedFd,
+    subpath: Option<String>,
+) -> Result<OwnedFd, VolumeError> {
+    let (done, found) = oneshot::channel();
+    let told = subpath.clone().unwrap_or_default();
+    std::thread::Builder::new()
+        .name("volume".to_owned())
+        .spawn(move || {
+            // Who asked may have gone; the folder is closed again then.
+            let _ = done.send(folder::find(&top, subpath.as_deref()));
+            drop(turn);
+        })
+        .map_err(VolumeError::Thread)?;
+    match tokio::time::timeout(PATIENCE, found).await {
+        Ok(Ok(found)) => found.map_err(|source| VolumeError::Folder {
+            subpath: told,
+            source,
+        }),
+        Ok(Err(_)) => Err(VolumeError::Ended),
+        Err(_) => Err(VolumeError::Slow),
+    }
+}
