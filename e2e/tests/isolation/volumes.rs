@@ -3,6 +3,7 @@
 //! What is in a volume was written by somebody who may have wanted to harm whoever mounts it next.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
@@ -158,7 +159,6 @@ async fn a_full_volume_is_full_for_its_sandboxes_and_for_nobody_else() {
     assert!(said.contains("No space left on device"), "{said}");
     let size: u64 = one.expect("stat -c %s /data/big").await.parse().unwrap();
     assert!(size > SIZE / 2 && size < SIZE, "{size}");
-    use std::os::unix::fs::MetadataExt;
     let taken = fs::metadata(image(&host, "shared")).unwrap().blocks() * 512;
     assert!(taken <= SIZE, "{taken}");
     // Its own disk, other volumes and new sandboxes go on.
