@@ -6,7 +6,9 @@ mod request;
 use jiff::Timestamp;
 
 pub use self::life::{SnapshotEvent, SnapshotRefusal};
-pub use self::request::{NewSnapshot, SnapshotPlan, check_image_name, plan_snapshot, registry_of};
+pub use self::request::{
+    NewSnapshot, SnapshotPlan, check_image_name, plan_snapshot, registry_of, repository_of,
+};
 
 use crate::{OrganizationId, Resources, SandboxClass, SandboxId, SnapshotId};
 

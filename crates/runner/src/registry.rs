@@ -51,11 +51,12 @@ pub struct Endpoint {
 }
 
 impl RegistrySettings {
-    /// Where to ask for an image of `registry`, mirrors first.
+    /// Where to ask for an image of `registry`, mirrors first. `is_plain` is whether who asks wants it without TLS.
     pub fn endpoints(
         &self,
         registry: &str,
         credentials: Option<&RegistryCredentials>,
+        is_plain: bool,
     ) -> Vec<Endpoint> {
         let settings = self.hosts.get(registry);
         let mirrors = settings.into_iter().flat_map(|settings| &settings.mirrors);
@@ -75,7 +76,9 @@ impl RegistrySettings {
         } else {
             registry
         };
-        endpoints.push(endpoint(host, settings, credentials));
+        let mut own = endpoint(host, settings, credentials);
+        own.is_insecure |= is_plain;
+        endpoints.push(own);
         endpoints
     }
 
@@ -154,7 +157,7 @@ mod tests {
         let reference = parse_reference("python:3.12").unwrap();
         assert_eq!(reference.repository(), "library/python");
         let own = credentials("own");
-        let endpoints = settings.endpoints(reference.registry(), Some(&own));
+        let endpoints = settings.endpoints(reference.registry(), Some(&own), false);
         let found: Vec<_> = endpoints
             .iter()
             .map(|e| {

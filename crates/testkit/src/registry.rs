@@ -248,6 +248,9 @@ impl TestRegistry {
         let mut tar = tar::Builder::new(Vec::new());
         let mut header = tar::Header::new_gnu();
         header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
         header.set_size(content.len() as u64);
         tar.append_data(&mut header, path, content)
             .expect("an entry");

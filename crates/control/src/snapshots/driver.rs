@@ -7,13 +7,16 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use alcove_domain::snapshot::registry_of;
-use alcove_domain::{Snapshot, SnapshotEvent, SnapshotId, SnapshotState};
-use alcove_runner_api::{ImageEntry, Pull, PullFault, PullFaultCode, PullState};
+use alcove_domain::snapshot::{registry_of, repository_of};
+use alcove_domain::{OrganizationId, Snapshot, SnapshotEvent, SnapshotId, SnapshotState};
+use alcove_runner_api::{
+    ImageEntry, Pull, PullFault, PullFaultCode, PullState, RegistryCredentials,
+};
 use alcove_store::StoreError;
 use futures_util::StreamExt as _;
 use tokio::sync::watch;
 
+use crate::Error;
 use crate::images;
 use crate::probe::Step;
 use crate::shared::{Shared, lock};
@@ -270,13 +273,13 @@ impl Driver {
             tracing::error!(snapshot.id = %self.id, "a snapshot that cannot be pulled waits for it");
             return None;
         };
-        let credentials = &self.shared.settings.credentials;
-        match credentials.find(org, registry_of(&reference)).await {
-            Ok(credentials) => Some(Pull {
+        match self.login(org, &reference).await {
+            Ok((credentials, is_plain)) => Some(Pull {
                 name: images::name_of(&self.id),
                 reference,
                 owner: org.to_string(),
                 credentials,
+                is_plain,
                 max_bytes: self.shared.settings.snapshots.max_bytes,
             }),
             Err(error) => {
@@ -284,6 +287,29 @@ impl Driver {
                 None
             }
         }
+    }
+
+    /// What to pull with, and whether without TLS: the organization's own registry, else the operator's.
+    async fn login(
+        &self,
+        org: &OrganizationId,
+        reference: &str,
+    ) -> Result<(Option<RegistryCredentials>, bool), Error> {
+        let host = registry_of(reference);
+        let own = self
+            .shared
+            .registry_login(org, host, repository_of(reference))
+            .await?;
+        let is_plain = own.as_ref().is_some_and(|login| login.is_plain);
+        let own = own.filter(|login| !login.username.is_empty());
+        let credentials = match own {
+            Some(login) => Some(RegistryCredentials {
+                username: login.username,
+                password: login.password.0,
+            }),
+            None => self.shared.settings.credentials.find(org, host).await?,
+        };
+        Ok((credentials, is_plain))
     }
 
     async fn fail(&self, fault: &PullFault) -> Result<(), StoreError> {

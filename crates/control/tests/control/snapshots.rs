@@ -1,8 +1,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use alcove_control::{ConfiguredCredentials, Error, Step};
-use alcove_domain::{NewSandbox, NewSnapshot, Quota, Snapshot, SnapshotState};
+use alcove_control::{ConfiguredCredentials, CreateRegistry, Error, Step};
+use alcove_domain::{
+    NewSandbox, NewSnapshot, Quota, RegistryRequest, Secret, Snapshot, SnapshotState,
+};
 use alcove_runner_api::{ImageDigest, PullFaultCode, RegistryCredentials};
 use alcove_testkit::{HoldAt, TestControl, TestStore, eventually, within};
 
@@ -142,6 +144,43 @@ async fn configured_credentials_go_along_to_their_registry_only() {
         .map(|pull| pull.credentials)
         .collect();
     assert_eq!(sent, [Some(known), None]);
+}
+
+#[tokio::test]
+async fn the_organizations_own_registry_comes_before_the_operators() {
+    let mut store = TestStore::default();
+    let login = |username: &str| RegistryCredentials {
+        username: username.to_owned(),
+        password: "p".to_owned(),
+    };
+    let configured = [("host:5000".to_owned(), login("operator"))].into();
+    store.settings.credentials = Arc::new(ConfiguredCredentials(configured));
+    let kit = store.open().await;
+    let registry = CreateRegistry {
+        request: RegistryRequest {
+            name: "mine".to_owned(),
+            url: "http://host:5000".to_owned(),
+            username: "own".to_owned(),
+            password: Some(Secret("p".to_owned())),
+            project: Some("a".to_owned()),
+        },
+        kind: None,
+        is_default: false,
+    };
+    let made = kit.control.create_registry(&kit.caller, registry).await;
+    made.unwrap();
+    active(&kit, "mine").await;
+    make_snapshot(&kit, of("other", "host:5000/b:1"))
+        .await
+        .unwrap();
+    settles(&kit, "other", SnapshotState::Active).await;
+    let pulls = kit.runner.pulls().into_iter();
+    let sent: Vec<_> = pulls
+        .map(|pull| (pull.credentials, pull.is_plain))
+        .collect();
+    // The second image is in no project of the organization's.
+    let expected = [(Some(login("own")), true), (Some(login("operator")), false)];
+    assert_eq!(sent, expected);
 }
 
 #[tokio::test]

@@ -175,6 +175,21 @@ pub fn registry_of(reference: &str) -> &str {
     }
 }
 
+/// The repository of a reference: what stands between registry and tag or digest.
+pub fn repository_of(reference: &str) -> &str {
+    let name = reference
+        .split_once('@')
+        .map_or(reference, |(name, _)| name);
+    let name = match name.rsplit_once(':') {
+        Some((name, tag)) if !tag.contains('/') => name,
+        _ => name,
+    };
+    match name.split_once('/') {
+        Some((host, rest)) if host.contains(['.', ':']) || host == "localhost" => rest,
+        _ => name,
+    }
+}
+
 /// What stands after the last colon, if that comes after the last slash.
 fn tag(name: &str) -> Option<&str> {
     let (_, tag) = name.rsplit_once(':')?;
@@ -321,6 +336,24 @@ mod tests {
             ("host:5000/a:1", "host:5000"),
         ] {
             assert_eq!(registry_of(reference), registry);
+            assert!(
+                !repository_of(reference).contains([':', '.']),
+                "{reference}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_repository_stands_between_registry_and_tag() {
+        for (reference, repository) in [
+            ("python:3.12", "python"),
+            ("team/python", "team/python"),
+            ("host:5000/a/b:1", "a/b"),
+            ("host:5000/a/b", "a/b"),
+            ("localhost/a@sha256:0", "a"),
+            ("host.example/a/b:1@sha256:0", "a/b"),
+        ] {
+            assert_eq!(repository_of(reference), repository);
         }
     }
 

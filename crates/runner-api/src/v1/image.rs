@@ -35,6 +35,9 @@ pub struct Pull {
     pub owner: String,
     /// For the registry of the reference; none is anonymous.
     pub credentials: Option<RegistryCredentials>,
+    /// The registry of the reference is asked without TLS, though the runner's own settings do not say so.
+    #[serde(default)]
+    pub is_plain: bool,
     /// Largest image, of its compressed layers together and of its files together.
     pub max_bytes: u64,
 }

@@ -182,9 +182,10 @@ impl ImageStore {
         }
         let reference = parse_reference(&order.reference)?;
         let registry = reference.registry();
+        let credentials = order.credentials.as_ref();
         let endpoints = parts
             .settings
-            .endpoints(registry, order.credentials.as_ref());
+            .endpoints(registry, credentials, order.is_plain);
         let mut last = None;
         for endpoint in endpoints {
             let client = Client::new(parts.settings, endpoint, reference.repository())?;

@@ -95,6 +95,7 @@ fn order(host: &str, tag: &str) -> Pull {
         reference: format!("{host}/{REPOSITORY}:{tag}"),
         owner: "org-a".to_owned(),
         credentials: None,
+        is_plain: false,
         max_bytes: 1 << 30,
     }
 }
