@@ -100,11 +100,11 @@ fn order(host: &str, tag: &str) -> Pull {
     }
 }
 
-fn known_user() -> Option<RegistryCredentials> {
-    Some(RegistryCredentials {
+fn known_user() -> RegistryCredentials {
+    RegistryCredentials {
         username: USER.to_owned(),
         password: PASSWORD.to_owned(),
-    })
+    }
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -315,7 +315,7 @@ fn a_registry_with_a_certificate_of_its_own_is_trusted_where_the_operator_says_s
     let anonymous = trusting.pull(&store, &order(&host, "1")).unwrap_err();
     assert_eq!(anonymous.code, PullFaultCode::Unauthorized, "{anonymous:?}");
     let known = Pull {
-        credentials: known_user(),
+        credentials: Some(known_user()),
         ..order(&host, "1")
     };
     trusting.pull(&store, &known).unwrap();
@@ -346,7 +346,7 @@ fn a_token_is_fetched_with_the_right_password_and_not_with_another() {
         assert!(!fault.message.contains("wrong"), "{fault:?}");
     }
     let known = Pull {
-        credentials: known_user(),
+        credentials: Some(known_user()),
         ..order(&registry.host(), "1")
     };
     place.pull(&store, &known).unwrap();
@@ -464,13 +464,13 @@ fn a_broken_connection_is_taken_up_where_it_broke() {
     proxy.mend();
     let before = proxy.requests().len();
     place.pull(&store, &order(&proxy.host(), "1")).unwrap();
-    let later = proxy.requests().split_off(before);
-    let last = later
+    let requests = proxy.requests().split_off(before);
+    let last = requests
         .iter()
         .find(|request| request.contains(&digest.to_string()));
     let from = last.and_then(|request| request.split_once("bytes="));
     let from = from.and_then(|(_, range)| range.trim_end_matches('-').parse::<usize>().ok());
-    let from = from.unwrap_or_else(|| panic!("no range: {later:?}"));
+    let from = from.unwrap_or_else(|| panic!("no range: {requests:?}"));
     assert!((500_000..size).contains(&from), "{from}");
     assert_eq!(place.count("downloads"), 0);
 }
