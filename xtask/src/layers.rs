@@ -11,6 +11,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("alcove-api-types", &[]),
     ("alcove-agent-api", &[]),
     ("alcove-linger", &[]),
+    ("alcove-build", &[]),
     ("alcove-runner-api", &["alcove-domain"]),
     ("alcove-store", &["alcove-domain"]),
     ("alcove-storage", &[]),
@@ -115,6 +116,7 @@ const WORDS: &[&str] = &[
     "alcove-api-types",
     "alcove-agent-api",
     "alcove-runner-api",
+    "alcove-build",
 ];
 
 /// Small programs that run inside or next to every sandbox, and the packages by which each brings C libraries besides

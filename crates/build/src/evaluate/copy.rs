@@ -1,0 +1,93 @@
+//! `COPY` and `ADD`.
+
+use super::Evaluation;
+use crate::instruction::CopyWords;
+use crate::refusal::Refusal;
+use crate::step::{Copy, InlineFile, Source};
+
+const REMOTE: [&str; 4] = ["http://", "https://", "git://", "git@"];
+
+impl Evaluation<'_> {
+    pub(super) fn copy(&self, words: &CopyWords, line: usize) -> Result<Copy, Refusal> {
+        let refuse = |reason: String| Refusal::new(line, reason);
+        let flag = |name: &str| {
+            let found = words.flags.iter().find(|flag| flag.name == name);
+            found.and_then(|flag| flag.value.as_deref())
+        };
+        let source = match flag("from") {
+            Some(_) if words.is_add => {
+                return Err(refuse(
+                    "ADD --from is not supported: COPY has it".to_owned(),
+                ));
+            }
+            Some(name) => self.file.source(self.index, name, line)?,
+            None => Source::Context,
+        };
+        let owner = flag("chown")
+            .map(|text| self.expand(text))
+            .transpose()
+            .map_err(refuse)?;
+        let mode = flag("chmod")
+            .map(|text| self.expand(text))
+            .transpose()
+            .map_err(refuse)?;
+        let mode = mode.map(|text| match u32::from_str_radix(&text, 8) {
+            Ok(mode) if mode <= 0o7777 => Ok(mode),
+            _ => Err(refuse(format!(
+                "--chmod={text} is not supported: give the mode in octal digits"
+            ))),
+        });
+        let Some((target, sources)) = words.words.split_last() else {
+            return Err(refuse("the target is missing".to_owned()));
+        };
+        let mut paths = Vec::new();
+        let mut inline = Vec::new();
+        for word in sources {
+            if let Some(heredoc) = words.heredocs.iter().find(|heredoc| heredoc.word == *word) {
+                let content = if heredoc.is_expanded {
+                    self.with_words(|words| words.expand_text(&heredoc.content))
+                        .map_err(refuse)?
+                } else {
+                    heredoc.content.clone()
+                };
+                let name = heredoc.name.clone();
+                inline.push(InlineFile { name, content });
+                continue;
+            }
+            let path = self.expand(word).map_err(refuse)?;
+            if REMOTE.iter().any(|scheme| path.starts_with(scheme)) {
+                let reason = "ADD of an address is not supported: RUN a program that fetches it";
+                return Err(refuse(reason.to_owned()));
+            }
+            if path.is_empty() {
+                return Err(refuse(format!("the source {word:?} is empty")));
+            }
+            let clean = crate::pattern::clean(&path).join("/");
+            // The folder itself means what is in it, and a slash at the end that it must be one.
+            paths.push(if clean.is_empty() {
+                ".".to_owned()
+            } else {
+                clean
+            });
+        }
+        let target = self.expand(target).map_err(refuse)?;
+        if target.is_empty() {
+            return Err(refuse("the target is empty".to_owned()));
+        }
+        let is_written_as_folder = target.ends_with('/') || target == "." || target.ends_with("/.");
+        if paths.len() + inline.len() > 1 && !is_written_as_folder {
+            let reason = "with several sources, the target must be a folder and end with a slash";
+            return Err(refuse(reason.to_owned()));
+        }
+        Ok(Copy {
+            source,
+            paths,
+            inline,
+            target: self.config.resolve(&target),
+            is_folder: is_written_as_folder,
+            owner: owner.filter(|owner| !owner.is_empty()),
+            mode: mode.transpose()?,
+            unpacks: words.is_add,
+        })
+    }
+}

@@ -1,0 +1,228 @@
+//! What is to be done, with every input spelled out.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::config::Config;
+
+/// All that is to be built, in order. A stage uses only those before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    pub stages: Vec<StagePlan>,
+}
+
+/// One stage. The last one of the plan is the image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StagePlan {
+    /// Its place in the Dockerfile; stages that nobody uses are left out of the plan.
+    pub index: usize,
+    pub base: Base,
+    pub steps: Vec<Step>,
+    pub config: Config,
+}
+
+/// What a stage starts from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Base {
+    /// Nothing.
+    Scratch,
+    /// An earlier stage, by its index.
+    Stage(usize),
+    Image(String),
+}
+
+/// Where files come from.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Source {
+    Context,
+    /// By the index of the stage.
+    Stage(usize),
+    Image(String),
+}
+
+/// One instruction that changes files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    pub line: usize,
+    /// For the log: the instruction as it was written, in one line.
+    pub text: String,
+    pub action: Action,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Action {
+    Run(Run),
+    Copy(Copy),
+    /// A working folder that must be there.
+    Folder {
+        path: String,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Run {
+    pub argv: Vec<String>,
+    /// All variables, build arguments included.
+    pub env: BTreeMap<String, String>,
+    /// Empty for root.
+    pub user: String,
+    pub workdir: String,
+    pub mounts: Vec<Mount>,
+    pub has_network: bool,
+}
+
+/// What is mounted while a command runs, and is no part of the layer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Mount {
+    /// Absolute.
+    pub target: String,
+    pub kind: MountKind,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum MountKind {
+    /// Files of a source, for reading.
+    Bind { source: Source, path: String },
+    /// A folder that outlives the build.
+    Cache {
+        id: String,
+        is_read_only: bool,
+        mode: u32,
+        uid: u32,
+        gid: u32,
+    },
+    /// In memory.
+    Tmpfs { size_bytes: Option<u64> },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Copy {
+    pub source: Source,
+    /// Paths and patterns below the root of the source.
+    pub paths: Vec<String>,
+    /// Files whose contents stand in the Dockerfile.
+    pub inline: Vec<InlineFile>,
+    /// Absolute.
+    pub target: String,
+    /// Whether the target was written as a folder, or must be one because there are several sources.
+    pub is_folder: bool,
+    /// `user[:group]`, by name or number.
+    pub owner: Option<String>,
+    /// Permission bits for all that is copied.
+    pub mode: Option<u32>,
+    /// Archives are unpacked.
+    pub unpacks: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InlineFile {
+    pub name: String,
+    pub content: String,
+}
+
+impl Action {
+    /// Everything that files are taken from.
+    pub fn sources(&self) -> Vec<&Source> {
+        match self {
+            Self::Copy(copy) if copy.paths.is_empty() => Vec::new(),
+            Self::Copy(copy) => vec![&copy.source],
+            Self::Run(run) => run
+                .mounts
+                .iter()
+                .filter_map(|mount| match &mount.kind {
+                    MountKind::Bind { source, .. } => Some(source),
+                    MountKind::Cache { .. } | MountKind::Tmpfs { .. } => None,
+                })
+                .collect(),
+            Self::Folder { .. } => Vec::new(),
+        }
+    }
+
+    /// Whether the result is the same for everyone at all times, given the same inputs.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Run(_) => "run",
+            Self::Copy(_) => "copy",
+            Self::Folder { .. } => "folder",
+        }
+    }
+}
+
+/// What a finished step is found by again.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StepKey(String);
+
+impl StepKey {
+    /// `organization` comes first: nobody is served what another one uploaded or built. `layers` are the digests of
+    /// all layers below, `sources` stand for the contents of what is copied or mounted, in the order of
+    /// [`Action::sources`].
+    pub fn new(organization: &str, layers: &[String], action: &Action, sources: &[String]) -> Self {
+        let mut hash = Sha256::new();
+        let mut part = |bytes: &[u8]| {
+            // Length first: without it, parts that follow one another could be cut elsewhere.
+            hash.update((bytes.len() as u64).to_le_bytes());
+            hash.update(bytes);
+        };
+        part(b"alcove step 1");
+        part(organization.as_bytes());
+        part(action.name().as_bytes());
+        part(&serde_json::to_vec(action).expect("plain data can always be written"));
+        for list in [layers, sources] {
+            part(&(list.len() as u64).to_le_bytes());
+            for text in list {
+                part(text.as_bytes());
+            }
+        }
+        let digest = hash.finalize();
+        let mut text = String::with_capacity(64);
+        for byte in digest {
+            use std::fmt::Write as _;
+            let _ = write!(text, "{byte:02x}");
+        }
+        Self(text)
+    }
+
+    /// 64 hex digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(organization: &str, layers: &[&str], path: &str, sources: &[&str]) -> StepKey {
+        let owned =
+            |list: &[&str]| -> Vec<String> { list.iter().map(ToString::to_string).collect() };
+        let action = Action::Folder {
+            path: path.to_owned(),
+        };
+        StepKey::new(organization, &owned(layers), &action, &owned(sources))
+    }
+
+    #[test]
+    fn the_same_inputs_have_the_same_key_and_no_others() {
+        let keys = [
+            key("o", &["ab"], "/x", &[]),
+            key("p", &["ab"], "/x", &[]),
+            key("o", &["a", "b"], "/x", &[]),
+            key("o", &["ab"], "/y", &[]),
+            key("o", &[], "/x", &["ab"]),
+            key("oa", &["b"], "/x", &[]),
+        ];
+        assert_eq!(keys[0], key("o", &["ab"], "/x", &[]));
+        let different: std::collections::BTreeSet<_> = keys.iter().collect();
+        assert_eq!(different.len(), keys.len());
+        assert_eq!(keys[0].as_str().len(), 64);
+    }
+}
