@@ -22,6 +22,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "alcove-store",
             "alcove-storage",
             "alcove-runner-api",
+            "alcove-build",
         ],
     ),
     (
@@ -42,7 +43,13 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("alcove-spawner", &[]),
     (
         "alcove-runner",
-        &["alcove-domain", "alcove-runner-api", "alcove-spawner"],
+        &[
+            "alcove-domain",
+            "alcove-runner-api",
+            "alcove-spawner",
+            "alcove-build",
+            "alcove-agent-api",
+        ],
     ),
     ("alcove-agent", &["alcove-agent-api", "alcove-linger"]),
     ("alcove-client", &["alcove-api-types", "alcove-agent-api"]),

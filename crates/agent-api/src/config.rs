@@ -63,6 +63,9 @@ pub struct AgentConfig {
     /// Most bytes of output kept for one session command, 1 MiB at least; the oldest go first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_log_max_bytes: Option<u64>,
+    /// Whether this is a step of a build: the agent then has the routes of one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub build: bool,
 }
 
 // The token must not reach a log by way of a debug print.

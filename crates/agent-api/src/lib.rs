@@ -3,6 +3,7 @@
 //! Only words live here: bodies, error codes, the stream format of session logs and the rules that tell one
 //! generation of clients from another. Nothing in this crate does I/O, so that server and agent can share it.
 
+mod build;
 mod client;
 mod code_run;
 mod config;
@@ -17,6 +18,10 @@ mod process;
 mod pty;
 mod session;
 
+pub use build::{
+    BUILD_FRAME_MAX_BYTES, BuildCopyRequest, BuildCopyResponse, BuildFrame, BuildInlineFile,
+    BuildRunEnd, BuildRunRequest,
+};
 pub use client::{
     ClientGeneration, LogForm, SDK_VERSION_HEADER, SOURCE_HEADER, SPLIT_OUTPUT_HEADER,
     WS_VERSION_PREFIX,

@@ -42,6 +42,8 @@ pub struct Agent {
     sockets: watch::Sender<usize>,
     /// Of commands whose caller names no limit.
     pub execute_limit: Option<Duration>,
+    /// Whether the sandbox is a step of a build.
+    pub is_build: bool,
     /// Secret that requests must carry.
     token: String,
     /// Token of the platform for its telemetry, handed over by `/init`.
@@ -72,6 +74,7 @@ impl Agent {
             is_stopping: watch::Sender::new(false),
             sockets: watch::Sender::new(0),
             execute_limit: config.execute_timeout_seconds.map(Duration::from_secs),
+            is_build: config.build,
             token: config.token.clone(),
             telemetry_token: Mutex::default(),
         })

@@ -56,7 +56,12 @@ impl Home {
         let search_path = env.get("PATH").unwrap_or(DEFAULT_PATH).to_owned();
         let of_env = config.env.get("SHELL").cloned();
         Ok(Self {
-            work_dir: pick_work_dir(config.workdir.as_deref(), &home),
+            // A step of a build must not make folders that nobody asked for.
+            work_dir: if config.build {
+                PathBuf::from("/")
+            } else {
+                pick_work_dir(config.workdir.as_deref(), &home)
+            },
             dir: home,
             env: Environment::new(env),
             shells: Shells::new("/etc/shells".into(), of_env, search_path),
@@ -115,6 +120,7 @@ mod tests {
             entrypoint: Vec::new(),
             execute_timeout_seconds: None,
             session_log_max_bytes: None,
+            build: false,
         };
         let user = crate::passwd::resolve("root", "root:x:0:0::/root:/bin/sh\n", "").unwrap();
         Home::new(&config, &user).unwrap()

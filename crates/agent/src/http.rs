@@ -4,6 +4,7 @@
 
 mod answer;
 mod body;
+mod build;
 mod client;
 mod error;
 mod files;
@@ -44,7 +45,13 @@ fn router(agent: Arc<Agent>) -> Router {
         .route("/process/code-run", post(process::code_run));
     let router = files::routes(ports::routes(router));
     let router = pty::routes(interpreter::routes(sessions::routes(router)));
-    git::routes(lsp::routes(router))
+    let router = git::routes(lsp::routes(router));
+    let router = if agent.is_build {
+        build::routes(router)
+    } else {
+        router
+    };
+    router
         .fallback(error::unknown_route)
         // The original knows no 405.
         .method_not_allowed_fallback(error::unknown_route)

@@ -6,6 +6,7 @@
 //! memory is what a host pays for each sandbox.
 
 mod agent;
+mod build;
 mod file;
 #[cfg(test)]
 mod fuzz;

@@ -15,6 +15,9 @@ use crate::words::{self, Words};
 /// Most steps of a plan that change files. Each is a layer, and layers of the base come on top.
 pub const STEPS_MAX: usize = 200;
 
+/// Where programs are looked for in what has no base.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// Most bytes of all variables of a stage.
 const VARIABLES_MAX_BYTES: usize = 512 << 10;
 
@@ -31,7 +34,13 @@ impl Dockerfile {
         for index in self.wanted() {
             let stage = &self.stages[index];
             let start = match &stage.base {
-                Base::Scratch => End::default(),
+                Base::Scratch => End {
+                    config: Config {
+                        env: vec![("PATH".to_owned(), DEFAULT_PATH.to_owned())],
+                        ..Config::default()
+                    },
+                    arguments: BTreeMap::new(),
+                },
                 Base::Stage(earlier) => ends.get(earlier).cloned().unwrap_or_default(),
                 Base::Image(image) => End {
                     config: base(image).ok_or_else(|| {

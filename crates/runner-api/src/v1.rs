@@ -1,5 +1,6 @@
 //! Version 1 of the runner protocol.
 
+mod build;
 mod image;
 
 use std::collections::BTreeMap;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use alcove_domain::{SandboxId, VolumeId};
 use serde::{Deserialize, Serialize};
 
+pub use self::build::{Build, BuildFault, BuildFaultCode, BuildLogPiece, BuildOutcome};
 pub use self::image::{
     Collected, Needed, Pull, PullFault, PullFaultCode, PullState, RegistryCredentials,
 };

@@ -18,6 +18,7 @@
 
 mod held;
 mod inbox;
+mod step;
 mod work;
 
 use std::os::fd::OwnedFd;
@@ -41,7 +42,7 @@ use crate::disk_pool::blocking;
 use crate::faults::Step;
 use crate::host::{Host, HostError};
 use crate::journal::{Hold, Phase, Record};
-use crate::making::{self, Failed, LastDevice, Made, Start};
+use crate::making::{self, Extras, Failed, LastDevice, Made, Start};
 
 /// A killed process that is still there after this long is stuck in the kernel.
 const KILL_DEADLINE: Duration = Duration::from_secs(10);
@@ -79,6 +80,7 @@ pub struct Driver {
     generation: Generation,
     held: Held,
     view: SharedView,
+    extras: Extras,
 }
 
 impl Driver {
@@ -144,6 +146,7 @@ impl Driver {
             generation,
             held,
             view,
+            extras: Extras::default(),
         }
     }
 
@@ -309,6 +312,7 @@ impl Driver {
                 spec,
                 record: record.clone(),
                 last_device: LastDevice::NoDisk,
+                extras: &self.extras,
             })
             .await
         };
@@ -343,6 +347,7 @@ impl Driver {
             spec,
             record,
             last_device,
+            extras: &self.extras,
         })
         .await
     }

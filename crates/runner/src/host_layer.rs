@@ -19,14 +19,27 @@ const LOCAL_CERTIFICATES: &str = "usr/local/share/ca-certificates";
 
 /// Makes the layer below `folder`, or finds the one of the same contents, and returns its path.
 pub fn ensure(folder: &Path, gateway: Ipv4Addr) -> io::Result<PathBuf> {
-    ensure_from(folder, gateway, Path::new("/"))
+    ensure_from(folder, gateway, None, Path::new("/"))
 }
 
-fn ensure_from(folder: &Path, gateway: Ipv4Addr, host: &Path) -> io::Result<PathBuf> {
+/// Like [`ensure`], with a table of hosts: a sandbox has one on its disk, a step of a build must not.
+pub fn ensure_with_hosts(folder: &Path, gateway: Ipv4Addr, hosts: &str) -> io::Result<PathBuf> {
+    ensure_from(folder, gateway, Some(hosts), Path::new("/"))
+}
+
+fn ensure_from(
+    folder: &Path,
+    gateway: Ipv4Addr,
+    hosts: Option<&str>,
+    host: &Path,
+) -> io::Result<PathBuf> {
     let mut files = vec![(
         "etc/resolv.conf".to_owned(),
         format!("nameserver {gateway}\n").into_bytes(),
     )];
+    if let Some(hosts) = hosts {
+        files.push(("etc/hosts".to_owned(), hosts.as_bytes().to_vec()));
+    }
     if let Ok(bundle) = fs::read(host.join(CA_BUNDLE)) {
         files.push((CA_BUNDLE.to_owned(), bundle));
     }
@@ -101,19 +114,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let host = tempfile::tempdir().unwrap();
         let gateway = Ipv4Addr::new(10, 200, 0, 1);
-        let bare = ensure_from(folder.path(), gateway, host.path()).unwrap();
+        let bare = ensure_from(folder.path(), gateway, None, host.path()).unwrap();
         assert_eq!(
             fs::read_to_string(bare.join("etc/resolv.conf")).unwrap(),
             "nameserver 10.200.0.1\n"
         );
         assert_eq!(
-            ensure_from(folder.path(), gateway, host.path()).unwrap(),
+            ensure_from(folder.path(), gateway, None, host.path()).unwrap(),
             bare
         );
 
         fs::create_dir_all(host.path().join("etc/ssl/certs")).unwrap();
         fs::write(host.path().join(CA_BUNDLE), "a certificate").unwrap();
-        let trusting = ensure_from(folder.path(), gateway, host.path()).unwrap();
+        let trusting = ensure_from(folder.path(), gateway, None, host.path()).unwrap();
         assert_ne!(trusting, bare);
         assert_eq!(
             fs::read_to_string(trusting.join(CA_BUNDLE)).unwrap(),

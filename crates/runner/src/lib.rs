@@ -6,6 +6,7 @@
 
 pub mod agent_probe;
 mod archive;
+mod build;
 mod cancel;
 pub mod disk;
 pub mod disk_pool;
@@ -30,5 +31,6 @@ pub mod spawner_client;
 pub mod volumes;
 
 pub use agent_probe::{TOKEN_HEADER, socket_path};
+pub use build::{ContextSource, FolderContexts, NoContexts};
 pub use host::Bounds;
 pub use runner::{DialError, OpenError, Runner, RunnerConfig};

@@ -7,6 +7,7 @@ mod agent;
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::PoisonError;
 
 use alcove_domain::SandboxId;
 use alcove_runner_api::SandboxSpec;
@@ -22,7 +23,7 @@ use crate::image::Image;
 use crate::journal::{Hold, Phase, ProcessIdentity, RangeIndex, Record, Running};
 use crate::laps::Laps;
 use crate::limits::Group;
-use crate::mounts::{MountedDisk, RootPlan, VolumePlan};
+use crate::mounts::{ExtraMount, MadePoints, MountedDisk, RootPlan, VolumePlan};
 use crate::net::SlotIndex;
 use crate::spawner_client::Spawned;
 
@@ -36,6 +37,20 @@ pub struct Start<'a> {
     pub record: Record,
     /// The device that the disk was on last; `None` where the disk is to be made.
     pub last_device: LastDevice,
+    pub extras: &'a Extras,
+}
+
+/// What a step of a build has besides.
+#[derive(Debug, Default)]
+pub struct Extras {
+    /// The agent has the routes of a build, nothing of the image runs by itself, and no file of the platform is
+    /// written to the disk.
+    pub is_build: bool,
+    /// Nothing but itself can be reached from it.
+    pub has_no_network: bool,
+    pub mounts: Vec<ExtraMount>,
+    /// Mount points that had to be made.
+    pub made: MadePoints,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,6 +171,19 @@ async fn run(start: &Start<'_>, parts: &mut Parts) -> Result<Made, HostError> {
     laps.lap("volumes");
     hit(Step::Volumes)?;
 
+    let network = if start.extras.has_no_network {
+        // The slot stays taken, for the record; its network has no process.
+        let made = blocking(crate::net::nothing_but_itself)
+            .await
+            .map_err(HostError::Disk)?;
+        made.map_err(|source| HostError::Io {
+            step: "make a network without interfaces",
+            source,
+        })?
+    } else {
+        slot.netns
+    };
+
     let root = make_root(start, &image, mounted, volumes).await?;
     // The root keeps them now.
     parts.disk = None;
@@ -176,7 +204,7 @@ async fn run(start: &Start<'_>, parts: &mut Parts) -> Result<Made, HostError> {
         &group,
         SpawnFds {
             root,
-            network: slot.netns,
+            network,
             listener,
         },
     )
@@ -294,38 +322,64 @@ async fn make_root(
         host,
         sandbox,
         record,
+        extras,
         ..
     } = start;
     let user_namespace = host
         .spawner_namespace(record.range)
         .await
         .map_err(HostError::Spawn)?;
-    let layer =
-        host_layer::ensure(&host.layer_folder, host.network.gateway()).map_err(|source| {
-            HostError::Io {
-                step: "make the host's layer",
-                source,
-            }
-        })?;
-    let mut layers: Vec<PathBuf> = image.layers.clone();
-    layers.push(layer);
     let hostname = hostname(sandbox);
-    let hosts = format!(
-        "127.0.0.1\tlocalhost\n127.0.1.1\t{hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n"
-    );
+    let (layer, files) = if extras.is_build {
+        // What the platform brings must not become part of the image.
+        let hosts = hosts("build");
+        (
+            host_layer::ensure_with_hosts(&host.layer_folder, host.network.gateway(), &hosts),
+            Vec::new(),
+        )
+    } else {
+        let files = vec![
+            ("etc/hostname", format!("{hostname}\n")),
+            ("etc/hosts", hosts(&hostname)),
+        ];
+        (
+            host_layer::ensure(&host.layer_folder, host.network.gateway()),
+            files,
+        )
+    };
+    let layer = layer.map_err(|source| HostError::Io {
+        step: "make the host's layer",
+        source,
+    })?;
+    let mut layers: Vec<PathBuf> = image.layers.clone();
+    if extras.is_build
+        && !layers
+            .iter()
+            .any(|layer| layer.join("tmp").symlink_metadata().is_ok())
+    {
+        // The first process makes one where the image has none.
+        let mut made = extras.made.lock().unwrap_or_else(PoisonError::into_inner);
+        made.push((PathBuf::from("tmp"), true));
+    }
+    layers.push(layer);
     let plan = RootPlan {
         layers,
         disk,
         user_namespace,
         id_base: record.range.id_base(),
-        files: vec![
-            ("etc/hostname", format!("{hostname}\n")),
-            ("etc/hosts", hosts),
-        ],
+        files,
         is_copy: record.is_copy,
         volumes,
+        mounts: extras.mounts.clone(),
+        made: extras.made.clone(),
     };
     host.mounts.make_root(plan).await.map_err(HostError::Mount)
+}
+
+fn hosts(hostname: &str) -> String {
+    format!(
+        "127.0.0.1\tlocalhost\n127.0.1.1\t{hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+    )
 }
 
 impl Host {

@@ -6,6 +6,7 @@
 //! detached mount, a descriptor that the sandbox's first process attaches in its own namespace.
 #![expect(unsafe_code, reason = "idmapped mounts have no safe form yet")]
 
+mod extra;
 mod view;
 mod volume;
 
@@ -13,7 +14,7 @@ use std::collections::HashSet;
 use std::ffi::CString;
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD};
@@ -24,6 +25,7 @@ use rustix::mount::{
 };
 use tokio::sync::{mpsc, oneshot};
 
+pub use self::extra::{ExtraMount, ExtraTree, MadePoints, remove_points};
 pub use self::view::DiskView;
 pub use self::volume::VolumePlan;
 
@@ -98,6 +100,10 @@ pub struct RootPlan {
     /// The disk is a copy of another sandbox's, which has such files of its own.
     pub is_copy: bool,
     pub volumes: Vec<VolumePlan>,
+    /// What is mounted below the root, in order.
+    pub mounts: Vec<ExtraMount>,
+    /// Gets the mount points that had to be made for them.
+    pub made: MadePoints,
 }
 
 type Job = Box<dyn FnOnce(&mut Scratch) + Send>;
@@ -341,14 +347,14 @@ impl Scratch {
         // What is mounted in it goes with it, here and in the copy.
         attached.push(point.clone());
         volume::mount_all(&point, plan)?;
-        open_tree(
-            CWD,
-            &point,
-            OpenTreeFlags::OPEN_TREE_CLONE
-                | OpenTreeFlags::OPEN_TREE_CLOEXEC
-                | OpenTreeFlags::AT_RECURSIVE,
-        )
-        .map_err(step("detach the root"))
+        for (index, mount) in plan.mounts.iter().enumerate() {
+            extra::attach_below(work, &point, plan, mount, index, attached)?;
+        }
+        let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        if !plan.mounts.is_empty() || !plan.volumes.is_empty() {
+            flags |= OpenTreeFlags::AT_RECURSIVE;
+        }
+        open_tree(CWD, &point, flags).map_err(step("detach the root"))
     }
 }
 
@@ -432,6 +438,8 @@ struct MountAttributes {
 
 const MOUNT_ATTR_IDMAP: u64 = 0x0010_0000;
 
+const MOUNT_ATTR_RDONLY: u64 = 1;
+
 fn shift_ids(mount: BorrowedFd<'_>, user_namespace: BorrowedFd<'_>) -> io::Result<()> {
     shift_ids_and_set(mount, user_namespace, MountAttrFlags::empty())
 }
@@ -442,14 +450,20 @@ fn shift_ids_and_set(
     user_namespace: BorrowedFd<'_>,
     flags: MountAttrFlags,
 ) -> io::Result<()> {
+    let set = MOUNT_ATTR_IDMAP | u64::from(flags.bits());
+    set_attributes(mount, set, user_namespace.as_raw_fd())
+}
+
+/// `user_namespace` is looked at for id maps only.
+fn set_attributes(mount: BorrowedFd<'_>, set: u64, user_namespace: RawFd) -> io::Result<()> {
     let attributes = MountAttributes {
-        set: MOUNT_ATTR_IDMAP | u64::from(flags.bits()),
+        set,
         clear: 0,
         propagation: 0,
-        user_namespace: u64::from(user_namespace.as_raw_fd().unsigned_abs()),
+        user_namespace: u64::from(user_namespace.unsigned_abs()),
     };
-    // SAFETY: two open descriptors, an empty path, and a structure of the size that is told; the kernel
-    // only reads it.
+    // SAFETY: an open descriptor, an empty path, and a structure of the size that is told, which names an open
+    // descriptor where one counts; the kernel only reads it.
     let result = unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,

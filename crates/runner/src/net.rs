@@ -38,6 +38,7 @@ pub use self::config::{
 };
 pub use self::host::HostError;
 pub use self::pool::SlotCounts;
+pub(crate) use self::slot::nothing_but_itself;
 pub use self::slot::{NetworkSlot, SlotError, SlotStep};
 pub use self::table::TableError;
 

@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use alcove_domain::SandboxId;
 use alcove_runner_api::{
-    Generation, Goal, ImageEntry, Observed, Order, OrderError, Pull, PullState, Report, Work,
+    Build, BuildLogPiece, BuildOutcome, Generation, Goal, ImageEntry, Observed, Order, OrderError,
+    Pull, PullState, Report, Work,
 };
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -23,6 +24,7 @@ use tokio_util::task::TaskTracker;
 
 use self::take_over::Found;
 use crate::archive::Archives;
+use crate::build::{Builds, ContextSource, NoContexts};
 use crate::disk::Disks;
 use crate::disk_pool::DiskPool;
 use crate::driver::{Driver, Message, SharedView};
@@ -67,6 +69,8 @@ pub struct RunnerConfig {
     pub bounds: Bounds,
     /// How registries of images are reached.
     pub registries: RegistrySettings,
+    /// Where builds find what organizations have uploaded for them.
+    pub contexts: Arc<dyn ContextSource>,
     pub faults: Arc<dyn Faults>,
 }
 
@@ -85,6 +89,7 @@ impl RunnerConfig {
             ready_disk_bytes: 3 << 30,
             bounds: Bounds::default(),
             registries: RegistrySettings::default(),
+            contexts: Arc::new(NoContexts),
             faults: Arc::new(NoFaults),
         }
     }
@@ -140,6 +145,7 @@ enum Entry {
 struct Inner {
     host: Arc<Host>,
     entries: Mutex<HashMap<SandboxId, Entry>>,
+    builds: Arc<Builds>,
     reports: Mutex<Option<mpsc::Receiver<Report>>>,
     pulls: Pulls,
     stop: CancellationToken,
@@ -224,14 +230,23 @@ impl Runner {
             faults: config.faults.clone(),
             reports: report_to,
         });
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let builds = Builds::new(
+            host.clone(),
+            config.contexts.clone(),
+            folder("builds")?,
+            stop.clone(),
+            tasks.clone(),
+        );
         let runner = Self {
             inner: Arc::new(Inner {
                 host,
                 entries: Mutex::default(),
+                builds: Arc::new(builds),
                 reports: Mutex::new(Some(reports)),
                 pulls,
-                stop: CancellationToken::new(),
-                tasks: TaskTracker::new(),
+                stop,
+                tasks,
             }),
         };
         runner.take_over(found, in_archive).await?;
@@ -444,6 +459,33 @@ impl Runner {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take()
+    }
+
+    /// Builds an image, or waits for the build of this id that is under way. Dropping the future does not end it.
+    pub async fn build(&self, order: Build) -> Result<BuildOutcome, OrderError> {
+        if self.inner.stop.is_cancelled() {
+            return Err(OrderError::Unavailable);
+        }
+        self.inner
+            .builds
+            .build(order)
+            .await
+            .ok_or(OrderError::Unavailable)
+    }
+
+    /// Ends a build, if it is under way.
+    pub fn cancel_build(&self, id: &str) {
+        self.inner.builds.cancel(id);
+    }
+
+    /// The next piece of a build's log, from this byte on. With `waits`, waits for one while the build runs here.
+    pub async fn build_log(&self, id: &str, from: u64, waits: bool) -> io::Result<BuildLogPiece> {
+        self.inner.builds.log(id, from, waits).await
+    }
+
+    /// Removes the log of a build that is gone.
+    pub fn forget_build(&self, id: &str) -> io::Result<()> {
+        self.inner.builds.forget(id)
     }
 
     /// Images that sandboxes can be made from.

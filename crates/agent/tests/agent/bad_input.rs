@@ -101,6 +101,8 @@ impl Row {
 
 #[rustfmt::skip]
 const TABLE: &[Row] = &[
+    row("POST /build/copy").body(r#"{"root":"/none","paths":["x"],"target":"/proc/none"}"#).required(&["target"]),
+    row("POST /build/run").body(r#"{"argv":["/none"],"cwd":"/none"}"#).required(&["argv", "cwd"]),
     row("GET /files").query("path=/none")
         .also(&[query("depth=0"), query("depth=-1"), query("depth=x"), query("path=/etc/passwd"), query("path=../../../../../none")]),
     row("DELETE /files").query("path=/none").required(&["path"])
@@ -412,7 +414,7 @@ async fn send(agent: &TestAgent, method: Method, request: &Request) -> Answer {
 
 #[tokio::test]
 async fn bad_input_gets_a_reason_and_leaves_nothing() {
-    let agent = TestAgent::start().await;
+    let agent = TestAgent::start_with(json!({ "build": true })).await;
     agent.get("/version").await.expect(200);
     let before = (tree(agent.dir.path()), children_of(agent.pid()));
     let descriptors = agent.descriptor_count();
@@ -464,7 +466,7 @@ async fn a_body_that_is_too_long_is_refused_before_it_is_held() {
 
 #[tokio::test]
 async fn every_operation_is_there_and_has_rows() {
-    let agent = TestAgent::start().await;
+    let agent = TestAgent::start_with(json!({ "build": true })).await;
     for operation in operations() {
         let row = row(operation);
         let answer = agent.call(row.method(), &row.sample_path(), &[], "").await;

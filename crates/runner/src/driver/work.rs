@@ -56,14 +56,14 @@ impl Driver {
         }
     }
 
-    fn hit(&self, step: Step) -> Result<(), HostError> {
+    pub(super) fn hit(&self, step: Step) -> Result<(), HostError> {
         self.host.faults.at(step).map_err(|source| HostError::Io {
             step: "pass a fault point",
             source,
         })
     }
 
-    fn not(&self, wanted: &'static str) -> HostError {
+    pub(super) fn not(&self, wanted: &'static str) -> HostError {
         let is = self.held.word();
         HostError::NotSettled { is, wanted }
     }
@@ -190,7 +190,7 @@ impl Driver {
     }
 
     /// A stopped sandbox's disk must not be read before the kernel has let go of it.
-    async fn release_disk(&self, device: LastDevice) -> Result<(), HostError> {
+    pub(super) async fn release_disk(&self, device: LastDevice) -> Result<(), HostError> {
         let number = match device {
             LastDevice::Known(number) => Some(number),
             LastDevice::NoDisk | LastDevice::Released => None,

@@ -19,7 +19,7 @@ use super::content::Sha256Digest;
 use super::error::ImageError;
 use super::layer;
 use super::limits::Limits;
-use super::record::{ImageRecord, VERSION};
+use super::record::{BuiltConfig, ImageConfig, ImageRecord, VERSION};
 use super::store::{ImageStore, entry};
 use super::tar_writer::{self, Content, Xattrs};
 use crate::cancel::Cancel;
@@ -42,6 +42,12 @@ pub struct Capture<'a> {
     pub cancel: &'a Cancel,
 }
 
+/// A layer that was made of what a sandbox has written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct CapturedLayer {
+    size_bytes: u64,
+}
+
 impl ImageStore {
     /// Makes an image of a sandbox's files under this name; one that has the name already is the one.
     pub fn capture(&self, name: &str, capture: &Capture<'_>) -> Result<ImageEntry, ImageError> {
@@ -49,12 +55,46 @@ impl ImageStore {
             return Ok(entry(name, &image));
         }
         let base = self.record(capture.base)?;
+        let below = base.layers.clone();
+        self.capture_layer(capture.view, capture.cancel, &below, |layer, layers| {
+            let record = ImageRecord {
+                version: VERSION,
+                digest: identity(&base.config, &layers),
+                layers,
+                config: base.config,
+                size_bytes: base.size_bytes + layer.size_bytes,
+            };
+            self.keep_image(record, name)
+        })
+    }
+
+    /// Makes an image of these layers and of what a sandbox on them has written, without a configuration.
+    pub fn capture_step(
+        &self,
+        name: &str,
+        layers: &[Sha256Digest],
+        view: &DiskView,
+        cancel: &Cancel,
+    ) -> Result<ImageEntry, ImageError> {
+        self.capture_layer(view, cancel, layers, |_, layers| {
+            self.compose(name, &layers, ImageConfig::default())
+        })
+    }
+
+    /// Makes a layer of what a sandbox has written, and lets `keep` make an image of it and those below.
+    fn capture_layer(
+        &self,
+        view: &DiskView,
+        cancel: &Cancel,
+        layers: &[Sha256Digest],
+        keep: impl FnOnce(CapturedLayer, Vec<Sha256Digest>) -> Result<ImageEntry, ImageError>,
+    ) -> Result<ImageEntry, ImageError> {
         let unpacked = self.new_layer()?;
         let folder = unpacked.path().join("fs");
         let (reader, writer) = io::pipe().map_err(ImageError::Capture)?;
         let (written, read) = std::thread::scope(|scope| {
             let limits = self.limits();
-            let writing = scope.spawn(move || write_layer(capture, limits, writer));
+            let writing = scope.spawn(move || write_layer(view, cancel, limits, writer));
             // The reader's end is dropped with the call: a writer that is not done yet then fails.
             let read = layer::unpack_any(reader, &folder, limits);
             let written = writing
@@ -64,54 +104,61 @@ impl ImageStore {
         });
         // What the writer met explains why the reader found the end too early, except where the reader
         // stopped first.
-        let (outcome, diff_id) = match (written, read) {
+        let (outcome, digest) = match (written, read) {
             (Ok(()), read) => read.map_err(ImageError::CaptureLayer)?,
             (Err(error), Err(source)) if error.kind() == io::ErrorKind::BrokenPipe => {
                 return Err(ImageError::CaptureLayer(source));
             }
             (Err(error), _) => return Err(ImageError::Capture(error)),
         };
-        let mut layers = base.layers.clone();
-        layers.push(diff_id);
-        let _pin = self.pin(layers.iter().copied());
-        self.keep_layer(unpacked, diff_id, outcome)?;
-        let record = ImageRecord {
-            version: VERSION,
-            digest: identity(&base, &layers),
-            layers,
-            config: base.config,
-            size_bytes: base.size_bytes + outcome.size_bytes,
+        let mut layers = layers.to_vec();
+        layers.push(digest);
+        let pin = self.pin(layers.iter().copied());
+        self.keep_layer(unpacked, digest, outcome)?;
+        let layer = CapturedLayer {
+            size_bytes: outcome.size_bytes,
         };
-        self.keep_image(record, name)
+        // Nobody takes the layer away before its image is there.
+        let made = keep(layer, layers);
+        drop(pin);
+        made
     }
 }
 
 /// The digest of the image's configuration: what an image is known by that has no manifest yet.
-fn identity(base: &ImageRecord, layers: &[Sha256Digest]) -> Sha256Digest {
-    let config = &base.config;
+pub(super) fn identity(config: &ImageConfig, layers: &[Sha256Digest]) -> Sha256Digest {
+    let mut shown = json!({
+        "User": config.user,
+        "WorkingDir": config.workdir,
+        "Env": config.env,
+        "Entrypoint": config.entrypoint,
+        "Cmd": config.cmd,
+    });
+    if config.build != BuiltConfig::default() {
+        shown["alcove.build"] = json!(config.build);
+    }
     let configuration = json!({
         "architecture": "amd64",
         "os": "linux",
-        "config": {
-            "User": config.user,
-            "WorkingDir": config.workdir,
-            "Env": config.env,
-            "Entrypoint": config.entrypoint,
-            "Cmd": config.cmd,
-        },
+        "config": shown,
         "rootfs": { "type": "layers", "diff_ids": layers },
     });
     Sha256Digest::of(configuration.to_string().as_bytes())
 }
 
-fn write_layer(capture: &Capture<'_>, limits: &Limits, out: impl Write) -> io::Result<()> {
+fn write_layer(
+    view: &DiskView,
+    cancel: &Cancel,
+    limits: &Limits,
+    out: impl Write,
+) -> io::Result<()> {
     let mut writer = Writer {
         out: BufWriter::with_capacity(BUFFER, out),
         links: HashMap::new(),
         limits,
-        cancel: capture.cancel,
+        cancel,
     };
-    let (upper, merged) = (capture.view.upper.as_fd(), capture.view.merged.as_fd());
+    let (upper, merged) = (view.upper.as_fd(), view.merged.as_fd());
     let root = statat(merged, ".", AtFlags::empty())?;
     writer.put(b"./", &root, &xattrs(merged)?, Content::Folder)?;
     writer.folder(Some(upper), merged, b"", 0)?;

@@ -80,6 +80,8 @@ pub enum ImageError {
     Capture(#[source] io::Error),
     #[error("cannot make a layer of the files of the sandbox")]
     CaptureLayer(#[source] LayerError),
+    #[error("cannot unpack a part of the build's context")]
+    Context(#[source] LayerError),
     #[error("cannot unpack layer {digest}")]
     Layer {
         digest: Sha256Digest,

@@ -8,7 +8,7 @@ use flate2::read::MultiGzDecoder;
 use super::content::{Fingerprint, Sha256Digest};
 use super::error::{EntryError, LayerError};
 use super::limits::Limits;
-use super::tar_stream::{EntryKind, TarStream};
+use super::tar_stream::{Entry, EntryKind, TarStream};
 use super::tree::LayerTree;
 
 /// What was unpacked.
@@ -70,6 +70,17 @@ pub fn unpack_any(
     into: &Path,
     limits: &Limits,
 ) -> Result<(Unpacked, Sha256Digest), LayerError> {
+    unpack_some(blob, into, limits, |_| Ok(true))
+}
+
+/// Like [`unpack_any`], asking about each entry. `chosen` may change its metadata; an entry for which it says no is
+/// passed over.
+pub fn unpack_some(
+    blob: impl Read,
+    into: &Path,
+    limits: &Limits,
+    chosen: impl Fn(&mut Entry) -> Result<bool, EntryError>,
+) -> Result<(Unpacked, Sha256Digest), LayerError> {
     let plain = plain(blob, limits)?;
     let mut tree = LayerTree::open(into).map_err(|source| LayerError::Finish {
         doing: "open the folder of",
@@ -77,7 +88,10 @@ pub fn unpack_any(
     })?;
     let mut stream = TarStream::new(plain, *limits);
     let mut size_bytes = 0;
-    while let Some(entry) = stream.next_entry()? {
+    while let Some(mut entry) = stream.next_entry()? {
+        if !chosen(&mut entry).map_err(|source| blame(source, &entry.path.to_string()))? {
+            continue;
+        }
         if let EntryKind::File { bytes } = entry.kind {
             size_bytes += bytes;
         }

@@ -10,7 +10,7 @@ use super::content::Sha256Digest;
 use super::error::ImageError;
 use super::layout::Layout;
 use super::limits::Limits;
-use super::record::ImageConfig;
+use super::record::{BuiltConfig, ImageConfig};
 
 const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
@@ -150,21 +150,27 @@ pub fn read_manifest<D: Descriptions>(
 ) -> Result<Found, D::Error> {
     let manifest: ImageManifest = parse("manifest", manifest)?;
     let (config_digest, config_bytes) = place(manifest.config())?;
-    let configuration: ImageConfiguration = parse(
-        "configuration",
-        &from.configuration(config_digest, config_bytes)?,
-    )?;
+    let configuration = from.configuration(config_digest, config_bytes)?;
+    let extensions = extensions(&configuration);
+    let configuration: ImageConfiguration = parse("configuration", &configuration)?;
     let architecture = host_architecture();
     if *configuration.os() != Os::Linux || *configuration.architecture() != architecture {
         return Err(ImageError::NoPlatform.into());
     }
-    Ok(found(digest, &manifest, &configuration, limits)?)
+    Ok(found(
+        digest,
+        &manifest,
+        &configuration,
+        extensions,
+        limits,
+    )?)
 }
 
 fn found(
     digest: Sha256Digest,
     manifest: &ImageManifest,
     configuration: &ImageConfiguration,
+    extensions: BuiltConfig,
     limits: &Limits,
 ) -> Result<Found, ImageError> {
     let descriptors = manifest.layers();
@@ -193,7 +199,7 @@ fn found(
     }
     Ok(Found {
         digest,
-        config: config(configuration)?,
+        config: config(configuration, extensions)?,
         layers: without_repeats(layers),
     })
 }
@@ -222,7 +228,35 @@ fn check_layer_type(media_type: &MediaType) -> Result<(), ImageError> {
     }
 }
 
-fn config(configuration: &ImageConfiguration) -> Result<ImageConfig, ImageError> {
+/// What Docker's tools write beside what the specification has.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default)]
+struct Extended {
+    config: Option<Extensions>,
+}
+
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct Extensions {
+    on_build: Option<Vec<String>>,
+    shell: Option<Vec<String>>,
+}
+
+/// Anything that is not as it should be counts as not there: nothing but builds needs it.
+fn extensions(bytes: &[u8]) -> BuiltConfig {
+    let extended: Extended = serde_json::from_slice(bytes).unwrap_or_default();
+    let Extensions { on_build, shell } = extended.config.unwrap_or_default();
+    BuiltConfig {
+        on_build: on_build.unwrap_or_default(),
+        shell: shell.unwrap_or_default(),
+        ..BuiltConfig::default()
+    }
+}
+
+fn config(
+    configuration: &ImageConfiguration,
+    extensions: BuiltConfig,
+) -> Result<ImageConfig, ImageError> {
     let Some(config) = configuration.config() else {
         return Ok(ImageConfig::default());
     };
@@ -248,6 +282,18 @@ fn config(configuration: &ImageConfiguration) -> Result<ImageConfig, ImageError>
         workdir: config.working_dir().clone().unwrap_or_default(),
         entrypoint: config.entrypoint().clone().unwrap_or_default(),
         cmd: config.cmd().clone().unwrap_or_default(),
+        build: BuiltConfig {
+            labels: config
+                .labels()
+                .iter()
+                .flatten()
+                .map(|(k, v)| (k.clone(), v.clone()))
+                .collect(),
+            exposed_ports: config.exposed_ports().iter().flatten().cloned().collect(),
+            volumes: config.volumes().iter().flatten().cloned().collect(),
+            stop_signal: config.stop_signal().clone().unwrap_or_default(),
+            ..extensions
+        },
     })
 }
 

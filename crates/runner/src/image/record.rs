@@ -1,6 +1,6 @@
 //! What the store writes down about images and layers. Each file carries the version of its format.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
@@ -23,6 +23,28 @@ pub struct ImageConfig {
     pub workdir: String,
     pub entrypoint: Vec<String>,
     pub cmd: Vec<String>,
+    /// What only those need who build on the image or run it elsewhere.
+    #[serde(default, skip_serializing_if = "BuiltConfig::is_empty")]
+    pub build: BuiltConfig,
+}
+
+/// The rest of what an image says about itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BuiltConfig {
+    pub labels: BTreeMap<String, String>,
+    pub exposed_ports: BTreeSet<String>,
+    pub volumes: BTreeSet<String>,
+    pub stop_signal: String,
+    pub healthcheck: Option<alcove_build::Healthcheck>,
+    pub shell: Vec<String>,
+    pub on_build: Vec<String>,
+}
+
+impl BuiltConfig {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// `images/<hex of the manifest's digest>.json`.

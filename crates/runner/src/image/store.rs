@@ -159,6 +159,19 @@ impl ImageStore {
         known.images.get(known.names.get(name)?).map(Arc::clone)
     }
 
+    /// All names, with the images that they mean.
+    pub(super) fn names(&self) -> BTreeMap<String, Sha256Digest> {
+        self.known().names.clone()
+    }
+
+    /// Takes names away. Names that nobody has are no error.
+    pub(super) fn forget_names(&self, forgotten: &[String]) -> Result<(), ImageError> {
+        let mut known = self.known();
+        let mut names = known.names.clone();
+        names.retain(|name, _| !forgotten.contains(name));
+        self.write_names(&mut known, names)
+    }
+
     pub(super) fn known(&self) -> MutexGuard<'_, Known> {
         // The maps are replaced whole, so a panic elsewhere leaves nothing half done.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
@@ -468,7 +481,7 @@ pub(super) fn fail(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -
     }
 }
 
-pub(super) fn entry(name: &str, image: &Image) -> ImageEntry {
+pub(crate) fn entry(name: &str, image: &Image) -> ImageEntry {
     ImageEntry {
         digest: image.digest.clone(),
         name: name.to_owned(),
@@ -501,7 +514,7 @@ fn lock(path: &Path) -> Result<File, ImageError> {
     }
 }
 
-fn read_layer_record(layer: &Path) -> Result<Option<LayerRecord>, ImageError> {
+pub(super) fn read_layer_record(layer: &Path) -> Result<Option<LayerRecord>, ImageError> {
     let path = layer.join("layer.json");
     match fs::read(&path) {
         Ok(bytes) => record::decode(&path, &bytes).map(Some),

@@ -160,7 +160,9 @@ fn agent_config(start: &Start<'_>, image: &Image, token: &str) -> Result<OwnedFd
     if !image.config.workdir.is_empty() {
         config["workdir"] = image.config.workdir.clone().into();
     }
-    if let Some(program) = entrypoint(spec, &image.config) {
+    if start.extras.is_build {
+        config["build"] = true.into();
+    } else if let Some(program) = entrypoint(spec, &image.config) {
         config["entrypoint"] = program.into();
     }
     if let Some(seconds) = host.bounds.execute_timeout_seconds {

@@ -85,6 +85,13 @@ fn view_in(
         lower.push(':');
         lower.push_str(&point.to_string_lossy());
     }
+    if layers.is_empty() {
+        // Overlayfs wants two layers at least where nothing can be written.
+        let empty = work.join("e");
+        fs::create_dir(&empty).map_err(step("make a folder in the scratch"))?;
+        lower.push(':');
+        lower.push_str(&empty.to_string_lossy());
+    }
     let options = format!("lowerdir={lower},redirect_dir=follow");
     if options.len() >= OPTIONS_MAX_BYTES {
         return Err(MountError::TooManyLayers {

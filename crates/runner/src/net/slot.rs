@@ -215,6 +215,11 @@ fn make_with(
     })
 }
 
+/// A network in which there is nothing but the loopback. Blocks.
+pub(crate) fn nothing_but_itself() -> io::Result<OwnedFd> {
+    Ok(Namespace::make()?.descriptor)
+}
+
 /// Locally administered addresses, one pair a slot: known in advance, nobody needs to ask for them.
 fn macs(index: SlotIndex) -> (Mac, Mac) {
     let [high, low] = index.0.to_be_bytes();

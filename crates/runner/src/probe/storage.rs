@@ -182,6 +182,8 @@ async fn mount_all(
     };
     let root = mounts
         .make_root(RootPlan {
+            mounts: Vec::new(),
+            made: Default::default(),
             layers: vec![layer],
             disk: disk.clone(),
             user_namespace,

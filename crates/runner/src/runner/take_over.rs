@@ -77,7 +77,12 @@ impl Runner {
             }
             let record = self.let_go(record, pidfd.is_some()).await;
             let device = devices.get(&host.disks.path(sandbox.as_str())).copied();
-            let driver = Driver::adopt(host.clone(), record, pidfd, fault, device);
+            let mut driver = Driver::adopt(host.clone(), record, pidfd, fault, device);
+            if sandbox.as_str().starts_with(crate::build::SANDBOX_PREFIX) {
+                // The build is ordered again and begins with the step that was cut short.
+                driver.step_remove().await;
+                continue;
+            }
             self.start_driver(&mut self.entries(), sandbox, driver);
         }
         Ok(())

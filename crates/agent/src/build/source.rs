@@ -1,0 +1,132 @@
+//! The tree that is copied from. Its root is a root: no path and no link leads out of it.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2};
+use rustix::io::Errno;
+
+use crate::file::glob::Glob;
+
+/// Most paths that one pattern may stand for.
+const MATCHES_MAX: usize = 100_000;
+
+#[derive(Debug)]
+pub struct Source {
+    root: OwnedFd,
+}
+
+impl Source {
+    pub fn open(root: &Path) -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Self {
+            root: openat(CWD, root, flags, Mode::empty())?,
+        })
+    }
+
+    /// What a path leads to, links of the source followed.
+    pub fn stat(&self, path: &Path) -> io::Result<Stat> {
+        Ok(fstat(self.below(path, OFlags::PATH)?)?)
+    }
+
+    pub fn folder(&self, path: &Path) -> io::Result<OwnedFd> {
+        self.below(path, OFlags::RDONLY | OFlags::DIRECTORY)
+    }
+
+    pub fn file(&self, path: &Path) -> io::Result<OwnedFd> {
+        // Without waiting: it may be a pipe by now.
+        self.below(path, OFlags::RDONLY | OFlags::NONBLOCK)
+    }
+
+    fn below(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+        let path = if path.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            path
+        };
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        let flags = flags | OFlags::CLOEXEC;
+        Ok(openat2(&self.root, path, flags, Mode::empty(), resolve)?)
+    }
+
+    /// The paths that a pattern stands for, in order.
+    ///
+    /// # Errors
+    /// The reason in words; that there is nothing is one.
+    pub fn find(&self, pattern: &str) -> Result<Vec<PathBuf>, String> {
+        let mut found = vec![PathBuf::new()];
+        for part in pattern
+            .split('/')
+            .filter(|part| !part.is_empty() && *part != ".")
+        {
+            if !part.contains(['*', '?', '[']) {
+                let name = unescaped(part);
+                found.iter_mut().for_each(|path| path.push(&name));
+                continue;
+            }
+            let glob = Glob::parse(part).ok_or_else(|| format!("{part:?} is no pattern"))?;
+            let mut next = Vec::new();
+            for folder in found {
+                let Ok(opened) = self.folder(&folder) else {
+                    continue;
+                };
+                let names =
+                    names(&opened).map_err(|error| format!("{}: {error}", folder.display()))?;
+                for name in names {
+                    if name.to_str().is_some_and(|name| glob.matches(name)) {
+                        next.push(folder.join(name));
+                    }
+                }
+                if next.len() > MATCHES_MAX {
+                    return Err(format!(
+                        "{pattern:?} stands for more than {MATCHES_MAX} paths"
+                    ));
+                }
+            }
+            found = next;
+        }
+        let mut there = Vec::with_capacity(found.len());
+        for path in found {
+            match self.stat(&path) {
+                Ok(_) => there.push(path),
+                Err(error)
+                    if error.kind() == io::ErrorKind::NotFound
+                        || error.raw_os_error() == Some(Errno::NOTDIR.raw_os_error()) => {}
+                Err(error) => return Err(format!("{}: {error}", path.display())),
+            }
+        }
+        if there.is_empty() {
+            return Err(format!("{pattern:?} is not in the source"));
+        }
+        Ok(there)
+    }
+}
+
+fn unescaped(part: &str) -> String {
+    let mut name = String::with_capacity(part.len());
+    let mut letters = part.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '\\' => name.extend(letters.next()),
+            letter => name.push(letter),
+        }
+    }
+    name
+}
+
+/// The names in a folder, in order.
+pub fn names(folder: &impl AsFd) -> io::Result<Vec<OsString>> {
+    let mut names = Vec::new();
+    for entry in rustix::fs::Dir::read_from(folder)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            names.push(OsString::from_vec(name.to_vec()));
+        }
+    }
+    names.sort_unstable_by(|a: &OsString, b: &OsString| OsStr::as_bytes(a).cmp(OsStr::as_bytes(b)));
+    Ok(names)
+}

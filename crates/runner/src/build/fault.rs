@@ -1,0 +1,75 @@
+//! Causes of failed builds, in words for whoever wrote the Dockerfile.
+
+use std::error::Error;
+
+use alcove_build::Refusal;
+use alcove_runner_api::{BuildFault, BuildFaultCode};
+
+use crate::host::HostError;
+use crate::image::ImageError;
+
+pub fn cancelled() -> BuildFault {
+    BuildFault::new(BuildFaultCode::Cancelled, "the build was cancelled")
+}
+
+pub fn refused(refusal: &Refusal) -> BuildFault {
+    BuildFault::new(BuildFaultCode::Refused, refusal.to_string())
+}
+
+/// The log gets the chain; the user is told that it is not their doing.
+pub fn internal(error: impl Error) -> BuildFault {
+    tracing::error!(error = chain(&error), "a build failed on the host");
+    BuildFault::new(
+        BuildFaultCode::Internal,
+        "the host could not carry out a step of the build",
+    )
+}
+
+pub fn host(line: usize, error: &HostError) -> BuildFault {
+    use alcove_runner_api::FaultCode;
+    let fault = error.to_fault();
+    match fault.code {
+        FaultCode::UserMissing => step(line, &fault.message),
+        FaultCode::HostDiskFull => BuildFault::new(BuildFaultCode::HostDiskFull, fault.message),
+        _ if matches!(error, HostError::Capture(ImageError::CaptureLayer(_))) => {
+            step(line, &chain(error))
+        }
+        _ => internal(error),
+    }
+}
+
+pub fn step(line: usize, reason: &str) -> BuildFault {
+    let message = format!("Dockerfile line {line}: {reason}");
+    BuildFault::new(BuildFaultCode::StepFailed, message)
+}
+
+pub fn image(error: &ImageError) -> BuildFault {
+    if error.is_disk_full() {
+        return BuildFault::new(
+            BuildFaultCode::HostDiskFull,
+            "the host has no disk space left",
+        );
+    }
+    match error {
+        ImageError::Context(_) => BuildFault::new(BuildFaultCode::Context, chain(error)),
+        ImageError::TooLarge { .. } => {
+            BuildFault::new(BuildFaultCode::StepFailed, error.to_string())
+        }
+        _ => internal(error),
+    }
+}
+
+pub fn context(message: impl Into<String>) -> BuildFault {
+    BuildFault::new(BuildFaultCode::Context, message)
+}
+
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}

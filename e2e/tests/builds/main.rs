@@ -1,0 +1,7 @@
+//! Builds with real sandboxes, judged by buildah where it knows the instruction.
+
+mod cases;
+mod judge;
+mod more;
+mod support;
+mod tree;
