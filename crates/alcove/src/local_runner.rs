@@ -3,11 +3,11 @@
 use std::error::Error;
 
 use alcove_control::{AgentConnection, DialError, RunnerClient};
-use alcove_domain::SandboxId;
+use alcove_domain::{BuildId, SandboxId};
 use alcove_runner::Runner;
 use alcove_runner_api::{
-    Collected, ImageEntry, Needed, Order, OrderError, Pull, PullState, Report, VolumeOrder,
-    VolumeOutcome,
+    Build, BuildLogPiece, BuildOutcome, Collected, ImageEntry, Needed, Order, OrderError, Pull,
+    PullState, Report, VolumeOrder, VolumeOutcome,
 };
 use async_trait::async_trait;
 use futures_util::StreamExt;
@@ -86,6 +86,28 @@ impl RunnerClient for LocalRunner {
         BroadcastStream::new(self.reports.subscribe())
             .filter_map(|report| std::future::ready(report.ok()))
             .boxed()
+    }
+
+    async fn build(&self, order: Build) -> Result<BuildOutcome, OrderError> {
+        self.runner.build(order).await
+    }
+
+    async fn cancel_build(&self, build: &BuildId) -> Result<(), OrderError> {
+        self.runner.cancel_build(build.as_str());
+        Ok(())
+    }
+
+    async fn build_log(
+        &self,
+        build: &BuildId,
+        from: u64,
+        waits: bool,
+    ) -> Result<BuildLogPiece, OrderError> {
+        let piece = self.runner.build_log(build.as_str(), from, waits).await;
+        piece.map_err(|error| {
+            tracing::error!(build.id = %build, %error, "cannot read the log of a build");
+            OrderError::Unavailable
+        })
     }
 
     async fn dial_agent(&self, sandbox: &SandboxId) -> Result<AgentConnection, DialError> {

@@ -30,6 +30,6 @@ pub use sandbox::{
     SandboxDesiredState, SandboxLabels, SandboxListItem, SandboxPage, SandboxState, SandboxesList,
     ToolboxProxyUrl, UpdateLastActivity,
 };
-pub use snapshot::{CreateSnapshot, Snapshot, SnapshotPage, SnapshotState};
+pub use snapshot::{CreateSnapshot, Snapshot, SnapshotPage, SnapshotState, Url};
 pub use volume::{CreateVolume, Volume, VolumeState};
 pub use workspace::{CreateWorkspace, Workspace, WorkspaceInfo};

@@ -1,5 +1,6 @@
 //! The one door to the use-cases.
 
+mod builds;
 mod life;
 mod registries;
 mod snapshot;

@@ -42,6 +42,10 @@ pub(crate) fn name_of(snapshot: &SnapshotId) -> String {
 
 /// Takes the name away from a snapshot's image, and ends its pull.
 pub(crate) async fn release(shared: &Shared, snapshot: &SnapshotId) -> Result<(), OrderError> {
+    if let Err(error) = crate::builds::cancel(shared, snapshot).await {
+        // Its outcome finds no snapshot to write to.
+        tracing::warn!(snapshot.id = %snapshot, %error, "cannot cancel a build");
+    }
     let guard = shared.images.names.read().await;
     shared.runner.release_image(&name_of(snapshot)).await?;
     drop(guard);

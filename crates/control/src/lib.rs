@@ -5,6 +5,7 @@
 //! randomness and the way to the runner are parameters.
 
 mod auth;
+mod builds;
 mod caller;
 mod clock;
 mod control;
@@ -32,6 +33,7 @@ mod timers;
 mod token;
 mod volumes;
 
+pub use builds::BuildLog;
 pub use caller::Caller;
 pub use clock::{Clock, SystemClock};
 pub use control::{Bootstrap, Control, Readiness, ToolboxTarget};

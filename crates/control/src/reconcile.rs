@@ -53,7 +53,8 @@ pub(crate) async fn load(shared: &Arc<Shared>) -> Result<(), Error> {
     snapshots::driver::load(shared).await.map_err(failed)?;
     // A killed process may not have come to it.
     shared.images.note_release();
-    volumes::take_up(shared).await
+    volumes::take_up(shared).await?;
+    crate::builds::load(shared).await
 }
 
 /// Begins forks whose copy is made, or will not be, and whose turn was lost in between.

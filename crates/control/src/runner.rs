@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use alcove_domain::SandboxId;
+use alcove_domain::{BuildId, SandboxId};
 use alcove_runner_api::{
-    Collected, ImageEntry, Needed, Order, OrderError, Pull, PullState, Report, VolumeOrder,
-    VolumeOutcome,
+    Build, BuildLogPiece, BuildOutcome, Collected, ImageEntry, Needed, Order, OrderError, Pull,
+    PullState, Report, VolumeOrder, VolumeOutcome,
 };
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
@@ -40,6 +40,21 @@ pub trait RunnerClient: Send + Sync + 'static {
 
     /// Observations that nobody ordered. Calling it again gives a new stream from now on.
     fn reports(&self) -> BoxStream<'static, Report>;
+
+    /// Builds an image. Resolves when it is there or will not be. Safe to repeat; dropping the future does not end the
+    /// build.
+    async fn build(&self, order: Build) -> Result<BuildOutcome, OrderError>;
+
+    /// Ends a build, if it is under way.
+    async fn cancel_build(&self, build: &BuildId) -> Result<(), OrderError>;
+
+    /// The next piece of a build's log, from this byte on. With `waits`, waits for one while the build is under way.
+    async fn build_log(
+        &self,
+        build: &BuildId,
+        from: u64,
+        waits: bool,
+    ) -> Result<BuildLogPiece, OrderError>;
 
     /// A fresh connection to the agent of a running sandbox.
     async fn dial_agent(&self, sandbox: &SandboxId) -> Result<AgentConnection, DialError>;

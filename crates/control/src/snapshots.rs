@@ -14,12 +14,14 @@ use alcove_runner_api::ImageEntry;
 use jiff::Timestamp;
 
 use crate::list::{Page, page_count};
-use crate::order::CAPTURED_PREFIX;
 use crate::rng::uuid_v4;
 use crate::shared::{Shared, lock};
 use crate::{Error, ListSnapshots};
 
 pub(crate) use self::driver::SnapshotDrivers;
+
+/// What begins with it is a name that no user can give: of a sandbox's image, or of a build's.
+const OWN_NAMES: char = '+';
 
 /// Lookups kept in memory; a full cache starts anew.
 const CACHED_MAX: usize = 1024;
@@ -113,9 +115,8 @@ impl Shared {
     pub async fn register_images(&self, images: &[ImageEntry]) -> Result<(), Error> {
         let failed = |error| Error::store("registering the runner's images", error);
         // One without a name, or with a name of ours, is somebody's snapshot and not everybody's.
-        let is_general = |image: &&ImageEntry| {
-            !image.name.is_empty() && !image.name.starts_with(CAPTURED_PREFIX)
-        };
+        let is_general =
+            |image: &&ImageEntry| !image.name.is_empty() && !image.name.starts_with(OWN_NAMES);
         for image in images.iter().filter(is_general) {
             let known = self
                 .store

@@ -98,6 +98,10 @@ id_type!(
     VolumeId
 );
 id_type!(
+    /// One build of an image. Its log is kept under this.
+    BuildId
+);
+id_type!(
     /// One organization: the tenant that owns sandboxes, snapshots and keys.
     OrganizationId
 );

@@ -5,6 +5,7 @@
 
 pub mod account;
 pub mod bounds;
+pub mod build;
 pub mod create;
 pub mod id;
 pub mod interval;
@@ -22,8 +23,9 @@ pub mod timer;
 pub mod volume;
 
 pub use account::{ApiKey, ApiKeyHash, Organization, Permission, Permissions, User};
+pub use build::{BuildInfo, ImageBuild, NewBuiltSnapshot};
 pub use create::{CreateFacts, CreatePlan, NewSandbox};
-pub use id::{OrganizationId, RegistryId, SandboxId, SnapshotId, UserId, VolumeId};
+pub use id::{BuildId, OrganizationId, RegistryId, SandboxId, SnapshotId, UserId, VolumeId};
 pub use interval::Intervals;
 pub use lifecycle::{
     Command, DesiredState, Effect, Fault, FaultCode, Goal, Lifecycle, Observation, Origin, Phase,

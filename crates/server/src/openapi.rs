@@ -31,7 +31,7 @@ use crate::routes::daytona::{
         quota::usage, quota::update, quota::update_organization,
         account::api_key, account::user, account::organizations,
         snapshot::list, snapshot::get, snapshot::create, snapshot::delete, snapshot::activate,
-        snapshot::deactivate,
+        snapshot::deactivate, snapshot::build_logs, snapshot::build_logs_url,
         registry::list, registry::create, registry::get, registry::update, registry::delete,
         registry::set_default, registry::set_default_older,
         volume::list, volume::create, volume::get, volume::by_name, volume::delete,

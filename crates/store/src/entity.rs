@@ -1,6 +1,7 @@
 //! Rows. Private to the crate.
 
 pub(crate) mod api_key;
+pub(crate) mod build;
 pub(crate) mod command;
 pub(crate) mod organization;
 pub(crate) mod outbox;

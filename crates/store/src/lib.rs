@@ -13,6 +13,7 @@
 //! JSON texts that only this crate reads, hashes are hex texts.
 
 mod account;
+mod build;
 mod command;
 mod convert;
 mod entity;

@@ -10,6 +10,7 @@ mod m0004_lists;
 mod m0005_images;
 mod m0006_volumes;
 mod m0007_registries;
+mod m0008_builds;
 
 #[derive(Debug)]
 pub(crate) struct Migrator;
@@ -25,6 +26,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0005_images::Migration),
             Box::new(m0006_volumes::Migration),
             Box::new(m0007_registries::Migration),
+            Box::new(m0008_builds::Migration),
         ]
     }
 }

@@ -10,11 +10,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use alcove_control::{AgentConnection, DialError, RunnerClient};
-use alcove_domain::SandboxId;
+use alcove_domain::{BuildId, SandboxId};
 use alcove_runner_api::{
-    Collected, DiskOrigin, Fault, FaultCode, Generation, Goal, ImageDigest, ImageEntry, Needed,
-    Observed, Order, OrderError, Pull, PullFault, PullFaultCode, PullState, Report, SandboxSpec,
-    VolumeOrder, VolumeOutcome, Work,
+    Build, BuildFault, BuildLogPiece, BuildOutcome, Collected, DiskOrigin, Fault, FaultCode,
+    Generation, Goal, ImageDigest, ImageEntry, Needed, Observed, Order, OrderError, Pull,
+    PullFault, PullFaultCode, PullState, Report, SandboxSpec, VolumeOrder, VolumeOutcome, Work,
 };
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
@@ -54,6 +54,9 @@ struct State {
     taken: HashMap<SandboxId, Generation>,
     images: Vec<ImageEntry>,
     volumes: Volumes,
+    builds: Vec<Build>,
+    build_faults: Vec<BuildFault>,
+    cancelled_builds: Vec<BuildId>,
     orders: Vec<Order>,
     failures: Vec<(Fault, bool)>,
     undone: Vec<Fault>,
@@ -91,6 +94,9 @@ impl Default for FakeRunner {
                     taken: HashMap::new(),
                     images: vec![image(DEFAULT_IMAGE, "daytona")],
                     volumes: Volumes::default(),
+                    builds: Vec::new(),
+                    build_faults: Vec::new(),
+                    cancelled_builds: Vec::new(),
                     orders: Vec::new(),
                     failures: Vec::new(),
                     undone: Vec::new(),
@@ -135,6 +141,20 @@ impl FakeRunner {
     }
 
     // What a test does to the host.
+
+    /// The next build fails.
+    pub fn fail_next_build(&self, fault: BuildFault) {
+        self.state().build_faults.insert(0, fault);
+    }
+
+    /// Every build that was ordered, repeated ones too.
+    pub fn builds(&self) -> Vec<Build> {
+        self.state().builds.clone()
+    }
+
+    pub fn cancelled_builds(&self) -> Vec<BuildId> {
+        self.state().cancelled_builds.clone()
+    }
 
     /// Work is not begun until [`FakeRunner::resume_work`].
     pub fn hold_work(&self) {
@@ -616,6 +636,45 @@ impl RunnerClient for FakeRunner {
         BroadcastStream::new(reports)
             .filter_map(|report| async move { report.ok() })
             .boxed()
+    }
+
+    async fn build(&self, order: Build) -> Result<BuildOutcome, OrderError> {
+        let life = {
+            let mut state = self.state();
+            if !state.is_alive {
+                return Err(OrderError::Unavailable);
+            }
+            state.builds.push(order.clone());
+            state.life
+        };
+        self.pass(&self.host.work_gate, life).await?;
+        let mut state = self.state();
+        if let Some(fault) = state.build_faults.pop() {
+            return Ok(BuildOutcome::Failed { fault });
+        }
+        let image = image(&order.name, "builder");
+        state.images.retain(|known| known.name != image.name);
+        state.images.push(image.clone());
+        Ok(BuildOutcome::Done { image })
+    }
+
+    async fn cancel_build(&self, build: &BuildId) -> Result<(), OrderError> {
+        self.state().cancelled_builds.push(build.clone());
+        Ok(())
+    }
+
+    async fn build_log(
+        &self,
+        build: &BuildId,
+        from: u64,
+        _: bool,
+    ) -> Result<BuildLogPiece, OrderError> {
+        let text = format!("log of {build}\n").into_bytes();
+        let from = usize::try_from(from).unwrap_or(usize::MAX).min(text.len());
+        Ok(BuildLogPiece {
+            bytes: text[from..].to_vec(),
+            is_over: from == text.len(),
+        })
     }
 
     async fn dial_agent(&self, sandbox: &SandboxId) -> Result<AgentConnection, DialError> {

@@ -124,3 +124,9 @@ pub struct SnapshotPage {
     pub page: u64,
     pub total_pages: u64,
 }
+
+/// Where something is to be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Url {
+    pub url: String,
+}

@@ -77,26 +77,35 @@ async fn write_new(shared: &Arc<Shared>, snapshot: &Snapshot) -> Result<(), Erro
         other => Error::store("creating a snapshot", other),
     };
     let tx = shared.store.begin().await.map_err(failed)?;
+    insert_in_tx(shared, &tx, snapshot).await.map_err(failed)?;
+    tx.commit().await.map_err(failed)?;
+    shared.reached(Step::WishWritten).await;
+    shared.note_snapshot_written();
+    drive(shared, &snapshot.id);
+    Ok(())
+}
+
+/// Writes the row of a new snapshot, if the organization may have it.
+pub(crate) async fn insert_in_tx(
+    shared: &Shared,
+    tx: &alcove_store::Tx,
+    snapshot: &Snapshot,
+) -> Result<(), StoreError> {
     if let Some(org) = &snapshot.organization_id {
         let key = QuotaKey {
             organization: org.clone(),
             region: shared.settings.region.id.clone(),
             class: snapshot.class,
         };
-        let own = tx.quota_find(&key).await.map_err(failed)?;
+        let own = tx.quota_find(&key).await?;
         // Whether its sandboxes outlive their stop is not known yet.
         let is_ephemeral = true;
         own.unwrap_or(shared.settings.default_quota)
             .check_sandbox(&snapshot.resources, is_ephemeral)
-            .map_err(|exceeded| failed(StoreError::OverQuota(exceeded)))?;
+            .map_err(StoreError::OverQuota)?;
     }
-    tx.snapshot_insert(snapshot).await.map_err(failed)?;
-    hold_quota(shared, &tx, snapshot).await.map_err(failed)?;
-    tx.commit().await.map_err(failed)?;
-    shared.reached(Step::WishWritten).await;
-    shared.note_snapshot_written();
-    drive(shared, &snapshot.id);
-    Ok(())
+    tx.snapshot_insert(snapshot).await?;
+    hold_quota(shared, tx, snapshot).await
 }
 
 async fn hold_quota(

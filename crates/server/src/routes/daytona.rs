@@ -84,4 +84,6 @@ crate::routes::routes! {
     delete "/api/snapshots/{id}", Key => snapshot::delete;
     post "/api/snapshots/{id}/activate", Key => snapshot::activate;
     post "/api/snapshots/{id}/deactivate", Key => snapshot::deactivate;
+    get "/api/snapshots/{id}/build-logs", Key => snapshot::build_logs;
+    get "/api/snapshots/{id}/build-logs-url", Key => snapshot::build_logs_url;
 }

@@ -3,6 +3,7 @@
 
 mod access;
 mod bodies;
+mod builds;
 mod errors;
 mod events;
 mod generations;

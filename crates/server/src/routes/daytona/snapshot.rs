@@ -1,12 +1,16 @@
-//! Snapshots: made of images in registries, read, put aside, removed.
+//! Snapshots: made of images in registries or built, read, put aside, removed; and the logs of builds.
 
 use alcove_api_types::ErrorBody;
-use alcove_api_types::daytona::{CreateSnapshot, Snapshot, SnapshotPage};
+use alcove_api_types::daytona::{CreateSnapshot, Snapshot, SnapshotPage, Url};
 use alcove_control::ListSnapshots;
-use alcove_domain::{NewSnapshot, SnapshotSort};
+use alcove_domain::{BuildInfo, NewBuiltSnapshot, NewSnapshot, SnapshotSort};
+use axum::Json;
+use axum::body::Body;
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt as _;
 use http::StatusCode;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 
 use super::sandbox_list::order;
 use crate::app::App;
@@ -67,7 +71,8 @@ pub(crate) async fn get(
     Ok(present::snapshot_answer(&app, era, &snapshot))
 }
 
-/// Makes a snapshot of an image in a registry. Answered at once, as `pending`; the image comes in the background.
+/// Makes a snapshot of an image in a registry, or from a Dockerfile. Answered at once, as `pending` or `building`; the
+/// image comes in the background.
 #[utoipa::path(post, path = "/api/snapshots", tag = "snapshots", operation_id = "createSnapshot",
     request_body = CreateSnapshot,
     responses((status = 200, body = Snapshot), (status = 400, body = ErrorBody),
@@ -78,6 +83,25 @@ pub(crate) async fn create(
     ClientEra(era): ClientEra,
     BodyOf(body): BodyOf<CreateSnapshot>,
 ) -> Result<Response, ApiError> {
+    if let (Some(build), None) = (&body.build_info, &body.image_name) {
+        let request = NewBuiltSnapshot {
+            name: body.name,
+            info: BuildInfo {
+                dockerfile: build.dockerfile_content.clone(),
+                context_hashes: build.context_hashes.clone(),
+            },
+            entrypoint: body.entrypoint,
+            cpu: body.cpu,
+            memory: body.memory,
+            disk: body.disk,
+            gpu: body.gpu,
+            gpu_types: body.gpu_type,
+            class: body.sandbox_class,
+            region: body.region_id,
+        };
+        let snapshot = app.control().build_snapshot(&caller, request).await?;
+        return Ok(present::snapshot_answer(&app, era, &snapshot));
+    }
     let request = NewSnapshot {
         name: body.name,
         image_name: body.image_name,
@@ -137,4 +161,51 @@ pub(crate) async fn deactivate(
 ) -> Result<StatusCode, ApiError> {
     app.control().deactivate_snapshot(&caller, &id).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// What the build of a snapshot said, as text. With `follow` the answer grows until the build is over.
+#[utoipa::path(get, path = "/api/snapshots/{id}/build-logs", tag = "snapshots",
+    operation_id = "getSnapshotBuildLogs",
+    params(("id" = String, Path, description = "Id or name"), ("follow" = Option<bool>, Query)),
+    responses((status = 200, body = String, content_type = "text/plain"), (status = 404, body = ErrorBody)))]
+pub(crate) async fn build_logs(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    PathOf(id): PathOf<String>,
+    QueryOf(mut query): QueryOf,
+) -> Result<Response, ApiError> {
+    let follows = query.boolean("follow").unwrap_or(false);
+    let reasons = query.into_reasons();
+    if !reasons.is_empty() {
+        return Err(ApiError::invalid(&reasons));
+    }
+    let log = app
+        .control()
+        .snapshot_build_log(&caller, &id, follows)
+        .await?;
+    let body = Body::from_stream(log.map(Ok::<_, std::convert::Infallible>));
+    let headers = [
+        (CONTENT_TYPE, "text/plain; charset=utf-8"),
+        (CACHE_CONTROL, "no-store"),
+    ];
+    Ok((headers, body).into_response())
+}
+
+/// Where the log of a snapshot's build is read. Clients append `?follow=true`.
+#[utoipa::path(get, path = "/api/snapshots/{id}/build-logs-url", tag = "snapshots",
+    operation_id = "getSnapshotBuildLogsUrl", params(("id" = String, Path, description = "Id or name")),
+    responses((status = 200, body = Url), (status = 404, body = ErrorBody)))]
+pub(crate) async fn build_logs_url(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    PathOf(id): PathOf<String>,
+) -> Result<Json<Url>, ApiError> {
+    let snapshot = app.control().get_built_snapshot(&caller, &id).await?;
+    Ok(Json(Url {
+        url: format!(
+            "{}/api/snapshots/{}/build-logs",
+            app.public_url(),
+            snapshot.id
+        ),
+    }))
 }
