@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use alcove_domain::{
-    Command, FaultCode, Permission, Reason, ResizeRequest, Sandbox, SandboxId, SnapshotId, text,
+    Command, FaultCode, Permission, Reason, ResizeRequest, Sandbox, SandboxId, SandboxState,
+    SnapshotId, text,
 };
 
 use super::Control;
@@ -40,6 +41,26 @@ impl Control {
         let wish = Wish::Plain(Command::Archive);
         self.ask_and_wait(caller, id_or_name, wish, "SANDBOX_ARCHIVE_FAILED")
             .await
+    }
+
+    /// What callers know as a backup is the archive: a sandbox in it has one, and nothing is done. Any other has none, and
+    /// gets none: an archive beside a disk that is written to would be out of date at once.
+    ///
+    /// # Errors
+    /// [`Error::Unprocessable`] for a sandbox that is not in the archive.
+    pub fn backup_sandbox(&self, caller: &Caller, id_or_name: &str) -> Result<Arc<Sandbox>, Error> {
+        caller.require(Permission::WriteSandboxes)?;
+        let sandbox = sandboxes::find(&self.shared, caller, id_or_name)?.current();
+        match sandbox.state() {
+            SandboxState::Archived | SandboxState::Archiving | SandboxState::Restoring => {
+                Ok(sandbox)
+            }
+            _ => Err(Error::Unprocessable {
+                reasons: vec![Reason::unsupported(
+                    "A sandbox has a backup only in the archive: archive it, or make a snapshot of it",
+                )],
+            }),
+        }
     }
 
     /// Gives a sandbox other sizes and waits for it.

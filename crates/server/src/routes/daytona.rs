@@ -29,6 +29,7 @@ crate::routes::routes! {
     post "/api/sandbox/{sandboxIdOrName}/recover", Key => life::recover;
     post "/api/sandbox/{sandboxIdOrName}/pause", Key => life::pause;
     post "/api/sandbox/{sandboxIdOrName}/archive", Key => life::archive;
+    post "/api/sandbox/{sandboxIdOrName}/backup", Key => life::backup;
     post "/api/sandbox/{sandboxIdOrName}/resize", Key => life::resize;
     post "/api/sandbox/{sandboxIdOrName}/snapshot", Key => life::snapshot;
     post "/api/sandbox/{sandboxIdOrName}/fork", Key => life::fork;
@@ -57,6 +58,10 @@ crate::routes::routes! {
     post "/api/workspace/{workspaceId}/public/{isPublic}", Key => workspace::public;
     post "/api/workspace/{workspaceId}/autostop/{interval}", Key => workspace::auto_stop;
     post "/api/workspace/{workspaceId}/autoarchive/{interval}", Key => workspace::auto_archive;
+    post "/api/workspace/{workspaceId}/archive", Key => workspace::archive;
+    post "/api/workspace/{workspaceId}/backup", Key => workspace::backup;
+    get "/api/workspace/{workspaceId}/ports/{port}/preview-url", Key => preview::workspace_url;
+    get "/api/workspace/{workspaceId}/build-logs", Key => workspace::build_logs;
 
     get "/api/api-keys/current", Key => account::api_key;
     get "/api/users/me", Key => account::user;

@@ -109,3 +109,54 @@ async fn what_cannot_be_had_is_refused_at_the_create() {
         assert!(refused.json()["message"].is_string());
     }
 }
+
+#[tokio::test]
+async fn a_workspace_is_archived_and_that_is_its_backup() {
+    let server = Server::start().await;
+    make(&server, json!({"id": "a"})).await;
+    let post = async |path: &str| server.ask("POST", &format!("/api/{path}")).await;
+    for path in ["workspace/a/backup", "sandbox/a/backup"] {
+        let refused = post(path).await;
+        assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{path}");
+        let message = refused.json()["message"].as_str().unwrap().to_owned();
+        assert!(message.contains("archive it"), "{message}");
+    }
+    assert_eq!(
+        post("workspace/a/archive").await.status,
+        StatusCode::BAD_REQUEST
+    );
+    assert_eq!(post("workspace/a/stop").await.status, StatusCode::OK);
+    assert_eq!(post("workspace/a/archive").await.status, StatusCode::OK);
+    let backup = post("workspace/a/backup").await.ok();
+    assert_eq!(
+        (&backup["id"], &backup["state"]),
+        (&json!("a"), &json!("archived"))
+    );
+    assert_eq!(
+        post("sandbox/a/backup").await.ok()["backupState"],
+        "Completed"
+    );
+}
+
+#[tokio::test]
+async fn a_workspace_has_the_preview_of_its_toolbox_and_no_build_logs() {
+    let server = Server::start().await;
+    make(&server, json!({"id": "a"})).await;
+    let preview = async |route: &str, port: &str| {
+        let path = format!("/api/{route}/a/ports/{port}/preview-url");
+        server.ask("GET", &path).await
+    };
+    let found = preview("workspace", "2280").await.ok();
+    assert_eq!(found, preview("sandbox", "2280").await.ok());
+    assert!(found["url"].as_str().unwrap().starts_with("http"));
+    for port in ["0", "65536", "x", "3000"] {
+        let refused = preview("workspace", port).await;
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{port}");
+    }
+    let logs = server
+        .ask("GET", "/api/workspace/a/build-logs?follow=true")
+        .await;
+    assert_eq!(logs.status, StatusCode::NOT_FOUND);
+    let message = logs.json()["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("was not built"), "{message}");
+}

@@ -44,6 +44,21 @@ pub(crate) async fn archive(
     Ok(present::sandbox_answer(&app, era, &sandbox))
 }
 
+/// Answers with a sandbox that is in the archive, which is its backup; refuses for one that is not.
+#[utoipa::path(post, path = "/api/sandbox/{sandboxIdOrName}/backup", tag = "sandbox",
+    operation_id = "createBackup", params(("sandboxIdOrName" = String, Path)),
+    responses((status = 200, body = Sandbox), (status = 404, body = ErrorBody),
+        (status = 422, description = "It is not in the archive", body = ErrorBody)))]
+pub(crate) async fn backup(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    ClientEra(era): ClientEra,
+    PathOf(id): PathOf<String>,
+) -> Result<Response, ApiError> {
+    let sandbox = app.control().backup_sandbox(&caller, &id)?;
+    Ok(present::sandbox_answer(&app, era, &sandbox))
+}
+
 /// Tries again what ended in an error. `skipStart` leaves the sandbox stopped.
 #[utoipa::path(post, path = "/api/sandbox/{sandboxIdOrName}/recover", tag = "sandbox",
     operation_id = "recoverSandbox",

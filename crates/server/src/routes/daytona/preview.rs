@@ -2,6 +2,7 @@
 
 use alcove_api_types::ErrorBody;
 use alcove_api_types::daytona::PortPreviewUrl;
+use alcove_control::Caller;
 use axum::Json;
 use axum::extract::State;
 
@@ -23,19 +24,42 @@ pub(crate) async fn url(
     Authenticated(caller): Authenticated,
     PathOf((id, port)): PathOf<(String, String)>,
 ) -> Result<Json<PortPreviewUrl>, ApiError> {
+    of_port(&app, &caller, &id, &port).await.map(Json)
+}
+
+/// The same under the name that clients up to 0.20 have for it.
+#[utoipa::path(get, path = "/api/workspace/{workspaceId}/ports/{port}/preview-url", tag = "workspace",
+    operation_id = "getPortPreviewUrlWorkspace_deprecated",
+    params(("workspaceId" = String, Path), ("port" = u16, Path)),
+    responses((status = 200, body = PortPreviewUrl), (status = 400, body = ErrorBody),
+        (status = 404, body = ErrorBody)))]
+pub(crate) async fn workspace_url(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    PathOf((id, port)): PathOf<(String, String)>,
+) -> Result<Json<PortPreviewUrl>, ApiError> {
+    of_port(&app, &caller, &id, &port).await.map(Json)
+}
+
+async fn of_port(
+    app: &App,
+    caller: &Caller,
+    id: &str,
+    port: &str,
+) -> Result<PortPreviewUrl, ApiError> {
     let port: u16 =
         port.parse().ok().filter(|port| *port > 0).ok_or_else(|| {
             ApiError::invalid(&["port must be a number of 1 to 65535".to_owned()])
         })?;
-    let sandbox = app.control().get_sandbox(&caller, &id).await?;
+    let sandbox = app.control().get_sandbox(caller, id).await?;
     if port != TOOLBOX_PORT {
         return Err(ApiError::invalid(&[format!(
             "port must be {TOOLBOX_PORT}: this server has no previews of other ports yet"
         )]));
     }
-    Ok(Json(PortPreviewUrl {
+    Ok(PortPreviewUrl {
         sandbox_id: sandbox.id.to_string(),
         url: format!("{}/{}", app.toolbox_url(), sandbox.id),
         token: String::new(),
-    }))
+    })
 }

@@ -229,6 +229,53 @@ pub(crate) async fn auto_archive(
     Ok(StatusCode::OK)
 }
 
+/// Puts a stopped workspace's disk into the archive and answers when it is there. A start brings it back.
+#[utoipa::path(post, path = "/api/workspace/{workspaceId}/archive", tag = "workspace",
+    operation_id = "archiveWorkspace_deprecated", params(("workspaceId" = String, Path)),
+    responses((status = 200), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody),
+        (status = 409, body = ErrorBody)))]
+pub(crate) async fn archive(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    PathOf(id): PathOf<String>,
+) -> Result<StatusCode, ApiError> {
+    app.control().archive_sandbox(&caller, &id).await?;
+    Ok(StatusCode::OK)
+}
+
+/// Answers with a workspace that is in the archive, which is its backup; refuses for one that is not.
+#[utoipa::path(post, path = "/api/workspace/{workspaceId}/backup", tag = "workspace",
+    operation_id = "createBackupWorkspace_deprecated", params(("workspaceId" = String, Path)),
+    responses((status = 200, body = Workspace), (status = 404, body = ErrorBody),
+        (status = 422, description = "It is not in the archive", body = ErrorBody)))]
+pub(crate) async fn backup(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    PathOf(id): PathOf<String>,
+) -> Result<Response, ApiError> {
+    let sandbox = app.control().backup_sandbox(&caller, &id)?;
+    Ok(answer(&app, &sandbox))
+}
+
+/// What was said while a workspace's image was built. No workspace here was built: each was made from a snapshot.
+#[utoipa::path(get, path = "/api/workspace/{workspaceId}/build-logs", tag = "workspace",
+    operation_id = "getBuildLogsWorkspace_deprecated",
+    params(("workspaceId" = String, Path), ("follow" = Option<bool>, Query)),
+    responses((status = 404, description = "There is no such workspace, or it was not built", body = ErrorBody)))]
+pub(crate) async fn build_logs(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    PathOf(id): PathOf<String>,
+    QueryOf(mut query): QueryOf,
+) -> Result<Response, ApiError> {
+    query.boolean("follow");
+    sandbox_list::refuse(query)?;
+    app.control().get_sandbox(&caller, &id).await?;
+    Err(ApiError::not_found(&format!(
+        "Workspace {id} was not built, so it has no build logs"
+    )))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
