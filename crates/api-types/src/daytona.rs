@@ -19,8 +19,8 @@ pub use create_sandbox::{CreateBuildInfo, CreateSandbox, SandboxVolume};
 pub use health::{ComponentHealth, Health, Readiness};
 pub use network::UpdateSandboxNetworkSettings;
 pub use quota::{
-    LimitChange, NO_LIMIT, OrganizationUsageOverview, RegionUsageOverview, UpdateOrganizationQuota,
-    UpdateRegionQuota,
+    CreateRegionQuota, LimitChange, NO_LIMIT, OrganizationUsageOverview, RegionQuota,
+    RegionUsageOverview, UpdateOrganizationQuota, UpdateRegionQuota,
 };
 pub use registry::{
     CreateDockerRegistry, DockerRegistry, RegistryPushAccess, RegistryType, UpdateDockerRegistry,

@@ -2,6 +2,7 @@
 
 mod builds;
 mod life;
+mod quota;
 mod registries;
 mod snapshot;
 mod volume;

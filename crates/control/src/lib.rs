@@ -42,7 +42,7 @@ pub use error::Error;
 pub use event::{Event, EventBody, EventStream};
 pub use list::{ListSandboxes, ListSnapshots, PageSandboxes};
 pub use probe::{Probe, Step};
-pub use quota::QuotaUse;
+pub use quota::{OwnQuota, QuotaUse};
 pub use registries::{CreateRegistry, RegistryLogin, RegistryPushAccess, RegistryVisitor};
 pub use rng::{Rng, SystemRng};
 pub use runner::{AgentConnection, AgentStream, DialError, RunnerClient};

@@ -17,6 +17,27 @@ pub struct QuotaUse {
     pub usage: Usage,
 }
 
+/// Limits that an organization has of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnQuota {
+    pub organization: OrganizationId,
+    /// Region id.
+    pub region: String,
+    pub class: SandboxClass,
+    pub quota: Quota,
+}
+
+impl OwnQuota {
+    fn new(key: QuotaKey, quota: Quota) -> Self {
+        Self {
+            organization: key.organization,
+            region: key.region,
+            class: key.class,
+            quota,
+        }
+    }
+}
+
 impl Shared {
     /// Limits and use of the caller's organization: those of this server's region and class, and every other that
     /// has limits of its own.
@@ -56,20 +77,8 @@ impl Shared {
         change: impl FnOnce(&mut Quota) + Send,
     ) -> Result<Quota, Error> {
         let failed = |error| Error::store("writing a quota", error);
-        if !self.is_admin(caller).await? {
-            return Err(Error::access_denied());
-        }
-        let known = self.store.reader().organization_find(org).await;
-        if known.map_err(failed)?.is_none() {
-            return Err(Error::NotFound {
-                message: format!("Organization with ID {org} not found"),
-            });
-        }
-        let key = QuotaKey {
-            organization: org.clone(),
-            region: resolve_region(self, Some(region))?,
-            class,
-        };
+        self.check_quota_rights(caller, org).await?;
+        let key = self.quota_key(org, region, class)?;
         let tx = self.store.begin().await.map_err(failed)?;
         let own = tx.quota_find(&key).await.map_err(failed)?;
         let mut quota = own.unwrap_or(self.settings.default_quota);
@@ -77,6 +86,116 @@ impl Shared {
         tx.quota_put(&key, &quota).await.map_err(failed)?;
         tx.commit().await.map_err(failed)?;
         Ok(quota)
+    }
+
+    /// Gives an organization limits of its own; `change` gets those that hold for all others.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] if it has some.
+    pub async fn create_quota(
+        &self,
+        caller: &Caller,
+        org: &OrganizationId,
+        region: &str,
+        class: SandboxClass,
+        change: impl FnOnce(&mut Quota) + Send,
+    ) -> Result<OwnQuota, Error> {
+        let failed = |error| Error::store("writing a quota", error);
+        self.check_quota_rights(caller, org).await?;
+        let key = self.quota_key(org, region, class)?;
+        let tx = self.store.begin().await.map_err(failed)?;
+        if tx.quota_find(&key).await.map_err(failed)?.is_some() {
+            return Err(Error::Conflict {
+                message: format!(
+                    "Organization {org} has a quota for class {} in region {region} already",
+                    class.as_str()
+                ),
+                code: "QUOTA_EXISTS",
+                state: None,
+            });
+        }
+        let mut quota = self.settings.default_quota;
+        change(&mut quota);
+        tx.quota_put(&key, &quota).await.map_err(failed)?;
+        tx.commit().await.map_err(failed)?;
+        Ok(OwnQuota::new(key, quota))
+    }
+
+    /// An organization's own limits.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if it has none: those of all others hold then.
+    pub async fn get_quota(
+        &self,
+        caller: &Caller,
+        org: &OrganizationId,
+        region: &str,
+        class: SandboxClass,
+    ) -> Result<OwnQuota, Error> {
+        self.check_quota_rights(caller, org).await?;
+        let key = self.quota_key(org, region, class)?;
+        let found = self.store.reader().quota_find(&key).await;
+        found
+            .map_err(|error| Error::store("reading a quota", error))?
+            .map(|quota| OwnQuota::new(key, quota))
+            .ok_or_else(|| no_quota(org, region, class))
+    }
+
+    /// Takes an organization's own limits away, so that those of all others hold. What runs stays.
+    pub async fn delete_quota(
+        &self,
+        caller: &Caller,
+        org: &OrganizationId,
+        region: &str,
+        class: SandboxClass,
+    ) -> Result<(), Error> {
+        let failed = |error| Error::store("writing a quota", error);
+        self.check_quota_rights(caller, org).await?;
+        let key = self.quota_key(org, region, class)?;
+        let tx = self.store.begin().await.map_err(failed)?;
+        if !tx.quota_delete(&key).await.map_err(failed)? {
+            return Err(no_quota(org, region, class));
+        }
+        tx.commit().await.map_err(failed)
+    }
+
+    /// Whether the caller is the administrator, and there is such an organization.
+    async fn check_quota_rights(&self, caller: &Caller, org: &OrganizationId) -> Result<(), Error> {
+        if !self.is_admin(caller).await? {
+            return Err(Error::access_denied());
+        }
+        let known = self.store.reader().organization_find(org).await;
+        if known
+            .map_err(|error| Error::store("reading an organization", error))?
+            .is_none()
+        {
+            return Err(Error::NotFound {
+                message: format!("Organization with ID {org} not found"),
+            });
+        }
+        Ok(())
+    }
+
+    fn quota_key(
+        &self,
+        org: &OrganizationId,
+        region: &str,
+        class: SandboxClass,
+    ) -> Result<QuotaKey, Error> {
+        Ok(QuotaKey {
+            organization: org.clone(),
+            region: resolve_region(self, Some(region))?,
+            class,
+        })
+    }
+}
+
+fn no_quota(org: &OrganizationId, region: &str, class: SandboxClass) -> Error {
+    Error::NotFound {
+        message: format!(
+            "Organization {org} has no quota of its own for class {} in region {region}",
+            class.as_str()
+        ),
     }
 }
 

@@ -22,6 +22,7 @@ async fn operations(raw: &Raw, sandbox: &str) -> Vec<(String, String)> {
             .replace("{workspaceId}", sandbox)
             .replace("{organizationId}", "no-such-organization")
             .replace("{regionId}", "us")
+            .replace("{sandboxClass}", "container")
             .replace("{isPublic}", "true")
             .replace("{port}", "2280")
             .replace("{interval}", "0")

@@ -87,6 +87,64 @@ pub struct UpdateRegionQuota {
     pub gpu_fields: Vec<&'static str>,
 }
 
+/// The limits of an organization in one region, for one class of sandboxes. What has no limit shows 2147483647.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RegionQuota {
+    pub organization_id: String,
+    pub region_id: String,
+    pub sandbox_class: String,
+    pub total_cpu_quota: u64,
+    pub total_memory_quota: u64,
+    pub total_disk_quota: u64,
+    pub total_gpu_quota: u64,
+    /// Sandboxes that there may be. Our own field.
+    pub total_sandbox_quota: u64,
+    #[schema(required = true)]
+    pub max_cpu_per_sandbox: Option<u32>,
+    #[schema(required = true)]
+    pub max_memory_per_sandbox: Option<u32>,
+    #[schema(required = true)]
+    pub max_disk_per_sandbox: Option<u32>,
+    #[schema(required = true)]
+    pub max_disk_per_non_ephemeral_sandbox: Option<u32>,
+    #[schema(required = true)]
+    pub max_cpu_per_gpu: Option<u32>,
+    #[schema(required = true)]
+    pub max_memory_per_gpu: Option<u32>,
+    #[schema(required = true)]
+    pub max_disk_per_gpu: Option<u32>,
+    #[schema(required = true)]
+    pub max_sandbox_lifespan: Option<u32>,
+}
+
+/// The body that gives an organization limits of its own. A negative number is no limit.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(transparent)]
+#[schema(as = CreateOrganizationRegionQuota)]
+pub struct CreateRegionQuota(pub UpdateRegionQuota);
+
+const REQUIRED_LIMITS: [&str; 4] = [
+    "totalCpuQuota",
+    "totalMemoryQuota",
+    "totalDiskQuota",
+    "totalGpuQuota",
+];
+
+impl FromBody for CreateRegionQuota {
+    fn from_fields(fields: &mut BodyFields) -> Self {
+        if !fields.is_given("sandboxClass") {
+            fields.required::<String>("sandboxClass", "a string");
+        }
+        for name in REQUIRED_LIMITS {
+            if !fields.is_given(name) {
+                fields.required::<i64>(name, "an integer number");
+            }
+        }
+        Self(UpdateRegionQuota::from_fields(fields))
+    }
+}
+
 /// The body that sets limits of a whole organization. A field that is absent or null leaves its limit as it is; a negative
 /// number takes the organization's own away, so that the server's holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]

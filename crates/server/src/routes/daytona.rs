@@ -69,6 +69,9 @@ crate::routes::routes! {
     get "/api/organizations/{organizationId}/usage", Key => quota::usage;
     patch "/api/organizations/{organizationId}/quota", Key => quota::update_organization;
     patch "/api/admin/organizations/{organizationId}/quota/{regionId}", Key => quota::update;
+    post "/api/admin/organizations/{organizationId}/quota/{regionId}", Key => quota::create;
+    get "/api/admin/organizations/{organizationId}/quota/{regionId}/{sandboxClass}", Key => quota::get;
+    delete "/api/admin/organizations/{organizationId}/quota/{regionId}/{sandboxClass}", Key => quota::delete;
 
     get "/api/docker-registry", Key => registry::list;
     post "/api/docker-registry", Key => registry::create;

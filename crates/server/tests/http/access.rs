@@ -15,6 +15,7 @@ fn example(route: &Route, sandbox: &str) -> String {
         .replace("{workspaceId}", sandbox)
         .replace("{organizationId}", sandbox)
         .replace("{regionId}", "us")
+        .replace("{sandboxClass}", "container")
         .replace("{id}", sandbox)
         .replace("{volumeId}", sandbox)
         .replace("{name}", sandbox)
@@ -25,6 +26,10 @@ fn example(route: &Route, sandbox: &str) -> String {
         .replace("{ttlMinutes}", "5")
 }
 
+/// What every operation that has a body finds its required fields in.
+const BODY: &str = r#"{"labels": {}, "name": "x", "url": "a.com", "username": "", "sandboxClass": "container", "totalCpuQuota": 1,
+    "totalMemoryQuota": 1, "totalDiskQuota": 1, "totalGpuQuota": 1}"#;
+
 fn request(route: &Route, authorization: Option<&str>) -> Request<Body> {
     let mut request = Request::builder()
         .method(route.method.to_uppercase().as_str())
@@ -32,11 +37,7 @@ fn request(route: &Route, authorization: Option<&str>) -> Request<Body> {
     if let Some(authorization) = authorization {
         request = request.header("authorization", authorization);
     }
-    request
-        .body(Body::from(
-            r#"{"labels":{},"name":"x","url":"a.com","username":""}"#,
-        ))
-        .unwrap()
+    request.body(Body::from(BODY)).unwrap()
 }
 
 #[tokio::test]

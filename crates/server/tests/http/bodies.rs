@@ -124,6 +124,8 @@ fn plain(field: &Field) -> Value {
     match field.kind.as_str() {
         "map<string>" => json!({}),
         "string" => json!("plain"),
+        "number" => json!(9),
+        "SandboxClass" => json!("container"),
         other => panic!("a plain {other} for {}", field.name),
     }
 }

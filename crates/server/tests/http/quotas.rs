@@ -109,3 +109,60 @@ async fn the_number_of_volumes_is_set_shown_and_held() {
     );
     assert_eq!(usage().await, (100, 0));
 }
+
+#[tokio::test]
+async fn limits_of_ones_own_are_made_once_read_and_taken_away() {
+    let server = Server::start().await;
+    let org = server.kit.caller.organization.to_string();
+    let base = format!("/api/admin/organizations/{org}/quota/us");
+    let own = format!("{base}/container");
+    assert_eq!(server.ask("GET", &own).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(
+        server.ask("DELETE", &own).await.status,
+        StatusCode::NOT_FOUND
+    );
+    let missing = server.put("POST", &base, json!({"totalCpuQuota": 1})).await;
+    assert_eq!(missing.status, StatusCode::BAD_REQUEST);
+    let message = missing.json()["message"].as_str().unwrap().to_owned();
+    for field in [
+        "sandboxClass",
+        "totalMemoryQuota",
+        "totalDiskQuota",
+        "totalGpuQuota",
+    ] {
+        assert!(message.contains(field), "{message}");
+    }
+    let body = json!({
+        "sandboxClass": "container", "totalCpuQuota": 1, "totalMemoryQuota": 5, "totalDiskQuota": -1,
+        "totalGpuQuota": 0, "maxDiskPerSandbox": 3,
+    });
+    let made = server.put("POST", &base, body.clone()).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+    let made = made.json();
+    assert_eq!(made["organizationId"], org.as_str());
+    assert_eq!(
+        (&made["totalCpuQuota"], &made["totalDiskQuota"]),
+        (&json!(1), &json!(i32::MAX))
+    );
+    assert_eq!(
+        (&made["maxDiskPerSandbox"], &made["maxCpuPerSandbox"]),
+        (&json!(3), &Value::Null)
+    );
+    assert_eq!(server.ask("GET", &own).await.ok(), made);
+    let again = server.put("POST", &base, body).await;
+    assert_eq!(again.status, StatusCode::CONFLICT);
+    let odd = server.ask("GET", &format!("{base}/submarine")).await;
+    assert_eq!(odd.status, StatusCode::BAD_REQUEST);
+
+    server.create(json!({"name": "a"})).await;
+    let create = async || {
+        server
+            .put("POST", "/api/sandbox", json!({"name": "b"}))
+            .await
+    };
+    assert_eq!(create().await.status, StatusCode::BAD_REQUEST, "it is held");
+    let gone = server.ask("DELETE", &own).await;
+    assert_eq!(gone.status, StatusCode::NO_CONTENT);
+    assert_eq!(server.ask("GET", &own).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(create().await.status, StatusCode::OK, "it is held no more");
+}

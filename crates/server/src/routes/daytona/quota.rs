@@ -2,10 +2,10 @@
 
 use alcove_api_types::ErrorBody;
 use alcove_api_types::daytona::{
-    LimitChange, NO_LIMIT, OrganizationUsageOverview, RegionUsageOverview, UpdateOrganizationQuota,
-    UpdateRegionQuota,
+    CreateRegionQuota, LimitChange, NO_LIMIT, OrganizationUsageOverview, RegionQuota,
+    RegionUsageOverview, UpdateOrganizationQuota, UpdateRegionQuota,
 };
-use alcove_control::QuotaUse;
+use alcove_control::{OwnQuota, QuotaUse};
 use alcove_domain::{OrganizationId, Quota, SandboxClass};
 use axum::Json;
 use axum::extract::State;
@@ -78,16 +78,7 @@ pub(crate) async fn update(
     PathOf((id, region)): PathOf<(String, String)>,
     BodyOf(body): BodyOf<UpdateRegionQuota>,
 ) -> Result<StatusCode, ApiError> {
-    if let Some(field) = body.gpu_fields.first() {
-        return Err(ApiError::unsupported(&format!(
-            "{field} is not supported by this server"
-        )));
-    }
-    let class = match body.sandbox_class.as_deref() {
-        None => SandboxClass::Container,
-        Some(word) => SandboxClass::parse(word)
-            .ok_or_else(|| ApiError::invalid(&[format!("sandboxClass does not take {word:?}")]))?,
-    };
+    let class = class_of(&body)?;
     let organization: OrganizationId = id.parse().map_err(|_| no_such_organization(&id))?;
     app.control()
         .set_quota(&caller, &organization, &region, class, |quota| {
@@ -95,6 +86,109 @@ pub(crate) async fn update(
         })
         .await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Gives an organization limits of its own, as the administrator of the server. What runs stays.
+#[utoipa::path(post, path = "/api/admin/organizations/{organizationId}/quota/{regionId}", tag = "admin",
+    operation_id = "adminCreateOrganizationRegionQuota",
+    params(("organizationId" = String, Path), ("regionId" = String, Path)),
+    request_body = CreateRegionQuota,
+    responses((status = 201, body = RegionQuota), (status = 400, body = ErrorBody),
+        (status = 403, body = ErrorBody), (status = 404, body = ErrorBody),
+        (status = 409, description = "It has limits of its own already", body = ErrorBody)))]
+pub(crate) async fn create(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    PathOf((id, region)): PathOf<(String, String)>,
+    BodyOf(CreateRegionQuota(body)): BodyOf<CreateRegionQuota>,
+) -> Result<(StatusCode, Json<RegionQuota>), ApiError> {
+    let class = class_of(&body)?;
+    let organization: OrganizationId = id.parse().map_err(|_| no_such_organization(&id))?;
+    let own = app
+        .control()
+        .create_quota(&caller, &organization, &region, class, |quota| {
+            change(quota, &body);
+        })
+        .await?;
+    Ok((StatusCode::CREATED, Json(region_quota(&own))))
+}
+
+/// An organization's own limits, for the administrator of the server.
+#[utoipa::path(get, path = "/api/admin/organizations/{organizationId}/quota/{regionId}/{sandboxClass}",
+    tag = "admin", operation_id = "adminGetOrganizationRegionQuota",
+    params(("organizationId" = String, Path), ("regionId" = String, Path), ("sandboxClass" = String, Path)),
+    responses((status = 200, body = RegionQuota), (status = 403, body = ErrorBody),
+        (status = 404, description = "It has none of its own", body = ErrorBody)))]
+pub(crate) async fn get(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    PathOf((id, region, class)): PathOf<(String, String, String)>,
+) -> Result<Json<RegionQuota>, ApiError> {
+    let class = parse_class(&class)?;
+    let organization: OrganizationId = id.parse().map_err(|_| no_such_organization(&id))?;
+    let own = app
+        .control()
+        .get_quota(&caller, &organization, &region, class)
+        .await?;
+    Ok(Json(region_quota(&own)))
+}
+
+/// Takes an organization's own limits away, so that the server's hold. What runs stays.
+#[utoipa::path(delete, path = "/api/admin/organizations/{organizationId}/quota/{regionId}/{sandboxClass}",
+    tag = "admin", operation_id = "adminDeleteOrganizationRegionQuota",
+    params(("organizationId" = String, Path), ("regionId" = String, Path), ("sandboxClass" = String, Path)),
+    responses((status = 204), (status = 403, body = ErrorBody),
+        (status = 404, description = "It has none of its own", body = ErrorBody)))]
+pub(crate) async fn delete(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    PathOf((id, region, class)): PathOf<(String, String, String)>,
+) -> Result<StatusCode, ApiError> {
+    let class = parse_class(&class)?;
+    let organization: OrganizationId = id.parse().map_err(|_| no_such_organization(&id))?;
+    app.control()
+        .delete_quota(&caller, &organization, &region, class)
+        .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The class that a body is about. What it says of GPUs, which no host here has, is refused.
+fn class_of(body: &UpdateRegionQuota) -> Result<SandboxClass, ApiError> {
+    if let Some(field) = body.gpu_fields.first() {
+        return Err(ApiError::unsupported(&format!(
+            "{field} is not supported by this server"
+        )));
+    }
+    body.sandbox_class
+        .as_deref()
+        .map_or(Ok(SandboxClass::Container), parse_class)
+}
+
+fn parse_class(word: &str) -> Result<SandboxClass, ApiError> {
+    SandboxClass::parse(word)
+        .ok_or_else(|| ApiError::invalid(&[format!("sandboxClass does not take {word:?}")]))
+}
+
+fn region_quota(own: &OwnQuota) -> RegionQuota {
+    let OwnQuota { quota, .. } = own;
+    RegionQuota {
+        organization_id: own.organization.to_string(),
+        region_id: own.region.clone(),
+        sandbox_class: own.class.as_str().to_owned(),
+        total_cpu_quota: quota.total_cpu_cores.unwrap_or(NO_LIMIT),
+        total_memory_quota: quota.total_memory_gib.unwrap_or(NO_LIMIT),
+        total_disk_quota: quota.total_disk_gib.unwrap_or(NO_LIMIT),
+        total_gpu_quota: quota.total_gpu.unwrap_or(NO_LIMIT),
+        total_sandbox_quota: quota.total_sandboxes.unwrap_or(NO_LIMIT),
+        max_cpu_per_sandbox: quota.sandbox_cpu_cores,
+        max_memory_per_sandbox: quota.sandbox_memory_gib,
+        max_disk_per_sandbox: quota.sandbox_disk_gib,
+        max_disk_per_non_ephemeral_sandbox: quota.sandbox_lasting_disk_gib,
+        max_cpu_per_gpu: None,
+        max_memory_per_gpu: None,
+        max_disk_per_gpu: None,
+        max_sandbox_lifespan: None,
+    }
 }
 
 /// Sets limits of a whole organization, as the administrator of the server. What is there stays.

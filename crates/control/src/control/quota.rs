@@ -1,0 +1,55 @@
+//! What the administrator of the server does with limits.
+
+use alcove_domain::{OrganizationId, Quota, SandboxClass};
+
+use super::Control;
+use crate::{Caller, Error, OwnQuota};
+
+impl Control {
+    /// Gives an organization limits of its own for sandboxes of a class in a region (id or name). `change` gets those
+    /// that hold for all others.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] if it has some already.
+    pub async fn create_quota(
+        &self,
+        caller: &Caller,
+        organization: &OrganizationId,
+        region: &str,
+        class: SandboxClass,
+        change: impl FnOnce(&mut Quota) + Send,
+    ) -> Result<OwnQuota, Error> {
+        self.shared
+            .create_quota(caller, organization, region, class, change)
+            .await
+    }
+
+    /// An organization's own limits.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if it has none.
+    pub async fn get_quota(
+        &self,
+        caller: &Caller,
+        organization: &OrganizationId,
+        region: &str,
+        class: SandboxClass,
+    ) -> Result<OwnQuota, Error> {
+        self.shared
+            .get_quota(caller, organization, region, class)
+            .await
+    }
+
+    /// Takes an organization's own limits away, so that those of all others hold.
+    pub async fn delete_quota(
+        &self,
+        caller: &Caller,
+        organization: &OrganizationId,
+        region: &str,
+        class: SandboxClass,
+    ) -> Result<(), Error> {
+        self.shared
+            .delete_quota(caller, organization, region, class)
+            .await
+    }
+}
