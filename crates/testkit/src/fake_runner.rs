@@ -4,6 +4,7 @@
 //! be told to be slow, to fail, to lose answers, to say things late, twice or out of order, and to die and
 //! come back with everything that a real host would still have.
 
+mod images;
 mod volumes;
 
 use std::collections::HashMap;
@@ -14,7 +15,7 @@ use alcove_domain::{BuildId, SandboxId};
 use alcove_runner_api::{
     Build, BuildFault, BuildLogPiece, BuildOutcome, Collected, DiskOrigin, Fault, FaultCode,
     Generation, Goal, ImageDigest, ImageEntry, Needed, Observed, Order, OrderError, Pull,
-    PullFault, PullFaultCode, PullState, Report, SandboxSpec, VolumeOrder, VolumeOutcome, Work,
+    PullState, Report, SandboxSpec, VolumeOrder, VolumeOutcome, Work,
 };
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
@@ -60,10 +61,7 @@ struct State {
     orders: Vec<Order>,
     failures: Vec<(Fault, bool)>,
     undone: Vec<Fault>,
-    pulls: Vec<Pull>,
-    pull_failures: Vec<PullFaultCode>,
-    released: Vec<String>,
-    collected: Vec<Needed>,
+    pulls: images::Pulls,
     lost_answers: usize,
     says_twice: bool,
     reports: broadcast::Sender<Report>,
@@ -100,10 +98,7 @@ impl Default for FakeRunner {
                     orders: Vec::new(),
                     failures: Vec::new(),
                     undone: Vec::new(),
-                    pulls: Vec::new(),
-                    pull_failures: Vec::new(),
-                    released: Vec::new(),
-                    collected: Vec::new(),
+                    pulls: images::Pulls::default(),
                     lost_answers: 0,
                     says_twice: false,
                     reports: broadcast::Sender::new(REPORTS),
@@ -182,11 +177,6 @@ impl FakeRunner {
     /// The next pause, archive, resize, capture or copy cannot be done; the sandbox stays as it is.
     pub fn fail_next_work(&self, code: FaultCode) {
         self.state().undone.insert(0, fault(code));
-    }
-
-    /// The next pull fails.
-    pub fn fail_next_pull(&self, code: PullFaultCode) {
-        self.state().pull_failures.insert(0, code);
     }
 
     /// The next `count` answers are lost: the work is done, the caller hears that the runner is gone.
@@ -312,25 +302,6 @@ impl FakeRunner {
         self.state().orders.clone()
     }
 
-    /// Every pull that was ordered, repeated ones included.
-    pub fn pulls(&self) -> Vec<Pull> {
-        self.state().pulls.clone()
-    }
-
-    /// Names that were released, in order.
-    pub fn released(&self) -> Vec<String> {
-        self.state().released.clone()
-    }
-
-    /// What was said to be needed, each time that images were to be taken away.
-    pub fn collected(&self) -> Vec<Needed> {
-        self.state().collected.clone()
-    }
-
-    pub fn has_image(&self, name: &str) -> bool {
-        self.state().images.iter().any(|image| image.name == name)
-    }
-
     // How the host works.
 
     fn take(&self, order: &Order) -> Result<(), OrderError> {
@@ -411,29 +382,6 @@ impl FakeRunner {
             let _ = state.reports.send(report.clone());
         }
         Ok(report)
-    }
-
-    /// The end of a pull, once the gate is open.
-    fn end_pull(&self, pull: &Pull) -> PullState {
-        let mut state = self.state();
-        if let Some(found) = state.images.iter().find(|image| image.name == pull.name) {
-            let image = found.clone();
-            return PullState::Done { image };
-        }
-        if let Some(code) = state.pull_failures.pop() {
-            let message = format!("{code:?}");
-            let fault = PullFault { code, message };
-            return PullState::Failed { fault };
-        }
-        let mut image = image(&pull.name, "daytona");
-        image.entrypoint = vec!["/of-the-image".to_owned()];
-        // Of one reference, always the same.
-        image.digest = ImageDigest(match pull.reference.split_once('@') {
-            Some((_, digest)) => digest.to_owned(),
-            None => format!("sha256:{}", pull.reference),
-        });
-        state.images.push(image.clone());
-        PullState::Done { image }
     }
 
     /// Waits until the gate is open or the runner has died.
@@ -592,43 +540,15 @@ impl RunnerClient for FakeRunner {
     }
 
     async fn pull(&self, pull: Pull) -> Result<BoxStream<'static, PullState>, OrderError> {
-        let mut state = self.state();
-        if !state.is_alive {
-            return Err(OrderError::Unavailable);
-        }
-        state.pulls.push(pull.clone());
-        let life = state.life;
-        drop(state);
-        let begun = futures_util::stream::iter([PullState::Running {
-            done_bytes: 0,
-            total_bytes: None,
-        }]);
-        let host = self.clone();
-        let end = futures_util::stream::once(async move {
-            host.pass(&host.host.work_gate, life).await.ok()?;
-            Some(host.end_pull(&pull))
-        });
-        let end = end.filter_map(|end| async move { end });
-        Ok(begun.chain(end).boxed())
+        self.begin_pull(pull)
     }
 
     async fn release_image(&self, name: &str) -> Result<(), OrderError> {
-        let mut state = self.state();
-        if !state.is_alive {
-            return Err(OrderError::Unavailable);
-        }
-        state.released.push(name.to_owned());
-        state.images.retain(|image| image.name != name);
-        Ok(())
+        self.release(name)
     }
 
     async fn collect_images(&self, needed: Needed) -> Result<Collected, OrderError> {
-        let mut state = self.state();
-        if !state.is_alive {
-            return Err(OrderError::Unavailable);
-        }
-        state.collected.push(needed);
-        Ok(Collected::default())
+        self.collect(needed)
     }
 
     fn reports(&self) -> BoxStream<'static, Report> {

@@ -4,10 +4,8 @@
 use std::io::Write as _;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::Mutex;
 
-use alcove_runner_api::{PullFaultCode, RegistryCredentials};
+use alcove_runner_api::{PullFault, PullFaultCode, RegistryCredentials};
 use alcove_testkit::registry::{
     Asks, CuttingProxy, DOCKER_CONFIG, DOCKER_INDEX, DOCKER_LAYER, DOCKER_MANIFEST, OCI_CONFIG,
     OCI_INDEX, OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, OCI_MANIFEST, PASSWORD, TestRegistry,
@@ -20,11 +18,11 @@ use super::super::testing::{TarBytes, header};
 use super::*;
 use crate::registry::HostSettings;
 
-const REPOSITORY: &str = "team/tiny";
+pub(super) const REPOSITORY: &str = "team/tiny";
 
-struct Place {
-    folder: tempfile::TempDir,
-    settings: Arc<RegistrySettings>,
+pub(super) struct Place {
+    pub(super) folder: tempfile::TempDir,
+    pub(super) settings: Arc<RegistrySettings>,
 }
 
 impl Place {
@@ -37,25 +35,25 @@ impl Place {
         }
     }
 
-    fn plain(host: &str) -> Self {
+    pub(super) fn plain(host: &str) -> Self {
         Self::new([(host.to_owned(), insecure())])
     }
 
-    fn open(&self) -> ImageStore {
+    pub(super) fn open(&self) -> ImageStore {
         ImageStore::open(&self.path("store")).unwrap()
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn count(&self, name: &str) -> usize {
+    pub(super) fn count(&self, name: &str) -> usize {
         let folder = self.path("store").join(name);
         std::fs::read_dir(folder).unwrap().count()
     }
 
     /// Bytes of all downloads.
-    fn downloaded(&self) -> u64 {
+    pub(super) fn downloaded(&self) -> u64 {
         let folder = self.path("store").join("downloads");
         let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
         files
@@ -63,7 +61,7 @@ impl Place {
             .sum()
     }
 
-    fn pull(&self, store: &ImageStore, order: &Pull) -> Result<ImageEntry, PullFault> {
+    pub(super) fn pull(&self, store: &ImageStore, order: &Pull) -> Result<ImageEntry, PullFault> {
         self.pull_until(store, order, &Cancel::never())
     }
 
@@ -82,14 +80,14 @@ impl Place {
     }
 }
 
-fn insecure() -> HostSettings {
+pub(super) fn insecure() -> HostSettings {
     HostSettings {
         is_insecure: true,
         ..HostSettings::default()
     }
 }
 
-fn order(host: &str, tag: &str) -> Pull {
+pub(super) fn order(host: &str, tag: &str) -> Pull {
     Pull {
         name: format!("+snapshot-{tag}"),
         reference: format!("{host}/{REPOSITORY}:{tag}"),
@@ -118,13 +116,13 @@ fn zstd(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// A layer as a plain archive, as it is pushed, and its media type.
-struct Layer {
-    plain: Vec<u8>,
-    blob: Vec<u8>,
-    kind: &'static str,
+pub(super) struct Layer {
+    pub(super) plain: Vec<u8>,
+    pub(super) blob: Vec<u8>,
+    pub(super) kind: &'static str,
 }
 
-fn layer(kind: &'static str, tar: TarBytes) -> Layer {
+pub(super) fn layer(kind: &'static str, tar: TarBytes) -> Layer {
     let plain = tar.finish();
     let blob = match kind {
         OCI_LAYER => plain.clone(),
@@ -155,7 +153,12 @@ fn config_of(architecture: &str, layers: &[Layer]) -> Vec<u8> {
 }
 
 /// Pushes an image in the words of OCI or of Docker, and returns what an index says of it.
-fn push(registry: &TestRegistry, tag: &str, architecture: &str, layers: &[Layer]) -> Value {
+pub(super) fn push(
+    registry: &TestRegistry,
+    tag: &str,
+    architecture: &str,
+    layers: &[Layer],
+) -> Value {
     let is_docker = layers.iter().any(|layer| layer.kind == DOCKER_LAYER);
     let (kind, config_kind) = if is_docker {
         (DOCKER_MANIFEST, DOCKER_CONFIG)
@@ -176,7 +179,7 @@ fn push(registry: &TestRegistry, tag: &str, architecture: &str, layers: &[Layer]
     registry.push_manifest(REPOSITORY, tag, kind, &manifest)
 }
 
-fn small(name: &str) -> TarBytes {
+pub(super) fn small(name: &str) -> TarBytes {
     TarBytes::default().folder("bin").file(name, b"#!")
 }
 
@@ -193,7 +196,7 @@ fn noise(count: usize) -> Vec<u8> {
     bytes
 }
 
-fn big() -> Layer {
+pub(super) fn big() -> Layer {
     layer(
         OCI_LAYER_GZIP,
         TarBytes::default().file("noise", &noise(3 << 20)),
@@ -449,128 +452,6 @@ fn an_image_over_the_limit_is_refused_with_both_sizes() {
 }
 
 #[test]
-fn a_broken_connection_is_taken_up_where_it_broke() {
-    let registry = TestRegistry::open();
-    let layer = big();
-    let (digest, size) = (Sha256Digest::of(&layer.blob), layer.blob.len());
-    push(&registry, "1", "amd64", &[layer]);
-    let proxy = CuttingProxy::start(registry.port());
-    let place = Place::plain(&proxy.host());
-    let store = place.open();
-    proxy.cut_after(1 << 20);
-    let fault = place.pull(&store, &order(&proxy.host(), "1")).unwrap_err();
-    assert_eq!(fault.code, PullFaultCode::Unreachable, "{fault:?}");
-    assert_eq!(place.count("downloads"), 1);
-    proxy.mend();
-    let before = proxy.requests().len();
-    place.pull(&store, &order(&proxy.host(), "1")).unwrap();
-    let requests = proxy.requests().split_off(before);
-    let last = requests
-        .iter()
-        .find(|request| request.contains(&digest.to_string()));
-    let from = last.and_then(|request| request.split_once("bytes="));
-    let from = from.and_then(|(_, range)| range.trim_end_matches('-').parse::<usize>().ok());
-    let from = from.unwrap_or_else(|| panic!("no range: {requests:?}"));
-    assert!((500_000..size).contains(&from), "{from}");
-    assert_eq!(place.count("downloads"), 0);
-}
-
-const CHILD: &str = "ALCOVE_TEST_PULL";
-
-/// The child of the test below: this very program, told by a variable to pull until it is killed.
-#[test]
-fn child_that_pulls() {
-    if let Some(told) = std::env::var_os(CHILD) {
-        let told = told.into_string().unwrap();
-        let (folder, host) = told.split_once(' ').unwrap();
-        let settings = RegistrySettings {
-            hosts: [(host.to_owned(), insecure())].into(),
-        };
-        let store = ImageStore::open(&Path::new(folder).join("store")).unwrap();
-        let parts = PullParts {
-            settings: &Arc::new(settings),
-            cancel: &Cancel::never(),
-            progress: &|_| {},
-        };
-        store.pull(&order(host, "1"), &parts).unwrap();
-    }
-}
-
-#[test]
-fn a_pull_that_is_killed_goes_on_where_it_was() {
-    let registry = TestRegistry::open();
-    let layer = big();
-    let digest = Sha256Digest::of(&layer.blob).to_string();
-    push(&registry, "1", "amd64", &[layer]);
-    let proxy = CuttingProxy::start(registry.port());
-    let place = Place::plain(&proxy.host());
-    for held in [300_u64 << 10, 600 << 10, 900 << 10] {
-        proxy.hold_after(held);
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "--nocapture", "--test-threads=1"])
-            .arg(format!(
-                "{}::child_that_pulls",
-                module_path!().split_once("::").unwrap().1
-            ))
-            .env(
-                CHILD,
-                format!("{} {}", place.folder.path().display(), proxy.host()),
-            )
-            .stdout(std::process::Stdio::null())
-            .spawn()
-            .unwrap();
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while !(proxy.is_used_up() && place.downloaded() > 0) && Instant::now() < deadline {
-            assert_eq!(child.try_wait().unwrap(), None, "it has ended by itself");
-            std::thread::yield_now();
-        }
-        child.kill().unwrap();
-        child.wait().unwrap();
-        proxy.mend();
-        let store = place.open();
-        assert_eq!((store.list(), place.count("layers")), (Vec::new(), 0));
-    }
-    let store = place.open();
-    place.pull(&store, &order(&proxy.host(), "1")).unwrap();
-    let ranges: Vec<String> = proxy.requests_for(&digest);
-    assert_eq!(ranges.len(), 4, "{ranges:?}");
-    assert!(!ranges[0].contains("bytes="), "{ranges:?}");
-    assert!(
-        ranges[1..].iter().all(|one| one.contains("bytes=")),
-        "{ranges:?}"
-    );
-}
-
-#[test]
-fn pulls_side_by_side_fetch_a_layer_once() {
-    let registry = TestRegistry::open();
-    let digest = Sha256Digest::of(&big().blob).to_string();
-    push(
-        &registry,
-        "1",
-        "amd64",
-        &[big(), layer(OCI_LAYER, small("a"))],
-    );
-    push(
-        &registry,
-        "2",
-        "amd64",
-        &[big(), layer(OCI_LAYER, small("b"))],
-    );
-    let proxy = CuttingProxy::start(registry.port());
-    let place = Place::plain(&proxy.host());
-    let store = place.open();
-    std::thread::scope(|scope| {
-        for tag in ["1", "2"] {
-            let (place, store, order) = (&place, &store, order(&proxy.host(), tag));
-            scope.spawn(move || place.pull(store, &order).unwrap());
-        }
-    });
-    assert_eq!(proxy.requests_for(&digest).len(), 1);
-    assert_eq!(place.count("layers"), 3);
-}
-
-#[test]
 fn nobody_gets_at_a_layer_of_another_owner_by_its_name() {
     let registry = TestRegistry::open();
     let secret = || layer(OCI_LAYER, TarBytes::default().file("secret", b"of a"));
@@ -611,34 +492,4 @@ fn nobody_gets_at_a_layer_of_another_owner_by_its_name() {
     assert_eq!(place_b.count("layers"), 1);
     assert_eq!(place_b.count("downloads"), 0);
     drop(named);
-}
-
-#[test]
-fn a_pull_that_nobody_wants_any_more_ends() {
-    let registry = TestRegistry::open();
-    push(&registry, "1", "amd64", &[big()]);
-    let place = Place::plain(&registry.host());
-    let store = place.open();
-    let cancel = Cancel::default();
-    let seen = Mutex::new(Vec::new());
-    let parts = PullParts {
-        settings: &place.settings,
-        cancel: &cancel,
-        progress: &|progress| {
-            seen.lock().unwrap().push(progress);
-            if progress.done_bytes > 1 << 20 {
-                cancel.cancel();
-            }
-        },
-    };
-    let error = store
-        .pull(&order(&registry.host(), "1"), &parts)
-        .unwrap_err();
-    assert_eq!(error.to_fault().code, PullFaultCode::Cancelled);
-    let seen = seen.into_inner().unwrap();
-    assert!(seen.is_sorted_by_key(|progress| progress.done_bytes));
-    assert!(seen.iter().all(|progress| progress.total_bytes > 3 << 20));
-    // What has come stays for the next one.
-    assert_eq!(place.count("downloads"), 1);
-    place.pull(&store, &order(&registry.host(), "1")).unwrap();
 }
