@@ -107,7 +107,12 @@ const RESERVED: &[(&str, &[&str], &str)] = &[
     ),
     (
         "axum",
-        &["alcove-server", "alcove-edge", "alcove-agent"],
+        &[
+            "alcove-server",
+            "alcove-edge",
+            "alcove-agent",
+            "alcove-storage",
+        ],
         "a router is where requests come in",
     ),
     (

@@ -3,11 +3,16 @@
 //! [`ObjectStore`] is what others use; [`FolderStore`] keeps the objects in a folder. An object is whole or not
 //! there: it gets its name once all of it is on the disk, and one that is being read stays what it was. Names
 //! are a [`Bucket`] and a path whose first part is the organization that the bytes are counted for.
+//!
+//! Two faces show some of them to clients: [`s3`] the build contexts, [`registry`] images. Who may come in is decided
+//! elsewhere, and asked by a trait each.
 
 mod error;
 mod folder;
 mod key;
 mod range;
+pub mod registry;
+pub mod s3;
 mod store;
 
 pub use error::StorageError;
