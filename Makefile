@@ -32,7 +32,7 @@ images: build
 
 run: build
 	@archive=$$(ALCOVE_BIN=$(ALCOVE) images/build.sh --cached $(CACHE) default) && \
-	  exec $(ALCOVE) serve --check --default-image "$$archive"
+	  { $(ALCOVE) tls install --ask || true; } && exec $(ALCOVE) serve --check --default-image "$$archive"
 
 test: unit e2e conformance
 

@@ -159,6 +159,7 @@ case $client in
             [[ $client != all && $client != "$one" ]] || "prepare_$one"
         done
         tiny=$("$here/../images/build.sh" --cached "$here/../.cache" busybox)
-        exec "$here/with-registry.py" "$tiny" "$here/../scripts/with-server.sh" "$0" within "$client" "${python:-}" "$@"
+        # Python clients upload build contexts over TLS only.
+        exec "$here/with-registry.py" "$tiny" "$here/../scripts/with-server.sh" --tls "$0" within "$client" "${python:-}" "$@"
         ;;
 esac

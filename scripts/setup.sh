@@ -6,6 +6,7 @@ declare -A packages=(
     [mkfs.ext4]=e2fsprogs [nft]=nftables [ip]=iproute2 [mmdebstrap]=mmdebstrap [zstd]=zstd [busybox]=busybox-static
     [gcc]=build-essential [make]=make [curl]=curl [npm]=npm [python3]=python3-venv
     [losetup]=mount [git]=git [docker-registry]=docker-registry [buildah]=buildah
+    [skopeo]=skopeo [update-ca-certificates]=ca-certificates
 )
 missing=()
 for program in "${!packages[@]}"; do

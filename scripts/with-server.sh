@@ -1,12 +1,13 @@
 #!/bin/bash
 # Runs a command against a server of its own, and fails if that server leaves anything on the host.
 #
-#   scripts/with-server.sh [--image NAME=FILE]... [--log FILE] COMMAND [ARGUMENT]...
+#   scripts/with-server.sh [--tls] [--image NAME=FILE]... [--log FILE] COMMAND [ARGUMENT]...
 #
 # Takes $ALCOVE_BIN (the program `alcove`) and $ALCOVE_DEFAULT_IMAGE (the image of the snapshot `default`).
 # The server gets a new data folder, a free port and a network pool of its own: $ALCOVE_NETWORK_POOL, or one
 # that no other run of this script uses. The command gets DAYTONA_API_URL and DAYTONA_API_KEY, as a user would
-# set them, and ALCOVE_SERVER_PID. --log keeps the server's log in FILE; without it, only a failure shows its end.
+# set them, and ALCOVE_SERVER_PID. --tls lets the system trust an authority for this server, as long as it runs; root.
+# --log keeps the server's log in FILE; without it, only a failure shows its end.
 #
 # Exits with the command's status; with 1 if the server did not start, did not stop, or left something behind.
 set -uo pipefail
@@ -23,8 +24,13 @@ fail() {
     exit 1
 }
 
-options=() log_copy=
+options=() log_copy='' tls=''
 while [[ ${1:-} == --* ]]; do
+    if [[ $1 == --tls ]]; then
+        tls=yes
+        shift
+        continue
+    fi
     case $1 in
         --image) options+=(--image "${2:?--image needs NAME=FILE}") ;;
         --log) log_copy=$(realpath --canonicalize-missing "${2:?--log needs a file}") ;;
@@ -43,7 +49,8 @@ mkdir "$data"
 tag=$(printf %s "$data" | sha256sum | cut -c1-6)
 
 # What is set for other servers and clients on this machine must not reach these.
-unset ALCOVE_DATA_DIR ALCOVE_LISTEN ALCOVE_PUBLIC_URL ALCOVE_ADMIN_API_KEY ALCOVE_LOG_JSON "${!DAYTONA_@}"
+unset ALCOVE_DATA_DIR ALCOVE_LISTEN ALCOVE_PUBLIC_URL ALCOVE_S3_LISTEN ALCOVE_S3_PUBLIC_URL ALCOVE_TLS_REQUIRED \
+    ALCOVE_ADMIN_API_KEY ALCOVE_LOG_JSON "${!DAYTONA_@}"
 
 # The lock is held until this script ends, however it ends.
 pool=${ALCOVE_NETWORK_POOL:-}
@@ -82,9 +89,10 @@ is_ready_or_over() {
 }
 
 start() {
+    [[ -z $tls ]] || "$alcove" tls install --data-dir "$data" >"$log" 2>&1 || return 1
     # A session of its own: Ctrl-C is for the command, the server must outlive it.
-    env --default-signal=INT,TERM NO_COLOR=1 setsid "$alcove" serve --data-dir "$data" --listen 127.0.0.1:0 \
-        --network-pool "$pool" "${options[@]}" >"$log" 2>&1 </dev/null 9>&- &
+    env --default-signal=INT,TERM NO_COLOR=1 setsid "$alcove" serve --data-dir "$data" --listen 127.0.0.1:0 --s3-listen 127.0.0.1:0 \
+        --network-pool "$pool" "${options[@]}" >>"$log" 2>&1 </dev/null 9>&- &
     server=$!
     within $START_SECONDS is_ready_or_over || say "the server is not ready after $START_SECONDS s"
     is_alive "$server" || say "the server did not start"
@@ -226,6 +234,10 @@ case $interrupted in
     HUP) status=129 ;;
 esac
 
+if [[ -n $tls ]] && ! "$alcove" tls remove --data-dir "$data" >>"$log" 2>&1; then
+    say "the system still trusts the authority of this server"
+    ((status)) || status=1
+fi
 [[ -z $log_copy ]] || { mkdir -p "$(dirname "$log_copy")" && cp "$log" "$log_copy"; }
 if ((status)); then
     say "failed with $status; the end of the server's log:"

@@ -141,6 +141,7 @@ impl TestServer {
             .arg(self.instance.data_dir())
             .arg("--listen")
             .arg(format!("127.0.0.1:{}", self.port))
+            .args(["--s3-listen", "127.0.0.1:0"])
             .arg("--network-pool")
             .arg(self.pool.to_string())
             .arg("--default-image")

@@ -78,7 +78,14 @@ impl Serve {
         let (folder, pool) = (tempfile::tempdir().unwrap(), own_pool());
         let mut command = alcove();
         command
-            .args(["serve", "--check", "--listen", "127.0.0.1:0"])
+            .args([
+                "serve",
+                "--check",
+                "--listen",
+                "127.0.0.1:0",
+                "--s3-listen",
+                "127.0.0.1:0",
+            ])
             // Nothing waits in pools, so that what is on the host belongs to a sandbox.
             .args(["--ready-parts", "0"])
             .args(["--network-pool", &pool.to_string()])

@@ -99,7 +99,13 @@ impl Host {
 
     /// Starts a server that is expected to refuse, and returns why.
     fn refusal(&self) -> String {
-        let output = self.run(&["serve", "--listen", "127.0.0.1:0"]);
+        let output = self.run(&[
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--s3-listen",
+            "127.0.0.1:0",
+        ]);
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success(), "{text}");
         assert!(text.contains("this host cannot run sandboxes"), "{text}");

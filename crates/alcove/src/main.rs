@@ -3,6 +3,7 @@
 mod bench;
 mod check;
 mod doctor;
+mod doors;
 mod image;
 mod images;
 mod key;
@@ -10,6 +11,8 @@ mod local_runner;
 mod parts;
 mod registries;
 mod serve;
+mod storage;
+mod tls;
 mod welcome;
 
 use std::process::ExitCode;
@@ -39,6 +42,9 @@ enum Command {
     /// Works on images without a server.
     #[command(subcommand)]
     Image(image::Command),
+    /// Certificates for the server's listeners.
+    #[command(subcommand)]
+    Tls(tls::Command),
 }
 
 fn main() -> ExitCode {
@@ -61,6 +67,7 @@ fn main() -> ExitCode {
             Command::Doctor(arguments) => doctor::run(arguments).await,
             Command::Bench(command) => bench::run(command).await,
             Command::Image(command) => image::run(command),
+            Command::Tls(command) => tls::run(&command),
         }
     });
     match result {

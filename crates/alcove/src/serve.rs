@@ -1,7 +1,6 @@
 //! `alcove serve`: puts the parts together, runs until it is told to stop.
 
 use std::fs;
-use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -16,25 +15,33 @@ use alcove_runner::net::Ipv4Pool;
 use alcove_runner::probe::{ProbeRequest, Status, probe, required_failures};
 use alcove_runner::registry::RegistrySettings;
 use alcove_runner::{Runner, RunnerConfig};
-use alcove_server::{App, Options};
+use alcove_server::{App, ObjectStorage, Options};
+use alcove_storage::Limits;
+use alcove_storage::registry::Registry;
+use alcove_storage::s3::{self as s3_face, S3Face};
 use alcove_store::Store;
 use anyhow::Context;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::check::{self, Outcome};
+use crate::doors::{DoorArguments, Doors};
 use crate::images::{self, NamedImage};
 use crate::key;
 use crate::local_runner::LocalRunner;
 use crate::parts::Parts;
 use crate::registries::Registries;
+use crate::storage::{self, Gate};
 use crate::welcome;
 
 /// Where a server of root keeps its data.
 pub const DATA_DIR: &str = "/var/lib/alcove";
+
+/// What is logged where ALCOVE_LOG does not say. s3s calls each refusal an error, and tells of whole requests at its
+/// lower levels, credentials among them.
+const LOG: &str = "info,sqlx=warn,socketioxide=warn,engineioxide=warn,s3s=off";
 
 /// How long open requests may take to end after Ctrl-C.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
@@ -60,12 +67,11 @@ pub struct Arguments {
     /// alcove.db in the data folder. The connection is not encrypted.
     #[arg(long, env = "ALCOVE_DATABASE", hide_env_values = true)]
     database: Option<String>,
-    /// Address and port of the API. Port 0 takes a free one.
-    #[arg(long, env = "ALCOVE_LISTEN", default_value = "127.0.0.1:3000")]
-    listen: SocketAddr,
-    /// How clients reach this server, where that is not the address it listens on.
-    #[arg(long, env = "ALCOVE_PUBLIC_URL")]
-    public_url: Option<String>,
+    #[command(flatten)]
+    doors: DoorArguments,
+    /// Largest sum of objects of an organization, in GiB: build contexts, and apart from them images in the registry.
+    #[arg(long, env = "ALCOVE_STORAGE_QUOTA_GIB", default_value_t = 20)]
+    storage_quota_gib: u64,
     /// The image of the snapshot `default`: an OCI archive.
     #[arg(long, env = "ALCOVE_DEFAULT_IMAGE")]
     default_image: Option<PathBuf>,
@@ -140,24 +146,14 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         None => Registries::default(),
     };
     // Before anything is started: a port that is taken is the commonest mistake.
-    let listener = TcpListener::bind(arguments.listen)
-        .await
-        .with_context(|| format!("cannot listen on {}", arguments.listen))?;
-    let address = listener
-        .local_addr()
-        .context("cannot read the own address")?;
-    let url = arguments
-        .public_url
-        .clone()
-        .unwrap_or_else(|| format!("http://{address}"));
-
+    let doors = Doors::open(&arguments.doors, &data_dir).await?;
     let Registries {
         settings: reach,
         credentials,
     } = registries;
     let settings = settings(&arguments, credentials, &data_dir)?;
     let runner = open_runner(&arguments, &data_dir, &parts, reach).await?;
-    let result = serve(&arguments, settings, &data_dir, listener, &url, &runner).await;
+    let result = serve(&arguments, settings, &data_dir, doors, &runner).await;
     // On every way out: what is pooled goes, what runs stays.
     let running = runner.running_count();
     runner.close().await;
@@ -192,10 +188,18 @@ async fn serve(
     arguments: &Arguments,
     settings: Settings,
     data_dir: &Path,
-    listener: TcpListener,
-    url: &str,
+    doors: Doors,
     runner: &Runner,
 ) -> anyhow::Result<()> {
+    let Doors {
+        api,
+        s3,
+        own_url,
+        url,
+        s3_url,
+        s3_plain_url,
+        tls,
+    } = doors;
     let mut wanted = arguments.images.clone();
     wanted.extend(arguments.default_image.clone().map(|archive| NamedImage {
         name: "default".to_owned(),
@@ -227,27 +231,43 @@ async fn serve(
         .await
         .context("cannot make the administrator")?;
 
+    let objects = storage::open(data_dir, storage_limits(arguments)).await?;
+    let (store, gate) = (Arc::new(objects.clone()), Gate::new(control.clone()));
     let app = App::new(
         control.clone(),
         Edge::new(control.clone()),
         &Options {
-            public_url: url.to_owned(),
+            public_url: url.clone(),
+            object_storage: Some(ObjectStorage {
+                url: s3_url,
+                plain_url: s3_plain_url,
+                bucket: s3_face::BUCKET.to_string(),
+                region: s3_face::REGION.to_owned(),
+            }),
+            registry: Some(Registry::new(store.clone(), gate.clone(), &url)),
         },
     );
     let stop = stop_signal()?;
-    let own_url = check::own_url(
-        listener
-            .local_addr()
-            .context("cannot read the own address")?,
-    );
     let shutdown = CancellationToken::new();
-    let served = tokio::spawn(alcove_server::serve(
-        listener,
+    let mut served = JoinSet::new();
+    served.spawn(alcove_server::serve(
+        api,
         app,
         shutdown.clone(),
         SHUTDOWN_GRACE,
     ));
-    write_server_file(data_dir, url)?;
+    served.spawn(alcove_server::serve_with(
+        s3,
+        S3Face::new(store, gate),
+        shutdown.clone(),
+        SHUTDOWN_GRACE,
+        std::future::ready(()),
+    ));
+    served.spawn(storage::sweep(objects, shutdown.clone()));
+    if let Some(tls) = tls {
+        served.spawn(tls.keep_fresh(shutdown.clone()));
+    }
+    write_server_file(data_dir, &url)?;
 
     let checked = if arguments.check {
         check_first_sandbox(&own_url, &key.value, data_dir, &stop).await
@@ -258,15 +278,25 @@ async fn serve(
         // The last thing that is said, so that no log line of the start stands below it.
         print!(
             "{}",
-            welcome::text(url, &key, &key_file.display().to_string())
+            welcome::text(&url, &key, &key_file.display().to_string())
         );
         stop.cancelled().await;
     }
     tracing::info!("stopping");
     shutdown.cancel();
-    served.await.context("the server's task failed")?;
+    while let Some(ended) = served.join_next().await {
+        ended.context("a task of the server failed")?;
+    }
     control.shutdown().await;
     checked
+}
+
+fn storage_limits(arguments: &Arguments) -> Limits {
+    Limits {
+        bytes_per_owner: arguments.storage_quota_gib.saturating_mul(1 << 30),
+        disk_reserve_bytes: arguments.disk_reserve_mib << 20,
+        ..Limits::default()
+    }
 }
 
 async fn check_first_sandbox(
@@ -322,8 +352,7 @@ async fn start_blocking_threads() -> anyhow::Result<()> {
 }
 
 fn start_log(json: bool) {
-    let filter = EnvFilter::try_from_env("ALCOVE_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn,socketioxide=warn,engineioxide=warn"));
+    let filter = EnvFilter::try_from_env("ALCOVE_LOG").unwrap_or_else(|_| EnvFilter::new(LOG));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);

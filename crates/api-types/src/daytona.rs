@@ -6,6 +6,7 @@ mod create_sandbox;
 pub mod era;
 mod health;
 mod network;
+mod object_storage;
 mod quota;
 mod registry;
 mod sandbox;
@@ -18,6 +19,7 @@ pub use config::{Configuration, Oidc};
 pub use create_sandbox::{CreateBuildInfo, CreateSandbox, SandboxVolume};
 pub use health::{ComponentHealth, Health, Readiness};
 pub use network::UpdateSandboxNetworkSettings;
+pub use object_storage::StorageAccess;
 pub use quota::{
     CreateRegionQuota, LimitChange, NO_LIMIT, OrganizationUsageOverview, RegionQuota,
     RegionUsageOverview, UpdateOrganizationQuota, UpdateRegionQuota,

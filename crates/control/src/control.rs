@@ -2,6 +2,7 @@
 
 mod builds;
 mod life;
+mod object_storage;
 mod quota;
 mod registries;
 mod snapshot;
@@ -28,6 +29,8 @@ use crate::{
 
 /// Name of the secret that signs list cursors.
 const CURSOR_SECRET: &str = "cursor";
+/// Name of the secret that credentials of the object storage come from.
+const OBJECT_STORAGE_SECRET: &str = "object-storage";
 /// Name of the secret that signs what clients log in to the registry with.
 const REGISTRY_SECRET: &str = "registry";
 
@@ -122,6 +125,7 @@ impl Control {
     async fn open_parts(parts: Parts) -> Result<Self, Error> {
         let secrets = Secrets {
             cursors: own_secret(&parts, CURSOR_SECRET).await?,
+            object_storage: TokenKey::new(own_secret(&parts, OBJECT_STORAGE_SECRET).await?),
             registry: TokenKey::new(own_secret(&parts, REGISTRY_SECRET).await?),
         };
         let shared = Arc::new(Shared::new(parts, secrets));

@@ -8,6 +8,7 @@ use alcove_store::SealedRegistry;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::rng::uuid_v4;
+use crate::sandboxes::resolve_region;
 use crate::shared::Shared;
 use crate::token::Claims;
 use crate::{Caller, Error, SealingKey};
@@ -55,7 +56,8 @@ pub struct RegistryPushAccess {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RegistryVisitor {
     pub organization: OrganizationId,
-    pub expires_at: Timestamp,
+    /// How much longer the secret is good.
+    pub seconds_left: u64,
 }
 
 impl Shared {
@@ -239,7 +241,12 @@ impl Shared {
             .map_err(unopened)
     }
 
-    pub fn registry_push_access(&self, caller: &Caller) -> Result<RegistryPushAccess, Error> {
+    pub fn registry_push_access(
+        &self,
+        caller: &Caller,
+        region: Option<&str>,
+    ) -> Result<RegistryPushAccess, Error> {
+        resolve_region(self, region)?;
         caller.require_any(&[Permission::WriteSnapshots, Permission::WriteSandboxes])?;
         let expires_at = self.clock.now() + PUSH_ACCESS_LASTS;
         let claims = Claims {
@@ -258,10 +265,12 @@ impl Shared {
 
     /// Whose a secret of [`Shared::registry_push_access`] is, while it is good.
     pub fn registry_visitor(&self, secret: &str) -> Option<RegistryVisitor> {
-        let claims = self.secrets.registry.verify(secret, self.clock.now())?;
+        let now = self.clock.now();
+        let claims = self.secrets.registry.verify(secret, now)?;
+        let left = claims.expires_at.as_second() - now.as_second();
         Some(RegistryVisitor {
             organization: claims.organization,
-            expires_at: claims.expires_at,
+            seconds_left: u64::try_from(left).unwrap_or(0),
         })
     }
 }

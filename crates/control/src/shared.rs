@@ -47,6 +47,8 @@ pub(crate) struct Shared {
 pub(crate) struct Secrets {
     /// List cursors.
     pub cursors: [u8; 32],
+    /// Credentials of the object storage.
+    pub object_storage: TokenKey,
     /// What clients log in to the registry with.
     pub registry: TokenKey,
 }

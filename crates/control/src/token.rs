@@ -69,6 +69,11 @@ impl TokenKey {
             mark,
         })
     }
+
+    /// A secret that follows from a text, for whoever has the key.
+    pub fn derive(&self, text: &str) -> String {
+        hex::encode(hmac::sign(&self.0, format!("derive:{text}").as_bytes()))
+    }
 }
 
 #[cfg(test)]
@@ -98,5 +103,6 @@ mod tests {
         }
         assert_eq!(key.verify("", at(0)), None);
         assert_eq!(key.verify(&token.replace('.', ""), at(0)), None);
+        assert_ne!(key.derive("a"), key.derive("b"));
     }
 }

@@ -39,7 +39,14 @@ async fn main() {
     println!("export DAYTONA_API_URL={public_url}/api");
     println!("export DAYTONA_API_KEY={}", kit.key);
     let edge = Edge::new(kit.control.clone());
-    let app = App::new(kit.control.clone(), edge, &Options { public_url });
+    let app = App::new(
+        kit.control.clone(),
+        edge,
+        &Options {
+            public_url,
+            ..Options::default()
+        },
+    );
     alcove_server::serve(
         listener,
         app,

@@ -14,6 +14,7 @@ use std::task::{Context, Poll};
 
 use alcove_control::Control;
 use alcove_edge::{Edge, RequestId};
+use alcove_storage::registry::Registry;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, OriginalUri};
@@ -39,10 +40,25 @@ const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id");
 const BODY_MAX_BYTES: usize = 1 << 20;
 
 /// What the operator decides about the HTTP face.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Options {
     /// How clients reach this server, such as `http://127.0.0.1:3000`; no slash at the end.
     pub public_url: String,
+    /// Where clients leave build contexts. None where there is no such place.
+    pub object_storage: Option<ObjectStorage>,
+    /// The registry that is served under `/v2/`.
+    pub registry: Option<Registry>,
+}
+
+/// Where clients find the object storage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectStorage {
+    /// Such as `https://127.0.0.1:3001`.
+    pub url: String,
+    /// The same for clients that may not trust the certificate and do without, where they are let in without.
+    pub plain_url: String,
+    pub bucket: String,
+    pub region: String,
 }
 
 /// The whole server as a service. Clones are cheap and are the same one.
@@ -56,6 +72,8 @@ struct Parts {
     edge: Edge,
     public_url: String,
     toolbox_url: String,
+    object_storage: Option<ObjectStorage>,
+    registry: Option<Registry>,
 }
 
 impl fmt::Debug for App {
@@ -89,6 +107,8 @@ impl App {
                 edge,
                 toolbox_url: format!("{public_url}/toolbox"),
                 public_url,
+                object_storage: options.object_storage.clone(),
+                registry: options.registry.clone(),
             }),
         }
     }
@@ -129,6 +149,17 @@ impl App {
         &self.parts.toolbox_url
     }
 
+    pub(crate) fn object_storage(&self) -> Option<&ObjectStorage> {
+        self.parts.object_storage.as_ref()
+    }
+
+    /// Host and port of the registry, as the names of images have it. None where there is no registry.
+    pub(crate) fn registry_host(&self) -> Option<&str> {
+        self.parts.registry.as_ref()?;
+        let url = &self.parts.public_url;
+        Some(url.split_once("://").map_or(url.as_str(), |(_, host)| host))
+    }
+
     async fn dispatch(
         &self,
         inner: Router,
@@ -136,6 +167,11 @@ impl App {
     ) -> Result<Response, Infallible> {
         if Edge::<Control>::serves(request.uri().path()) {
             return Ok(self.parts.edge.handle(request).await);
+        }
+        if let Some(registry) = &self.parts.registry
+            && Registry::serves(request.uri().path())
+        {
+            return Ok(registry.handle(request).await);
         }
         if let Some(tidy) = tidy(request.uri()) {
             *request.uri_mut() = tidy;

@@ -13,8 +13,10 @@ mod present;
 mod query;
 mod routes;
 mod serve;
+mod tls;
 
-pub use app::{App, AppService, Options};
+pub use app::{App, AppService, ObjectStorage, Options};
 pub use openapi::document as openapi_document;
 pub use routes::{Access, ROUTES, Route};
-pub use serve::serve;
+pub use serve::{Listener, serve, serve_with};
+pub use tls::{Certificate, Tls, TlsError, TlsMode};

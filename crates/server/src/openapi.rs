@@ -6,8 +6,8 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use crate::routes::daytona::{
-    account, life, preview, quota, registry, sandbox, sandbox_list, settings, snapshot, system,
-    volume, workspace,
+    account, life, object_storage, preview, quota, registry, sandbox, sandbox_list, settings,
+    snapshot, system, volume, workspace,
 };
 
 #[derive(OpenApi)]
@@ -35,8 +35,9 @@ use crate::routes::daytona::{
         snapshot::list, snapshot::get, snapshot::create, snapshot::delete, snapshot::activate,
         snapshot::deactivate, snapshot::build_logs, snapshot::build_logs_url,
         registry::list, registry::create, registry::get, registry::update, registry::delete,
-        registry::set_default, registry::set_default_older,
         volume::list, volume::create, volume::get, volume::by_name, volume::delete,
+        registry::set_default, registry::set_default_older, registry::push_access,
+        object_storage::push_access,
     ),
     modifiers(&Bearer),
     security(("bearer" = []))

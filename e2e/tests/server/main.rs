@@ -9,6 +9,7 @@ mod kills;
 mod life;
 mod quotas;
 mod refusals;
+mod registry;
 mod restart;
 mod spawners;
 mod support;

@@ -98,6 +98,7 @@ impl OwnServer {
             .arg("--data-dir")
             .arg(&data_dir)
             .args(["--listen", &self.address.to_string()])
+            .args(["--s3-listen", "127.0.0.1:0"])
             .args(["--network-pool", &self.place.network_pool.to_string()])
             .arg("--default-image")
             .arg(&self.place.image)

@@ -29,6 +29,7 @@ pub struct Era {
     /// Major and minor number; `None` is the newest.
     version: Option<(u64, u64)>,
     is_go: bool,
+    is_python: bool,
 }
 
 impl Era {
@@ -46,6 +47,7 @@ impl Era {
         Self {
             version,
             is_go: source.is_some_and(|source| source.eq_ignore_ascii_case("sdk-go")),
+            is_python: source.is_some_and(|source| source.to_ascii_lowercase().contains("python")),
         }
     }
 
@@ -53,6 +55,7 @@ impl Era {
     pub const WORKSPACES: Self = Self {
         version: Some((0, 20)),
         is_go: false,
+        is_python: false,
     };
 
     fn is_before(self, minor: u64) -> bool {
@@ -71,6 +74,12 @@ impl Era {
 
     fn refuses_unknown_fields(self) -> bool {
         self.is_go && self.is_before(188)
+    }
+
+    /// Build contexts are uploaded over TLS only, to a server that the operating system trusts. Others look at lists of
+    /// their own, in which no private authority is, and do without TLS.
+    pub fn uploads_by_tls(self) -> bool {
+        self.is_python && !self.is_before(22)
     }
 
     /// Snapshots must have the field `enabled`.
@@ -199,6 +208,21 @@ mod tests {
         assert!(era("0.169.0-alpha.1").has_closed_words());
         assert!(!era("0.190.0a1").has_closed_words());
         assert!(!era("1.0.0").has_closed_words());
+    }
+
+    #[test]
+    fn only_newer_python_clients_insist_on_tls() {
+        for (version, source, insists) in [
+            ("0.226.1", "sdk-python", true),
+            ("0.226.1", "sdk-python-async", true),
+            ("0.140.0", "python-sdk", true),
+            ("0.21.0", "python-sdk", false),
+            ("0.218.0", "sdk-typescript", false),
+            ("0.190.0", "sdk-go", false),
+        ] {
+            let era = Era::from_headers(Some(version), Some(source));
+            assert_eq!(era.uploads_by_tls(), insists, "{version} {source}");
+        }
     }
 
     #[test]

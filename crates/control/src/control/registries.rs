@@ -56,9 +56,14 @@ impl Control {
             .await
     }
 
-    /// Leave to push to the server's own registry, for an hour and below the organization's name.
-    pub fn registry_push_access(&self, caller: &Caller) -> Result<RegistryPushAccess, Error> {
-        self.shared.registry_push_access(caller)
+    /// Leave to push to the server's own registry, for an hour and below the organization's name. `region` is an id
+    /// or a name; None is the organization's own.
+    pub fn registry_push_access(
+        &self,
+        caller: &Caller,
+        region: Option<&str>,
+    ) -> Result<RegistryPushAccess, Error> {
+        self.shared.registry_push_access(caller, region)
     }
 
     /// Whose a secret of [`Control::registry_push_access`] is, while it is good.

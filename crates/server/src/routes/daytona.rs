@@ -2,6 +2,7 @@
 
 pub(crate) mod account;
 pub(crate) mod life;
+pub(crate) mod object_storage;
 pub(crate) mod preview;
 pub(crate) mod quota;
 pub(crate) mod registry;
@@ -75,6 +76,7 @@ crate::routes::routes! {
 
     get "/api/docker-registry", Key => registry::list;
     post "/api/docker-registry", Key => registry::create;
+    get "/api/docker-registry/registry-push-access", Key => registry::push_access;
     get "/api/docker-registry/{id}", Key => registry::get;
     patch "/api/docker-registry/{id}", Key => registry::update;
     delete "/api/docker-registry/{id}", Key => registry::delete;
@@ -85,6 +87,8 @@ crate::routes::routes! {
     get "/api/volumes/by-name/{name}", Key => volume::by_name;
     get "/api/volumes/{volumeId}", Key => volume::get;
     delete "/api/volumes/{volumeId}", Key => volume::delete;
+
+    get "/api/object-storage/push-access", Key => object_storage::push_access;
 
     get "/api/snapshots", Key => snapshot::list;
     post "/api/snapshots", Key => snapshot::create;

@@ -47,9 +47,14 @@ impl Server {
 
     /// The service in front of a control plane that there is.
     pub fn over(kit: TestControl) -> Self {
+        Self::with_options(kit, Options::default())
+    }
+
+    pub fn with_options(kit: TestControl, options: Options) -> Self {
         let edge = Edge::new(kit.control.clone());
         let options = Options {
             public_url: "http://127.0.0.1:3000/".to_owned(),
+            ..options
         };
         let app = App::new(kit.control.clone(), edge, &options);
         Self {

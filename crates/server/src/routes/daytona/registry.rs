@@ -2,7 +2,7 @@
 
 use alcove_api_types::ErrorBody;
 use alcove_api_types::daytona::{
-    CreateDockerRegistry, DockerRegistry, RegistryType, UpdateDockerRegistry,
+    CreateDockerRegistry, DockerRegistry, RegistryPushAccess, RegistryType, UpdateDockerRegistry,
 };
 use alcove_control::CreateRegistry;
 use alcove_domain::{Registry, RegistryKind, RegistryRequest, Secret};
@@ -12,7 +12,7 @@ use http::StatusCode;
 
 use crate::app::App;
 use crate::error::ApiError;
-use crate::extract::{Authenticated, BodyOf, PathOf};
+use crate::extract::{Authenticated, BodyOf, PathOf, QueryOf};
 
 /// The organization's registries.
 #[utoipa::path(get, path = "/api/docker-registry", tag = "docker-registry", operation_id = "listRegistries",
@@ -131,6 +131,39 @@ pub(crate) async fn set_default_older(
     id: PathOf<String>,
 ) -> Result<Json<DockerRegistry>, ApiError> {
     set_default(app, caller, id).await
+}
+
+/// Credentials for an hour to push to the server's own registry, below the organization's id.
+#[utoipa::path(get, path = "/api/docker-registry/registry-push-access", tag = "docker-registry",
+    operation_id = "getTransientPushAccess",
+    params(("regionId" = Option<String>, Query, description = "Id or name; there is one region")),
+    responses((status = 200, body = RegistryPushAccess), (status = 400, body = ErrorBody),
+        (status = 403, body = ErrorBody),
+        (status = 503, description = "The server has no registry", body = ErrorBody)))]
+pub(crate) async fn push_access(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    QueryOf(mut query): QueryOf,
+) -> Result<Json<RegistryPushAccess>, ApiError> {
+    let region = query.text("regionId");
+    let reasons = query.into_reasons();
+    if !reasons.is_empty() {
+        return Err(ApiError::invalid(&reasons));
+    }
+    let host = app
+        .registry_host()
+        .ok_or_else(|| ApiError::not_served("This server has no registry"))?;
+    let access = app
+        .control()
+        .registry_push_access(&caller, region.as_deref())?;
+    Ok(Json(RegistryPushAccess {
+        username: access.username,
+        secret: access.secret.0,
+        registry_url: host.to_owned(),
+        registry_id: access.registry_id,
+        project: access.project,
+        expires_at: access.expires_at.into(),
+    }))
 }
 
 fn present(registry: &Registry) -> DockerRegistry {
