@@ -63,8 +63,9 @@ impl S3Face {
 
     /// Answers one request.
     pub async fn handle(&self, request: Request<s3s::Body>) -> Response<s3s::Body> {
-        if let Err(refused) = gate::look(&request) {
-            return refused;
+        if let Some(what) = gate::not_offered(&request) {
+            let why = format!("{what} is not offered here");
+            return gate::refusal(501, "NotImplemented", &why);
         }
         let Ok(_turn) = self.turns.try_acquire() else {
             return gate::refusal(503, "SlowDown", "the object storage is busy; come again");

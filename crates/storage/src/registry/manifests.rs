@@ -231,13 +231,13 @@ impl Registry {
         max: usize,
     ) -> Result<(Vec<String>, bool), Failure> {
         let prefix = repository.tags();
-        let list = List {
+        let page = List {
             after: last.map(|last| format!("{prefix}{last}")),
             prefix: prefix.clone(),
             max,
             by_folder: false,
         };
-        let listing = self.store.list(Bucket::REGISTRY, list).await?;
+        let listing = self.store.list(Bucket::REGISTRY, page).await?;
         let tags = listing
             .entries
             .iter()
@@ -265,12 +265,12 @@ impl Registry {
         }
         let (tags, has_more) = self.tags(repository, last, count).await?;
         if tags.is_empty() && last.is_none() && count > 0 {
-            let list = List {
+            let any = List {
                 prefix: repository.manifests(),
                 max: 1,
                 ..List::default()
             };
-            let listing = self.store.list(Bucket::REGISTRY, list).await?;
+            let listing = self.store.list(Bucket::REGISTRY, any).await?;
             if listing.entries.is_empty() {
                 return Err(Failure::no_repository());
             }

@@ -24,7 +24,7 @@ impl Registry {
             return self.put_whole(repository, digest, request).await;
         }
         if let Some(digest) = &query.mount
-            && self.is_open(repository, query.from.as_deref())
+            && is_open(repository, query.from.as_deref())
             && self.store.head(&repository.blob(digest)?).await?.is_some()
         {
             return Ok(created(repository, digest));
@@ -32,13 +32,6 @@ impl Registry {
         let key = repository.upload()?;
         let id = self.store.upload_begin(&key, PutOptions::default()).await?;
         Ok(stands(StatusCode::ACCEPTED, repository, &id, 0))
-    }
-
-    /// Blobs are kept once an organization, so a mount needs no copy, but a source that the visitor may read.
-    fn is_open(&self, repository: &Repository, from: Option<&str>) -> bool {
-        from.is_none_or(|from| {
-            Repository::parse(from).is_ok_and(|from| from.owner() == repository.owner())
-        })
     }
 
     async fn put_whole(
@@ -151,6 +144,13 @@ impl Registry {
         self.store.upload_abort(&repository.upload()?, id).await?;
         Ok(answer(StatusCode::NO_CONTENT, &[], Body::empty()))
     }
+}
+
+/// Blobs are kept once an organization, so a mount needs no copy, but a source that the visitor may read.
+fn is_open(repository: &Repository, from: Option<&str>) -> bool {
+    from.is_none_or(|from| {
+        Repository::parse(from).is_ok_and(|from| from.owner() == repository.owner())
+    })
 }
 
 #[derive(Debug, Default)]

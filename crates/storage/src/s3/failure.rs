@@ -6,6 +6,10 @@ use s3s::{S3Error, S3ErrorCode};
 
 use crate::{KeyError, StorageError};
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "it is what errors are turned round by"
+)]
 pub(super) fn failure(error: StorageError) -> S3Error {
     let code = match &error {
         StorageError::Key(KeyError::Length { .. } | KeyError::LongPart { .. }) => {

@@ -140,13 +140,12 @@ const HEADERS: &[&str] = &[
     "x-amz-sdk-checksum-algorithm",
 ];
 
-/// Refuses what this face does not do, before anything is read of the body.
-pub(super) fn look(request: &Request<Body>) -> Result<(), Response<Body>> {
+/// Wishes in the query that are not offered, besides those for headers of the answer.
+const QUERIES: &[&str] = &["versionId", "AWSAccessKeyId", "Signature", "fetch-owner"];
+
+/// What a request asks for that this face does not do, looked at before anything is read of the body.
+pub(super) fn not_offered(request: &Request<Body>) -> Option<String> {
     let headers = request.headers();
-    let not_offered = |what: &str| {
-        let why = format!("{what} is not offered here");
-        Err(refusal(501, "NotImplemented", &why))
-    };
     let starts = |name, with: &[u8]| {
         let value = headers.get(name).map(HeaderValue::as_bytes);
         value.is_some_and(|value| {
@@ -155,19 +154,20 @@ pub(super) fn look(request: &Request<Body>) -> Result<(), Response<Body>> {
     };
     // Its body would be held in memory before anybody has looked at the signature.
     if starts(CONTENT_TYPE, b"multipart/form-data") {
-        return not_offered("an upload by a form");
+        return Some("an upload by a form".to_owned());
     }
     if starts(AUTHORIZATION, b"AWS ") {
-        return not_offered("a signature of version 2");
+        return Some("a signature of version 2".to_owned());
     }
-    for name in headers.keys().map(http::HeaderName::as_str) {
+    for (name, value) in headers {
+        let name = name.as_str();
         let is_known = !name.starts_with("x-amz-")
             || HEADERS.contains(&name)
             || name.starts_with("x-amz-meta-")
-            || name.starts_with("x-amz-checksum-");
-        let is_plain = name != "x-amz-storage-class" || starts_standard(headers);
-        if !is_known && !(name == "x-amz-storage-class" && is_plain) {
-            return not_offered(name);
+            || name.starts_with("x-amz-checksum-")
+            || (name == "x-amz-storage-class" && value == "STANDARD");
+        if !is_known {
+            return Some(name.to_owned());
         }
     }
     for name in [
@@ -181,31 +181,18 @@ pub(super) fn look(request: &Request<Body>) -> Result<(), Response<Body>> {
         // Some clients send this one with every request, about its own answer.
         let is_harmless = name == CACHE_CONTROL && starts(CACHE_CONTROL, b"no-cache");
         if headers.contains_key(&name) && !is_harmless {
-            return not_offered(name.as_str());
+            return Some(name.to_string());
         }
     }
     let encoding = headers.get(CONTENT_ENCODING).map(HeaderValue::as_bytes);
     if encoding.is_some_and(|encoding| !matches!(encoding, b"aws-chunked" | b"identity" | b"")) {
-        return not_offered("a content encoding");
+        return Some("a content encoding".to_owned());
     }
-    for pair in request.uri().query().unwrap_or_default().split('&') {
-        let name = pair.split('=').next().unwrap_or_default();
-        let is_refused = name.starts_with("response-")
-            || matches!(
-                name,
-                "versionId" | "AWSAccessKeyId" | "Signature" | "fetch-owner"
-            );
-        if is_refused {
-            return not_offered(name);
-        }
-    }
-    Ok(())
-}
-
-fn starts_standard(headers: &http::HeaderMap) -> bool {
-    headers
-        .get("x-amz-storage-class")
-        .is_some_and(|class| class == "STANDARD")
+    let query = request.uri().query().unwrap_or_default().split('&');
+    query
+        .filter_map(|pair| pair.split('=').next())
+        .find(|name| name.starts_with("response-") || QUERIES.contains(name))
+        .map(str::to_owned)
 }
 
 /// An error as S3 has it.

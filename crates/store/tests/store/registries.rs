@@ -55,7 +55,7 @@ async fn a_registry_is_kept_for_its_organization(place: Place) {
     );
 
     let mut changed = first.clone();
-    changed.registry.name = "new".to_owned();
+    "new".clone_into(&mut changed.registry.name);
     changed.password = Vec::new();
     let tx = store.begin().await.unwrap();
     assert!(tx.registry_update(&changed).await.unwrap());
