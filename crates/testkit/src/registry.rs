@@ -172,12 +172,14 @@ impl TestRegistry {
     /// When the registry does not take it.
     pub fn push_blob(&self, repository: &str, bytes: &[u8]) -> Value {
         let digest = digest_of(bytes);
-        let begun = ureq::post(self.url(repository, "blobs/uploads/"))
+        let begun = agent()
+            .post(self.url(repository, "blobs/uploads/"))
             .send_empty()
             .expect("an upload");
         let place = begun.headers()["location"].to_str().expect("a place");
         let start = if place.contains('?') { '&' } else { '?' };
-        ureq::put(format!("{place}{start}digest={digest}"))
+        agent()
+            .put(format!("{place}{start}digest={digest}"))
             .header("content-type", "application/octet-stream")
             .send(bytes)
             .expect("a blob");
@@ -200,7 +202,8 @@ impl TestRegistry {
     }
 
     fn push_manifest_bytes(&self, repository: &str, tag: &str, kind: &str, bytes: &[u8]) -> Value {
-        ureq::put(self.url(repository, &format!("manifests/{tag}")))
+        agent()
+            .put(self.url(repository, &format!("manifests/{tag}")))
             .header("content-type", kind)
             .send(bytes)
             .expect("a manifest");
@@ -274,6 +277,11 @@ impl TestRegistry {
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("front.log")).unwrap_or_default()
     }
+}
+
+/// Whatever proxy there is, it is not for this.
+fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder().proxy(None).build().into()
 }
 
 /// The blobs of an OCI archive by their digests, and the digest of its manifest.

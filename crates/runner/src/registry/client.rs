@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Read;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,7 +19,7 @@ use ureq::{Agent, Body, Proxy};
 
 use super::challenge::{Challenge, TokenAnswer};
 use super::resolver::{NOT_PUBLIC, PublicOnly};
-use super::{Endpoint, RegistryError, RegistrySettings};
+use super::{Endpoint, RegistryError, RegistrySettings, without_port};
 
 /// A registry that is there takes a connection within this.
 const CONNECT_LIMIT: Duration = Duration::from_secs(20);
@@ -84,7 +85,7 @@ impl Client {
             // A token is for the registry, not for the store of blobs that it sends its clients on to.
             .redirect_auth_headers(RedirectAuthHeaders::SameHost)
             .max_redirects(MAX_REDIRECTS)
-            .proxy(Proxy::try_from_env())
+            .proxy(proxy(&endpoint))
             .user_agent(concat!("alcove/", env!("CARGO_PKG_VERSION")))
             .timeout_connect(Some(CONNECT_LIMIT))
             .timeout_recv_response(Some(ANSWER_LIMIT))
@@ -323,6 +324,16 @@ impl Client {
         }
         RegistryError::Unreachable { host, reason }
     }
+}
+
+/// The proxy of the environment; there is none on the way to the host itself.
+fn proxy(endpoint: &Endpoint) -> Option<Proxy> {
+    let host = without_port(&endpoint.host);
+    let address = host.parse::<IpAddr>();
+    if host == "localhost" || address.is_ok_and(|address| address.is_loopback()) {
+        return None;
+    }
+    Proxy::try_from_env()
 }
 
 /// Where a partial answer begins.
