@@ -4,8 +4,10 @@
 //! be told to be slow, to fail, to lose answers, to say things late, twice or out of order, and to die and
 //! come back with everything that a real host would still have.
 
+mod builds;
 mod images;
 mod volumes;
+mod work;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,9 +15,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use alcove_control::{AgentConnection, DialError, RunnerClient};
 use alcove_domain::{BuildId, SandboxId};
 use alcove_runner_api::{
-    Build, BuildFault, BuildLogPiece, BuildOutcome, Collected, DiskOrigin, Fault, FaultCode,
-    Generation, Goal, ImageDigest, ImageEntry, Needed, Observed, Order, OrderError, Pull,
-    PullState, Report, SandboxSpec, VolumeOrder, VolumeOutcome, Work,
+    Build, BuildLogPiece, BuildOutcome, Collected, Fault, FaultCode, Generation, Goal, ImageDigest,
+    ImageEntry, Needed, Observed, Order, OrderError, Pull, PullState, Report, SandboxSpec,
+    VolumeOrder, VolumeOutcome,
 };
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
@@ -55,9 +57,7 @@ struct State {
     taken: HashMap<SandboxId, Generation>,
     images: Vec<ImageEntry>,
     volumes: Volumes,
-    builds: Vec<Build>,
-    build_faults: Vec<BuildFault>,
-    cancelled_builds: Vec<BuildId>,
+    builds: builds::Builds,
     orders: Vec<Order>,
     failures: Vec<(Fault, bool)>,
     undone: Vec<Fault>,
@@ -92,9 +92,7 @@ impl Default for FakeRunner {
                     taken: HashMap::new(),
                     images: vec![image(DEFAULT_IMAGE, "daytona")],
                     volumes: Volumes::default(),
-                    builds: Vec::new(),
-                    build_faults: Vec::new(),
-                    cancelled_builds: Vec::new(),
+                    builds: builds::Builds::default(),
                     orders: Vec::new(),
                     failures: Vec::new(),
                     undone: Vec::new(),
@@ -136,20 +134,6 @@ impl FakeRunner {
     }
 
     // What a test does to the host.
-
-    /// The next build fails.
-    pub fn fail_next_build(&self, fault: BuildFault) {
-        self.state().build_faults.insert(0, fault);
-    }
-
-    /// Every build that was ordered, repeated ones too.
-    pub fn builds(&self) -> Vec<Build> {
-        self.state().builds.clone()
-    }
-
-    pub fn cancelled_builds(&self) -> Vec<BuildId> {
-        self.state().cancelled_builds.clone()
-    }
 
     /// Work is not begun until [`FakeRunner::resume_work`].
     pub fn hold_work(&self) {
@@ -398,90 +382,6 @@ impl FakeRunner {
     }
 }
 
-impl State {
-    fn run(&mut self, spec: &SandboxSpec, known: Option<&Kept>) -> (Observed, Option<SandboxSpec>) {
-        if known.is_none() && spec.disk == DiskOrigin::Existing {
-            let fault = fault(FaultCode::Lost);
-            let has_disk = false;
-            return (Observed::Failed { fault, has_disk }, None);
-        }
-        if let Some(fault) = self.volumes.missing(spec) {
-            let has_disk = known.is_some();
-            return (
-                Observed::Failed { fault, has_disk },
-                has_disk.then(|| spec.clone()),
-            );
-        }
-        let is_up = known.is_some_and(|kept| {
-            matches!(
-                kept.observed,
-                Observed::Running { .. } | Observed::Paused { .. }
-            )
-        });
-        let failure = if is_up { None } else { self.failures.pop() };
-        match failure {
-            None => (running(), Some(spec.clone())),
-            Some((fault, has_disk)) => (
-                Observed::Failed { fault, has_disk },
-                has_disk.then(|| spec.clone()),
-            ),
-        }
-    }
-
-    fn work_on(
-        &mut self,
-        goal: &Goal,
-        kept: Kept,
-        order: &Order,
-    ) -> (Observed, Option<SandboxSpec>, Option<Work>) {
-        let Kept { observed, spec, .. } = kept;
-        if let Some(fault) = self.undone.pop() {
-            return (observed, spec, Some(Work::Undone { fault }));
-        }
-        let done = |image| Some(Work::Done { image });
-        match (goal, observed) {
-            (Goal::Paused, Observed::Running { agent_version }) => {
-                (Observed::Paused { agent_version }, spec, done(None))
-            }
-            (Goal::Archived, Observed::Stopped { .. }) => (Observed::Archived, spec, done(None)),
-            (Goal::Resized(resources), observed) => {
-                let resources = *resources;
-                let spec = spec.map(|spec| SandboxSpec { resources, ..spec });
-                (observed, spec, done(None))
-            }
-            (Goal::Captured { name }, observed) => {
-                let entry = image(name, "daytona");
-                if !self.images.contains(&entry) {
-                    self.images.push(entry.clone());
-                }
-                (observed, spec, done(Some(entry)))
-            }
-            (
-                Goal::Copied {
-                    child,
-                    child_generation,
-                },
-                observed,
-            ) => {
-                let is_newer = self
-                    .taken
-                    .get(child)
-                    .is_some_and(|taken| taken > child_generation);
-                if !is_newer {
-                    self.sandboxes.entry(child.clone()).or_insert(Kept {
-                        generation: *child_generation,
-                        observed: Observed::Stopped { fault: None },
-                        spec: spec.clone(),
-                    });
-                }
-                debug_assert_ne!(*child, order.sandbox);
-                (observed, spec, done(None))
-            }
-            (_, observed) => (observed, spec, done(None)),
-        }
-    }
-}
-
 impl Kept {
     fn report(&self, sandbox: &SandboxId) -> Report {
         Report::new(sandbox.clone(), self.generation, self.observed.clone())
@@ -559,27 +459,11 @@ impl RunnerClient for FakeRunner {
     }
 
     async fn build(&self, order: Build) -> Result<BuildOutcome, OrderError> {
-        let life = {
-            let mut state = self.state();
-            if !state.is_alive {
-                return Err(OrderError::Unavailable);
-            }
-            state.builds.push(order.clone());
-            state.life
-        };
-        self.pass(&self.host.work_gate, life).await?;
-        let mut state = self.state();
-        if let Some(fault) = state.build_faults.pop() {
-            return Ok(BuildOutcome::Failed { fault });
-        }
-        let image = image(&order.name, "builder");
-        state.images.retain(|known| known.name != image.name);
-        state.images.push(image.clone());
-        Ok(BuildOutcome::Done { image })
+        self.run_build(order).await
     }
 
     async fn cancel_build(&self, build: &BuildId) -> Result<(), OrderError> {
-        self.state().cancelled_builds.push(build.clone());
+        self.note_cancelled_build(build);
         Ok(())
     }
 
@@ -589,12 +473,7 @@ impl RunnerClient for FakeRunner {
         from: u64,
         _: bool,
     ) -> Result<BuildLogPiece, OrderError> {
-        let text = format!("log of {build}\n").into_bytes();
-        let from = usize::try_from(from).unwrap_or(usize::MAX).min(text.len());
-        Ok(BuildLogPiece {
-            bytes: text[from..].to_vec(),
-            is_over: from == text.len(),
-        })
+        Ok(builds::log(build, from))
     }
 
     async fn dial_agent(&self, sandbox: &SandboxId) -> Result<AgentConnection, DialError> {

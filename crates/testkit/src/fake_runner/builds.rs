@@ -1,0 +1,64 @@
+//! Builds on a played host.
+
+use alcove_domain::BuildId;
+use alcove_runner_api::{Build, BuildFault, BuildLogPiece, BuildOutcome, OrderError};
+
+use super::{FakeRunner, image};
+
+/// What was asked of the host about builds, and what it is to answer.
+#[derive(Default)]
+pub(super) struct Builds {
+    ordered: Vec<Build>,
+    faults: Vec<BuildFault>,
+    cancelled: Vec<BuildId>,
+}
+
+impl FakeRunner {
+    /// The next build fails.
+    pub fn fail_next_build(&self, fault: BuildFault) {
+        self.state().builds.faults.insert(0, fault);
+    }
+
+    /// Every build that was ordered, repeated ones too.
+    pub fn builds(&self) -> Vec<Build> {
+        self.state().builds.ordered.clone()
+    }
+
+    pub fn cancelled_builds(&self) -> Vec<BuildId> {
+        self.state().builds.cancelled.clone()
+    }
+
+    pub(super) async fn run_build(&self, order: Build) -> Result<BuildOutcome, OrderError> {
+        let life = {
+            let mut state = self.state();
+            if !state.is_alive {
+                return Err(OrderError::Unavailable);
+            }
+            state.builds.ordered.push(order.clone());
+            state.life
+        };
+        self.pass(&self.host.work_gate, life).await?;
+        let mut state = self.state();
+        if let Some(fault) = state.builds.faults.pop() {
+            return Ok(BuildOutcome::Failed { fault });
+        }
+        let image = image(&order.name, "builder");
+        state.images.retain(|known| known.name != image.name);
+        state.images.push(image.clone());
+        Ok(BuildOutcome::Done { image })
+    }
+
+    pub(super) fn note_cancelled_build(&self, build: &BuildId) {
+        self.state().builds.cancelled.push(build.clone());
+    }
+}
+
+/// A log of one line, from a place on.
+pub(super) fn log(build: &BuildId, from: u64) -> BuildLogPiece {
+    let text = format!("log of {build}\n").into_bytes();
+    let from = usize::try_from(from).unwrap_or(usize::MAX).min(text.len());
+    BuildLogPiece {
+        bytes: text[from..].to_vec(),
+        is_over: from == text.len(),
+    }
+}
