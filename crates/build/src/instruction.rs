@@ -84,6 +84,16 @@ const HEALTH_FLAGS: &[&str] = &[
     "retries",
 ];
 
+const REMOTE: [&str; 4] = ["http://", "https://", "git://", "git@"];
+
+/// Why a source elsewhere is refused.
+pub const REMOTE_REASON: &str = "ADD of an address is not supported: RUN a program that fetches it";
+
+/// Whether a source is to be fetched from somewhere.
+pub fn is_remote(path: &str) -> bool {
+    REMOTE.iter().any(|scheme| path.starts_with(scheme))
+}
+
 /// What may not stand behind `ONBUILD`.
 const NO_TRIGGERS: &[&str] = &["ONBUILD", "FROM", "MAINTAINER"];
 
@@ -158,6 +168,9 @@ pub fn read(raw: &Raw, escape: char) -> Result<Instruction, Refusal> {
             };
             if words.len() < 2 {
                 return Err(needs("at least one source, and a target"));
+            }
+            if words.iter().any(|word| is_remote(word)) {
+                return Err(refuse(REMOTE_REASON.to_owned()));
             }
             Kind::Copy(CopyWords {
                 is_add: keyword == "ADD",

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod agents;
+mod builds;
 mod hang_ups;
 mod host_full;
 mod images;

@@ -1,11 +1,9 @@
 //! `COPY` and `ADD`.
 
 use super::Evaluation;
-use crate::instruction::CopyWords;
+use crate::instruction::{CopyWords, REMOTE_REASON, is_remote};
 use crate::refusal::Refusal;
 use crate::step::{Copy, InlineFile, Source};
-
-const REMOTE: [&str; 4] = ["http://", "https://", "git://", "git@"];
 
 impl Evaluation<'_> {
     pub(super) fn copy(&self, words: &CopyWords, line: usize) -> Result<Copy, Refusal> {
@@ -55,9 +53,8 @@ impl Evaluation<'_> {
                 continue;
             }
             let path = self.expand(word).map_err(refuse)?;
-            if REMOTE.iter().any(|scheme| path.starts_with(scheme)) {
-                let reason = "ADD of an address is not supported: RUN a program that fetches it";
-                return Err(refuse(reason.to_owned()));
+            if is_remote(&path) {
+                return Err(refuse(REMOTE_REASON.to_owned()));
             }
             if path.is_empty() {
                 return Err(refuse(format!("the source {word:?} is empty")));

@@ -83,7 +83,8 @@ pub(crate) async fn create(
     ClientEra(era): ClientEra,
     BodyOf(body): BodyOf<CreateSnapshot>,
 ) -> Result<Response, ApiError> {
-    if let (Some(build), None) = (&body.build_info, &body.image_name) {
+    let image_name = body.image_name.filter(|name| !name.is_empty());
+    if let (Some(build), None) = (&body.build_info, &image_name) {
         let request = NewBuiltSnapshot {
             name: body.name,
             info: BuildInfo {
@@ -104,7 +105,7 @@ pub(crate) async fn create(
     }
     let request = NewSnapshot {
         name: body.name,
-        image_name: body.image_name,
+        image_name,
         entrypoint: body.entrypoint,
         cpu: body.cpu,
         memory: body.memory,
