@@ -13,6 +13,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -33,6 +34,9 @@ pub const REGION: &str = "us-east-1";
 const REQUESTS_MAX: usize = 64;
 /// Largest XML of a request: the list of all parts of an upload.
 const XML_MAX_BYTES: usize = 4 << 20;
+
+/// How long it may take to come.
+const XML_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The service of a listener. Clones are the same one.
 #[derive(Clone)]
@@ -70,11 +74,30 @@ impl S3Face {
         let Ok(_turn) = self.turns.try_acquire() else {
             return gate::refusal(503, "SlowDown", "the object storage is busy; come again");
         };
+        // What is posted is short; only content may take its time, and the store looks after that.
+        let request = if request.method() == http::Method::POST {
+            match whole(request).await {
+                Some(request) => request,
+                None => {
+                    return gate::refusal(400, "IncompleteBody", "the body did not come in time");
+                }
+            }
+        } else {
+            request
+        };
         match self.service.call(request).await {
             Ok(response) => response,
             Err(_) => gate::refusal(500, "InternalError", "an unexpected error occurred"),
         }
     }
+}
+
+/// The request with its body read; None if that is too long, or takes too long.
+async fn whole(request: Request<s3s::Body>) -> Option<Request<s3s::Body>> {
+    let (parts, body) = request.into_parts();
+    let read = axum::body::to_bytes(axum::body::Body::new(body), XML_MAX_BYTES);
+    let bytes = tokio::time::timeout(XML_TIMEOUT, read).await.ok()?.ok()?;
+    Some(Request::from_parts(parts, s3s::Body::from(bytes)))
 }
 
 impl Service<Request<Incoming>> for S3Face {

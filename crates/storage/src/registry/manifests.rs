@@ -1,5 +1,7 @@
 //! Manifests and the tags that name them.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, LINK, LOCATION};
 use http::{Method, Request, Response, StatusCode};
@@ -13,6 +15,8 @@ use crate::{Bucket, List, PutOptions, body_of};
 
 /// Largest manifest: as other registries have it.
 const MANIFEST_MAX_BYTES: usize = 4 << 20;
+/// How long one may take to come.
+const MANIFEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Blobs and manifests that one manifest may name.
 const NAMED_MAX: usize = 1000;
 /// Tags on a page, where the client does not say, and at most.
@@ -108,8 +112,10 @@ impl Registry {
             .get(CONTENT_TYPE)
             .and_then(|value| value.to_str().ok())
             .map(str::to_owned);
-        let bytes = axum::body::to_bytes(request.into_body(), MANIFEST_MAX_BYTES)
+        let read = axum::body::to_bytes(request.into_body(), MANIFEST_MAX_BYTES);
+        let bytes = tokio::time::timeout(MANIFEST_TIMEOUT, read)
             .await
+            .map_err(|_| Failure::bad_manifest("the manifest did not come in time"))?
             .map_err(|_| {
                 Failure::bad_manifest("the manifest is longer than 4 MiB, or broke off")
             })?;

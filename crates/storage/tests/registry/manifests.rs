@@ -138,3 +138,16 @@ async fn a_tag_goes_alone_and_a_manifest_with_its_tags() {
     let tags = test.ask("GET", "/v2/org/app/tags/list", "").await;
     assert_eq!(tags.json()["tags"], json!(["other"]));
 }
+
+#[tokio::test]
+async fn a_manifest_that_never_ends_is_given_up() {
+    let test = TestRegistry::open().await;
+    let endless = futures_util::stream::pending::<Result<&str, std::io::Error>>();
+    let body = axum::body::Body::from_stream(endless);
+    let headers = [("content-type", MANIFEST)];
+    tokio::time::pause();
+    let refused = test
+        .ask_with("PUT", "/v2/org/app/manifests/v1", &headers, body)
+        .await;
+    assert_eq!(refused.code(), "MANIFEST_INVALID");
+}
