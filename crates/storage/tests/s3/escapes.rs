@@ -5,6 +5,9 @@ use http::StatusCode;
 
 use crate::support::{ACCESS_KEY, Signer, TestFace};
 
+/// Method, query and body.
+type Operation<'a> = (&'a str, Vec<(&'a str, &'a str)>, &'a str);
+
 async fn with_neighbour() -> TestFace {
     let test = TestFace::open().await;
     test.put("org/own", "own").await;
@@ -18,7 +21,7 @@ async fn another_organizations_objects_are_denied_to_every_operation() {
     let test = with_neighbour().await;
     let xml = "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>a</ETag></Part></CompleteMultipartUpload>";
     let id = "0".repeat(32);
-    let operations: [(&str, Vec<(&str, &str)>, &str); 8] = [
+    let operations: [Operation<'_>; 8] = [
         ("GET", vec![], ""),
         ("HEAD", vec![], ""),
         ("PUT", vec![], "mine"),

@@ -20,12 +20,13 @@ async fn part(test: &TestFace, id: &str, number: &str, content: &str) -> String 
 }
 
 fn listed(parts: &[(&str, &str)]) -> String {
-    let parts: String = parts
+    let parts: Vec<String> = parts
         .iter()
         .map(|(number, tag)| {
             format!("<Part><PartNumber>{number}</PartNumber><ETag>{tag}</ETag></Part>")
         })
         .collect();
+    let parts = parts.concat();
     format!("<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>")
 }
 
