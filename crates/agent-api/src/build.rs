@@ -21,6 +21,10 @@ pub struct BuildRunRequest {
 /// Body of `POST /build/copy`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a separate thing that an instruction says"
+)]
 pub struct BuildCopyRequest {
     /// The folder that is the root of the source: paths and links lead nowhere else.
     pub root: String,

@@ -272,12 +272,15 @@ impl Evaluation<'_> {
                 ..Healthcheck::default()
             });
         };
-        let mut check = Healthcheck::default();
-        check.test = match command {
+        let test = match command {
             Command::Exec(list) => std::iter::once("CMD".to_owned())
                 .chain(list.iter().cloned())
                 .collect(),
             Command::Shell(text) => vec!["CMD-SHELL".to_owned(), text.clone()],
+        };
+        let mut check = Healthcheck {
+            test,
+            ..Healthcheck::default()
         };
         for flag in flags {
             let value = self.expand(flag.value.as_deref().unwrap_or_default())?;

@@ -331,10 +331,9 @@ fn word_end(text: &str, escape: char) -> usize {
         }
         match quote {
             Some(open) if letter == open => quote = None,
-            Some(_) => {}
             None if letter == '"' || letter == '\'' => quote = Some(letter),
             None if letter.is_whitespace() => return at,
-            None => {}
+            Some(_) | None => {}
         }
     }
     text.len()

@@ -85,7 +85,7 @@ fn directives(text: &str) -> Result<char, Refusal> {
             ("escape" | "syntax" | "check", _) if seen.contains(&name) => {
                 return refuse(format!("the directive {name} comes twice"));
             }
-            ("escape", "\\") => {}
+            ("check", _) | ("escape", "\\") => {}
             ("escape", "`") => escape = '`',
             ("escape", _) => return refuse("the escape character must be \\ or `".to_owned()),
             ("syntax", value) => {
@@ -95,7 +95,6 @@ fn directives(text: &str) -> Result<char, Refusal> {
                     return refuse(format!("the syntax {value:?} is not supported"));
                 }
             }
-            ("check", _) => {}
             // Any other comment ends them.
             _ => break,
         }

@@ -10,7 +10,7 @@ use sea_orm::{ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder
 
 use crate::convert::{Place, bigint, json_list};
 use crate::entity::build::{Column, Entity, Model};
-use crate::entity::snapshot;
+use crate::entity::snapshot::{self, Column as Of};
 use crate::{Reader, SnapshotOutcome, StoreError, Tx};
 
 impl Reader {
@@ -73,7 +73,6 @@ impl Tx {
             .exec(&self.transaction)
             .await
             .map_err(StoreError::write("the end of a build"))?;
-        use snapshot::Column as Of;
         let update = snapshot::Entity::update_many()
             .col_expr(Of::UpdatedAt, Expr::value(at.as_millisecond()))
             .filter(Of::Id.eq(snapshot.as_str()))

@@ -31,11 +31,11 @@ const INLINE_MODE: u32 = 0o644;
 pub fn copy(request: &BuildCopyRequest) -> Result<String, String> {
     let mut terms = Terms::new(request.owner.as_deref(), request.mode, request.keeps_owner)?;
     let target = Path::new(&request.target);
-    let source = match request.paths.is_empty() {
-        true => None,
-        false => {
-            Some(Source::open(Path::new(&request.root)).map_err(|e| format!("the source: {e}"))?)
-        }
+    let source = if request.paths.is_empty() {
+        None
+    } else {
+        let source = Source::open(Path::new(&request.root));
+        Some(source.map_err(|error| format!("the source: {error}"))?)
     };
     let mut found = Vec::new();
     if let Some(source) = &source {
@@ -376,10 +376,10 @@ fn write_inline(
     let (uid, gid) = terms.owner.unwrap_or((0, 0));
     let mode = terms.mode.unwrap_or(INLINE_MODE);
     let write = || -> io::Result<()> {
-        let mut made = File::options().write(true).create_new(true).open(&to)?;
-        made.write_all(file.content.as_bytes())?;
+        let mut output = File::options().write(true).create_new(true).open(&to)?;
+        output.write_all(file.content.as_bytes())?;
         chown(&to, Some(uid), Some(gid))?;
-        made.set_permissions(fs::Permissions::from_mode(mode))
+        output.set_permissions(fs::Permissions::from_mode(mode))
     };
     write().map_err(about(&to))
 }

@@ -64,7 +64,9 @@ impl Source {
         {
             if !part.contains(['*', '?', '[']) {
                 let name = unescaped(part);
-                found.iter_mut().for_each(|path| path.push(&name));
+                for path in &mut found {
+                    path.push(&name);
+                }
                 continue;
             }
             let glob = Glob::parse(part).ok_or_else(|| format!("{part:?} is no pattern"))?;
