@@ -47,6 +47,23 @@ def test_a_dockerfile_is_built(build, create, tmp_path):
     assert create(snapshot=snapshot.name).process.exec("cat /tmp/copied").result == "one\n"
 
 
+def test_local_files_and_folders_are_in_the_image(build, create, tmp_path):
+    folder = tmp_path / "app"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "deep" / "b.txt").write_text("two\n")
+    tool = folder / "tool"
+    tool.write_text("#!/bin/sh\necho tool\n")
+    tool.chmod(0o755)
+    single = tmp_path / "single.txt"
+    single.write_text("one\n")
+    image = (
+        Image.base("default").add_local_file(str(single), "/opt/single.txt").add_local_dir(str(folder), "/opt/app")
+    )
+    sandbox = create(snapshot=build(image).name)
+    answer = sandbox.process.exec("cat /opt/single.txt /opt/app/deep/b.txt; /opt/app/tool")
+    assert answer.result == "one\ntwo\ntool\n"
+
+
 def test_a_failed_build_says_where(build):
     with pytest.raises(DaytonaError) as caught:
         build(Image.base("default").run_commands("echo because; exit 3"))

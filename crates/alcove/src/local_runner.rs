@@ -97,6 +97,13 @@ impl RunnerClient for LocalRunner {
         Ok(())
     }
 
+    async fn forget_build(&self, build: &BuildId) -> Result<(), OrderError> {
+        self.runner.forget_build(build.as_str()).map_err(|error| {
+            tracing::error!(build.id = %build, %error, "cannot remove the log of a build");
+            OrderError::Unavailable
+        })
+    }
+
     async fn build_log(
         &self,
         build: &BuildId,

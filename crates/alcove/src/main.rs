@@ -2,6 +2,7 @@
 
 mod bench;
 mod check;
+mod contexts;
 mod doctor;
 mod doors;
 mod image;
@@ -33,7 +34,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Runs the server in the foreground.
-    Serve(serve::Arguments),
+    Serve(Box<serve::Arguments>),
     /// Tells what this host can do, and what to do about what it cannot.
     Doctor(doctor::Arguments),
     /// Measures a running server, or this host.
@@ -63,7 +64,7 @@ fn main() -> ExitCode {
     };
     let result = runtime.block_on(async {
         match cli.command {
-            Command::Serve(arguments) => serve::run(arguments).await,
+            Command::Serve(arguments) => serve::run(*arguments).await,
             Command::Doctor(arguments) => doctor::run(arguments).await,
             Command::Bench(command) => bench::run(command).await,
             Command::Image(command) => image::run(command),

@@ -16,9 +16,9 @@ use alcove_runner::probe::{ProbeRequest, Status, probe, required_failures};
 use alcove_runner::registry::RegistrySettings;
 use alcove_runner::{Runner, RunnerConfig};
 use alcove_server::{App, ObjectStorage, Options};
-use alcove_storage::Limits;
 use alcove_storage::registry::Registry;
 use alcove_storage::s3::{self as s3_face, S3Face};
+use alcove_storage::{FolderStore, Limits};
 use alcove_store::Store;
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::check::{self, Outcome};
+use crate::contexts::StoredContexts;
 use crate::doors::{DoorArguments, Doors};
 use crate::images::{self, NamedImage};
 use crate::key;
@@ -152,8 +153,9 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         credentials,
     } = registries;
     let settings = settings(&arguments, credentials, &data_dir)?;
-    let runner = open_runner(&arguments, &data_dir, &parts, reach).await?;
-    let result = serve(&arguments, settings, &data_dir, doors, &runner).await;
+    let objects = storage::open(&data_dir, storage_limits(&arguments)).await?;
+    let runner = open_runner(&arguments, &data_dir, &parts, reach, objects.clone()).await?;
+    let result = serve(&arguments, settings, &data_dir, doors, objects, &runner).await;
     // On every way out: what is pooled goes, what runs stays.
     let running = runner.running_count();
     runner.close().await;
@@ -189,6 +191,7 @@ async fn serve(
     settings: Settings,
     data_dir: &Path,
     doors: Doors,
+    objects: FolderStore,
     runner: &Runner,
 ) -> anyhow::Result<()> {
     let Doors {
@@ -231,7 +234,6 @@ async fn serve(
         .await
         .context("cannot make the administrator")?;
 
-    let objects = storage::open(data_dir, storage_limits(arguments)).await?;
     let (store, gate) = (Arc::new(objects.clone()), Gate::new(control.clone()));
     let app = App::new(
         control.clone(),
@@ -408,6 +410,7 @@ async fn open_runner(
     data_dir: &Path,
     parts: &Parts,
     registries: RegistrySettings,
+    objects: FolderStore,
 ) -> anyhow::Result<Runner> {
     let key = data_dir.as_os_str().as_encoded_bytes();
     let mut config = RunnerConfig::new(
@@ -418,6 +421,7 @@ async fn open_runner(
         &parts.spawner,
     );
     config.registries = registries;
+    config.contexts = Arc::new(StoredContexts::new(objects));
     config.ready_parts = arguments.ready_parts;
     config.network.ready_slots = arguments.ready_parts;
     config.bounds.disk_reserve_bytes = arguments.disk_reserve_mib << 20;

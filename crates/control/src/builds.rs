@@ -249,6 +249,19 @@ pub(crate) async fn cancel(shared: &Shared, snapshot: &SnapshotId) -> Result<(),
     Ok(())
 }
 
+/// Removes what the runner keeps of the build of a snapshot that goes; whether nothing is left.
+pub(crate) async fn forget(shared: &Shared, snapshot: &SnapshotId) -> Result<bool, StoreError> {
+    let found = shared
+        .store
+        .reader()
+        .build_find_by_snapshot(snapshot)
+        .await?;
+    Ok(match found {
+        Some(build) => shared.runner.forget_build(&build.id).await.is_ok(),
+        None => true,
+    })
+}
+
 /// The newest build of a snapshot.
 pub(crate) async fn of(shared: &Shared, snapshot: &Snapshot) -> Result<ImageBuild, Error> {
     let found = shared

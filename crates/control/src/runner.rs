@@ -48,6 +48,9 @@ pub trait RunnerClient: Send + Sync + 'static {
     /// Ends a build, if it is under way.
     async fn cancel_build(&self, build: &BuildId) -> Result<(), OrderError>;
 
+    /// Removes the log of a build. Safe to repeat.
+    async fn forget_build(&self, build: &BuildId) -> Result<(), OrderError>;
+
     /// The next piece of a build's log, from this byte on. With `waits`, waits for one while the build is under way.
     async fn build_log(
         &self,

@@ -76,25 +76,24 @@ impl Builds {
     pub async fn build(self: &Arc<Self>, order: Build) -> Option<BuildOutcome> {
         let mut outcome = {
             let mut open = self.open();
-            match open.get(&order.id) {
-                Some(known) => known.outcome.clone(),
-                None => {
-                    let (tell, outcome) = watch::channel(None);
-                    let cancel = self.stop.child_token();
-                    let entry = Open {
-                        cancel: cancel.clone(),
-                        outcome: outcome.clone(),
-                    };
-                    open.insert(order.id.clone(), entry);
-                    let builds = self.clone();
-                    self.tasks.spawn(async move {
-                        let id = order.id.clone();
-                        let ended = builds.carry_out(order, cancel).await;
-                        builds.open().remove(&id);
-                        let _ = tell.send(ended);
-                    });
-                    outcome
-                }
+            if let Some(known) = open.get(&order.id) {
+                known.outcome.clone()
+            } else {
+                let (tell, outcome) = watch::channel(None);
+                let cancel = self.stop.child_token();
+                let entry = Open {
+                    cancel: cancel.clone(),
+                    outcome: outcome.clone(),
+                };
+                open.insert(order.id.clone(), entry);
+                let builds = self.clone();
+                self.tasks.spawn(async move {
+                    let id = order.id.clone();
+                    let ended = builds.carry_out(order, cancel).await;
+                    builds.open().remove(&id);
+                    let _ = tell.send(ended);
+                });
+                outcome
             }
         };
         let ended = outcome.wait_for(Option::is_some).await;

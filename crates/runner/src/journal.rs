@@ -88,6 +88,10 @@ impl Record {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "phase", rename_all = "snake_case")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every sandbox that has a record in memory runs"
+)]
 pub enum Phase {
     /// Being made for the first time. Found at a start of the runner, it is taken apart: nobody was told
     /// that it exists.

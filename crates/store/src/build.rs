@@ -1,7 +1,7 @@
 //! Builds of images: what was ordered, and whether it is still to be done.
 //!
 //! A build is written in the transaction of the snapshot that it makes, and closed in the one that brings the snapshot
-//! to its end. The row stays behind it: by it the log is found.
+//! to its end. The row stays as long as the snapshot: by it the log is found.
 
 use alcove_domain::{BuildId, BuildInfo, ImageBuild, SnapshotId, SnapshotState};
 use jiff::Timestamp;
@@ -56,6 +56,16 @@ impl Tx {
             .exec_without_returning(&self.transaction)
             .await
             .map_err(StoreError::write("a build"))?;
+        Ok(())
+    }
+
+    /// Removes the builds of a snapshot that goes.
+    pub(crate) async fn builds_delete(&self, snapshot: &SnapshotId) -> Result<(), StoreError> {
+        Entity::delete_many()
+            .filter(Column::SnapshotId.eq(snapshot.as_str()))
+            .exec(&self.transaction)
+            .await
+            .map_err(StoreError::write("the end of a snapshot's builds"))?;
         Ok(())
     }
 

@@ -325,12 +325,15 @@ impl Tx {
 
     /// Removes the row of a snapshot that is being removed.
     pub async fn snapshot_delete(&self, id: &SnapshotId) -> Result<(), StoreError> {
-        Entity::delete_many()
+        let deleted = Entity::delete_many()
             .filter(Column::Id.eq(id.as_str()))
             .filter(Column::State.eq(SnapshotState::Removing.as_str()))
             .exec(&self.transaction)
             .await
             .map_err(StoreError::write("the end of a snapshot"))?;
+        if deleted.rows_affected > 0 {
+            self.builds_delete(id).await?;
+        }
         Ok(())
     }
 

@@ -467,6 +467,11 @@ impl RunnerClient for FakeRunner {
         Ok(())
     }
 
+    async fn forget_build(&self, build: &BuildId) -> Result<(), OrderError> {
+        self.note_forgotten_build(build);
+        Ok(())
+    }
+
     async fn build_log(
         &self,
         build: &BuildId,

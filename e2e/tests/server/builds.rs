@@ -1,6 +1,7 @@
 //! Snapshots from Dockerfiles with the real server: made, used, removed, and built on after a kill.
 
 use alcove_api_types::daytona::{CreateSandbox, SandboxState};
+use alcove_e2e::host::names;
 use alcove_e2e::server::TestServer;
 use alcove_e2e::wait;
 use http::StatusCode;
@@ -92,5 +93,11 @@ async fn a_build_goes_on_behind_its_finished_steps_after_a_kill() {
     assert!(log.contains("was interrupted"), "{log}");
     let answer = server.raw().ask("DELETE", "/api/snapshots/built", "").await;
     assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    let logs = server.instance.data_dir().join("runner/builds");
+    wait::until("the log goes with its snapshot", async || {
+        let left = names(&logs);
+        if left.is_empty() { Ok(()) } else { Err(left) }
+    })
+    .await;
     server.finish().await;
 }

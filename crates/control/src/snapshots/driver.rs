@@ -17,6 +17,7 @@ use futures_util::StreamExt as _;
 use tokio::sync::watch;
 
 use crate::Error;
+use crate::builds;
 use crate::images;
 use crate::probe::Step;
 use crate::shared::{Shared, lock};
@@ -190,6 +191,9 @@ impl Driver {
             return Ok(Next::Later);
         }
         self.shared.reached(Step::AnswerHeard).await;
+        if !builds::forget(&self.shared, &self.id).await? {
+            return Ok(Next::Later);
+        }
         let tx = self.shared.store.begin().await?;
         tx.snapshot_delete(&self.id).await?;
         tx.commit().await?;

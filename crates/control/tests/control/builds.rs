@@ -151,4 +151,23 @@ async fn a_snapshot_that_goes_takes_its_build_with_it() {
     let snapshot = build(&kit, "gone").await.unwrap();
     kit.control.cancel_build_of(&snapshot.id).await.unwrap();
     assert_eq!(kit.runner.cancelled_builds().len(), 1);
+    kit.control
+        .delete_snapshot(&kit.caller, "gone")
+        .await
+        .unwrap();
+    eventually("the snapshot is gone", async || {
+        let found = kit.store.reader().snapshot_get(&snapshot.id).await;
+        found.unwrap().is_none()
+    })
+    .await;
+    assert_eq!(
+        kit.runner.forgotten_builds(),
+        kit.runner.cancelled_builds()[..1]
+    );
+    let left = kit
+        .store
+        .reader()
+        .build_find_by_snapshot(&snapshot.id)
+        .await;
+    assert!(left.unwrap().is_none());
 }

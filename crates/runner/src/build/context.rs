@@ -92,14 +92,13 @@ pub fn layers(
     let mut layers = Vec::new();
     for key in &order.contexts {
         let name = part_name(&order.organization, key, digest);
-        let image = match images.find_built(&name) {
-            Some(image) => image.digest.clone(),
-            None => {
-                let image = images
-                    .unpack_context(&name, open(key)?, &ignore, digest)
-                    .map_err(|error| fault::image(&error))?;
-                image.digest
-            }
+        let image = if let Some(image) = images.find_built(&name) {
+            image.digest.clone()
+        } else {
+            let image = images
+                .unpack_context(&name, open(key)?, &ignore, digest)
+                .map_err(|error| fault::image(&error))?;
+            image.digest
         };
         layers.extend(
             images

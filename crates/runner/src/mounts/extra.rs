@@ -129,12 +129,11 @@ fn layers_at(
         attach(tree.as_fd(), &point).map_err(step("attach a layer"))?;
         attached.push(point.clone());
         // The empty one is the lowest.
-        lower = match index {
-            0 => format!("{}:{lower}", point.display()),
-            _ => {
-                let (above, below) = lower.rsplit_once(':').unwrap_or((&lower, ""));
-                format!("{above}:{}:{below}", point.display())
-            }
+        lower = if index == 0 {
+            format!("{}:{lower}", point.display())
+        } else {
+            let (above, below) = lower.rsplit_once(':').unwrap_or((&lower, ""));
+            format!("{above}:{}:{below}", point.display())
         };
     }
     if layers.is_empty() {

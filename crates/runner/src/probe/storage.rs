@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::namespaces::Outcome;
@@ -183,7 +184,7 @@ async fn mount_all(
     let root = mounts
         .make_root(RootPlan {
             mounts: Vec::new(),
-            made: Default::default(),
+            made: Arc::default(),
             layers: vec![layer],
             disk: disk.clone(),
             user_namespace,

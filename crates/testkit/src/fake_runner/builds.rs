@@ -11,6 +11,7 @@ pub(super) struct Builds {
     ordered: Vec<Build>,
     faults: Vec<BuildFault>,
     cancelled: Vec<BuildId>,
+    forgotten: Vec<BuildId>,
 }
 
 impl FakeRunner {
@@ -26,6 +27,11 @@ impl FakeRunner {
 
     pub fn cancelled_builds(&self) -> Vec<BuildId> {
         self.state().builds.cancelled.clone()
+    }
+
+    /// Builds whose log was removed.
+    pub fn forgotten_builds(&self) -> Vec<BuildId> {
+        self.state().builds.forgotten.clone()
     }
 
     pub(super) async fn run_build(&self, order: Build) -> Result<BuildOutcome, OrderError> {
@@ -50,6 +56,10 @@ impl FakeRunner {
 
     pub(super) fn note_cancelled_build(&self, build: &BuildId) {
         self.state().builds.cancelled.push(build.clone());
+    }
+
+    pub(super) fn note_forgotten_build(&self, build: &BuildId) {
+        self.state().builds.forgotten.push(build.clone());
     }
 }
 
