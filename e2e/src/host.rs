@@ -14,6 +14,7 @@ pub struct Traces {
     pub loop_devices: BTreeSet<String>,
     pub mounts: BTreeSet<String>,
     pub disks: BTreeSet<String>,
+    pub archives: BTreeSet<String>,
     pub sockets: BTreeSet<String>,
     pub records: BTreeSet<String>,
     pub processes: BTreeSet<String>,
@@ -42,6 +43,7 @@ impl Traces {
                 .into_iter()
                 .filter(|name| !name.starts_with('.') && !name.starts_with('+'))
                 .collect(),
+            archives: names(&runner.join("archive")),
             sockets: names(&data_dir.join("run"))
                 .into_iter()
                 .filter(|n| n != "spawner")

@@ -32,6 +32,20 @@ impl Dice {
         mixed ^ (mixed >> 31)
     }
 
+    /// A number below `end`.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.roll() % end
+    }
+
+    /// Chance of its own, for work beside this.
+    #[must_use]
+    pub fn another(&mut self) -> Self {
+        Self(self.roll())
+    }
+
     /// A moment of the `part`-th of `parts` equal parts of a span: spread over it, yet by chance.
     ///
     /// # Panics

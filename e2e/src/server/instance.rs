@@ -189,7 +189,9 @@ impl Instance {
             Ok(limits) => {
                 for name in limits.names() {
                     let Ok(sandbox) = name.parse() else { continue };
-                    if let Err(error) = limits.group(&sandbox).destroy() {
+                    let group = limits.group(&sandbox);
+                    // A signal does not end what is held still.
+                    if let Err(error) = group.thaw().and_then(|()| group.destroy()) {
                         eprintln!("cannot remove the control group {name}: {error}");
                     }
                 }

@@ -13,5 +13,6 @@ mod refusals;
 mod registry;
 mod restart;
 mod spawners;
+mod storm;
 mod support;
 mod volumes;
