@@ -8,9 +8,8 @@ use jiff::Timestamp;
 use sea_orm::sea_query::Expr;
 use sea_orm::{ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder};
 
-use crate::convert::{Place, bigint, json_list};
+use crate::convert::{Place, json_list};
 use crate::entity::build::{Column, Entity, Model};
-use crate::entity::snapshot::{self, Column as Of};
 use crate::{Reader, SnapshotOutcome, StoreError, Tx};
 
 impl Reader {
@@ -83,31 +82,8 @@ impl Tx {
             .exec(&self.transaction)
             .await
             .map_err(StoreError::write("the end of a build"))?;
-        let update = snapshot::Entity::update_many()
-            .col_expr(Of::UpdatedAt, Expr::value(at.as_millisecond()))
-            .filter(Of::Id.eq(snapshot.as_str()))
-            .filter(Of::State.eq(SnapshotState::Building.as_str()));
-        let update = match outcome {
-            SnapshotOutcome::Made {
-                image,
-                size_bytes,
-                entrypoint,
-                user,
-            } => update
-                .col_expr(Of::State, Expr::value(SnapshotState::Active.as_str()))
-                .col_expr(Of::Image, Expr::value(image.as_str()))
-                .col_expr(Of::SizeBytes, Expr::value(bigint(*size_bytes)))
-                .col_expr(Of::Entrypoint, Expr::value(json_list(entrypoint)))
-                .col_expr(Of::OsUser, Expr::value(user.as_str())),
-            SnapshotOutcome::Failed { reason } => update
-                .col_expr(Of::State, Expr::value(SnapshotState::BuildFailed.as_str()))
-                .col_expr(Of::ErrorReason, Expr::value(reason.as_str())),
-        };
-        update
-            .exec(&self.transaction)
-            .await
-            .map_err(StoreError::write("the outcome of a build"))?;
-        Ok(())
+        let states = [SnapshotState::Building, SnapshotState::BuildFailed];
+        self.snapshot_end(snapshot, states, outcome, at).await
     }
 }
 

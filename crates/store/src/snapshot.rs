@@ -244,10 +244,23 @@ impl Tx {
         outcome: &SnapshotOutcome,
         at: Timestamp,
     ) -> Result<(), StoreError> {
+        let states = [SnapshotState::Snapshotting, SnapshotState::Error];
+        self.snapshot_end(id, states, outcome, at).await
+    }
+
+    /// Writes the outcome of what a snapshot is made by. The states are the one that it must be in still, and the one
+    /// that a failure leads to.
+    pub(crate) async fn snapshot_end(
+        &self,
+        id: &SnapshotId,
+        [making, failed]: [SnapshotState; 2],
+        outcome: &SnapshotOutcome,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
         let update = Entity::update_many()
             .col_expr(Column::UpdatedAt, Expr::value(at.as_millisecond()))
             .filter(Column::Id.eq(id.as_str()))
-            .filter(Column::State.eq(SnapshotState::Snapshotting.as_str()));
+            .filter(Column::State.eq(making.as_str()));
         let update = match outcome {
             SnapshotOutcome::Made {
                 image,
@@ -270,7 +283,7 @@ impl Tx {
                 )
                 .col_expr(Column::OsUser, Expr::value(user.as_str())),
             SnapshotOutcome::Failed { reason } => update
-                .col_expr(Column::State, Expr::value(SnapshotState::Error.as_str()))
+                .col_expr(Column::State, Expr::value(failed.as_str()))
                 .col_expr(Column::ErrorReason, Expr::value(reason.as_str())),
         };
         update
