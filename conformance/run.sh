@@ -45,9 +45,8 @@ prepare_python() {
 install_python() {
     # An index that pip was told of is meant for uv as well.
     local index=${PIP_INDEX_URL:-$("$python/bin/pip" config get global.index-url 2>/dev/null || true)}
-    UV_CACHE_DIR=$cache/uv UV_DEFAULT_INDEX=${index:-https://pypi.org/simple} \
-        "$python/bin/uv" pip install --quiet --no-config --system-certs --python "$1/bin/python" \
-        --requirement "$2" --constraint "$3"
+    UV_CACHE_DIR=$cache/uv "$python/bin/uv" pip install --quiet --no-config --system-certs \
+        ${index:+--default-index "$index"} --python "$1/bin/python" --requirement "$2" --constraint "$3"
 }
 
 run_python() {
