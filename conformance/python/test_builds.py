@@ -25,6 +25,7 @@ def test_an_image_of_commands_is_built_and_used(build, create):
     image = (
         Image.base("default")
         .env({"GREETING": "it's me"})
+        .run_commands("mkdir '/tmp/my dir'")
         .workdir("/tmp/my dir")
         .run_commands("echo $GREETING > greeting", ["sh", "-c", "pwd > where"])
     )

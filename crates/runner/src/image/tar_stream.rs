@@ -327,18 +327,39 @@ fn entry(
         .mode()
         .map_err(|_| EntryError::BadNumber { field: "mode" })?;
     let pax = std::mem::take(&mut extensions.pax);
+    let plain = header.as_old();
     Ok(Entry {
         path,
         kind,
         mode: mode & 0o7777,
-        uid: owner(pax.uid, header.uid(), "uid", limits)?,
-        gid: owner(pax.gid, header.gid(), "gid", limits)?,
+        uid: owner(
+            pax.uid,
+            unless_blank(&plain.uid, header.uid()),
+            "uid",
+            limits,
+        )?,
+        gid: owner(
+            pax.gid,
+            unless_blank(&plain.gid, header.gid()),
+            "gid",
+            limits,
+        )?,
         mtime: match pax.mtime {
             Some(mtime) => mtime,
             None => (plain_mtime(header)?, 0),
         },
         xattrs: pax.xattrs.into_iter().filter(may_be_set).collect(),
     })
+}
+
+/// Writers leave out what they think means nothing elsewhere, as the one that TypeScript clients pack contexts with
+/// does with owners. Such a field is 0 to everybody.
+fn unless_blank(field: &[u8], number: io::Result<u64>) -> io::Result<u64> {
+    if field.iter().all(|byte| matches!(byte, 0 | b' ')) {
+        Ok(0)
+    } else {
+        number
+    }
 }
 
 fn owner(
@@ -360,7 +381,7 @@ fn owner(
 
 fn plain_mtime(header: &Header) -> Result<i64, EntryError> {
     let bad = EntryError::BadNumber { field: "mtime" };
-    match header.mtime() {
+    match unless_blank(&header.as_old().mtime, header.mtime()) {
         Ok(seconds) => i64::try_from(seconds).map_err(|_| bad),
         Err(_) => Err(bad),
     }

@@ -117,6 +117,26 @@ fn owners_beyond_a_sandbox_are_refused() {
 }
 
 #[test]
+fn fields_left_blank_are_zero_and_others_that_are_no_number_are_refused() {
+    for blank in [0, b' '] {
+        let mut portable = header(EntryType::Regular, "a", 0);
+        let plain = portable.as_old_mut();
+        plain.uid.fill(blank);
+        plain.gid.fill(blank);
+        plain.mtime.fill(blank);
+        let entries = entries_of(&TarBytes::default().raw(&mut portable, b"").finish()).unwrap();
+        assert_eq!((entries[0].uid, entries[0].gid), (0, 0));
+        assert_eq!(entries[0].mtime, (0, 0));
+    }
+    let mut wrong = header(EntryType::Regular, "a", 0);
+    wrong.as_old_mut().uid.fill(b'x');
+    assert!(matches!(
+        refusal(TarBytes::default().raw(&mut wrong, b"")),
+        EntryError::BadNumber { field: "uid" }
+    ));
+}
+
+#[test]
 fn only_harmless_attributes_come_through() {
     let tar = TarBytes::default()
         .pax(&[
