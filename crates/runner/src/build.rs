@@ -19,7 +19,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use self::context::{ContextSource, FolderContexts, NoContexts};
+pub use self::context::{ContextSource, NoContexts};
 use self::log::{LogWriter, Logs};
 use crate::host::Host;
 

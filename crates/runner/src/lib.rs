@@ -31,6 +31,6 @@ pub mod spawner_client;
 pub mod volumes;
 
 pub use agent_probe::{TOKEN_HEADER, socket_path};
-pub use build::{ContextSource, FolderContexts, NoContexts};
+pub use build::{ContextSource, NoContexts};
 pub use host::Bounds;
 pub use runner::{DialError, OpenError, Runner, RunnerConfig};

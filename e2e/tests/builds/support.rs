@@ -1,7 +1,8 @@
 //! A runner that builds, and Dockerfiles with their contexts.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, BufReader, ErrorKind, Read};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alcove_e2e::runner::TestRunner;
-use alcove_runner::{FolderContexts, RunnerConfig};
+use alcove_runner::{ContextSource, RunnerConfig};
 use alcove_runner_api::{Build, BuildFault, BuildOutcome, ImageEntry};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -277,4 +278,19 @@ fn config(found: &Value) -> BTreeMap<&'static str, Value> {
         ("ports", or(&build["exposedPorts"], json!([]))),
         ("stop signal", or(&build["stopSignal"], json!(""))),
     ])
+}
+
+/// Contexts in a folder: `<organization>/<key>/context.tar`.
+#[derive(Debug, Clone)]
+struct FolderContexts(PathBuf);
+
+impl ContextSource for FolderContexts {
+    fn open(&self, organization: &str, key: &str) -> io::Result<Option<Box<dyn Read + Send>>> {
+        let path = self.0.join(organization).join(key).join("context.tar");
+        match File::open(path) {
+            Ok(file) => Ok(Some(Box::new(BufReader::with_capacity(256 << 10, file)))),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
 }

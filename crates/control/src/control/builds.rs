@@ -1,6 +1,6 @@
 //! Snapshots that are built from a Dockerfile.
 
-use alcove_domain::{NewBuiltSnapshot, Snapshot, SnapshotId};
+use alcove_domain::{NewBuiltSnapshot, Snapshot};
 
 use super::Control;
 use crate::builds::{self, BuildLog};
@@ -43,10 +43,5 @@ impl Control {
     ) -> Result<BuildLog, Error> {
         let snapshot = self.get_snapshot(caller, id_or_name).await?;
         builds::log(&self.shared, &snapshot, follows).await
-    }
-
-    /// Ends the build of a snapshot that is about to go. For one that is not being built it does nothing.
-    pub async fn cancel_build_of(&self, snapshot: &SnapshotId) -> Result<(), Error> {
-        builds::cancel(&self.shared, snapshot).await
     }
 }

@@ -1,9 +1,7 @@
 //! Where parts of contexts come from, and how they become layers.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, BufReader, ErrorKind, Read};
-use std::path::PathBuf;
+use std::io::{self, Read};
 use std::sync::Arc;
 
 use alcove_build::Ignore;
@@ -34,21 +32,6 @@ pub struct NoContexts;
 impl ContextSource for NoContexts {
     fn open(&self, _: &str, _: &str) -> io::Result<Option<Box<dyn Read + Send>>> {
         Ok(None)
-    }
-}
-
-/// Contexts in a folder: `<organization>/<key>/context.tar`.
-#[derive(Debug, Clone)]
-pub struct FolderContexts(pub PathBuf);
-
-impl ContextSource for FolderContexts {
-    fn open(&self, organization: &str, key: &str) -> io::Result<Option<Box<dyn Read + Send>>> {
-        let path = self.0.join(organization).join(key).join("context.tar");
-        match File::open(path) {
-            Ok(file) => Ok(Some(Box::new(BufReader::with_capacity(256 << 10, file)))),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
     }
 }
 
