@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 
 use alcove_domain::{
     ApiKey, CursorPage, NetworkSettings, NewSandbox, OffsetPage, Organization, OrganizationId,
-    Quota, Sandbox, SandboxClass, SandboxId, SandboxState, User,
+    Sandbox, SandboxId, SandboxState, User,
 };
 use alcove_store::Store;
 
@@ -24,7 +24,7 @@ use crate::shared::{Parts, Secrets, Shared};
 use crate::token::TokenKey;
 use crate::{
     AgentConnection, Caller, Clock, DialError, Error, EventStream, ListSandboxes, PageSandboxes,
-    Probe, QuotaUse, Rng, RunnerClient, Settings, event, images, reconcile, timers,
+    Probe, Rng, RunnerClient, Settings, event, images, reconcile, timers,
 };
 
 /// Name of the secret that signs list cursors.
@@ -374,26 +374,6 @@ impl Control {
         settings: NetworkSettings,
     ) -> Result<Arc<Sandbox>, Error> {
         sandboxes::set_network(&self.shared, caller, id_or_name, &settings)
-    }
-
-    /// Limits of the caller's organization and what counts against them, by region and class.
-    pub async fn quota_use(&self, caller: &Caller) -> Result<Vec<QuotaUse>, Error> {
-        self.shared.quota_use(&caller.organization).await
-    }
-
-    /// Changes the limits of an organization for sandboxes of a class in a region (id or name), as the
-    /// administrator of the server. `change` gets those that hold now.
-    pub async fn set_quota(
-        &self,
-        caller: &Caller,
-        organization: &OrganizationId,
-        region: &str,
-        class: SandboxClass,
-        change: impl FnOnce(&mut Quota) + Send,
-    ) -> Result<Quota, Error> {
-        self.shared
-            .set_quota(caller, organization, region, class, change)
-            .await
     }
 
     /// `POST …/last-activity`: the caller says that the sandbox is in use. Written down before it returns.

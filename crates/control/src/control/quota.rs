@@ -1,11 +1,31 @@
-//! What the administrator of the server does with limits.
+//! Limits of organizations: what counts against them, and what the administrator of the server makes of them.
 
 use alcove_domain::{OrganizationId, Quota, SandboxClass};
 
 use super::Control;
-use crate::{Caller, Error, OwnQuota};
+use crate::{Caller, Error, OwnQuota, QuotaUse};
 
 impl Control {
+    /// Limits of the caller's organization and what counts against them, by region and class.
+    pub async fn quota_use(&self, caller: &Caller) -> Result<Vec<QuotaUse>, Error> {
+        self.shared.quota_use(&caller.organization).await
+    }
+
+    /// Changes the limits of an organization for sandboxes of a class in a region (id or name), as the
+    /// administrator of the server. `change` gets those that hold now.
+    pub async fn set_quota(
+        &self,
+        caller: &Caller,
+        organization: &OrganizationId,
+        region: &str,
+        class: SandboxClass,
+        change: impl FnOnce(&mut Quota) + Send,
+    ) -> Result<Quota, Error> {
+        self.shared
+            .set_quota(caller, organization, region, class, change)
+            .await
+    }
+
     /// Gives an organization limits of its own for sandboxes of a class in a region (id or name). `change` gets those
     /// that hold for all others.
     ///
