@@ -4,7 +4,7 @@ export PATH := $(HOME)/.cargo/bin:/usr/sbin:/sbin:$(PATH)
 
 TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),$(CURDIR)/target)
 STATIC := $(TARGET)/static
-PARTS := $(STATIC)/x86_64-unknown-linux-gnu/release
+PARTS := $(STATIC)/x86_64-unknown-linux-gnu/inside
 CACHE := $(CURDIR)/.cache
 ALCOVE := $(TARGET)/release/alcove
 TEST_IMAGES := $(CACHE)/test-images
@@ -16,12 +16,12 @@ setup:
 
 # Static programs have a target folder of their own: their flags differ, and features unify over one build.
 parts: setup
-	RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --release \
+	RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --profile inside \
 	  --target x86_64-unknown-linux-gnu --target-dir $(STATIC) -p alcove-agent -p alcove-spawner
 
 # What the isolation tests run inside of sandboxes.
 probe: setup
-	RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --release \
+	RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --profile inside \
 	  --target x86_64-unknown-linux-gnu --target-dir $(STATIC) -p alcove-probe
 
 build: parts
@@ -37,7 +37,7 @@ run: build
 test: unit e2e conformance
 
 unit: setup
-	cargo test --locked --workspace --exclude alcove-e2e
+	cargo test --locked --no-fail-fast --workspace --exclude alcove-e2e
 
 # Real sandboxes; needs root.
 e2e: parts probe
@@ -46,7 +46,7 @@ e2e: parts probe
 	archive=$$(ALCOVE_BIN=$(TARGET)/debug/alcove images/build.sh --cached $(CACHE) busybox) && \
 	  cp "$$archive" $(TEST_IMAGES)/busybox.oci.tar
 	ALCOVE_PARTS_DIR=$(PARTS) ALCOVE_IMAGES_DIR=$(TEST_IMAGES) ALCOVE_BIN=$(TARGET)/debug/alcove \
-	  cargo test --locked -p alcove-e2e -- --test-threads=1
+	  cargo test --locked --no-fail-fast -p alcove-e2e -- --test-threads=1
 
 # The official clients against a fresh server; needs root. The same debug build as for e2e.
 conformance: parts

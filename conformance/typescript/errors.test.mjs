@@ -62,8 +62,8 @@ test('everything wrong with a create is named at once', async () => {
 
 test('what the server cannot do yet is refused and never dropped', async () => {
   for (const [params, field] of [
-    [{ networkBlockAll: true }, 'networkBlockAll'],
-    [{ image: 'debian:12' }, 'buildInfo'],
+    [{ kvm: true }, 'kvm'],
+    [{ outboundProxyUrl: 'http://192.0.2.1:3128' }, 'outboundProxyUrl'],
   ]) {
     await rejects(daytona.create(params), DaytonaUnprocessableEntityError, { message: new RegExp(field) })
   }

@@ -1,6 +1,6 @@
-//! Embeds the agent and the spawner, so that one file is the whole product.
+//! Embeds the agent, its git program and the spawner, so that one file is the whole product.
 //!
-//! `ALCOVE_PARTS_DIR` names the folder with the two static programs. Without it, as in a plain `cargo build`,
+//! `ALCOVE_PARTS_DIR` names the folder with the static programs. Without it, as in a plain `cargo build`,
 //! nothing is embedded and the programs are looked for beside the binary.
 
 use std::path::{Path, PathBuf};
@@ -10,7 +10,11 @@ fn main() -> io::Result<()> {
     println!("cargo::rerun-if-env-changed=ALCOVE_PARTS_DIR");
     let parts = env::var_os("ALCOVE_PARTS_DIR").map(PathBuf::from);
     let mut code = Vec::new();
-    for (constant, program) in [("AGENT", "alcove-agent"), ("SPAWNER", "alcove-spawner")] {
+    for (constant, program) in [
+        ("AGENT", "alcove-agent"),
+        ("GIT", "alcove-git"),
+        ("SPAWNER", "alcove-spawner"),
+    ] {
         let value = match &parts {
             Some(folder) => {
                 let path = fs::canonicalize(folder.join(program))?;

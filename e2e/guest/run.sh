@@ -7,7 +7,7 @@
 # everywhere and is some twenty times slower than the processor; ALCOVE_TEST_PATIENCE tells the tests so.
 # With -k only those tests of each program run whose name has the word in it.
 #
-# From the environment: ALCOVE_PARTS_DIR (static agent and spawner), ALCOVE_IMAGES_DIR (busybox.oci.tar),
+# From the environment: ALCOVE_PARTS_DIR (the static programs), ALCOVE_IMAGES_DIR (busybox.oci.tar),
 # ALCOVE_BIN (the program `alcove`), ALCOVE_GUEST_CACHE (a folder for the root file system, kept between runs),
 # ALCOVE_GUEST_SECONDS (after which the machine is ended).
 #
@@ -49,7 +49,7 @@ fi
 (($# > 0)) || fail "usage: run.sh [-k WORD] PROGRAM..."
 parts=${ALCOVE_PARTS_DIR:?is not set} images=${ALCOVE_IMAGES_DIR:?is not set} alcove=${ALCOVE_BIN:?is not set}
 cache=${ALCOVE_GUEST_CACHE:-$here/../../.cache/guest}
-for file in "$parts"/alcove-{agent,spawner} "$images/busybox.oci.tar" "$alcove" "$@"; do
+for file in "$parts"/alcove-{agent,git,spawner} "$images/busybox.oci.tar" "$alcove" "$@"; do
     [[ -f $file ]] || fail "$file is missing; use make guest"
 done
 

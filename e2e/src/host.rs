@@ -37,13 +37,13 @@ impl Traces {
                 .filter(|name| name.starts_with(interface_prefix))
                 .filter(|name| !ready.interfaces.contains(name))
                 .collect(),
-            loop_devices: loop_devices(&runner),
+            loop_devices: loop_devices(data_dir),
             mounts: mounts(data_dir),
             disks: names(&runner.join("disks"))
                 .into_iter()
                 .filter(|name| !name.starts_with('.') && !name.starts_with('+'))
                 .collect(),
-            archives: names(&runner.join("archive")),
+            archives: names(&data_dir.join("archive")),
             sockets: names(&data_dir.join("run"))
                 .into_iter()
                 .filter(|n| n != "spawner")

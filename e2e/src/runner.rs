@@ -8,9 +8,10 @@ use std::time::Duration;
 use alcove_domain::SandboxId;
 use alcove_runner::agent_probe::TOKEN_HEADER;
 use alcove_runner::faults::{Faults, NoFaults};
-use alcove_runner::{Runner, RunnerConfig};
+use alcove_runner::{Programs, Runner, RunnerConfig};
 use alcove_runner_api::{
-    DiskOrigin, Generation, Goal, ImageDigest, Observed, Order, Report, Resources, SandboxSpec,
+    DiskOrigin, Generation, Goal, ImageDigest, NetworkSpec, Observed, Order, Report, Resources,
+    SandboxSpec,
 };
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
@@ -48,10 +49,14 @@ impl TestRunner {
     pub async fn start_with(change: impl FnOnce(RunnerConfig) -> RunnerConfig) -> Self {
         let folder = tempfile::tempdir().expect("a folder for the test");
         let data_dir = folder.path().canonicalize().expect("the folder exists");
-        let agent = prepared("ALCOVE_PARTS_DIR", "alcove-agent");
-        let spawner = prepared("ALCOVE_PARTS_DIR", "alcove-spawner");
+        let program = |name| prepared("ALCOVE_PARTS_DIR", name);
+        let programs = Programs {
+            agent: program("alcove-agent"),
+            git: program("alcove-git"),
+            spawner: program("alcove-spawner"),
+        };
         let key = data_dir.as_os_str().as_encoded_bytes().to_vec();
-        let mut config = RunnerConfig::new(&data_dir, &key, own_pool(), &agent, &spawner);
+        let mut config = RunnerConfig::new(&data_dir, &key, own_pool(), programs);
         config.ready_parts = 0;
         config.network.ready_slots = 0;
         config.network.quarantine = Duration::ZERO;
@@ -112,6 +117,7 @@ impl TestRunner {
             disk: DiskOrigin::New,
             entrypoint: Vec::new(),
             volumes: Vec::new(),
+            network: NetworkSpec::default(),
         }
     }
 

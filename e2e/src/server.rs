@@ -11,6 +11,7 @@ mod pids;
 mod raw;
 
 use std::fs::{self, File, OpenOptions};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -57,8 +58,14 @@ pub struct Setup {
     pub volume_size_mib: u64,
     /// Archive of the default image.
     pub image: PathBuf,
+    /// What members of warm pools may take; 0 makes none.
+    pub warm_pool_mib: u64,
     /// What the server is told about registries.
     pub registries: Option<PathBuf>,
+    /// Whom the server asks for names; those of the host if there is none.
+    pub dns_servers: Vec<String>,
+    /// Where the server that is started next kills itself: `runner:StepRun`, and so on.
+    pub kill_at: Option<String>,
 }
 
 impl Default for Setup {
@@ -69,8 +76,11 @@ impl Default for Setup {
             disk_reserve_mib: 64,
             memory_reserve_mib: 64,
             volume_size_mib: 64,
+            warm_pool_mib: 0,
             image: prepared("ALCOVE_IMAGES_DIR", "busybox.oci.tar"),
             registries: None,
+            dns_servers: Vec::new(),
+            kill_at: None,
         }
     }
 }
@@ -142,6 +152,7 @@ impl TestServer {
             .arg("--listen")
             .arg(format!("127.0.0.1:{}", self.port))
             .args(["--s3-listen", "127.0.0.1:0"])
+            .args(["--ssh-listen", "127.0.0.1:0"])
             .arg("--network-pool")
             .arg(self.pool.to_string())
             .arg("--default-image")
@@ -158,9 +169,18 @@ impl TestServer {
                     .iter()
                     .flat_map(|path| [Path::new("--registries"), path]),
             )
+            .args(
+                setup
+                    .dns_servers
+                    .iter()
+                    .flat_map(|server| ["--dns-servers", server]),
+            )
             .arg("--volume-size")
             .arg(setup.volume_size_mib.to_string())
+            .arg("--warm-pool-memory")
+            .arg(setup.warm_pool_mib.to_string())
             .env("ALCOVE_ADMIN_API_KEY", KEY)
+            .envs(setup.kill_at.iter().map(|place| ("ALCOVE_KILL_AT", place)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);
@@ -224,6 +244,36 @@ impl TestServer {
         child.wait().expect("the child is ours");
     }
 
+    /// Kills the server and starts one that kills itself where it comes to a place: a step of the runner, of the storage
+    /// or of the control plane, as `runner:StepRun`, or `…#2` for the second time that it comes there.
+    pub async fn doom(&mut self, place: &str) {
+        self.kill();
+        self.setup.kill_at = Some(place.to_owned());
+        self.restart(Port::Same).await;
+    }
+
+    /// Waits until the doomed server has died where it should, and starts one that lives.
+    ///
+    /// # Panics
+    /// When it does not die, or dies otherwise.
+    pub async fn dies_and_restarts(&mut self) {
+        let place = self.setup.kill_at.take().expect("the server is doomed");
+        let mut status = None;
+        wait::until(&format!("the end of the server at {place}"), async || {
+            status = self.exited();
+            status.map(drop).ok_or("it runs")
+        })
+        .await;
+        let status = status.expect("it has ended");
+        assert_eq!(status.signal(), Some(Signal::KILL.as_raw()), "{status}");
+        // Its number, so that no line of an earlier one is taken for its own.
+        let (pid, at) = (self.pid(), place.split('#').next().unwrap_or_default());
+        let said = format!("process {pid} kills itself at {at}");
+        assert!(self.log().contains(&said), "it died elsewhere than at {at}");
+        self.child = None;
+        self.restart(Port::Same).await;
+    }
+
     /// Starts a killed or stopped server again on the same data.
     pub async fn restart(&mut self, port: Port) {
         if port == Port::New {
@@ -284,18 +334,7 @@ impl TestServer {
     /// # Panics
     /// With what is left.
     pub async fn delete_all(&self) {
-        let client = self.client();
-        for sandbox in client
-            .list(&alcove_client::ListFilter::default())
-            .await
-            .expect("a list")
-        {
-            match client.delete(&sandbox.id).await {
-                Ok(_) => {}
-                Err(error) if error.status() == Some(http::StatusCode::NOT_FOUND) => {}
-                Err(error) => panic!("cannot delete {}: {error:?}", sandbox.id),
-            }
-        }
+        self.delete_listed().await;
         self.nothing_left().await;
     }
 
@@ -313,17 +352,12 @@ impl TestServer {
     /// With what is left.
     pub async fn finish(mut self) {
         // With pools, what waits in them counts as a trace; their end is part of the last look.
-        if self.setup.ready_parts == 0 {
+        if self.setup.warm_pool_mib > 0 {
+            self.delete_known().await;
+        } else if self.setup.ready_parts == 0 {
             self.delete_all().await;
         } else {
-            let client = self.client();
-            for sandbox in client
-                .list(&alcove_client::ListFilter::default())
-                .await
-                .expect("a list")
-            {
-                client.delete(&sandbox.id).await.expect("a delete");
-            }
+            self.delete_known().await;
             wait::until("a host without sandboxes", async || {
                 let left = self.instance.sandboxes();
                 if left.is_empty() { Ok(()) } else { Err(left) }
@@ -338,6 +372,31 @@ impl TestServer {
             } else {
                 Err((traces, parts))
             }
+        })
+        .await;
+    }
+
+    /// Asks for the deletion of every sandbox that is listed. One that the test deleted is listed until it is gone.
+    async fn delete_listed(&self) {
+        let client = self.client();
+        let all = client.list(&alcove_client::ListFilter::default()).await;
+        for sandbox in all.expect("a list") {
+            match client.delete(&sandbox.id).await {
+                Ok(_) => {}
+                Err(error) if error.status() == Some(http::StatusCode::NOT_FOUND) => {}
+                Err(error) => panic!("cannot delete {}: {error:?}", sandbox.id),
+            }
+        }
+    }
+
+    /// Deletes every sandbox that is listed and waits until none is. Members of warm pools stay.
+    async fn delete_known(&self) {
+        self.delete_listed().await;
+        let client = self.client();
+        wait::until("no sandbox in the list", async || {
+            let all = client.list(&alcove_client::ListFilter::default()).await;
+            let left = all.expect("a list");
+            if left.is_empty() { Ok(()) } else { Err(left) }
         })
         .await;
     }

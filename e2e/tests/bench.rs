@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use alcove_e2e::host::{ReadyParts, Traces, names, until_no_traces};
 use alcove_e2e::{prepared, wait};
-use alcove_runner::RunnerConfig;
 use alcove_runner::net::Ipv4Pool;
+use alcove_runner::{Programs, RunnerConfig};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -48,8 +48,7 @@ fn interrupt(child: &Child) {
 fn traces(data_dir: &Path, pool: Ipv4Pool) -> Traces {
     let data_dir = data_dir.canonicalize().unwrap();
     let key = data_dir.as_os_str().as_encoded_bytes();
-    let nowhere = Path::new("");
-    let config = RunnerConfig::new(&data_dir, key, pool, nowhere, nowhere);
+    let config = RunnerConfig::new(&data_dir, key, pool, Programs::default());
     Traces::of(
         &data_dir,
         &config.cgroup_parent,
@@ -85,9 +84,11 @@ impl Serve {
                 "127.0.0.1:0",
                 "--s3-listen",
                 "127.0.0.1:0",
+                "--ssh-listen",
+                "127.0.0.1:0",
             ])
             // Nothing waits in pools, so that what is on the host belongs to a sandbox.
-            .args(["--ready-parts", "0"])
+            .args(["--ready-parts", "0", "--warm-pool-memory", "0"])
             .args(["--network-pool", &pool.to_string()])
             .arg("--data-dir")
             .arg(folder.path())
@@ -336,6 +337,38 @@ fn restart_and_idle_measure_servers_of_their_own_and_remove_them() {
 }
 
 #[test]
+fn edge_measures_ports_of_its_own_server_and_removes_both() {
+    let scratch = tempfile::tempdir().unwrap();
+    let arguments = [
+        "edge",
+        "--rounds=3",
+        "--clients=2",
+        "--size-mib=3",
+        "--seconds=1",
+        "--sockets=20",
+    ];
+    let result = bench(&arguments, |command| {
+        command.arg("--image").arg(image());
+        command.arg("--scratch").arg(scratch.path());
+        command.args(["--network-pool", &own_pool().to_string()]);
+    });
+    for way in ["proxied", "direct"] {
+        let count = number(&result, &format!("/measures/{way}/count"));
+        assert!((count - 3.0).abs() < f64::EPSILON, "{way}: {result:#}");
+        for measure in ["download", "upload"] {
+            let speed = number(&result, &format!("/measures/{measure}/{way}"));
+            assert!(speed > 0.0, "{measure} {way}: {result:#}");
+        }
+    }
+    // nginx may not be there; so few sockets may take no page of memory.
+    let rates = &result["measures"]["rates"];
+    let measured = rates["proxied"].as_f64().is_some_and(|rate| rate > 0.0);
+    assert!(rates.is_null() || measured, "{result:#}");
+    assert!(number(&result, "/measures/socketBytes") >= 0.0);
+    assert!(names(scratch.path()).is_empty());
+}
+
+#[test]
 fn toolbox_measures_a_sandbox_of_its_own_server_and_removes_both() {
     let scratch = tempfile::tempdir().unwrap();
     let arguments = [
@@ -363,6 +396,8 @@ fn toolbox_measures_a_sandbox_of_its_own_server_and_removes_both() {
         "/measures/transfer/upload/loopback",
         "/measures/transfer/download/api",
         "/measures/transfer/download/loopback",
+        "/measures/transfer/upload/file",
+        "/measures/transfer/download/file",
         "/measures/follow/mibPerSecond",
         "/measures/quiet/residentBytes",
         "/measures/quiet/threads",
@@ -370,7 +405,54 @@ fn toolbox_measures_a_sandbox_of_its_own_server_and_removes_both() {
         assert!(number(&result, measure) > 0.0, "{measure}: {result:#}");
     }
     assert!(number(&result, "/measures/follow/bytes") >= f64::from(3 << 20));
+    let resident = number(&result, "/measures/quiet/residentBytes");
+    assert!(
+        resident <= f64::from(5 << 20),
+        "the agent at rest is resident with {resident} bytes; are the programs built with the profile `inside`?"
+    );
     assert!(result["measures"]["interpreter"].is_null(), "{result:#}");
+    assert!(names(scratch.path()).is_empty());
+}
+
+#[test]
+fn life_measures_a_server_of_its_own_and_removes_it() {
+    let scratch = tempfile::tempdir().unwrap();
+    let arguments = [
+        "life",
+        "--rounds=2",
+        "--burst=3",
+        "--lanes=2",
+        "--seconds=1",
+        "--size-mib=6",
+        "--files=30",
+        "--copies=2",
+        "--stopped=2",
+    ];
+    let result = bench(&arguments, |command| {
+        command.arg("--image").arg(image());
+        command.arg("--scratch").arg(scratch.path());
+        command.args(["--network-pool", &own_pool().to_string()]);
+    });
+    for (measure, expected) in [
+        ("stop/stop", 2.0),
+        ("stop/start", 2.0),
+        ("stop/firstOutput", 2.0),
+        ("burst/create", 3.0),
+        ("copies/fork", 2.0),
+        ("copies/snapshot", 2.0),
+        ("copies/floor", 2.0),
+        ("copies/copiedFile", 2.0),
+    ] {
+        let count = number(&result, &format!("/measures/{measure}/count"));
+        assert!(
+            (count - expected).abs() < f64::EPSILON,
+            "{measure}: {result:#}"
+        );
+        assert!(number(&result, &format!("/measures/{measure}/minMs")) > 0.0);
+    }
+    for measure in ["sustained/perSecond", "stopped/residentBytes"] {
+        assert!(number(&result, &format!("/measures/{measure}")) > 0.0);
+    }
     assert!(names(scratch.path()).is_empty());
 }
 

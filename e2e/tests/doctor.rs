@@ -105,6 +105,8 @@ impl Host {
             "127.0.0.1:0",
             "--s3-listen",
             "127.0.0.1:0",
+            "--ssh-listen",
+            "127.0.0.1:0",
         ]);
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success(), "{text}");

@@ -11,7 +11,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("alcove-api-types", &[]),
     ("alcove-agent-api", &[]),
     ("alcove-linger", &[]),
-    ("alcove-build", &[]),
+    ("alcove-glob", &[]),
+    ("alcove-build", &["alcove-glob"]),
     ("alcove-runner-api", &["alcove-domain"]),
     ("alcove-store", &["alcove-domain"]),
     ("alcove-storage", &[]),
@@ -29,16 +30,25 @@ const LAYERS: &[(&str, &[&str])] = &[
         "alcove-edge",
         &["alcove-domain", "alcove-control", "alcove-api-types"],
     ),
+    ("alcove-actions", &["alcove-api-types"]),
+    ("alcove-mcp", &["alcove-actions"]),
     (
         "alcove-server",
         &[
+            "alcove-actions",
             "alcove-domain",
             "alcove-control",
             "alcove-edge",
+            "alcove-agent-api",
             "alcove-api-types",
             "alcove-linger",
+            "alcove-mcp",
             "alcove-storage",
         ],
+    ),
+    (
+        "alcove-ssh",
+        &["alcove-domain", "alcove-control", "alcove-agent-api"],
     ),
     ("alcove-spawner", &[]),
     (
@@ -51,21 +61,34 @@ const LAYERS: &[(&str, &[&str])] = &[
             "alcove-agent-api",
         ],
     ),
-    ("alcove-agent", &["alcove-agent-api", "alcove-linger"]),
+    ("alcove-git", &["alcove-agent-api"]),
+    // The git library for the program of that name only.
+    (
+        "alcove-agent",
+        &[
+            "alcove-agent-api",
+            "alcove-git",
+            "alcove-glob",
+            "alcove-linger",
+        ],
+    ),
     ("alcove-client", &["alcove-api-types", "alcove-agent-api"]),
     (
         "alcove",
         &[
+            "alcove-actions",
             "alcove-agent-api",
             "alcove-api-types",
             "alcove-client",
             "alcove-control",
             "alcove-domain",
             "alcove-edge",
+            "alcove-mcp",
             "alcove-runner",
             "alcove-runner-api",
             "alcove-server",
             "alcove-spawner",
+            "alcove-ssh",
             "alcove-storage",
             "alcove-store",
         ],
@@ -115,6 +138,12 @@ const RESERVED: &[(&str, &[&str], &str)] = &[
         ],
         "a router is where requests come in",
     ),
+    ("russh", &["alcove-ssh"], "SSH ends in one place"),
+    (
+        "rmcp",
+        &["alcove-mcp"],
+        "it moves fast, and takes long to compile",
+    ),
     (
         "seccompiler",
         &["alcove-spawner"],
@@ -132,7 +161,7 @@ const WORDS: &[&str] = &[
 ];
 
 /// Small programs that run inside or next to every sandbox, and the packages by which each brings C libraries besides
-/// the system's. Those of the agent run in its helper processes only.
+/// the system's. Those of the agent's crate are its git program's; the isolation tests look for them in the agent.
 const C_LIBRARIES: &[(&str, &[&str])] = &[
     ("alcove-spawner", &[]),
     (

@@ -33,7 +33,7 @@ async function waitUntil(condition, what, seconds = 20) {
 export async function suite(version) {
   const { default: manifest } = await import(`daytona-${version}/package.json`, { with: { type: 'json' } })
   assert.equal(manifest.version, version)
-  const { Daytona, DaytonaError } = await import(`daytona-${version}`)
+  const { Daytona, DaytonaError, Image } = await import(`daytona-${version}`)
   const minor = Number(version.split('.')[1])
   const daytona = new Daytona()
   const created = []
@@ -289,5 +289,23 @@ export async function suite(version) {
     assert.deepEqual(await fs.listFiles(folder), [])
     await assert.rejects(fs.downloadFile(`${folder}/two`), isDaytonaError)
     await assert.rejects(fs.getFileDetails(`${folder}/two`), isDaytonaError)
+  })
+
+  check('a sandbox is made of an image, and its log is heard', {}, async () => {
+    const word = unique()
+    let logs = ''
+    const image = Image.base('default').runCommands(`echo ${word} | tee /tmp/word`)
+    const options = { timeout: 120, onSnapshotCreateLogs: (piece) => (logs += piece) }
+    const built = await daytona.create({ image }, options)
+    created.push(built)
+    assert.equal(built.state, 'started')
+    assert.ok(logs.includes(word), logs)
+    const { result } = await built.process.executeCommand('cat /tmp/word')
+    assert.equal(result.trim(), word)
+  })
+
+  check('a failed build says where', {}, async () => {
+    const image = Image.base('default').runCommands(`echo ${unique()}; exit 3`)
+    await assert.rejects(() => daytona.create({ image }, { timeout: 120 }), /exit code 3/)
   })
 }

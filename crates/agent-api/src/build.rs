@@ -9,8 +9,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BuildRunRequest {
-    /// The program, looked for in `PATH` if it has no slash, and its arguments.
+    /// The program, looked for in `PATH` if it has no slash, and its arguments. Empty where there is a script.
     pub argv: Vec<String>,
+    /// A program to write down first, at an absolute path, and to start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub script: Option<BuildInlineFile>,
     /// Absolute.
     pub cwd: String,
     /// Variables besides those of the configuration.
@@ -44,6 +47,10 @@ pub struct BuildCopyRequest {
     pub keeps_owner: bool,
     /// Whether archives are unpacked.
     pub unpacks: bool,
+    /// What is copied keeps its path: all of it, or what stands behind `/./`.
+    pub keeps_path: bool,
+    /// Patterns of what is left out, below each folder that is copied, or for the name of a file.
+    pub excludes: Vec<String>,
     /// Nothing is copied: only the digest is wanted.
     pub is_dry: bool,
 }

@@ -11,7 +11,7 @@ pub const AGENT_TOKEN_HEADER: &str = "x-alcove-agent-token";
 /// Descriptor of the listening unix stream socket.
 pub const LISTEN_FD: i32 = 3;
 
-/// Descriptor of the configuration, JSON, read from its beginning.
+/// Descriptor of the configuration, JSON: a file that is read from its beginning, or a pipe that it comes through later.
 pub const CONFIG_FD: i32 = 4;
 
 /// The first of four descriptors that tell about the sandbox's control group, where [`AgentConfig::limits`] says that
@@ -27,6 +27,9 @@ pub const LIMITS_FD: i32 = 5;
 
 /// How many descriptors start at [`LIMITS_FD`].
 pub const LIMITS_FD_COUNT: usize = 4;
+
+/// Descriptor of the program that does git operations, to be executed by it; there where [`AgentConfig::git`] says so.
+pub const GIT_FD: i32 = 9;
 
 /// The agent could not start; one line on standard error says why.
 pub const EXIT_START_FAILURE: i32 = 2;
@@ -54,6 +57,9 @@ pub struct AgentConfig {
     /// Whether the descriptors from [`LIMITS_FD`] on are there.
     #[serde(default)]
     pub limits: bool,
+    /// Whether the descriptor [`GIT_FD`] is there. Without it no git operation can be started.
+    #[serde(default)]
+    pub git: bool,
     /// Program and arguments of the image that run for as long as they like beside the agent; none where empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub entrypoint: Vec<String>,

@@ -37,6 +37,8 @@ pub enum ErrorCode {
     ProcessNotFound,
     SessionEnded,
     CommandAlreadyCompleted,
+    /// No program of this name can be run.
+    ExecutableNotFound,
     GitAuthFailed,
     GitRepoNotFound,
     GitBranchNotFound,
@@ -53,7 +55,10 @@ impl ErrorCode {
     /// The HTTP status that goes with the code.
     pub const fn status(self) -> u16 {
         match self {
-            Self::BadRequest | Self::InvalidRequestBody | Self::InvalidFilePath => 400,
+            Self::BadRequest
+            | Self::InvalidRequestBody
+            | Self::InvalidFilePath
+            | Self::ExecutableNotFound => 400,
             Self::Unauthorized | Self::GitAuthFailed => 401,
             Self::Forbidden | Self::FileAccessDenied => 403,
             Self::NotFound
@@ -106,6 +111,7 @@ impl ErrorCode {
             | Self::FileReadFailed
             | Self::NoSpace
             | Self::GitTransportFailed
+            | Self::ExecutableNotFound
             | Self::ProcessNotFound => "",
         }
     }

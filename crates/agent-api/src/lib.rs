@@ -8,14 +8,17 @@ mod client;
 mod code_run;
 mod config;
 mod error;
+mod exec;
 mod file;
 mod git;
+mod git_helper;
 mod info;
 mod interpreter;
 mod lsp;
 mod marker;
 mod process;
 mod pty;
+mod run;
 mod session;
 
 pub use build::{
@@ -28,10 +31,14 @@ pub use client::{
 };
 pub use code_run::{Chart, ChartElement, CodeRunArtifacts, CodeRunRequest, CodeRunResponse};
 pub use config::{
-    AGENT_TOKEN_HEADER, AgentConfig, CONFIG_FD, EXIT_START_FAILURE, EXIT_UNKNOWN_USER, LIMITS_FD,
-    LIMITS_FD_COUNT, LISTEN_FD,
+    AGENT_TOKEN_HEADER, AgentConfig, CONFIG_FD, EXIT_START_FAILURE, EXIT_UNKNOWN_USER, GIT_FD,
+    LIMITS_FD, LIMITS_FD_COUNT, LISTEN_FD,
 };
 pub use error::{DAEMON_SOURCE, ErrorBody, ErrorCode};
+pub use exec::{
+    EXEC_PATH, EXEC_STREAM_TYPE, ExecAnswer, ExecCommand, ExecKill, ExecList, ExecOutput,
+    ExecRequest, ExecStreamError,
+};
 pub use file::{
     DownloadRequest, FileInfo, Match, ReplaceRequest, ReplaceResult, SearchFilesResponse,
     UploadOutcome, UploadedFile, WrittenFile,
@@ -43,6 +50,7 @@ pub use git::{
     GitPullRequest, GitPushRequest, GitRemote, GitResetMode, GitResetRequest, GitRestoreRequest,
     GitSetConfigRequest, GitStatus, ListBranchResponse, ListRemotesResponse, Password,
 };
+pub use git_helper::{GitFault, GitLine, GitOrder};
 pub use info::{
     Dir, InitRequest, IsPortInUseResponse, Message, PortList, SystemMetrics, UpdateEnvRequest,
     Version,
@@ -62,6 +70,10 @@ pub use pty::{
     PTY_ENV_PREFIX, PTY_EXIT_CONTROL, PTY_MAX_SIDE, PtyControl, PtyCreateRequest,
     PtyCreateResponse, PtyDeleted, PtyExit, PtyInfo, PtyList, PtyOffer, PtyOfferError,
     PtyResizeRequest, PtySize, PtySizeError, PtyStatus, error_close_reason,
+};
+pub use run::{
+    PieceError, RUN_COMMAND_MAX_BYTES, RUN_PATH, RUN_PIECE_BYTES, RUN_PROTOCOL, RUN_WINDOW_BYTES,
+    RunEnd, RunOrder, RunRequest, RunSaid, RunTerminal, SFTP_PATH, SFTP_PROTOCOL,
 };
 pub use session::{
     Command, CreateSessionRequest, ENTRYPOINT_COMMAND, ENTRYPOINT_SESSION, InputRequest, Session,

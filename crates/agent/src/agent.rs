@@ -10,7 +10,8 @@ use alcove_agent_api::AgentConfig;
 use rand::Rng;
 use tokio::sync::watch;
 
-use crate::git::run::Helpers;
+use crate::exec::Execs;
+use crate::git::Helpers;
 use crate::home::Home;
 use crate::interpreter::registry::Contexts;
 use crate::lsp::registry::LanguageServers;
@@ -28,6 +29,7 @@ pub struct Agent {
     pub children: Arc<Children>,
     pub tags: JobTags,
     pub sessions: Sessions,
+    pub execs: Execs,
     pub contexts: Contexts,
     pub loopback: Loopback,
     pub usage: Usage,
@@ -52,22 +54,28 @@ pub struct Agent {
 
 impl Agent {
     /// # Errors
-    /// The system has no `/dev/null` or no `/proc`.
+    /// The system has no `/dev/null`.
     #[expect(
         clippy::disallowed_methods,
         reason = "a number that no other agent is likely to have; nothing is decided by it"
     )]
-    pub fn new(config: &AgentConfig, home: Home, limits: Option<GroupFiles>) -> io::Result<Self> {
+    pub fn new(
+        config: &AgentConfig,
+        home: Home,
+        limits: Option<GroupFiles>,
+        git: Helpers,
+    ) -> io::Result<Self> {
         let null = File::options().read(true).write(true).open("/dev/null")?;
         Ok(Self {
             home,
             children: Children::new(),
             tags: JobTags::new(rand::rng().next_u32()),
             contexts: Contexts::default(),
+            execs: Execs::default(),
             sessions: Sessions::new(config.session_log_max_bytes),
             loopback: Loopback::default(),
             usage: Usage::new(limits),
-            git: Helpers::new()?,
+            git,
             terminals: Terminals::default(),
             language_servers: LanguageServers::default(),
             null: null.into(),

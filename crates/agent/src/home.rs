@@ -117,6 +117,7 @@ mod tests {
             hostname: None,
             workdir: workdir.map(Into::into),
             limits: false,
+            git: false,
             entrypoint: Vec::new(),
             execute_timeout_seconds: None,
             session_log_max_bytes: None,

@@ -3,10 +3,12 @@
 //! A handler reads the request, calls one function of `process`, `session`, `pty` or `file`, and writes the answer.
 
 mod answer;
+mod attached;
 mod body;
 mod build;
 mod client;
 mod error;
+mod exec;
 mod files;
 mod git;
 mod info;
@@ -45,7 +47,7 @@ fn router(agent: Arc<Agent>) -> Router {
         .route("/process/code-run", post(process::code_run));
     let router = files::routes(ports::routes(router));
     let router = pty::routes(interpreter::routes(sessions::routes(router)));
-    let router = git::routes(lsp::routes(router));
+    let router = attached::routes(git::routes(lsp::routes(exec::routes(router))));
     let router = if agent.is_build {
         build::routes(router)
     } else {

@@ -2,11 +2,13 @@
 //!
 //! It answers the toolbox API on a unix socket that the host owns; nothing listens on the sandbox's network.
 //! `start` takes over what the spawner hands down, `http` is the API, the other folders do the work;
-//! `git` hands its own to processes apart. One thread runs everything but file work, which has a small pool: idle
+//! `git` leaves its own to a program apart, so that no C library is in this one. One thread runs everything but file work, which has a small pool: idle
 //! memory is what a host pays for each sandbox.
 
 mod agent;
+mod attached;
 mod build;
+mod exec;
 mod file;
 #[cfg(test)]
 mod fuzz;

@@ -19,7 +19,7 @@ mod driver;
 pub mod entrypoint;
 pub mod folder;
 pub mod log;
-mod pump;
+pub mod pump;
 mod readers;
 pub mod registry;
 pub mod view;

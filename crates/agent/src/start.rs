@@ -1,7 +1,11 @@
 //! From the first instruction to the last: configuration, user, runtime, graceful end.
 //!
 //! Normally the spawner has put the listening socket and the configuration into descriptors 3 and 4. For
-//! tests and for trying things out, `--listen PATH --config FILE [--no-user-switch]` does without it.
+//! tests and for trying things out, `--listen PATH --config FILE [--git PATH] [--no-user-switch]` does without it.
+//!
+//! The configuration may be a pipe instead of a file. The sandbox then waits for its owner: all that the configuration
+//! decides, the user and every variable among it, is decided when it comes, and nothing of the image has run before.
+//! Should the pipe end empty, whoever held its other end is gone, and the agent goes too.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -13,17 +17,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alcove_agent_api::{
-    AgentConfig, CONFIG_FD, EXIT_START_FAILURE, EXIT_UNKNOWN_USER, LIMITS_FD, LISTEN_FD,
+    AgentConfig, CONFIG_FD, EXIT_START_FAILURE, EXIT_UNKNOWN_USER, GIT_FD, LIMITS_FD, LISTEN_FD,
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, timeout_at};
 
 use crate::agent::Agent;
+use crate::git::Helpers;
 use crate::home::Home;
 use crate::passwd::{self, User};
 use crate::session::entrypoint;
 use crate::usage::GroupFiles;
-use crate::{git, http, log, sys};
+use crate::{http, log, sys};
 
 /// From SIGTERM to the exit, all told.
 const STOP_BUDGET: Duration = Duration::from_secs(8);
@@ -39,12 +44,16 @@ const BLOCKING_KEEP_ALIVE: Duration = Duration::from_secs(2);
 
 #[derive(Debug, thiserror::Error)]
 enum StartError {
-    #[error("usage: alcove-agent [--listen PATH --config FILE [--no-user-switch]]")]
+    #[error("usage: alcove-agent [--listen PATH --config FILE [--git PATH] [--no-user-switch]]")]
     Usage,
     #[error("cannot read the configuration: {0}")]
     ReadConfig(#[source] io::Error),
     #[error("cannot understand the configuration: {0}")]
     ParseConfig(#[source] serde_json::Error),
+    #[error("nobody has said whose sandbox this is")]
+    NoConfig,
+    #[error("cannot open the git program: {0}")]
+    OpenGit(#[source] io::Error),
     #[error("cannot listen: {0}")]
     Listen(#[source] io::Error),
     #[error("no user {0:?} in this image")]
@@ -72,6 +81,7 @@ impl StartError {
 struct Arguments {
     listen: Option<PathBuf>,
     config: Option<PathBuf>,
+    git: Option<PathBuf>,
     keeps_user: bool,
 }
 
@@ -87,6 +97,9 @@ impl Arguments {
                 "--config" => {
                     parsed.config = Some(arguments.next().ok_or(StartError::Usage)?.into());
                 }
+                "--git" => {
+                    parsed.git = Some(arguments.next().ok_or(StartError::Usage)?.into());
+                }
                 "--no-user-switch" => parsed.keeps_user = true,
                 _ => return Err(StartError::Usage),
             }
@@ -98,12 +111,8 @@ impl Arguments {
     }
 }
 
-/// Runs the agent, or the helper that it is called as, to its end.
+/// Runs the agent to its end.
 pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
-    let mut arguments = arguments.peekable();
-    if arguments.peek().is_some_and(|first| first == git::ARGUMENT) {
-        return git::helper::main();
-    }
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -121,6 +130,7 @@ fn run(arguments: impl Iterator<Item = String>) -> Result<(), StartError> {
     let (listener, config) = take_over(&arguments)?;
     let limits = config.limits.then(take_over_limits).transpose();
     let limits = limits.map_err(StartError::ReadConfig)?;
+    let git = take_over_git(&arguments, &config).map_err(StartError::OpenGit)?;
     rustix::process::umask(rustix::fs::Mode::WGRP | rustix::fs::Mode::WOTH);
 
     let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
@@ -129,7 +139,8 @@ fn run(arguments: impl Iterator<Item = String>) -> Result<(), StartError> {
         .ok_or_else(|| StartError::UnknownUser(config.user.clone()))?;
     // Opens files of `/proc` that belong to us only until the next steps.
     let home = Home::new(&config, &user).map_err(StartError::Environment)?;
-    let agent = Agent::new(&config, home, limits).map_err(StartError::Process)?;
+    let agent =
+        Agent::new(&config, home, limits, Helpers::new(git)).map_err(StartError::Process)?;
     if !arguments.keeps_user {
         switch_user(&config, &user)?;
         sys::forbid_tracing().map_err(StartError::Process)?;
@@ -179,12 +190,27 @@ fn take_over(arguments: &Arguments) -> Result<(UnixListener, AgentConfig), Start
     };
     listener.set_nonblocking(true).map_err(StartError::Listen)?;
     let mut text = Vec::new();
+    if is_pipe(&config).map_err(StartError::ReadConfig)? {
+        // There is time now and none later.
+        sys::fault_in_own_program();
+    } else {
+        config
+            .seek(SeekFrom::Start(0))
+            .map_err(StartError::ReadConfig)?;
+    }
     config
-        .seek(SeekFrom::Start(0))
-        .and_then(|_| config.read_to_end(&mut text))
+        .read_to_end(&mut text)
         .map_err(StartError::ReadConfig)?;
+    if text.is_empty() {
+        return Err(StartError::NoConfig);
+    }
     let config = serde_json::from_slice(&text).map_err(StartError::ParseConfig)?;
     Ok((listener, config))
+}
+
+fn is_pipe(file: &File) -> io::Result<bool> {
+    use std::os::unix::fs::FileTypeExt;
+    Ok(file.metadata()?.file_type().is_fifo())
 }
 
 fn take_over_limits() -> io::Result<GroupFiles> {
@@ -196,6 +222,17 @@ fn take_over_limits() -> io::Result<GroupFiles> {
         memory_stat?,
         cpu_limit?,
     ]))
+}
+
+fn take_over_git(arguments: &Arguments, config: &AgentConfig) -> io::Result<Option<OwnedFd>> {
+    if config.git {
+        return inherited(GIT_FD).map(Some);
+    }
+    let open = |path: &PathBuf| {
+        let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC;
+        Ok(rustix::fs::open(path, flags, rustix::fs::Mode::empty())?)
+    };
+    arguments.git.as_ref().map(open).transpose()
 }
 
 /// A descriptor that our parent left us, closed for our children.

@@ -1,6 +1,7 @@
 //! `alcove bench`: measures a server, this host, and the two against each other.
 
 mod crowd;
+mod edge;
 mod floor;
 mod idle;
 mod life;
@@ -19,8 +20,9 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use serde::Serialize;
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 /// Rounds before those that count: first connections, cold caches, pools that fill.
@@ -40,6 +42,8 @@ const ECHO_OUTPUT: &str = "ready\n";
 pub enum Command {
     /// Time to interactive: create, then the first output of a command, over HTTP.
     Tti(tti::Arguments),
+    /// Ports of sandboxes through the proxy, on a server of its own.
+    Edge(edge::Arguments),
     /// What this host takes to isolate, without a server.
     Floor(floor::Arguments),
     /// Memory of an idle sandbox, on a server of its own.
@@ -57,6 +61,7 @@ pub enum Command {
 pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Tti(arguments) => tti::run(arguments).await,
+        Command::Edge(arguments) => edge::run(arguments).await,
         Command::Floor(arguments) => floor::run(arguments).await,
         Command::Idle(arguments) => idle::run(arguments).await,
         Command::Life(arguments) => life::run(arguments).await,
@@ -86,6 +91,14 @@ impl Surroundings {
     }
 }
 
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::Args)]
+struct Printed {
+    /// Prints JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
 /// Cancelled by Ctrl-C. Nothing is broken off by it: whoever works looks at it between two steps, so that
 /// there is never something half-made that nobody knows of.
 fn interrupted() -> anyhow::Result<CancellationToken> {
@@ -103,6 +116,36 @@ async fn rest(pause: Duration, stop: &CancellationToken) {
     if !pause.is_zero() {
         stop.run_until_cancelled(tokio::time::sleep(pause)).await;
     }
+}
+
+/// Prints what a benchmark found, as one object of JSON or as its table, and says how the process ends.
+///
+/// `parameters` and `results` are objects, whose fields stand beside what all benchmarks tell.
+fn print(
+    name: &'static str,
+    printed: Printed,
+    host: &Surroundings,
+    stop: &CancellationToken,
+    (parameters, results): (Value, Value),
+    table: impl FnOnce() -> String,
+) -> anyhow::Result<ExitCode> {
+    if printed.json {
+        let mut all = serde_json::json!({
+            "bench": name,
+            "interrupted": stop.is_cancelled(),
+            "host": host,
+        });
+        for part in [parameters, results] {
+            let (Some(all), Value::Object(part)) = (all.as_object_mut(), part) else {
+                bail!("parameters and results of {name} are no objects");
+            };
+            all.extend(part);
+        }
+        println!("{}", serde_json::to_string_pretty(&all)?);
+    } else {
+        print!("{}", table());
+    }
+    Ok(exit_code(stop))
 }
 
 fn exit_code(stop: &CancellationToken) -> ExitCode {

@@ -1,9 +1,10 @@
 //! What clients uploaded for their builds, read out of the object storage by the runner.
 
 use std::io::{self, Read};
+use std::sync::Arc;
 
 use alcove_runner::ContextSource;
-use alcove_storage::{Body, Bucket, FolderStore, Key, ObjectStore as _};
+use alcove_storage::{Body, Bucket, Key, ObjectStore};
 use bytes::{Buf as _, Bytes};
 use futures_util::StreamExt as _;
 use tokio::runtime::Handle;
@@ -11,13 +12,13 @@ use tokio::runtime::Handle;
 /// The contexts of all organizations. Read on threads that may block.
 #[derive(Debug)]
 pub struct StoredContexts {
-    store: FolderStore,
+    store: Arc<dyn ObjectStore>,
     runtime: Handle,
 }
 
 impl StoredContexts {
     /// Must be called within a runtime, which does the reading.
-    pub fn new(store: FolderStore) -> Self {
+    pub fn new(store: Arc<dyn ObjectStore>) -> Self {
         Self {
             store,
             runtime: Handle::current(),
@@ -70,7 +71,7 @@ impl Read for Pieces {
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may panic")]
-    use alcove_storage::{Limits, PutOptions, body_of};
+    use alcove_storage::{FolderStore, Limits, PutOptions, body_of};
 
     use super::*;
 
@@ -83,7 +84,7 @@ mod tests {
         let key = Key::new(Bucket::CONTEXTS, "mine/abc/context.tar").unwrap();
         let put = store.put(&key, body_of(content.clone()), PutOptions::default());
         put.await.unwrap();
-        let contexts = StoredContexts::new(store);
+        let contexts = StoredContexts::new(Arc::new(store));
         let read = move || {
             let mut read = Vec::new();
             let found = contexts.open("mine", "abc").unwrap().unwrap();

@@ -7,7 +7,7 @@ use alcove_runner::net::Ipv4Pool;
 use alcove_runner::probe::{ProbeReport, ProbeRequest, probe, render_table, scratch_in};
 use anyhow::Context;
 
-use crate::parts::Parts;
+use crate::parts;
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -54,7 +54,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 fn unpack_near(data_dir: &Path) -> anyhow::Result<(tempfile::TempDir, PathBuf)> {
     let unpack_in = |folder: &Path| {
         let scratch = scratch_in(folder).context("cannot make a folder for a program")?;
-        let program = Parts::unpack_spawner_to_try(scratch.path())?;
+        let program = parts::unpack_spawner_to_try(scratch.path())?;
         anyhow::Ok((scratch, program))
     };
     data_dir

@@ -1,17 +1,20 @@
 //! The runner of this process, as the control plane wants to see one.
 
 use std::error::Error;
+use std::io;
+use std::net::SocketAddr;
 
-use alcove_control::{AgentConnection, DialError, RunnerClient};
-use alcove_domain::{BuildId, SandboxId};
+use alcove_control::{AgentConnection, AgentStream, DialError, PortListener, RunnerClient};
+use alcove_domain::{BuildId, Port, SandboxId};
 use alcove_runner::Runner;
 use alcove_runner_api::{
     Build, BuildLogPiece, BuildOutcome, Collected, ImageEntry, Needed, Order, OrderError, Pull,
-    PullState, Report, VolumeOrder, VolumeOutcome,
+    PullState, Report, VolumeOrder, VolumeOutcome, WarmKind, WarmState, WarmWish,
 };
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
+use tokio::net::TcpListener;
 use tokio::sync::broadcast;
 use tokio_stream::wrappers::{BroadcastStream, WatchStream};
 
@@ -82,6 +85,24 @@ impl RunnerClient for LocalRunner {
         })
     }
 
+    async fn keep_warm(&self, wishes: Vec<WarmWish>) -> Result<(), OrderError> {
+        self.runner.keep_warm(wishes);
+        Ok(())
+    }
+
+    async fn warm_states(&self) -> Result<Vec<WarmState>, OrderError> {
+        Ok(self.runner.warm_states())
+    }
+
+    async fn take_warm(&self, kinds: &[WarmKind]) -> Result<Option<SandboxId>, OrderError> {
+        Ok(self.runner.take_warm(kinds))
+    }
+
+    async fn give_warm_back(&self, sandbox: &SandboxId) -> Result<(), OrderError> {
+        self.runner.give_warm_back(sandbox);
+        Ok(())
+    }
+
     fn reports(&self) -> BoxStream<'static, Report> {
         BroadcastStream::new(self.reports.subscribe())
             .filter_map(|report| std::future::ready(report.ok()))
@@ -98,10 +119,13 @@ impl RunnerClient for LocalRunner {
     }
 
     async fn forget_build(&self, build: &BuildId) -> Result<(), OrderError> {
-        self.runner.forget_build(build.as_str()).map_err(|error| {
-            tracing::error!(build.id = %build, %error, "cannot remove the log of a build");
-            OrderError::Unavailable
-        })
+        self.runner
+            .forget_build(build.as_str())
+            .await
+            .map_err(|error| {
+                tracing::error!(build.id = %build, %error, "cannot remove the log of a build");
+                OrderError::Unavailable
+            })
     }
 
     async fn build_log(
@@ -123,11 +147,57 @@ impl RunnerClient for LocalRunner {
                 stream: Box::new(stream),
                 token: token.to_string(),
             }),
-            Err(alcove_runner::DialError::NotRunning) => Err(DialError::NotRunning),
-            Err(error @ alcove_runner::DialError::Connect(_)) => {
-                tracing::warn!(sandbox.id = %sandbox, %error, "an agent does not take connections");
-                Err(DialError::Unavailable)
-            }
+            Err(error) => Err(refused(sandbox, &error)),
+        }
+    }
+
+    async fn dial_port(
+        &self,
+        sandbox: &SandboxId,
+        port: Port,
+    ) -> Result<Box<dyn AgentStream>, DialError> {
+        match self.runner.dial_port(sandbox, port.get()).await {
+            Ok(stream) => Ok(Box::new(stream)),
+            Err(error) => Err(refused(sandbox, &error)),
+        }
+    }
+
+    async fn listen_port(
+        &self,
+        sandbox: &SandboxId,
+        port: Option<Port>,
+    ) -> Result<(Box<dyn PortListener>, u16), DialError> {
+        let port = port.map(Port::get);
+        let listener = self.runner.listen_port(sandbox, port).await;
+        let listener = listener.map_err(|error| refused(sandbox, &error))?;
+        let port = listener
+            .local_addr()
+            .map_err(|_| DialError::Unavailable)?
+            .port();
+        Ok((Box::new(Inside(listener)), port))
+    }
+}
+
+/// A listener in a sandbox.
+struct Inside(TcpListener);
+
+#[async_trait]
+impl PortListener for Inside {
+    async fn accept(&mut self) -> io::Result<(Box<dyn AgentStream>, SocketAddr)> {
+        let (stream, peer) = self.0.accept().await?;
+        stream.set_nodelay(true)?;
+        Ok((Box::new(stream), peer))
+    }
+}
+
+fn refused(sandbox: &SandboxId, error: &alcove_runner::DialError) -> DialError {
+    match error {
+        alcove_runner::DialError::NotRunning => DialError::NotRunning,
+        alcove_runner::DialError::NobodyListens { .. } => DialError::NobodyListens,
+        alcove_runner::DialError::Taken { .. } => DialError::PortTaken,
+        alcove_runner::DialError::Connect(_) => {
+            tracing::warn!(sandbox.id = %sandbox, %error, "a sandbox does not take connections");
+            DialError::Unavailable
         }
     }
 }

@@ -1,16 +1,22 @@
 //! `alcove`: the server, its doctor and its benchmarks in one program.
 
+mod action;
+mod address;
 mod bench;
 mod check;
 mod contexts;
 mod doctor;
 mod doors;
+mod egress;
 mod image;
 mod images;
 mod key;
+mod kill;
 mod local_runner;
+mod mcp;
 mod parts;
 mod registries;
+mod remote;
 mod serve;
 mod storage;
 mod tls;
@@ -43,6 +49,10 @@ enum Command {
     /// Works on images without a server.
     #[command(subcommand)]
     Image(image::Command),
+    /// Carries out an action on a running server and prints its output; without a name, tells which there are.
+    Action(action::Arguments),
+    /// Serves the actions as tools of the Model Context Protocol on standard input and output, for a running server.
+    Mcp(mcp::Arguments),
     /// Certificates for the server's listeners.
     #[command(subcommand)]
     Tls(tls::Command),
@@ -67,6 +77,8 @@ fn main() -> ExitCode {
             Command::Serve(arguments) => serve::run(*arguments).await,
             Command::Doctor(arguments) => doctor::run(arguments).await,
             Command::Bench(command) => bench::run(command).await,
+            Command::Action(arguments) => action::run(arguments).await,
+            Command::Mcp(arguments) => mcp::run(arguments).await,
             Command::Image(command) => image::run(command),
             Command::Tls(command) => tls::run(&command),
         }

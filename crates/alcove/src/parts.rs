@@ -1,6 +1,6 @@
-//! The agent and the spawner, as files that can be executed.
+//! The agent, its git program and the spawner, as files that can be executed.
 //!
-//! A released binary carries both and writes them into the data folder, under a name made from their
+//! A released binary carries them and writes them into the data folder, under a name made from their
 //! contents: a newer server never changes a program that runs. A binary without them takes those beside it.
 
 use std::fs;
@@ -8,18 +8,12 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use alcove_runner::Programs;
 use anyhow::Context;
 use sha2::{Digest, Sha256};
 
 mod embedded {
     include!(concat!(env!("OUT_DIR"), "/parts.rs"));
-}
-
-/// The programs that the runner needs.
-#[derive(Debug)]
-pub struct Parts {
-    pub agent: PathBuf,
-    pub spawner: PathBuf,
 }
 
 /// What becomes of the files if the host loses its power.
@@ -31,21 +25,22 @@ enum Sync {
     No,
 }
 
-impl Parts {
-    pub fn unpack(data_dir: &Path) -> anyhow::Result<Self> {
-        Ok(Self {
-            agent: unpack(data_dir, "alcove-agent", embedded::AGENT, Sync::ToDisk)?,
-            spawner: unpack(data_dir, "alcove-spawner", embedded::SPAWNER, Sync::ToDisk)?,
-        })
-    }
-
-    /// The spawner alone, in a folder that is about to go. A sync would wait for all that others write.
-    pub fn unpack_spawner_to_try(folder: &Path) -> anyhow::Result<PathBuf> {
-        unpack(folder, "alcove-spawner", embedded::SPAWNER, Sync::No)
-    }
+/// The programs that the runner needs.
+pub fn unpack(data_dir: &Path) -> anyhow::Result<Programs> {
+    let unpack = |name, bytes| unpack_one(data_dir, name, bytes, Sync::ToDisk);
+    Ok(Programs {
+        agent: unpack("alcove-agent", embedded::AGENT)?,
+        git: unpack("alcove-git", embedded::GIT)?,
+        spawner: unpack("alcove-spawner", embedded::SPAWNER)?,
+    })
 }
 
-fn unpack(
+/// The spawner alone, in a folder that is about to go. A sync would wait for all that others write.
+pub fn unpack_spawner_to_try(folder: &Path) -> anyhow::Result<PathBuf> {
+    unpack_one(folder, "alcove-spawner", embedded::SPAWNER, Sync::No)
+}
+
+fn unpack_one(
     data_dir: &Path,
     name: &str,
     bytes: Option<&[u8]>,

@@ -10,15 +10,15 @@ use std::time::Duration;
 use alcove_control::{
     ConfiguredCredentials, Control, Settings, SnapshotLimits, SystemClock, SystemRng,
 };
-use alcove_edge::Edge;
-use alcove_runner::net::Ipv4Pool;
+use alcove_runner::net::{Ipv4Pool, PrivateNetwork};
 use alcove_runner::probe::{ProbeRequest, Status, probe, required_failures};
 use alcove_runner::registry::RegistrySettings;
-use alcove_runner::{Runner, RunnerConfig};
+use alcove_runner::{Programs, Runner, RunnerConfig};
 use alcove_server::{App, ObjectStorage, Options};
+use alcove_ssh::{Gateway, HostKey};
 use alcove_storage::registry::Registry;
 use alcove_storage::s3::{self as s3_face, S3Face};
-use alcove_storage::{FolderStore, Limits};
+use alcove_storage::{Limits, ObjectStore};
 use alcove_store::Store;
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
@@ -29,12 +29,14 @@ use tracing_subscriber::EnvFilter;
 use crate::check::{self, Outcome};
 use crate::contexts::StoredContexts;
 use crate::doors::{DoorArguments, Doors};
+use crate::egress::EgressArguments;
 use crate::images::{self, NamedImage};
 use crate::key;
+use crate::kill::KillAt;
 use crate::local_runner::LocalRunner;
-use crate::parts::Parts;
+use crate::parts;
 use crate::registries::Registries;
-use crate::storage::{self, Gate};
+use crate::storage::{self, Gate, StorageArguments};
 use crate::welcome;
 
 /// Where a server of root keeps its data.
@@ -59,6 +61,9 @@ pub const BLOCKING_KEPT_FOR: Duration = Duration::from_secs(u32::MAX as u64);
 const VOLUME_MIN_MIB: u64 = 16;
 const VOLUME_MAX_MIB: u64 = 16 << 20;
 
+/// Far more than any host has sandboxes for.
+const WARM_POOL_MAX_MIB: u64 = 1 << 20;
+
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// The one folder for all data.
@@ -70,9 +75,8 @@ pub struct Arguments {
     database: Option<String>,
     #[command(flatten)]
     doors: DoorArguments,
-    /// Largest sum of objects of an organization, in GiB: build contexts, and apart from them images in the registry.
-    #[arg(long, env = "ALCOVE_STORAGE_QUOTA_GIB", default_value_t = 20)]
-    storage_quota_gib: u64,
+    #[command(flatten)]
+    storage: StorageArguments,
     /// The image of the snapshot `default`: an OCI archive.
     #[arg(long, env = "ALCOVE_DEFAULT_IMAGE")]
     default_image: Option<PathBuf>,
@@ -105,12 +109,28 @@ pub struct Arguments {
     /// Addresses for sandboxes; must not overlap with any network of the host.
     #[arg(long, env = "ALCOVE_NETWORK_POOL", default_value_t)]
     network_pool: Ipv4Pool,
+    /// A private network that sandboxes may reach, such as 10.20.0.0/16; may be given several times, or with commas. What
+    /// is of the host itself, other sandboxes and link-local addresses stay closed.
+    #[arg(
+        long,
+        env = "ALCOVE_NETWORK_ALLOW_PRIVATE",
+        value_name = "NETWORK",
+        value_delimiter = ','
+    )]
+    network_allow_private: Vec<PrivateNetwork>,
+    #[command(flatten)]
+    egress: EgressArguments,
     /// Network slots, disks and id ranges to hold ready.
     #[arg(long, env = "ALCOVE_READY_PARTS", default_value_t = 8)]
     ready_parts: usize,
     /// API key of the administrator. Made at the first start where it is not given.
     #[arg(long, env = "ALCOVE_ADMIN_API_KEY", hide_env_values = true)]
     admin_api_key: Option<String>,
+    /// Memory of the host that sandboxes made ahead of need may take while they wait, in MiB; 0 turns warm pools off.
+    /// One takes about 4; how many of which snapshot is decided by demand, and by what clients ask for.
+    #[arg(long, env = "ALCOVE_WARM_POOL_MEMORY", value_name = "MIB", default_value_t = 128,
+        value_parser = clap::value_parser!(u64).range(..=WARM_POOL_MAX_MIB))]
+    warm_pool_memory: u64,
     /// Disk space that creates leave to the host, in MiB.
     #[arg(long, env = "ALCOVE_DISK_RESERVE_MIB", default_value_t = 256)]
     disk_reserve_mib: u64,
@@ -140,8 +160,8 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     start_log(arguments.log_json);
     start_blocking_threads().await?;
     let data_dir = open_data_dir(&arguments.data_dir)?;
-    let parts = Parts::unpack(&data_dir)?;
-    refuse_unfit_host(&data_dir, arguments.network_pool, &parts).await?;
+    let programs = parts::unpack(&data_dir)?;
+    refuse_unfit_host(&data_dir, arguments.network_pool, &programs).await?;
     let registries = match &arguments.registries {
         Some(path) => Registries::read(path)?,
         None => Registries::default(),
@@ -152,10 +172,28 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         settings: reach,
         credentials,
     } = registries;
-    let settings = settings(&arguments, credentials, &data_dir)?;
-    let objects = storage::open(&data_dir, storage_limits(&arguments)).await?;
-    let runner = open_runner(&arguments, &data_dir, &parts, reach, objects.clone()).await?;
-    let result = serve(&arguments, settings, &data_dir, doors, objects, &runner).await;
+    let settings = Settings {
+        has_ssh: doors.ssh.is_some(),
+        ..settings(&arguments, credentials, &data_dir)?
+    };
+    let kill = KillAt::wanted()?;
+    let objects = arguments
+        .storage
+        .open(&data_dir, storage_limits(&arguments), kill.clone())
+        .await?;
+    let mut config = runner_config(
+        &arguments,
+        &data_dir,
+        &programs,
+        reach,
+        Arc::clone(&objects),
+    );
+    arguments.egress.apply(&mut config)?;
+    let runner = open_runner(config, kill.clone()).await?;
+    let result = serve(
+        &arguments, settings, &data_dir, doors, objects, &runner, kill,
+    )
+    .await;
     // On every way out: what is pooled goes, what runs stays.
     let running = runner.running_count();
     runner.close().await;
@@ -182,6 +220,8 @@ fn settings(
         credentials: Arc::new(credentials),
         volume_bytes: arguments.volume_size << 20,
         volume_quota: arguments.volume_quota,
+        warm_pool_bytes: arguments.warm_pool_memory << 20,
+        visitors_start: arguments.doors.visitors_start(),
         ..Settings::default()
     })
 }
@@ -191,8 +231,9 @@ async fn serve(
     settings: Settings,
     data_dir: &Path,
     doors: Doors,
-    objects: FolderStore,
+    objects: Arc<dyn ObjectStore>,
     runner: &Runner,
+    kill: Option<Arc<KillAt>>,
 ) -> anyhow::Result<()> {
     let Doors {
         api,
@@ -202,6 +243,8 @@ async fn serve(
         s3_url,
         s3_plain_url,
         tls,
+        redirect,
+        ssh,
     } = doors;
     let mut wanted = arguments.images.clone();
     wanted.extend(arguments.default_image.clone().map(|archive| NamedImage {
@@ -218,14 +261,12 @@ async fn serve(
         None => Store::open(&data_dir.join("alcove.db")).await,
     }
     .context("cannot open the store")?;
-    let control = Control::open(
-        store,
-        Arc::new(LocalRunner::new(runner.clone())),
-        Arc::new(SystemClock),
-        Arc::new(SystemRng),
-        settings,
-    )
-    .await
+    let host = Arc::new(LocalRunner::new(runner.clone()));
+    let (clock, rng) = (Arc::new(SystemClock::default()), Arc::new(SystemRng));
+    let control = match kill {
+        Some(kill) => Control::open_probed(store, host, clock, rng, settings, kill).await,
+        None => Control::open(store, host, clock, rng, settings).await,
+    }
     .context("cannot start the control plane")?;
     let key_file = data_dir.join("admin.key");
     let key = key::ensure(&key_file, arguments.admin_api_key.as_deref())?;
@@ -234,19 +275,27 @@ async fn serve(
         .await
         .context("cannot make the administrator")?;
 
-    let (store, gate) = (Arc::new(objects.clone()), Gate::new(control.clone()));
+    let gate = Gate::new(control.clone());
+    let registry = Registry::new(Arc::clone(&objects), gate.clone(), &url);
     let app = App::new(
         control.clone(),
-        Edge::new(control.clone()),
         &Options {
             public_url: url.clone(),
+            preview_host: arguments.doors.preview_host(),
+            trusted_proxies: arguments.doors.trusted_proxies(),
+            warns_of_previews: arguments.doors.warns_of_previews(),
+            ssh_command: ssh
+                .as_ref()
+                .map(|ssh| ssh.command.clone())
+                .unwrap_or_default(),
             object_storage: Some(ObjectStorage {
                 url: s3_url,
                 plain_url: s3_plain_url,
                 bucket: s3_face::BUCKET.to_string(),
                 region: s3_face::REGION.to_owned(),
             }),
-            registry: Some(Registry::new(store.clone(), gate.clone(), &url)),
+            registry: Some(registry.clone()),
+            mcp_origins: arguments.doors.mcp_origins(),
         },
     );
     let stop = stop_signal()?;
@@ -260,12 +309,27 @@ async fn serve(
     ));
     served.spawn(alcove_server::serve_with(
         s3,
-        S3Face::new(store, gate),
+        S3Face::new(Arc::clone(&objects), gate),
         shutdown.clone(),
         SHUTDOWN_GRACE,
         std::future::ready(()),
     ));
-    served.spawn(storage::sweep(objects, shutdown.clone()));
+    served.spawn(storage::sweep(objects, registry, shutdown.clone()));
+    if let Some(ssh) = ssh {
+        let key = HostKey::ensure(&data_dir.join("ssh_host_ed25519_key"))?;
+        let gateway = Gateway::new(control.clone(), &key, alcove_ssh::Limits::default());
+        tracing::info!("the SSH host key is {}", key.fingerprint());
+        served.spawn(gateway.serve(ssh.listener, shutdown.clone()));
+    }
+    if let Some((listener, redirect)) = redirect {
+        served.spawn(alcove_server::serve_with(
+            listener.into(),
+            redirect,
+            shutdown.clone(),
+            SHUTDOWN_GRACE,
+            std::future::ready(()),
+        ));
+    }
     if let Some(tls) = tls {
         served.spawn(tls.keep_fresh(shutdown.clone()));
     }
@@ -295,7 +359,7 @@ async fn serve(
 
 fn storage_limits(arguments: &Arguments) -> Limits {
     Limits {
-        bytes_per_owner: arguments.storage_quota_gib.saturating_mul(1 << 30),
+        bytes_per_owner: arguments.storage.bytes_per_owner(),
         disk_reserve_bytes: arguments.disk_reserve_mib << 20,
         ..Limits::default()
     }
@@ -375,12 +439,12 @@ fn open_data_dir(path: &Path) -> anyhow::Result<PathBuf> {
 async fn refuse_unfit_host(
     data_dir: &Path,
     network_pool: Ipv4Pool,
-    parts: &Parts,
+    programs: &Programs,
 ) -> anyhow::Result<()> {
     let request = ProbeRequest {
         data_dir: data_dir.to_owned(),
         network_pool,
-        spawner_program: parts.spawner.clone(),
+        spawner_program: programs.spawner.clone(),
     };
     let checks = probe(&request).await;
     for check in checks
@@ -405,28 +469,36 @@ async fn refuse_unfit_host(
     anyhow::bail!("this host cannot run sandboxes:\n  {}", lines.join("\n  "))
 }
 
-async fn open_runner(
+fn runner_config(
     arguments: &Arguments,
     data_dir: &Path,
-    parts: &Parts,
+    programs: &Programs,
     registries: RegistrySettings,
-    objects: FolderStore,
-) -> anyhow::Result<Runner> {
+    objects: Arc<dyn ObjectStore>,
+) -> RunnerConfig {
     let key = data_dir.as_os_str().as_encoded_bytes();
-    let mut config = RunnerConfig::new(
-        data_dir,
-        key,
-        arguments.network_pool,
-        &parts.agent,
-        &parts.spawner,
-    );
+    let mut config = RunnerConfig::new(data_dir, key, arguments.network_pool, programs.clone());
     config.registries = registries;
     config.contexts = Arc::new(StoredContexts::new(objects));
     config.ready_parts = arguments.ready_parts;
     config.network.ready_slots = arguments.ready_parts;
+    config
+        .network
+        .allow_private
+        .clone_from(&arguments.network_allow_private);
     config.bounds.disk_reserve_bytes = arguments.disk_reserve_mib << 20;
     config.bounds.memory_reserve_bytes = arguments.memory_reserve_mib << 20;
     config.bounds.execute_timeout_seconds = arguments.execute_timeout;
+    config
+}
+
+async fn open_runner(
+    mut config: RunnerConfig,
+    kill: Option<Arc<KillAt>>,
+) -> anyhow::Result<Runner> {
+    if let Some(kill) = kill {
+        config.faults = kill;
+    }
     Runner::open(config)
         .await
         .context("cannot start the runner")

@@ -1,9 +1,13 @@
 //! `alcove tls`: certificates for the listeners from a local authority, and that authority in the system's trust store.
 //!
 //! The newest Python client uploads build contexts over TLS only, and only to a server whose certificate the
-//! operating system trusts. A certificate of one's own does as well: `alcove serve --tls-cert FILE --tls-key FILE`.
+//! operating system trusts. A certificate of one's own does as well, `alcove serve --tls-cert FILE --tls-key FILE`, and so does
+//! one for a public name, `alcove serve --acme-name NAME`.
 
+mod acme;
+mod arguments;
 mod authority;
+mod folder;
 mod source;
 mod trust;
 
@@ -13,6 +17,8 @@ use std::process::ExitCode;
 use anyhow::Context;
 
 use crate::serve::DATA_DIR;
+use acme::AcmeArguments;
+pub use arguments::TlsArguments;
 use authority::{Issued, issue, read_issued};
 pub use source::Source;
 

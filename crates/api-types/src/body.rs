@@ -78,6 +78,25 @@ impl BodyFields {
     }
 }
 
+/// A body that is one value, with reasons of its own if it is wrong.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WholeBody<T>(pub T);
+
+impl<T: DeserializeOwned + Default> FromBody for WholeBody<T> {
+    fn from_fields(fields: &mut BodyFields) -> Self {
+        let whole = Value::Object(std::mem::take(&mut fields.fields));
+        match serde_json::from_value(whole) {
+            Ok(value) => Self(value),
+            Err(error) => {
+                fields
+                    .reasons
+                    .push(format!("the body cannot be read: {error}"));
+                Self(T::default())
+            }
+        }
+    }
+}
+
 /// A request body. Unknown fields are ignored.
 pub trait FromBody: Sized {
     fn from_fields(fields: &mut BodyFields) -> Self;

@@ -8,30 +8,38 @@ mod health;
 mod network;
 mod object_storage;
 mod quota;
+mod region;
 mod registry;
 mod sandbox;
 mod snapshot;
+mod ssh;
 mod volume;
+mod warm_pool;
 mod workspace;
 
-pub use account::{ApiKey, Organization, User, UserPublicKey};
+pub use account::{
+    ApiKey, ApiKeyResponse, CreateApiKey, Organization, OrganizationUser, User, UserPublicKey,
+};
 pub use config::{Configuration, Oidc};
-pub use create_sandbox::{CreateBuildInfo, CreateSandbox, SandboxVolume};
+pub use create_sandbox::{BuildInfo, CreateBuildInfo, CreateSandbox, SandboxVolume};
 pub use health::{ComponentHealth, Health, Readiness};
-pub use network::UpdateSandboxNetworkSettings;
+pub use network::{OrganizationLimitedEgress, UpdateSandboxNetworkSettings};
 pub use object_storage::StorageAccess;
 pub use quota::{
     CreateRegionQuota, LimitChange, NO_LIMIT, OrganizationUsageOverview, RegionQuota,
     RegionUsageOverview, UpdateOrganizationQuota, UpdateRegionQuota,
 };
+pub use region::{Region, RegionType};
 pub use registry::{
     CreateDockerRegistry, DockerRegistry, RegistryPushAccess, RegistryType, UpdateDockerRegistry,
 };
 pub use sandbox::{
     CreateSandboxSnapshot, ForkSandbox, PortPreviewUrl, ResizeSandbox, Sandbox,
     SandboxDesiredState, SandboxLabels, SandboxListItem, SandboxPage, SandboxState, SandboxesList,
-    ToolboxProxyUrl, UpdateLastActivity,
+    SignedPortPreviewUrl, ToolboxProxyUrl, UpdateLastActivity,
 };
 pub use snapshot::{CreateSnapshot, Snapshot, SnapshotPage, SnapshotState, Url};
+pub use ssh::{CreateSshKey, SshAccess, SshAccessValidation, SshKey};
 pub use volume::{CreateVolume, Volume, VolumeState};
+pub use warm_pool::{CreateWarmPool, UpdateWarmPool, WarmPool};
 pub use workspace::{CreateWorkspace, Workspace, WorkspaceInfo};

@@ -4,10 +4,12 @@
 //! and whether it is allowed is decided in `alcove-control`. Every shape is the union of what all
 //! generations of clients know; [`daytona::era`] takes away what an old client could not read.
 
+pub mod actions;
 pub mod body;
 pub mod daytona;
 mod error;
 mod time;
+pub mod vercel;
 
 pub use error::{ErrorBody, ErrorSource};
 pub use time::Timestamp;

@@ -47,12 +47,14 @@ fn sandbox() -> Sandbox {
         auto_delete_interval: Some(-1),
         auto_destroy_at: None,
         volumes: Vec::new(),
+        build_info: None,
         created_at: Some(at()),
         updated_at: Some(at()),
         last_activity_at: Some(at()),
         sandbox_class: Some("container".to_owned()),
         daemon_version: Some("0.1.0".to_owned()),
         runner_id: None,
+        linked_sandbox_id: None,
         toolbox_proxy_url: "http://127.0.0.1:3000/toolbox".to_owned(),
     }
 }

@@ -72,7 +72,7 @@ impl Config {
         } else {
             &self.workdir
         };
-        let parts = crate::pattern::clean(&format!("{base}/{path}"));
+        let parts = alcove_glob::clean(&format!("{base}/{path}"));
         format!("/{}", parts.join("/"))
     }
 }

@@ -1,6 +1,6 @@
 //! `.dockerignore`: which files of the context count as not there.
 
-use crate::pattern;
+use alcove_glob::PathPattern;
 
 /// Most patterns of one file.
 const PATTERNS_MAX: usize = 10_000;
@@ -8,7 +8,7 @@ const PATTERNS_MAX: usize = 10_000;
 /// The patterns of a `.dockerignore`, in order. The last one that matches a path or a folder above it decides.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ignore {
-    patterns: Vec<(bool, Vec<String>)>,
+    patterns: Vec<(bool, PathPattern)>,
 }
 
 impl Ignore {
@@ -27,8 +27,9 @@ impl Ignore {
                 Some(rest) => (true, rest.trim()),
                 None => (false, line),
             };
-            let parts: Vec<String> = pattern::clean(pattern);
-            if parts.is_empty() {
+            let bad = || format!(".dockerignore line {}: bad pattern", number + 1);
+            let pattern = PathPattern::parse(pattern).ok_or_else(bad)?;
+            if pattern.is_empty() {
                 if line == "!" {
                     return Err(format!(
                         ".dockerignore line {}: nothing behind the !",
@@ -37,15 +38,12 @@ impl Ignore {
                 }
                 continue;
             }
-            if !parts.iter().all(|part| pattern::is_valid(part)) {
-                return Err(format!(".dockerignore line {}: bad pattern", number + 1));
-            }
             if patterns.len() == PATTERNS_MAX {
                 return Err(format!(
                     ".dockerignore has more than {PATTERNS_MAX} patterns"
                 ));
             }
-            patterns.push((is_kept, parts));
+            patterns.push((is_kept, pattern));
         }
         Ok(Self { patterns })
     }
@@ -62,9 +60,7 @@ impl Ignore {
             if *is_kept != is_out {
                 continue;
             }
-            let matches =
-                (1..=path.len()).any(|length| pattern::matches_path(pattern, &path[..length]));
-            if matches {
+            if pattern.covers(path) {
                 is_out = !is_kept;
             }
         }

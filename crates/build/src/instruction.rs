@@ -74,7 +74,10 @@ pub struct From {
     pub name: Option<String>,
 }
 
-const COPY_FLAGS: &[&str] = &["from", "chown", "chmod", "link"];
+const COPY_FLAGS: &[&str] = &["from", "chown", "chmod", "link", "parents", "exclude"];
+/// Those that mean something without a value, and those that may come several times.
+const SWITCHES: &[&str] = &["link", "parents"];
+const REPEATED: &[&str] = &["mount", "exclude"];
 const RUN_FLAGS: &[&str] = &["mount", "network", "security"];
 const HEALTH_FLAGS: &[&str] = &[
     "interval",
@@ -348,13 +351,13 @@ fn check_flags(raw: &Raw, flags: &[Flag], known: &[&str]) -> Result<(), Refusal>
             ));
         }
         let comes_twice = flags[..number].iter().any(|other| other.name == flag.name);
-        if comes_twice && flag.name != "mount" {
+        if comes_twice && !REPEATED.contains(&flag.name.as_str()) {
             return Err(Refusal::new(
                 raw.line,
                 format!("--{} is given twice", flag.name),
             ));
         }
-        if flag.value.is_none() && flag.name != "link" {
+        if flag.value.is_none() && !SWITCHES.contains(&flag.name.as_str()) {
             return Err(Refusal::new(
                 raw.line,
                 format!("--{} needs a value", flag.name),

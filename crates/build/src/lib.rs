@@ -9,7 +9,6 @@ mod dockerfile;
 mod evaluate;
 mod ignore;
 mod instruction;
-mod pattern;
 mod raw;
 mod refusal;
 mod step;
@@ -21,6 +20,7 @@ pub use evaluate::STEPS_MAX;
 pub use ignore::Ignore;
 pub use refusal::Refusal;
 pub use step::{
-    Action, Base, Copy, InlineFile, Mount, MountKind, Plan, Run, Source, StagePlan, Step, StepKey,
+    Action, Base, Copy, InlineFile, Mount, MountKind, Plan, Run, Sharing, Source, StagePlan, Step,
+    StepKey,
 };
 pub use words::EXPANDED_MAX_BYTES;

@@ -66,7 +66,11 @@ pub enum Action {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Run {
+    /// Followed by where the script is, if there is one.
     pub argv: Vec<String>,
+    /// A program that stands in the Dockerfile, and says in its first line what reads it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub script: Option<InlineFile>,
     /// All variables, build arguments included.
     pub env: BTreeMap<String, String>,
     /// Empty for root.
@@ -88,11 +92,17 @@ pub struct Mount {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum MountKind {
-    /// Files of a source, for reading.
-    Bind { source: Source, path: String },
+    /// Files of a source. What is written to them is thrown away.
+    Bind {
+        source: Source,
+        path: String,
+        #[serde(skip_serializing_if = "is_false")]
+        is_writable: bool,
+    },
     /// A folder that outlives the build.
     Cache {
         id: String,
+        sharing: Sharing,
         is_read_only: bool,
         mode: u32,
         uid: u32,
@@ -100,6 +110,18 @@ pub enum MountKind {
     },
     /// In memory.
     Tmpfs { size_bytes: Option<u64> },
+}
+
+/// What steps that use one cache at the same time see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Sharing {
+    /// Each other's files.
+    Shared,
+    /// Each a cache of its own.
+    Private,
+    /// One after the other.
+    Locked,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -120,6 +142,20 @@ pub struct Copy {
     pub mode: Option<u32>,
     /// Archives are unpacked.
     pub unpacks: bool,
+    /// What is copied keeps its path: all of it, or what stands behind `/./`.
+    #[serde(skip_serializing_if = "is_false")]
+    pub keeps_path: bool,
+    /// Patterns of what is left out, below each folder that is copied, or for the name of a file.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub excludes: Vec<String>,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "it is what the serializer calls"
+)]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -208,7 +208,8 @@ fn mounts_and_networks_of_a_command_are_read() {
             target: "/w/src".to_owned(),
             kind: MountKind::Bind {
                 source: Source::Context,
-                path: "/a".to_owned()
+                path: "/a".to_owned(),
+                is_writable: false,
             }
         }
     );
@@ -272,7 +273,11 @@ fn what_is_not_supported_is_refused_with_its_line() {
         ("FROM base\nADD https://x/y /z\n", 2, "address"),
         ("FROM base\nADD git@host:x /z\n", 2, "address"),
         ("FROM base\nENV U=http://x\nADD $U /z\n", 3, "address"),
-        ("FROM base\nCOPY --parents a /z\n", 2, "--parents"),
+        (
+            "FROM base\nCOPY --keep-git-dir=true a /z\n",
+            2,
+            "--keep-git-dir",
+        ),
         ("FROM base\nCOPY --chmod=u+x a /z\n", 2, "octal"),
         ("FROM base\nCOPY a b /z\n", 2, "slash"),
         ("FROM base\nRUN --security=insecure x\n", 2, "insecure"),
@@ -283,9 +288,9 @@ fn what_is_not_supported_is_refused_with_its_line() {
             "no secret",
         ),
         (
-            "FROM base\nRUN --mount=type=bind,target=/x,rw x\n",
+            "FROM base\nRUN --mount=type=bind,target=/x,rw,ro x\n",
             2,
-            "written",
+            "readonly or readwrite",
         ),
         (
             "FROM base\nRUN --mount=type=bind,nonsense=1,target=/x x\n",
@@ -293,7 +298,10 @@ fn what_is_not_supported_is_refused_with_its_line() {
             "nonsense",
         ),
         ("FROM base\nRUN <<E\nx\n", 2, "no end"),
-        ("FROM base\nRUN <<E\n#!/bin/x\nE\n", 2, "#!"),
+        ("FROM base\nADD --parents a /x/\n", 2, "COPY has it"),
+        ("FROM base\nCOPY --parents=maybe a /x/\n", 2, "maybe"),
+        ("FROM base\nCOPY --exclude=[ a /x/\n", 2, "no pattern"),
+        ("FROM base\nCOPY --exclude a /x/\n", 2, "needs a value"),
         (
             "FROM base\nCOPY --from=later x /y\nFROM base AS later\n",
             2,
@@ -316,6 +324,43 @@ fn what_is_not_supported_is_refused_with_its_line() {
         assert_eq!(refusal.line, line, "{text}: {refusal}");
         assert!(refusal.reason.contains(words), "{text}: {refusal}");
     }
+}
+
+#[test]
+fn a_heredoc_that_names_its_reader_is_a_program_and_not_expanded() {
+    let program = good("FROM base\nENV A=1\nRUN <<EOF\n#!/usr/bin/env python3\nprint('$A')\nEOF\n");
+    let program = run(&program, 0);
+    let script = program.script.as_ref().expect("a script");
+    assert_eq!((script.name.as_str(), program.argv.len()), ("EOF", 0));
+    assert_eq!(script.content, "#!/usr/bin/env python3\nprint('$A')\n");
+    // A program in front reads it by itself, whatever stands in it.
+    let piped = good("FROM base\nRUN python3 <<EOF\n#!/bin/sh\nEOF\n");
+    let piped = run(&piped, 0);
+    assert_eq!(piped.script, None);
+    assert_eq!(piped.argv[2], "python3 <<EOF\n#!/bin/sh\nEOF\n");
+}
+
+#[test]
+fn what_is_left_out_and_what_keeps_its_path_is_part_of_a_copy() {
+    let text = "FROM base\nENV X=md\nCOPY --parents --exclude=*.log --exclude=**/*.$X ./a/./b/*.txt c /to\nCOPY a /b\n";
+    let plan = good(text);
+    let copies: Vec<_> = actions(&plan)
+        .into_iter()
+        .map(|action| match action {
+            Action::Copy(copy) => copy,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(copies[0].paths, ["a/./b/*.txt", "c"]);
+    assert_eq!(copies[0].excludes, ["*.log", "**/*.md"]);
+    assert!(copies[0].keeps_path && copies[0].is_folder);
+    assert!(!copies[1].keeps_path && !copies[1].is_folder);
+    // Steps that were known before are known still.
+    let known = serde_json::to_value(copies[1]).expect("plain data");
+    assert_eq!(
+        (known.get("keepsPath"), known.get("excludes")),
+        (None, None)
+    );
 }
 
 #[test]

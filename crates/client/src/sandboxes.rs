@@ -3,13 +3,17 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use alcove_agent_api::ExecRequest;
 use alcove_api_types::daytona::{
     Configuration, CreateSandbox, CreateSandboxSnapshot, ForkSandbox, Health, Readiness,
     ResizeSandbox, Sandbox, SandboxLabels, SandboxListItem, SandboxesList, SnapshotPage,
+    UpdateSandboxNetworkSettings,
 };
-use http::Method;
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use hyper::body::{Body, Incoming};
 
-use crate::transport::{Transport, escaped};
+use crate::transport::{Transport, escaped, json};
 use crate::{ClientError, Toolbox};
 
 /// A connection to one server with one key. Clones share their connections.
@@ -37,12 +41,37 @@ impl Client {
         })
     }
 
+    /// Sends a request with the caller's credentials and gives the answer as it is, whatever its status. The path is the
+    /// server's, from `/api` or `/toolbox` on. No limit applies.
+    ///
+    /// # Errors
+    /// [`ClientError::Send`] where no answer came.
+    pub async fn pass<B>(&self, request: Request<B>) -> Result<Response<Incoming>, ClientError>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        self.transport.pass(request).await
+    }
+
     /// The same client with another limit for each call; None waits for ever.
     #[must_use]
     pub fn with_timeout(&self, timeout: Option<Duration>) -> Self {
         Self {
             transport: self.transport.with_timeout(timeout),
         }
+    }
+
+    /// Runs a program in a sandbox as clients of Vercel Sandbox do, and follows it to its end where the request says so.
+    /// Gives the answer as it stood.
+    pub async fn run_command(
+        &self,
+        sandbox: &str,
+        request: &ExecRequest,
+    ) -> Result<Bytes, ClientError> {
+        let path = format!("/v2/sandboxes/sessions/{}/cmd", escaped(sandbox));
+        let payload = json(&Method::POST, &path, request)?;
+        self.transport.send(Method::POST, &path, payload).await
     }
 
     pub async fn health(&self) -> Result<Health, ClientError> {
@@ -168,6 +197,18 @@ impl Client {
             include_memory: None,
         };
         self.transport.call_with(Method::POST, &path, &body).await
+    }
+
+    /// Sets what a sandbox may reach; returns once that is in force.
+    pub async fn set_network(
+        &self,
+        id_or_name: &str,
+        settings: &UpdateSandboxNetworkSettings,
+    ) -> Result<Sandbox, ClientError> {
+        let path = format!("/sandbox/{}/network-settings", escaped(id_or_name));
+        self.transport
+            .call_with(Method::POST, &path, settings)
+            .await
     }
 
     pub async fn set_auto_stop(

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
-use http::{HeaderMap, Method, Request, Uri};
+use http::{HeaderMap, Method, Request, Response, Uri};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -196,6 +196,38 @@ impl Transport {
         let body = collect(method, path, response.into_body()).await?;
         let refusal = ApiError::read(method.clone(), path.to_owned(), status, &body);
         Err(Box::new(refusal).into())
+    }
+
+    /// Sends a request for a path of the server, beside the base's own `/api`.
+    pub(crate) async fn pass<B>(
+        &self,
+        request: Request<B>,
+    ) -> Result<Response<Incoming>, ClientError>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BodyError>,
+    {
+        let (mut parts, body) = request.into_parts();
+        let root = self.base.strip_suffix("/api").unwrap_or(&self.base);
+        let path = parts.uri.to_string();
+        let url = format!("{root}{path}");
+        parts.uri = url.parse().map_err(|source| ClientError::BadUrl {
+            url,
+            source: Some(source),
+        })?;
+        for (name, value) in &self.headers {
+            parts.headers.insert(name, value.clone());
+        }
+        let method = parts.method.clone();
+        let body = body.map_err(Into::into).boxed_unsync();
+        self.http
+            .request(Request::from_parts(parts, body))
+            .await
+            .map_err(|source| ClientError::Send {
+                method,
+                path,
+                source,
+            })
     }
 
     pub(crate) fn uri(&self, path: &str) -> Result<Uri, ClientError> {

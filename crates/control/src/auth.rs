@@ -1,14 +1,18 @@
 //! From a bearer text to a caller.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use alcove_domain::{ApiKey, ApiKeyHash, Organization, OrganizationId, Permissions, User, UserId};
+use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
+use tokio::sync::watch;
 
 use crate::control::Bootstrap;
 use crate::rng::uuid_v4;
-use crate::shared::Shared;
+use crate::shared::{Shared, lock};
 use crate::{Caller, Error};
 
 /// Longest text that is looked at. Keys have 68 bytes.
@@ -17,39 +21,91 @@ const BEARER_MAX_BYTES: usize = 4096;
 const CACHED_MAX: usize = 10_000;
 /// Name of the key that the first start makes.
 const BOOTSTRAP_KEY_NAME: &str = "bootstrap";
+/// How exactly the last use of a key is known.
+const NOTED_EVERY_MS: i64 = 10_000;
+/// How often who stays is asked for its key again, should nobody tell that it is gone.
+const RECHECK: Duration = Duration::from_mins(1);
 
-/// Keys by the hash of their text. A key that is changed or revoked must be forgotten here.
+/// Keys by the hash of their text. A key that is changed or revoked must be forgotten here, after that is written down.
 #[derive(Default)]
 pub(crate) struct KeyCache {
-    keys: RwLock<HashMap<ApiKeyHash, Arc<CachedKey>>>,
+    keys: RwLock<Cached>,
+    /// Keys were changed or revoked.
+    changed: watch::Sender<()>,
+    /// Last uses that are not written down yet.
+    used: Mutex<HashMap<ApiKeyHash, Timestamp>>,
+    /// The key that the server was started with.
+    operators: Mutex<Option<ApiKeyHash>>,
+}
+
+#[derive(Default)]
+struct Cached {
+    by_hash: HashMap<ApiKeyHash, Arc<CachedKey>>,
+    /// How often all was forgotten.
+    generation: u64,
 }
 
 struct CachedKey {
     caller: Caller,
-    expires_at: Option<jiff::Timestamp>,
+    expires_at: Option<Timestamp>,
+    /// In milliseconds; zero before the first use that we know of.
+    used_at_ms: AtomicI64,
 }
 
 impl KeyCache {
-    fn get(&self, hash: &ApiKeyHash) -> Option<Arc<CachedKey>> {
+    /// The key, or what [`Self::put`] must be told of the time before the store was asked for it.
+    fn get(&self, hash: &ApiKeyHash) -> Result<Arc<CachedKey>, u64> {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
-        keys.get(hash).cloned()
+        keys.by_hash.get(hash).cloned().ok_or(keys.generation)
     }
 
-    fn put(&self, hash: ApiKeyHash, key: Arc<CachedKey>) {
+    /// Keeps a key that was read, unless keys have changed since: it may be one that was revoked meanwhile.
+    fn put(&self, generation: u64, hash: ApiKeyHash, key: Arc<CachedKey>) {
         let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
-        if keys.len() >= CACHED_MAX {
-            keys.clear();
+        if keys.generation != generation {
+            return;
         }
-        keys.insert(hash, key);
+        if keys.by_hash.len() >= CACHED_MAX {
+            keys.by_hash.clear();
+        }
+        keys.by_hash.insert(hash, key);
     }
 
-    fn clear(&self) {
+    /// Forgets all keys, and tells whoever stays by one to look again.
+    pub fn clear(&self) {
         let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
-        keys.clear();
+        keys.by_hash.clear();
+        keys.generation += 1;
+        drop(keys);
+        self.changed.send_replace(());
+    }
+
+    fn note_use(&self, key: &CachedKey, now: Timestamp) {
+        let now_ms = now.as_millisecond();
+        let before = key.used_at_ms.load(Ordering::Relaxed);
+        if now_ms - before >= NOTED_EVERY_MS {
+            key.used_at_ms.store(now_ms, Ordering::Relaxed);
+            lock(&self.used).insert(key.caller.key, now);
+        }
+    }
+
+    /// When a key was last used, as far as that is not written down yet.
+    pub fn used_at(&self, key: ApiKeyHash) -> Option<Timestamp> {
+        lock(&self.used).get(&key).copied()
+    }
+
+    /// Whether it is the key that the server was started with.
+    pub fn is_operators(&self, key: ApiKeyHash) -> bool {
+        *lock(&self.operators) == Some(key)
+    }
+
+    /// Takes the last uses, to be written down.
+    pub fn take_used(&self) -> HashMap<ApiKeyHash, Timestamp> {
+        std::mem::take(&mut lock(&self.used))
     }
 }
 
-fn hash(text: &str) -> ApiKeyHash {
+pub(crate) fn hash(text: &str) -> ApiKeyHash {
     ApiKeyHash(Sha256::digest(text.as_bytes()).into())
 }
 
@@ -59,30 +115,62 @@ impl Shared {
             return Err(Error::bad_credentials());
         }
         let hash = hash(bearer);
-        let key = if let Some(key) = self.keys.get(&hash) {
-            key
-        } else {
-            let found = self
-                .store
-                .reader()
-                .api_key_find(hash)
-                .await
-                .map_err(|error| Error::Unavailable {
-                    message: "Temporary authentication service error",
-                    retry_after: None,
-                    cause: Some(Box::new(error)),
-                })?;
-            let key = Arc::new(CachedKey::from(found.ok_or_else(Error::bad_credentials)?));
-            self.keys.put(hash, Arc::clone(&key));
-            key
+        let key = match self.keys.get(&hash) {
+            Ok(key) => key,
+            Err(generation) => {
+                let found = self
+                    .store
+                    .reader()
+                    .api_key_find(hash)
+                    .await
+                    .map_err(|error| Error::Unavailable {
+                        message: "Temporary authentication service error",
+                        retry_after: None,
+                        cause: Some(Box::new(error)),
+                    })?;
+                let key = Arc::new(CachedKey::from(found.ok_or_else(Error::bad_credentials)?));
+                self.keys.put(generation, hash, Arc::clone(&key));
+                key
+            }
         };
-        if key.expires_at.is_some_and(|at| at <= self.clock.now()) {
+        let now = self.clock.now();
+        if key.expires_at.is_some_and(|at| at <= now) {
             return Err(Error::Unauthenticated {
                 message: "This API key has expired",
                 code: "API_KEY_EXPIRED",
             });
         }
+        self.keys.note_use(&key, now);
         Ok(key.caller.clone())
+    }
+
+    /// Waits until a caller's key has expired or is gone. What cannot be read may still be good.
+    pub async fn key_ended(&self, caller: &Caller) {
+        let mut changed = self.keys.changed.subscribe();
+        loop {
+            changed.borrow_and_update();
+            let found = self.store.reader().api_key_find(caller.key).await;
+            let expires_at = match found {
+                Ok(Some(key)) => key.expires_at,
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::error!(%error, "cannot look whether a key is still good");
+                    None
+                }
+            };
+            let left = expires_at.map(|at| {
+                let left = at.duration_since(self.clock.now());
+                Duration::try_from(left).unwrap_or_default()
+            });
+            if left == Some(Duration::ZERO) {
+                return;
+            }
+            tokio::select! {
+                // The sender lives in `self`.
+                _ = changed.changed() => {}
+                () = self.clock.sleep(left.unwrap_or(RECHECK).min(RECHECK)) => {}
+            }
+        }
     }
 
     pub async fn current_api_key(&self, caller: &Caller) -> Result<ApiKey, Error> {
@@ -119,6 +207,27 @@ impl Shared {
             })
     }
 
+    /// The user to whom an organization belongs: the only member that there can be so far.
+    pub async fn owner_of(&self, organization: &Organization) -> Result<User, Error> {
+        let found = self
+            .store
+            .reader()
+            .user_find(&organization.created_by)
+            .await;
+        found
+            .map_err(|error| Error::store("reading an organization's owner", error))?
+            .ok_or_else(|| Error::NotFound {
+                message: "User not found".to_owned(),
+            })
+    }
+
+    /// When the server was set up.
+    pub async fn set_up_at(&self) -> Result<Timestamp, Error> {
+        let admin = self.store.reader().user_find_admin().await;
+        let admin = admin.map_err(|error| Error::store("reading the administrator", error))?;
+        Ok(admin.map_or(self.opened_at, |admin| admin.created_at))
+    }
+
     pub async fn bootstrap(&self, admin_key: &str) -> Result<Bootstrap, Error> {
         let doing = "making the administrator";
         let failed = |error| Error::store(doing, error);
@@ -134,8 +243,11 @@ impl Shared {
             None => None,
         };
         let hash = hash(admin_key);
+        *lock(&self.keys.operators) = Some(hash);
         if let (Some(_), Some(org)) = (&admin, &known)
-            && reader.api_key_find(hash).await.map_err(failed)?.is_some()
+            && let Some(key) = reader.api_key_find(hash).await.map_err(failed)?
+            // What came with a newer version of the server is the administrator's too.
+            && key.permissions == Permissions::all()
         {
             return Ok(Bootstrap {
                 organization: org.id.clone(),
@@ -164,6 +276,7 @@ impl Shared {
                 name: "Personal".to_owned(),
                 created_by: user_id.clone(),
                 is_personal: true,
+                is_egress_limited: false,
                 created_at: now,
             };
             tx.organization_insert(&org).await.map_err(failed)?;
@@ -179,6 +292,7 @@ impl Shared {
             permissions: Permissions::all(),
             created_at: now,
             expires_at: None,
+            last_used_at: None,
         };
         tx.api_key_replace(&key).await.map_err(failed)?;
         tx.commit().await.map_err(failed)?;
@@ -200,11 +314,48 @@ impl From<ApiKey> for CachedKey {
                 key: key.hash,
             },
             expires_at: key.expires_at,
+            used_at_ms: AtomicI64::new(key.last_used_at.map_or(0, Timestamp::as_millisecond)),
         }
     }
 }
 
-fn last_characters(text: &str, count: usize) -> String {
+pub(crate) fn last_characters(text: &str, count: usize) -> String {
     let skipped = text.chars().count().saturating_sub(count);
     text.chars().skip(skipped).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use alcove_domain::{OrganizationId, UserId};
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_key_that_was_read_before_a_revocation_is_not_kept() {
+        let cache = KeyCache::default();
+        let hash = hash("dtn_x");
+        let key = || {
+            Arc::new(CachedKey {
+                caller: Caller {
+                    user: UserId::from_uuid(Uuid::nil()),
+                    organization: OrganizationId::from_uuid(Uuid::nil()),
+                    permissions: Arc::default(),
+                    key: hash,
+                },
+                expires_at: None,
+                used_at_ms: AtomicI64::new(0),
+            })
+        };
+        let Err(before) = cache.get(&hash) else {
+            panic!("nothing was put yet")
+        };
+        cache.clear();
+        cache.put(before, hash, key());
+        let Err(now) = cache.get(&hash) else {
+            panic!("it was kept")
+        };
+        cache.put(now, hash, key());
+        assert!(cache.get(&hash).is_ok());
+    }
 }

@@ -1,8 +1,10 @@
-//! Builds: a Dockerfile becomes a snapshot.
+//! Builds: a Dockerfile becomes a snapshot, or the image of sandboxes.
 //!
 //! The snapshot, `building`, and the build are one transaction. From then on a task of ours asks the runner until it has
 //! an outcome, which is written together with the snapshot's end. After a kill the next process finds the open builds
 //! and asks again; the runner knows which steps are done.
+
+pub(crate) mod sandboxes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,15 +12,17 @@ use std::time::Duration;
 
 use alcove_build::Dockerfile;
 use alcove_domain::build::{BUILD_LIMIT, plan_built_snapshot};
+use alcove_domain::snapshot::is_reference;
 use alcove_domain::{
-    BuildId, ImageBuild, NewBuiltSnapshot, OrganizationId, Permission, Reason, SandboxClass,
-    Snapshot, SnapshotId, SnapshotState,
+    BuildId, BuildInfo, ImageBuild, NewBuiltSnapshot, OrganizationId, Permission, Reason,
+    Resources, Sandbox, SandboxClass, Snapshot, SnapshotId, SnapshotState,
 };
-use alcove_runner_api::{Build, BuildOutcome, ImageDigest};
+use alcove_runner_api::{BaseImage, Build, BuildFaultCode, BuildOutcome, ImageDigest, PullOfBase};
 use alcove_store::{SnapshotOutcome, StoreError};
 use futures_util::stream::{BoxStream, StreamExt as _, unfold};
 
-use crate::images::name_of;
+use crate::images::{self, name_of};
+use crate::probe::Step;
 use crate::rng::uuid_v4;
 use crate::shared::Shared;
 use crate::snapshots::wishes::{insert_in_tx, name_taken};
@@ -49,11 +53,28 @@ pub(crate) async fn create(
     if let Err(missing) = resolve(shared, &caller.organization, &file).await? {
         return Err(refused(&missing));
     }
+    let snapshot = new_snapshot(shared, &caller.organization, request.name, resources);
+    let build = new_build(shared, &snapshot, &caller.organization, request.info);
+    let task = {
+        let (shared, snapshot) = (Arc::clone(shared), snapshot.clone());
+        async move { insert(&shared, &snapshot, build).await }
+    };
+    shared.finish("ordering a build", task).await?;
+    Ok(snapshot)
+}
+
+/// One that is being built.
+fn new_snapshot(
+    shared: &Shared,
+    org: &OrganizationId,
+    name: String,
+    resources: Resources,
+) -> Snapshot {
     let now = shared.clock.now();
-    let snapshot = Snapshot {
+    Snapshot {
         id: SnapshotId::from_uuid(uuid_v4(&*shared.rng)),
-        organization_id: Some(caller.organization.clone()),
-        name: request.name,
+        organization_id: Some(org.clone()),
+        name,
         image_name: None,
         image: String::new(),
         state: SnapshotState::Building,
@@ -69,22 +90,26 @@ pub(crate) async fn create(
         updated_at: now,
         last_used_at: None,
         deactivated_at: None,
-    };
-    let build = ImageBuild {
+        build_key: None,
+    }
+}
+
+fn new_build(
+    shared: &Shared,
+    snapshot: &Snapshot,
+    org: &OrganizationId,
+    info: BuildInfo,
+) -> ImageBuild {
+    let now = shared.clock.now();
+    ImageBuild {
         id: BuildId::from_uuid(uuid_v4(&*shared.rng)),
-        organization_id: caller.organization.clone(),
+        organization_id: org.clone(),
         snapshot_id: snapshot.id.clone(),
-        info: request.info,
+        info,
         created_at: now,
         deadline: now.checked_add(BUILD_LIMIT).unwrap_or(now),
         is_open: true,
-    };
-    let task = {
-        let (shared, snapshot) = (Arc::clone(shared), snapshot.clone());
-        async move { insert(&shared, &snapshot, build).await }
-    };
-    shared.finish("ordering a build", task).await?;
-    Ok(snapshot)
+    }
 }
 
 fn refused(reason: &str) -> Error {
@@ -99,18 +124,21 @@ async fn insert(shared: &Arc<Shared>, snapshot: &Snapshot, build: ImageBuild) ->
     let tx = shared.store.begin().await.map_err(failed)?;
     insert_in_tx(shared, &tx, snapshot).await.map_err(failed)?;
     tx.build_insert(&build).await.map_err(failed)?;
-    tx.commit().await.map_err(failed)?;
+    let told = tx.commit_events().await.map_err(failed)?;
+    shared.reached(Step::WishWritten).await;
     shared.note_snapshot_written();
+    shared.events.wake(told);
     drive(shared, build);
     Ok(())
 }
 
-/// What the names of images in a Dockerfile mean to an organization; the inner error says which one means nothing.
+/// What the names of images in a Dockerfile mean to an organization: its snapshots, and what is in registries. The inner
+/// error says which one means nothing.
 async fn resolve(
     shared: &Shared,
     organization: &OrganizationId,
     file: &Dockerfile,
-) -> Result<Result<BTreeMap<String, ImageDigest>, String>, Error> {
+) -> Result<Result<BTreeMap<String, BaseImage>, String>, Error> {
     let mut images = BTreeMap::new();
     for name in file.images() {
         let found = shared.find_snapshot(organization, &name).await?;
@@ -118,7 +146,8 @@ async fn resolve(
             Some(snapshot)
                 if snapshot.state == SnapshotState::Active && !snapshot.image.is_empty() =>
             {
-                images.insert(name, ImageDigest(snapshot.image.clone()));
+                let digest = ImageDigest(snapshot.image.clone());
+                images.insert(name, BaseImage::Here { digest });
             }
             Some(snapshot) => {
                 let state = snapshot.state.as_str();
@@ -126,11 +155,20 @@ async fn resolve(
                     "the image {name:?} of the Dockerfile is {state}"
                 )));
             }
+            None if !is_reference(&name) => {
+                return Ok(Err(format!(
+                    "{name:?} of the Dockerfile is not the name of an image"
+                )));
+            }
             None => {
-                let message = format!(
-                    "the image {name:?} of the Dockerfile is not on this server: FROM takes the name of a snapshot"
-                );
-                return Ok(Err(message));
+                let (credentials, is_plain) = shared.pull_login(organization, &name).await?;
+                let pull = PullOfBase {
+                    reference: name.clone(),
+                    credentials,
+                    is_plain,
+                    max_bytes: shared.settings.snapshots.max_bytes,
+                };
+                images.insert(name, BaseImage::Pull(pull));
             }
         }
     }
@@ -150,28 +188,81 @@ fn drive(shared: &Arc<Shared>, build: ImageBuild) {
     let task = {
         let shared = Arc::clone(shared);
         async move {
-            let outcome = ask(&shared, &build).await;
-            while let Err(error) = finish(&shared, &build, &outcome).await {
-                tracing::error!(build.id = %build.id, %error, "cannot write down the outcome of a build");
-                shared.clock.sleep(RETRY).await;
+            while !work(&shared, &build).await {
+                tracing::info!(build.id = %build.id, "a build that was given up is wanted again");
             }
+            sandboxes::tell(&shared, &build.snapshot_id).await;
+            release_unwanted(&shared, &build.snapshot_id).await;
         }
     };
     shared.spawn(task);
 }
 
-/// Asks the runner until it has an outcome, or the time is over.
-async fn ask(shared: &Shared, build: &ImageBuild) -> SnapshotOutcome {
+/// Takes the name from the image of a snapshot that was deleted while it was built. The delete has come before the image
+/// had it, or the kill between the two.
+async fn release_unwanted(shared: &Shared, id: &SnapshotId) {
+    let found = shared.store.reader().snapshot_get(id).await;
+    let is_wanted = match found {
+        Ok(found) => found.is_some_and(|found| found.state != SnapshotState::Removing),
+        // The look at names that lead nowhere finds it later.
+        Err(_) => true,
+    };
+    if !is_wanted && let Err(error) = images::release(shared, id).await {
+        tracing::warn!(snapshot.id = %id, %error, "the image of a deleted snapshot keeps its name for now");
+    }
+}
+
+/// How the work for a build ended.
+enum End {
+    Outcome(SnapshotOutcome),
+    /// Nobody waits for it.
+    Unwanted,
+}
+
+/// Brings a build to an end and writes it down. False if somebody has come who waits for what was given up.
+async fn work(shared: &Arc<Shared>, build: &ImageBuild) -> bool {
+    let end = ask(shared, build).await;
     loop {
+        match finish(shared, build, &end).await {
+            Ok(is_over) => return is_over,
+            Err(error) => {
+                tracing::error!(build.id = %build.id, %error, "cannot write down the outcome of a build");
+                shared.clock.sleep(RETRY).await;
+            }
+        }
+    }
+}
+
+/// Whether anybody waits for a build.
+async fn is_wanted(shared: &Shared, build: &ImageBuild) -> Result<bool, StoreError> {
+    let tx = shared.store.begin().await?;
+    let snapshot = tx.snapshot_get(&build.snapshot_id).await?;
+    let Some(snapshot) = snapshot.filter(|found| found.state == SnapshotState::Building) else {
+        return Ok(false);
+    };
+    Ok(snapshot.build_key.is_none() || tx.built_count_waiting(&snapshot.id).await? > 0)
+}
+
+/// Asks the runner until it has an outcome, or the time is over.
+async fn ask(shared: &Arc<Shared>, build: &ImageBuild) -> End {
+    let failed = |reason: String| End::Outcome(SnapshotOutcome::Failed { reason });
+    loop {
+        match is_wanted(shared, build).await {
+            Ok(true) => {}
+            Ok(false) => return End::Unwanted,
+            Err(error) => {
+                tracing::error!(build.id = %build.id, %error, "cannot look who waits for a build");
+                shared.clock.sleep(RETRY).await;
+                continue;
+            }
+        }
         let left = build.deadline.duration_since(shared.clock.now());
         let Ok(limit) = Duration::try_from(left) else {
-            return SnapshotOutcome::Failed {
-                reason: "the build took too long".to_owned(),
-            };
+            return failed("the build took too long".to_owned());
         };
         let images = match order_images(shared, build).await {
             Ok(Ok(images)) => images,
-            Ok(Err(reason)) => return SnapshotOutcome::Failed { reason },
+            Ok(Err(reason)) => return failed(reason),
             Err(error) => {
                 tracing::error!(build.id = %build.id, %error, "cannot look up the images of a build");
                 shared.clock.sleep(RETRY).await;
@@ -187,20 +278,25 @@ async fn ask(shared: &Shared, build: &ImageBuild) -> SnapshotOutcome {
             images,
             limit,
         };
-        match shared.runner.build(order).await {
+        sandboxes::tell(shared, &build.snapshot_id).await;
+        shared.reached(Step::OrderReady).await;
+        let answer = shared.runner.build(order).await;
+        shared.reached(Step::AnswerHeard).await;
+        match answer {
             Ok(BuildOutcome::Done { image }) => {
-                return SnapshotOutcome::Made {
+                return End::Outcome(SnapshotOutcome::Made {
                     image: image.digest.0,
                     size_bytes: image.size_bytes,
                     entrypoint: image.entrypoint,
                     user: image.user,
-                };
+                });
+            }
+            Ok(BuildOutcome::Failed { fault }) if fault.code == BuildFaultCode::Cancelled => {
+                return End::Unwanted;
             }
             Ok(BuildOutcome::Failed { fault }) => {
                 tracing::info!(build.id = %build.id, code = ?fault.code, "a build has failed");
-                return SnapshotOutcome::Failed {
-                    reason: fault.message,
-                };
+                return failed(fault.message);
             }
             Err(error) => {
                 tracing::warn!(build.id = %build.id, %error, "the runner does not take a build; it is asked again");
@@ -213,27 +309,50 @@ async fn ask(shared: &Shared, build: &ImageBuild) -> SnapshotOutcome {
 async fn order_images(
     shared: &Shared,
     build: &ImageBuild,
-) -> Result<Result<BTreeMap<String, ImageDigest>, String>, Error> {
+) -> Result<Result<BTreeMap<String, BaseImage>, String>, Error> {
     match Dockerfile::parse(&build.info.dockerfile) {
         Ok(file) => resolve(shared, &build.organization_id, &file).await,
         Err(refusal) => Ok(Err(refusal.to_string())),
     }
 }
 
-async fn finish(
-    shared: &Shared,
-    build: &ImageBuild,
-    outcome: &SnapshotOutcome,
-) -> Result<(), Error> {
+/// False if a build is wanted after all; then nothing was written.
+async fn finish(shared: &Arc<Shared>, build: &ImageBuild, end: &End) -> Result<bool, Error> {
     let failed = |error| Error::store("writing down the outcome of a build", error);
+    let given_up = SnapshotOutcome::Failed {
+        reason: "the build was cancelled".to_owned(),
+    };
+    let outcome = match end {
+        End::Outcome(outcome) => outcome,
+        End::Unwanted => &given_up,
+    };
     let tx = shared.store.begin().await.map_err(failed)?;
+    let id = &build.snapshot_id;
+    let is_unwanted = matches!(end, End::Unwanted);
+    if is_unwanted && tx.built_count_waiting(id).await.map_err(failed)? > 0 {
+        return Ok(false);
+    }
     let now = shared.clock.now();
-    tx.build_finish(&build.id, &build.snapshot_id, outcome, now)
+    tx.build_finish(&build.id, id, outcome, now)
         .await
         .map_err(failed)?;
-    tx.commit().await.map_err(failed)?;
+    let mut is_going = false;
+    if is_unwanted
+        && let Some(mut snapshot) = tx.snapshot_get(id).await.map_err(failed)?
+        && snapshot.build_key.is_some()
+    {
+        snapshot.state = SnapshotState::Removing;
+        tx.snapshot_update(&snapshot).await.map_err(failed)?;
+        is_going = true;
+    }
+    let told = tx.commit_events().await.map_err(failed)?;
+    shared.reached(Step::OutcomeWritten).await;
     shared.note_snapshot_written();
-    Ok(())
+    shared.events.wake(told);
+    if is_going {
+        crate::snapshots::driver::drive(shared, id);
+    }
+    Ok(true)
 }
 
 /// Ends the build of a snapshot that is about to go.
@@ -264,28 +383,31 @@ pub(crate) async fn forget(shared: &Shared, snapshot: &SnapshotId) -> Result<boo
 
 /// The newest build of a snapshot.
 pub(crate) async fn of(shared: &Shared, snapshot: &Snapshot) -> Result<ImageBuild, Error> {
-    let found = shared
-        .store
-        .reader()
-        .build_find_by_snapshot(&snapshot.id)
-        .await;
-    found
-        .map_err(|error| Error::store("looking for a build", error))?
-        .ok_or_else(|| Error::NotFound {
-            message: format!("Snapshot {} has no build", snapshot.name),
-        })
+    let found = find(shared, &snapshot.id).await?;
+    found.ok_or_else(|| Error::NotFound {
+        message: format!("Snapshot {} has no build", snapshot.name),
+    })
 }
 
-/// The log of a snapshot's build. With `follows` it ends when the build does, else with what there is.
-///
-/// # Errors
-/// [`Error::NotFound`] if the snapshot was not built from a Dockerfile.
-pub(crate) async fn log(
-    shared: &Arc<Shared>,
-    snapshot: &Snapshot,
-    follows: bool,
-) -> Result<BuildLog, Error> {
-    let build = of(shared, snapshot).await?;
+/// The build of a sandbox's image, where it was built for it.
+pub(crate) async fn of_sandbox(
+    shared: &Shared,
+    sandbox: &Sandbox,
+) -> Result<Option<ImageBuild>, Error> {
+    if sandbox.is_built {
+        find(shared, &sandbox.snapshot_id).await
+    } else {
+        Ok(None)
+    }
+}
+
+async fn find(shared: &Shared, snapshot: &SnapshotId) -> Result<Option<ImageBuild>, Error> {
+    let found = shared.store.reader().build_find_by_snapshot(snapshot).await;
+    found.map_err(|error| Error::store("looking for a build", error))
+}
+
+/// The log of a build. With `follows` it ends when the build does, else with what there is.
+pub(crate) fn log(shared: &Arc<Shared>, build: ImageBuild, follows: bool) -> BuildLog {
     let shared = Arc::clone(shared);
     let log = unfold(
         (shared, build, 0_u64),
@@ -305,7 +427,7 @@ pub(crate) async fn log(
             }
         },
     );
-    Ok(log.boxed())
+    log.boxed()
 }
 
 async fn is_open(shared: &Shared, build: &ImageBuild) -> bool {

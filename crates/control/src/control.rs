@@ -1,12 +1,17 @@
 //! The one door to the use-cases.
 
 mod builds;
+mod key;
 mod life;
 mod object_storage;
+mod preview;
 mod quota;
 mod registries;
+mod session;
 mod snapshot;
+mod ssh;
 mod volume;
+mod warm_pool;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,12 +24,13 @@ use alcove_domain::{
 };
 use alcove_store::Store;
 
+use crate::network;
 use crate::sandboxes::{self, Interval};
 use crate::shared::{Parts, Secrets, Shared};
 use crate::token::TokenKey;
 use crate::{
-    AgentConnection, Caller, Clock, DialError, Error, EventStream, ListSandboxes, PageSandboxes,
-    Probe, Rng, RunnerClient, Settings, event, images, reconcile, timers,
+    Caller, Clock, Error, EventStream, ListSandboxes, PageSandboxes, Probe, ResumedEvents, Rng,
+    RunnerClient, Settings, event, images, reconcile, timers, warm,
 };
 
 /// Name of the secret that signs list cursors.
@@ -33,6 +39,8 @@ const CURSOR_SECRET: &str = "cursor";
 const OBJECT_STORAGE_SECRET: &str = "object-storage";
 /// Name of the secret that signs what clients log in to the registry with.
 const REGISTRY_SECRET: &str = "registry";
+/// Name of the secret that tokens of previews come from.
+const PREVIEW_SECRET: &str = "preview";
 
 /// The control plane. Clones are cheap and are the same one; its tasks end when the last is dropped.
 #[derive(Clone)]
@@ -123,10 +131,16 @@ impl Control {
     }
 
     async fn open_parts(parts: Parts) -> Result<Self, Error> {
+        let written = parts.store.reader().outbox_last_at().await;
+        let written = written.map_err(|error| Error::store("looking for the last event", error))?;
+        if let Some(written) = written {
+            parts.clock.not_before(written);
+        }
         let secrets = Secrets {
             cursors: own_secret(&parts, CURSOR_SECRET).await?,
             object_storage: TokenKey::new(own_secret(&parts, OBJECT_STORAGE_SECRET).await?),
             registry: TokenKey::new(own_secret(&parts, REGISTRY_SECRET).await?),
+            previews: TokenKey::new(own_secret(&parts, PREVIEW_SECRET).await?),
         };
         let shared = Arc::new(Shared::new(parts, secrets));
         let control = Self {
@@ -135,6 +149,8 @@ impl Control {
         };
         shared.spawn(event::publish(Arc::clone(&shared)));
         reconcile::load(&shared).await?;
+        crate::preview::load(&shared).await?;
+        network::load(&shared).await?;
         // Once before the first caller, so that the default snapshot is there and what died meanwhile is
         // known. `listen` does it again, since it must not miss what happens in between.
         if let Err(error) = reconcile::compare(&shared).await {
@@ -145,6 +161,9 @@ impl Control {
         shared.spawn(reconcile::write_activity(Arc::clone(&shared)));
         shared.spawn(timers::run(Arc::clone(&shared)));
         shared.spawn(images::keep(Arc::clone(&shared)));
+        if shared.settings.warm_pool_bytes > 0 {
+            shared.spawn(warm::keep(Arc::clone(&shared)));
+        }
         Ok(control)
     }
 
@@ -193,6 +212,29 @@ impl Control {
 
     pub async fn current_user(&self, caller: &Caller) -> Result<User, Error> {
         self.shared.current_user(caller).await
+    }
+
+    /// The caller's organization, if that is the one that is asked for.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for any other, there or not.
+    pub async fn get_organization(&self, caller: &Caller, id: &str) -> Result<Organization, Error> {
+        if id != caller.organization.as_str() {
+            return Err(Error::NotFound {
+                message: format!("Organization with ID {id} not found"),
+            });
+        }
+        self.shared.current_organization(caller).await
+    }
+
+    /// The user to whom an organization belongs.
+    pub async fn owner_of(&self, organization: &Organization) -> Result<User, Error> {
+        self.shared.owner_of(organization).await
+    }
+
+    /// When the server was set up, and its region with it.
+    pub async fn set_up_at(&self) -> Result<jiff::Timestamp, Error> {
+        self.shared.set_up_at().await
     }
 
     pub async fn current_organization(&self, caller: &Caller) -> Result<Organization, Error> {
@@ -358,22 +400,25 @@ impl Control {
         sandboxes::set_public(&self.shared, caller, id_or_name, is_public).await
     }
 
-    /// Sets what a sandbox may reach. Only what every sandbox here may reach anyway is taken; see
-    /// [`alcove_domain::network`].
-    ///
-    /// # Errors
-    /// [`Error::Unprocessable`] for a policy that would have to be enforced.
-    #[expect(
-        clippy::unused_async,
-        reason = "callers must not learn that nothing is written yet"
-    )]
+    /// Sets what a sandbox may reach, and waits until it is so. Where that takes too long, or fails, the sandbox says so.
     pub async fn set_network(
         &self,
         caller: &Caller,
         id_or_name: &str,
         settings: NetworkSettings,
     ) -> Result<Arc<Sandbox>, Error> {
-        sandboxes::set_network(&self.shared, caller, id_or_name, &settings)
+        network::set(&self.shared, caller, id_or_name, settings).await
+    }
+
+    /// Says whether what an organization's sandboxes send is marked for the host to limit, as the administrator of the
+    /// server.
+    pub async fn limit_egress(
+        &self,
+        caller: &Caller,
+        organization: &OrganizationId,
+        is_limited: bool,
+    ) -> Result<(), Error> {
+        network::limit_egress(&self.shared, caller, organization, is_limited).await
     }
 
     /// `POST …/last-activity`: the caller says that the sandbox is in use. Written down before it returns.
@@ -394,23 +439,6 @@ impl Control {
         }
     }
 
-    /// Where the caller's toolbox request goes; memory only.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] with code `SANDBOX_NOT_STARTED` if it is not running.
-    pub fn resolve_toolbox(
-        &self,
-        caller: &Caller,
-        id_or_name: &str,
-    ) -> Result<ToolboxTarget, Error> {
-        sandboxes::resolve_toolbox(&self.shared, caller, id_or_name)
-    }
-
-    /// A fresh connection to the sandbox's agent.
-    pub async fn dial_agent(&self, sandbox: &SandboxId) -> Result<AgentConnection, DialError> {
-        self.shared.runner.dial_agent(sandbox).await
-    }
-
     /// Answers come behind the events of what they answer.
     async fn events_told(&self) {
         self.shared.events.told(self.shared.clock.as_ref()).await;
@@ -418,9 +446,31 @@ impl Control {
 
     /// Events of an organization from now on.
     pub fn subscribe_events(&self, organization: &OrganizationId) -> EventStream {
-        self.shared
-            .events
-            .subscribe(self.shared.store.reader().clone(), organization.clone())
+        let events = &self.shared.events;
+        events.subscribe(&self.shared, organization.clone())
+    }
+
+    /// Events of an organization after the place of an earlier event, or from now on.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if past events cannot be read.
+    pub async fn resume_events(
+        &self,
+        organization: &OrganizationId,
+        cursor: Option<i64>,
+    ) -> Result<ResumedEvents, Error> {
+        let events = &self.shared.events;
+        let cursor = cursor.unwrap_or_else(|| events.last());
+        events
+            .resume(&self.shared, organization.clone(), cursor)
+            .await
+    }
+
+    /// Waits until the key that a caller came with is good no more: it has expired, or there is none like it.
+    ///
+    /// What outlives the request that it was let in with ends with this.
+    pub async fn key_ended(&self, caller: &Caller) {
+        self.shared.key_ended(caller).await;
     }
 }
 

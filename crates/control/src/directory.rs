@@ -23,6 +23,8 @@ pub(crate) struct Directory {
 struct Maps {
     by_id: HashMap<SandboxId, Arc<Entry>>,
     by_name: HashMap<OrganizationId, HashMap<String, Arc<Entry>>>,
+    /// Those that are linked with one, by its id.
+    followers: HashMap<SandboxId, Vec<Arc<Entry>>>,
 }
 
 /// One live sandbox.
@@ -118,6 +120,10 @@ impl Directory {
                 .or_default()
                 .insert(sandbox.name.clone(), Arc::clone(entry));
         }
+        if let Some(owner) = &sandbox.linked_to {
+            let followers = maps.followers.entry(owner.clone()).or_default();
+            followers.push(Arc::clone(entry));
+        }
         maps.by_id.insert(entry.id.clone(), Arc::clone(entry));
     }
 
@@ -139,6 +145,13 @@ impl Directory {
         by_id
             .or_else(|| maps.by_name.get(org)?.get(id_or_name))
             .cloned()
+    }
+
+    /// The sandbox of this name, if no other organization has one of the same.
+    pub fn only_one_named(&self, name: &str) -> Option<Arc<Entry>> {
+        let maps = self.read();
+        let mut named = maps.by_name.values().filter_map(|names| names.get(name));
+        named.next().filter(|_| named.next().is_none()).cloned()
     }
 
     pub fn holds_name(&self, org: &OrganizationId, name: &str) -> bool {
@@ -165,7 +178,22 @@ impl Directory {
 
     pub fn remove(&self, sandbox: &Sandbox) {
         self.release_name(sandbox);
-        self.write().by_id.remove(&sandbox.id);
+        let mut maps = self.write();
+        maps.by_id.remove(&sandbox.id);
+        if let Some(owner) = &sandbox.linked_to
+            && let Some(followers) = maps.followers.get_mut(owner)
+        {
+            followers.retain(|follower| follower.id != sandbox.id);
+            if followers.is_empty() {
+                maps.followers.remove(owner);
+            }
+        }
+    }
+
+    /// Those that are linked with a sandbox, whether that is there or not.
+    pub fn followers(&self, owner: &SandboxId) -> Vec<Arc<Entry>> {
+        let maps = self.read();
+        maps.followers.get(owner).cloned().unwrap_or_default()
     }
 
     pub fn entries(&self) -> Vec<Arc<Entry>> {

@@ -5,12 +5,15 @@
 //! off the order. It is started by the first ask and ends when nothing is left to do.
 
 mod beside;
+mod network;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use alcove_domain::network::plan_change;
 use alcove_domain::{
-    Command, Due, Effect, Goal, Observation, Origin, Sandbox, Step as Transition, timer,
+    Command, DesiredState, Due, Effect, Fault, Goal, NetworkSettings, Observation, Origin, Phase,
+    Sandbox, Step as Transition, timer,
 };
 use alcove_store::{NewOutboxEntry, OpenCommand, OutboxChange, StoreError};
 use jiff::Timestamp;
@@ -18,8 +21,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::beside::Beside;
 pub(crate) use self::beside::{Wish, waits_in_vain};
+use self::network::NetworkJob;
 use crate::Error;
+use crate::builds;
 use crate::directory::Entry;
+use crate::links;
 use crate::order::{self, Heard, Job, Outcome};
 use crate::probe::Step;
 use crate::shared::{Shared, lock};
@@ -44,11 +50,12 @@ pub(crate) enum Ask {
         origin: Origin,
         generation: u64,
         observation: Observation,
-        agent_version: Option<String>,
+        heard: Heard,
         if_version: Option<u64>,
     },
-    /// The copy that a fork waits for is there, or will not come.
-    Begin,
+    /// What it waits for is there: a fork's copy, or the image that is built. Or it will not come, for this reason if it is
+    /// known.
+    Begin { fault: Option<Fault> },
     /// Work off the open order. `take_over` claims it from a process that is gone.
     Drive { goal: Goal, take_over: bool },
 }
@@ -59,6 +66,9 @@ pub(crate) enum Change {
     Labels(std::collections::BTreeMap<String, String>),
     Intervals(IntervalChange),
     Public(bool),
+    Network(NetworkSettings),
+    /// When this run is to end.
+    StopAt(Timestamp),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -123,6 +133,7 @@ fn mailbox(shared: &Arc<Shared>, entry: &Arc<Entry>) -> mpsc::Sender<Ask> {
         sandbox: entry.sandbox(),
         asks,
         job: None,
+        network_job: None,
     };
     shared.spawn(driver.run());
     sender
@@ -135,12 +146,13 @@ struct Driver {
     sandbox: Arc<Sandbox>,
     asks: mpsc::Receiver<Ask>,
     job: Option<Job>,
+    network_job: Option<NetworkJob>,
 }
 
 impl Driver {
     async fn run(mut self) {
         loop {
-            if self.job.is_none() && self.retire() {
+            if self.job.is_none() && self.network_job.is_none() && self.retire() {
                 return;
             }
             tokio::select! {
@@ -148,6 +160,10 @@ impl Driver {
                 outcome = order::work(&mut self.job) => {
                     self.job = None;
                     self.conclude(outcome).await;
+                }
+                end = network::end(&mut self.network_job) => {
+                    self.network_job = None;
+                    self.conclude_network(end).await;
                 }
                 ask = self.asks.recv() => match ask {
                     Some(ask) => self.answer(ask).await,
@@ -184,15 +200,14 @@ impl Driver {
                 origin,
                 generation,
                 observation,
-                agent_version,
+                heard,
                 if_version,
             } => {
                 if if_version.is_none_or(|version| version == self.sandbox.version) {
-                    self.see(origin, generation, observation, agent_version)
-                        .await;
+                    self.see(origin, generation, observation, heard).await;
                 }
             }
-            Ask::Begin => self.begin().await,
+            Ask::Begin { fault } => self.begin(fault).await,
             Ask::Drive { goal, take_over } => {
                 if self.job.is_none() && self.sandbox.lifecycle.open_goal().is_some() {
                     self.job = Some(self.new_job(goal, 1, take_over));
@@ -223,13 +238,28 @@ impl Driver {
         Ok(Arc::clone(&self.sandbox))
     }
 
-    async fn begin(&mut self) {
-        let now = self.shared.clock.now();
-        let step = self.sandbox.lifecycle.clone().begin(now);
-        if let Err(error) = self.write(step, Heard::default(), Beside::Nothing).await {
+    async fn begin(&mut self, fault: Option<Fault>) {
+        if let Err(error) = self.try_begin(fault).await {
             // The safety net begins it again.
-            tracing::error!(sandbox.id = %self.entry.id, %error, "cannot begin the fork {}", self.entry.id);
+            tracing::error!(sandbox.id = %self.entry.id, %error, "cannot begin the sandbox {}", self.entry.id);
         }
+    }
+
+    async fn try_begin(&mut self, fault: Option<Fault>) -> Result<(), StoreError> {
+        let life = self.sandbox.lifecycle.clone();
+        let now = self.shared.clock.now();
+        let (step, beside) = if life.awaits_image() {
+            let (news, image) = builds::sandboxes::news_of(&self.shared, &self.sandbox).await?;
+            let beside = image.map_or(Beside::Nothing, |image| Beside::Image(Box::new(image)));
+            (life.take_build(news, self.shared.clock.now()), beside)
+        } else {
+            let step = match fault {
+                Some(fault) if life.phase == Phase::Unknown => life.give_up(fault, now),
+                _ => life.begin(now),
+            };
+            (step, Beside::Nothing)
+        };
+        self.write(step, Heard::default(), beside).await
     }
 
     async fn due(&mut self) {
@@ -262,7 +292,7 @@ impl Driver {
         origin: Origin,
         generation: u64,
         observation: Observation,
-        agent_version: Option<String>,
+        heard: Heard,
     ) {
         let now = self.shared.clock.now();
         let before = self.sandbox.lifecycle.generation;
@@ -278,13 +308,13 @@ impl Driver {
                     "dropped a report on {} made under generation {generation}, not {before}",
                     self.entry.id
                 );
+            } else if let Some(version) = heard.network_version {
+                self.note_network(version).await;
+                // Where a change was written by a process that is gone, nothing of it was new.
+                self.follow_network();
             }
             return;
         }
-        let heard = Heard {
-            agent_version,
-            work: None,
-        };
         if let Err(error) = self.write(step, heard, Beside::Nothing).await {
             // What was seen is seen again by the next look at the inventory.
             tracing::error!(
@@ -336,6 +366,13 @@ impl Driver {
             Change::Labels(labels) => next.labels = labels,
             Change::Intervals(change) => change.apply(&mut next, self.shared.clock.now()),
             Change::Public(is_public) => next.is_public = is_public,
+            Change::StopAt(at) => next.stop_at = Some(at),
+            Change::Network(settings) => {
+                let mut reasons = Vec::new();
+                let policy = plan_change(&next.network.policy, &settings, &mut reasons);
+                Error::check(reasons)?;
+                next.network.set(policy);
+            }
         }
         next.version += 1;
         next.updated_at = self.shared.clock.now();
@@ -365,9 +402,14 @@ impl Driver {
         let old = Arc::clone(&self.sandbox);
         let mut next = Sandbox::clone(&old);
         next.lifecycle = step.lifecycle;
+        next.forget_run();
         next.version += 1;
         next.updated_at = now;
+        beside.dress(&mut next);
         let end = beside::WorkEnd::between(&old, &next.lifecycle, heard.work);
+        if let Some(version) = heard.network_version {
+            next.network.note_applied(version);
+        }
         if heard.agent_version.is_some() {
             next.agent_version = heard.agent_version;
         }
@@ -435,6 +477,15 @@ impl Driver {
         self.publish(next);
         self.shared.events.wake(sequence);
         end.tell(&self.shared).await;
+        let is_leaving = self.sandbox.desired_state() == DesiredState::Destroyed;
+        if is_leaving && old.desired_state() != DesiredState::Destroyed {
+            links::take_along(&self.shared, &self.sandbox.id);
+        }
+        if old.lifecycle.awaits_image() && is_leaving {
+            let (shared, snapshot) = (Arc::clone(&self.shared), old.snapshot_id.clone());
+            self.shared
+                .spawn(async move { builds::sandboxes::note_leaver(&shared, &snapshot).await });
+        }
         if let Effect::Order(goal) = step.effect {
             self.job = Some(self.new_job(goal, 1, false));
         }
@@ -449,10 +500,16 @@ impl Driver {
         }
         if !sandbox.is_visible() && sandbox.lifecycle.open_goal().is_none() {
             self.shared.directory.remove(sandbox);
+            if sandbox.is_built {
+                self.shared
+                    .snapshots
+                    .note_use(&sandbox.snapshot_id, sandbox.updated_at);
+            }
             self.shared.images.note_release();
         }
         self.entry.publish(Arc::clone(sandbox));
         self.shared.timers.schedule(&self.entry);
+        self.follow_network();
     }
 
     fn new_job(&self, goal: Goal, attempt: u32, take_over: bool) -> Job {

@@ -2,19 +2,24 @@
 //!
 //! The outbox is the source: one task reads on from the last sequence whenever something was written and
 //! hands the entries to all listeners. A listener that falls behind reads what it missed from the outbox
-//! itself, so it misses nothing while it is connected.
+//! itself, so it misses nothing while it is connected. One that comes back says how far it was, and gets what came after
+//! that, as long as the outbox keeps it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use alcove_domain::{DesiredState, OrganizationId, Sandbox, SandboxState};
-use alcove_store::{OutboxChange, OutboxEntry, Reader};
+use alcove_domain::{
+    DesiredState, OrganizationId, Sandbox, SandboxState, Snapshot, SnapshotState, Volume,
+    VolumeState,
+};
+use alcove_store::{OutboxChange, OutboxEntry, OutboxEvent, Reader, SnapshotChange, VolumeChange};
 use futures_util::stream::{self, BoxStream};
 use jiff::Timestamp;
 use tokio::sync::{Notify, broadcast, watch};
 
+use crate::Error;
 use crate::clock::Clock;
 use crate::shared::Shared;
 
@@ -36,7 +41,7 @@ pub struct Event {
     pub body: EventBody,
 }
 
-/// What happened. The sandbox is the whole object as it was right after the event.
+/// What happened. What it happened to is the whole object as it was right after the event.
 #[derive(Debug, Clone, PartialEq)]
 pub enum EventBody {
     SandboxCreated {
@@ -52,26 +57,58 @@ pub enum EventBody {
         old_desired_state: DesiredState,
         new_desired_state: DesiredState,
     },
+    SnapshotCreated {
+        snapshot: Arc<Snapshot>,
+    },
+    SnapshotStateUpdated {
+        snapshot: Arc<Snapshot>,
+        old_state: SnapshotState,
+        new_state: SnapshotState,
+    },
+    SnapshotRemoved {
+        snapshot: Arc<Snapshot>,
+    },
+    VolumeCreated {
+        volume: Arc<Volume>,
+    },
+    VolumeStateUpdated {
+        volume: Arc<Volume>,
+        old_state: VolumeState,
+        new_state: VolumeState,
+    },
+    VolumeLastUsedAtUpdated {
+        volume: Arc<Volume>,
+    },
 }
 
 /// Events of one organization, in order, from the moment of subscription on.
 pub type EventStream = BoxStream<'static, Event>;
 
+/// Events from a place in the past on.
+pub struct ResumedEvents {
+    /// The place: the sequence of the last event that is not in the stream.
+    pub after: i64,
+    /// Whether events of between the place that was asked for and the first one here are not kept any more. The listener
+    /// must look at what there is by other means.
+    pub has_gap: bool,
+    pub stream: EventStream,
+}
+
+impl std::fmt::Debug for ResumedEvents {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ResumedEvents")
+            .field("after", &self.after)
+            .field("has_gap", &self.has_gap)
+            .finish_non_exhaustive()
+    }
+}
+
 impl From<OutboxEntry> for Event {
     fn from(entry: OutboxEntry) -> Self {
-        let sandbox = Arc::new(entry.sandbox);
-        let body = match entry.change {
-            OutboxChange::Created => EventBody::SandboxCreated { sandbox },
-            OutboxChange::State { old, new } => EventBody::SandboxStateUpdated {
-                sandbox,
-                old_state: old,
-                new_state: new,
-            },
-            OutboxChange::DesiredState { old, new } => EventBody::SandboxDesiredStateUpdated {
-                sandbox,
-                old_desired_state: old,
-                new_desired_state: new,
-            },
+        let body = match entry.event {
+            OutboxEvent::Sandbox { change, sandbox } => of_sandbox(change, (*sandbox).into()),
+            OutboxEvent::Snapshot { change, snapshot } => of_snapshot(change, (*snapshot).into()),
+            OutboxEvent::Volume { change, volume } => of_volume(change, (*volume).into()),
         };
         Self {
             sequence: entry.sequence,
@@ -79,6 +116,46 @@ impl From<OutboxEntry> for Event {
             at: entry.at,
             body,
         }
+    }
+}
+
+fn of_sandbox(change: OutboxChange, sandbox: Arc<Sandbox>) -> EventBody {
+    match change {
+        OutboxChange::Created => EventBody::SandboxCreated { sandbox },
+        OutboxChange::State { old, new } => EventBody::SandboxStateUpdated {
+            sandbox,
+            old_state: old,
+            new_state: new,
+        },
+        OutboxChange::DesiredState { old, new } => EventBody::SandboxDesiredStateUpdated {
+            sandbox,
+            old_desired_state: old,
+            new_desired_state: new,
+        },
+    }
+}
+
+fn of_snapshot(change: SnapshotChange, snapshot: Arc<Snapshot>) -> EventBody {
+    match change {
+        SnapshotChange::Created => EventBody::SnapshotCreated { snapshot },
+        SnapshotChange::State { old, new } => EventBody::SnapshotStateUpdated {
+            snapshot,
+            old_state: old,
+            new_state: new,
+        },
+        SnapshotChange::Removed => EventBody::SnapshotRemoved { snapshot },
+    }
+}
+
+fn of_volume(change: VolumeChange, volume: Arc<Volume>) -> EventBody {
+    match change {
+        VolumeChange::Created => EventBody::VolumeCreated { volume },
+        VolumeChange::State { old, new } => EventBody::VolumeStateUpdated {
+            volume,
+            old_state: old,
+            new_state: new,
+        },
+        VolumeChange::LastUsed => EventBody::VolumeLastUsedAtUpdated { volume },
     }
 }
 
@@ -140,65 +217,120 @@ impl EventHub {
         });
     }
 
-    pub fn subscribe(&self, reader: Reader, organization: OrganizationId) -> EventStream {
-        let listener = Listener {
-            // Before the start is read: what is written in between is seen twice and dropped once.
-            receiver: self.sender.subscribe(),
-            last: self.last_written.load(Ordering::SeqCst),
-            missed: VecDeque::new(),
-            reader,
-            organization,
+    pub fn subscribe(&self, shared: &Shared, organization: OrganizationId) -> EventStream {
+        let receiver = self.sender.subscribe();
+        let last = self.last_written.load(Ordering::SeqCst);
+        Listener::stream(shared, organization, receiver, last, false)
+    }
+
+    /// Events after `cursor`, which an earlier stream ended with.
+    pub async fn resume(
+        &self,
+        shared: &Shared,
+        organization: OrganizationId,
+        cursor: i64,
+    ) -> Result<ResumedEvents, Error> {
+        let receiver = self.sender.subscribe();
+        let last = self.last_written.load(Ordering::SeqCst);
+        let first = shared.store.reader().outbox_first_sequence().await;
+        let first = first.map_err(|error| Error::store("reading past events", error))?;
+        // What was never written is the place of another database.
+        let is_known = (0..=last).contains(&cursor);
+        let is_kept =
+            cursor == last || first.is_some_and(|first| first <= cursor.saturating_add(1));
+        let has_gap = !(is_known && is_kept);
+        let after = match first {
+            Some(first) if has_gap => (first - 1).min(last),
+            None if has_gap => last,
+            Some(_) | None => cursor,
         };
-        Box::pin(stream::unfold(listener, Listener::next))
+        Ok(ResumedEvents {
+            after,
+            has_gap,
+            stream: Listener::stream(shared, organization, receiver, after, true),
+        })
+    }
+
+    /// Up to where the outbox is written.
+    pub fn last(&self) -> i64 {
+        self.last_written.load(Ordering::SeqCst)
     }
 }
 
 struct Listener {
     receiver: broadcast::Receiver<Arc<Event>>,
     last: i64,
+    /// Whether the outbox holds entries after `last` that the receiver will not bring.
+    is_behind: bool,
     missed: VecDeque<Event>,
     reader: Reader,
+    clock: Arc<dyn Clock>,
     organization: OrganizationId,
 }
 
 impl Listener {
+    /// The receiver is older than `last` was read: what is written in between is seen twice and dropped once.
+    fn stream(
+        shared: &Shared,
+        organization: OrganizationId,
+        receiver: broadcast::Receiver<Arc<Event>>,
+        last: i64,
+        is_behind: bool,
+    ) -> EventStream {
+        let listener = Self {
+            receiver,
+            last,
+            is_behind,
+            missed: VecDeque::new(),
+            reader: shared.store.reader().clone(),
+            clock: Arc::clone(&shared.clock),
+            organization,
+        };
+        Box::pin(stream::unfold(listener, Self::next))
+    }
+
     async fn next(mut self) -> Option<(Event, Self)> {
         loop {
-            let event = match self.missed.pop_front() {
-                Some(event) => event,
-                None => match self.receiver.recv().await {
-                    Ok(event) => {
-                        if event.sequence <= self.last {
-                            continue;
-                        }
-                        self.last = event.sequence;
-                        if event.organization != self.organization {
-                            continue;
-                        }
-                        Event::clone(&event)
-                    }
-                    Err(broadcast::error::RecvError::Lagged(_)) => {
-                        self.catch_up().await;
-                        continue;
-                    }
-                    Err(broadcast::error::RecvError::Closed) => return None,
-                },
-            };
-            if event.organization == self.organization {
+            if let Some(event) = self.missed.pop_front() {
                 return Some((event, self));
+            }
+            if self.is_behind {
+                self.catch_up().await;
+                continue;
+            }
+            match self.receiver.recv().await {
+                Ok(event) if event.sequence > self.last => {
+                    self.last = event.sequence;
+                    if event.organization == self.organization {
+                        return Some((Event::clone(&event), self));
+                    }
+                }
+                Ok(_) => {}
+                Err(broadcast::error::RecvError::Lagged(_)) => self.is_behind = true,
+                Err(broadcast::error::RecvError::Closed) => return None,
             }
         }
     }
 
+    /// Reads a batch of what is missing. Less than a whole one was the last: what is written from here on, and already
+    /// while we read, is in the receiver.
     async fn catch_up(&mut self) {
-        match self.reader.outbox_list_after(self.last, BATCH).await {
+        let entries = self
+            .reader
+            .outbox_list_by_org_after(&self.organization, self.last, BATCH)
+            .await;
+        match entries {
             Ok(entries) => {
+                self.is_behind = entries.len() as u64 == BATCH;
                 if let Some(last) = entries.last() {
                     self.last = last.sequence;
                 }
                 self.missed.extend(entries.into_iter().map(Event::from));
             }
-            Err(error) => tracing::error!(%error, "a listener misses events"),
+            Err(error) => {
+                tracing::error!(%error, "cannot read what a listener has missed");
+                self.clock.sleep(RETRY).await;
+            }
         }
     }
 }

@@ -14,8 +14,10 @@ use alcove_store::{Claim, StoreError};
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::Settings;
 use crate::driver::LEASE;
 use crate::images;
+use crate::network;
 use crate::shared::Shared;
 
 const RETRY_FIRST: Duration = Duration::from_millis(50);
@@ -296,13 +298,8 @@ impl Work {
         })
     }
 
-    fn resources(&self, resources: alcove_domain::Resources) -> runner_api::Resources {
-        runner_api::Resources {
-            cpu_millis: resources.cpu_cores.saturating_mul(1000),
-            memory_bytes: u64::from(resources.memory_gib) * GIB,
-            disk_bytes: u64::from(resources.disk_gib) * GIB,
-            pids: self.shared.settings.pids_per_sandbox,
-        }
+    fn resources(&self, sizes: alcove_domain::Resources) -> runner_api::Resources {
+        resources(&self.shared.settings, sizes)
     }
 
     fn volumes(&self) -> Vec<VolumeMount> {
@@ -332,8 +329,34 @@ impl Work {
             env: platform_env(&self.sandbox),
             entrypoint: self.sandbox.entrypoint.clone(),
             volumes: self.volumes(),
+            network: network::spec(&self.shared, &self.sandbox),
         }
     }
+}
+
+/// Sizes in the runner's words.
+pub(crate) fn resources(
+    settings: &Settings,
+    sizes: alcove_domain::Resources,
+) -> runner_api::Resources {
+    runner_api::Resources {
+        cpu_millis: sizes.cpu_cores.saturating_mul(1000),
+        memory_bytes: u64::from(sizes.memory_gib) * GIB,
+        disk_bytes: u64::from(sizes.disk_gib) * GIB,
+        pids: settings.pids_per_sandbox,
+    }
+}
+
+/// The first order of a new sandbox.
+pub(crate) fn first(shared: &Arc<Shared>, sandbox: &Sandbox) -> Order {
+    let work = Work {
+        shared: Arc::clone(shared),
+        sandbox: Arc::new(sandbox.clone()),
+        goal: Goal::Running,
+        attempt: 1,
+        deadline: None,
+    };
+    work.order()
 }
 
 /// The caller's variables with those of the platform; the caller's cannot begin like the platform's.
@@ -357,6 +380,8 @@ fn platform_env(sandbox: &Sandbox) -> BTreeMap<String, String> {
 pub(crate) struct Heard {
     pub agent_version: Option<String>,
     pub work: Option<RunnerWork>,
+    /// The version of the network policy that is in force.
+    pub network_version: Option<u64>,
 }
 
 /// A runner's report in the domain's words: generation, observation, and the rest.
@@ -384,6 +409,7 @@ pub(crate) fn read(report: Report) -> (u64, Observation, Heard) {
     let heard = Heard {
         agent_version,
         work: report.work,
+        network_version: report.network_version,
     };
     (report.generation.0, observation, heard)
 }

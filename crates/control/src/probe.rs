@@ -13,9 +13,17 @@ pub enum Step {
     AnswerHeard,
     /// The outcome is in the store, nobody was told yet.
     OutcomeWritten,
+    /// A sandbox that was made ahead of need is kept for a caller.
+    MemberTaken,
+    /// The runner has made it the caller's, nothing is written yet.
+    HandedOver,
 }
 
 impl Step {
+    /// Those of a create that finds a sandbox made ahead of need.
+    pub const CLAIM: [Self; 3] = [Self::MemberTaken, Self::HandedOver, Self::OutcomeWritten];
+
+    /// Those of every other wish.
     pub const ALL: [Self; 4] = [
         Self::WishWritten,
         Self::OrderReady,

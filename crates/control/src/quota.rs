@@ -77,7 +77,7 @@ impl Shared {
         change: impl FnOnce(&mut Quota) + Send,
     ) -> Result<Quota, Error> {
         let failed = |error| Error::store("writing a quota", error);
-        self.check_quota_rights(caller, org).await?;
+        self.check_organization_rights(caller, org).await?;
         let key = self.quota_key(org, region, class)?;
         let tx = self.store.begin().await.map_err(failed)?;
         let own = tx.quota_find(&key).await.map_err(failed)?;
@@ -101,7 +101,7 @@ impl Shared {
         change: impl FnOnce(&mut Quota) + Send,
     ) -> Result<OwnQuota, Error> {
         let failed = |error| Error::store("writing a quota", error);
-        self.check_quota_rights(caller, org).await?;
+        self.check_organization_rights(caller, org).await?;
         let key = self.quota_key(org, region, class)?;
         let tx = self.store.begin().await.map_err(failed)?;
         if tx.quota_find(&key).await.map_err(failed)?.is_some() {
@@ -132,7 +132,7 @@ impl Shared {
         region: &str,
         class: SandboxClass,
     ) -> Result<OwnQuota, Error> {
-        self.check_quota_rights(caller, org).await?;
+        self.check_organization_rights(caller, org).await?;
         let key = self.quota_key(org, region, class)?;
         let found = self.store.reader().quota_find(&key).await;
         found
@@ -150,7 +150,7 @@ impl Shared {
         class: SandboxClass,
     ) -> Result<(), Error> {
         let failed = |error| Error::store("writing a quota", error);
-        self.check_quota_rights(caller, org).await?;
+        self.check_organization_rights(caller, org).await?;
         let key = self.quota_key(org, region, class)?;
         let tx = self.store.begin().await.map_err(failed)?;
         if !tx.quota_delete(&key).await.map_err(failed)? {
@@ -160,7 +160,11 @@ impl Shared {
     }
 
     /// Whether the caller is the administrator, and there is such an organization.
-    async fn check_quota_rights(&self, caller: &Caller, org: &OrganizationId) -> Result<(), Error> {
+    pub async fn check_organization_rights(
+        &self,
+        caller: &Caller,
+        org: &OrganizationId,
+    ) -> Result<(), Error> {
         if !self.is_admin(caller).await? {
             return Err(Error::access_denied());
         }

@@ -13,9 +13,11 @@ use alcove_runner_api::{self as runner_api, Generation, Observed, Order, OrderEr
 use futures_util::StreamExt as _;
 
 use crate::Error;
+use crate::builds;
 use crate::directory::Entry;
 use crate::driver::{self, Ask};
-use crate::order;
+use crate::links;
+use crate::order::{self, Heard};
 use crate::quota;
 use crate::shared::Shared;
 use crate::snapshots;
@@ -50,18 +52,23 @@ pub(crate) async fn load(shared: &Arc<Shared>) -> Result<(), Error> {
         }
     }
     begin_forks(shared).await;
+    links::take_up(shared).await;
     snapshots::driver::load(shared).await.map_err(failed)?;
     // A killed process may not have come to it.
     shared.images.note_release();
     volumes::take_up(shared).await?;
-    crate::builds::load(shared).await
+    builds::load(shared).await?;
+    // An outcome may have been written, and its sandboxes not told.
+    builds::sandboxes::tell_all(shared).await;
+    Ok(())
 }
 
 /// Begins forks whose copy is made, or will not be, and whose turn was lost in between.
 async fn begin_forks(shared: &Arc<Shared>) {
     for entry in shared.directory.entries() {
         if driver::waits_in_vain(shared, &entry.sandbox()) {
-            driver::ask(shared, &entry, Ask::Begin).await;
+            // Why it does not come was lost with the turn: the runner tells what is there.
+            driver::ask(shared, &entry, Ask::Begin { fault: None }).await;
         }
     }
 }
@@ -97,7 +104,7 @@ async fn compare_inner(shared: &Arc<Shared>) -> Result<(), OrderError> {
                     origin: Origin::Inventory,
                     generation,
                     observation,
-                    agent_version: heard.agent_version,
+                    heard,
                     if_version: Some(version),
                 };
                 driver::ask(shared, &entry, seen).await;
@@ -110,7 +117,7 @@ async fn compare_inner(shared: &Arc<Shared>) -> Result<(), OrderError> {
             origin: Origin::Inventory,
             generation: entry.sandbox().lifecycle.generation,
             observation: Observation::Absent,
-            agent_version: None,
+            heard: Heard::default(),
             if_version: Some(version),
         };
         driver::ask(shared, &entry, seen).await;
@@ -120,7 +127,11 @@ async fn compare_inner(shared: &Arc<Shared>) -> Result<(), OrderError> {
 
 /// Removes from the host what the store does not know.
 fn reap_unknown(shared: &Arc<Shared>, report: Report) {
-    if report.observed == Observed::Absent || shared.directory.get(&report.sandbox).is_some() {
+    // In this order: one that is claimed is put into the directory before its claim ends.
+    if report.observed == Observed::Absent
+        || shared.warm.is_claiming(&report.sandbox)
+        || shared.directory.get(&report.sandbox).is_some()
+    {
         return;
     }
     tracing::warn!(
@@ -157,7 +168,7 @@ pub(crate) async fn listen(shared: Arc<Shared>) {
                         origin: Origin::Stream,
                         generation,
                         observation,
-                        agent_version: heard.agent_version,
+                        heard,
                         if_version: None,
                     };
                     driver::ask(&shared, &entry, seen).await;
@@ -189,6 +200,11 @@ pub(crate) async fn safety_net(shared: Arc<Shared>) {
             }
         }
         begin_forks(&shared).await;
+        links::take_up(&shared).await;
+        builds::sandboxes::tell_all(&shared).await;
+        if let Err(error) = builds::sandboxes::let_go(&shared).await {
+            tracing::error!(%error, "cannot let built images go");
+        }
         if let Err(error) = snapshots::wishes::deactivate_unused(&shared).await {
             tracing::error!(%error, "cannot make unused snapshots inactive");
         }
@@ -227,7 +243,8 @@ pub(crate) async fn write_activity(shared: Arc<Shared>) {
     }
 }
 
-/// Writes down what is only in memory: the last activity of sandboxes, the last use of snapshots.
+/// Writes down what is only in memory: the last activity of sandboxes, the last use of snapshots and of
+/// keys.
 pub(crate) async fn flush_activity(shared: &Shared) -> Result<(), Error> {
     let failed = |error| Error::store("writing activity down", error);
     let moved: Vec<(Arc<Entry>, jiff::Timestamp)> = shared
@@ -256,6 +273,14 @@ pub(crate) async fn flush_activity(shared: &Shared) -> Result<(), Error> {
         let tx = shared.store.begin().await.map_err(failed)?;
         for (id, at) in &used {
             tx.snapshot_touch(id, *at).await.map_err(failed)?;
+        }
+        tx.commit().await.map_err(failed)?;
+    }
+    let used = shared.keys.take_used();
+    if !used.is_empty() {
+        let tx = shared.store.begin().await.map_err(failed)?;
+        for (key, at) in &used {
+            tx.api_key_touch(*key, *at).await.map_err(failed)?;
         }
         tx.commit().await.map_err(failed)?;
     }

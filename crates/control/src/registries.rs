@@ -1,9 +1,11 @@
 //! Registries of organizations, and who may come into the server's own.
 
 use alcove_domain::registry::{REGISTRIES_MAX, fitting};
+use alcove_domain::snapshot::{registry_of, repository_of};
 use alcove_domain::{
     OrganizationId, Permission, Registry, RegistryId, RegistryKind, RegistryRequest, Secret,
 };
+use alcove_runner_api::RegistryCredentials;
 use alcove_store::SealedRegistry;
 use jiff::{SignedDuration, Timestamp};
 
@@ -222,6 +224,28 @@ impl Shared {
             username: registry.username.clone(),
             password: Secret(password.unwrap_or_default()),
         }))
+    }
+
+    /// What to pull an image with, and whether without TLS: the organization's own registry, else the operator's.
+    pub async fn pull_login(
+        &self,
+        org: &OrganizationId,
+        reference: &str,
+    ) -> Result<(Option<RegistryCredentials>, bool), Error> {
+        let host = registry_of(reference);
+        let own = self
+            .registry_login(org, host, repository_of(reference))
+            .await?;
+        let is_plain = own.as_ref().is_some_and(|login| login.is_plain);
+        let own = own.filter(|login| !login.username.is_empty());
+        let credentials = match own {
+            Some(login) => Some(RegistryCredentials {
+                username: login.username,
+                password: login.password.0,
+            }),
+            None => self.settings.credentials.find(org, host).await?,
+        };
+        Ok((credentials, is_plain))
     }
 
     fn sealing_key(&self) -> Result<&SealingKey, Error> {

@@ -1,11 +1,13 @@
 //! The way to a runner, as a trait: the real one speaks to a host, the test kit's one plays a host.
 
 use std::fmt;
+use std::io;
+use std::net::SocketAddr;
 
-use alcove_domain::{BuildId, SandboxId};
+use alcove_domain::{BuildId, Port, SandboxId};
 use alcove_runner_api::{
     Build, BuildLogPiece, BuildOutcome, Collected, ImageEntry, Needed, Order, OrderError, Pull,
-    PullState, Report, VolumeOrder, VolumeOutcome,
+    PullState, Report, VolumeOrder, VolumeOutcome, WarmKind, WarmState, WarmWish,
 };
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
@@ -59,11 +61,45 @@ pub trait RunnerClient: Send + Sync + 'static {
         waits: bool,
     ) -> Result<BuildLogPiece, OrderError>;
 
+    /// Replaces what is wished for of sandboxes made ahead of need. Safe to repeat.
+    async fn keep_warm(&self, wishes: Vec<WarmWish>) -> Result<(), OrderError>;
+
+    /// What there is of every kind that is wished for.
+    async fn warm_states(&self) -> Result<Vec<WarmState>, OrderError>;
+
+    /// Takes a member of the first of these kinds that has one. It is the caller's until the caller orders a sandbox of
+    /// this id to run, which hands it over, or gives it back; after a while it goes.
+    async fn take_warm(&self, kinds: &[WarmKind]) -> Result<Option<SandboxId>, OrderError>;
+
+    /// Gives a taken member back of which nothing was ordered. Safe to repeat.
+    async fn give_warm_back(&self, sandbox: &SandboxId) -> Result<(), OrderError>;
+
     /// A fresh connection to the agent of a running sandbox.
     async fn dial_agent(&self, sandbox: &SandboxId) -> Result<AgentConnection, DialError>;
+
+    /// A fresh connection to what listens on this port of a running sandbox's own loopback.
+    async fn dial_port(
+        &self,
+        sandbox: &SandboxId,
+        port: Port,
+    ) -> Result<Box<dyn AgentStream>, DialError>;
+
+    /// Listens on a port of a running sandbox's own loopback, and says on which; none takes a free one.
+    async fn listen_port(
+        &self,
+        sandbox: &SandboxId,
+        port: Option<Port>,
+    ) -> Result<(Box<dyn PortListener>, u16), DialError>;
 }
 
-/// Bytes to and from an agent.
+/// A listener in a sandbox. It should be dropped when the sandbox stops.
+#[async_trait]
+pub trait PortListener: Send {
+    /// The next connection, and where it comes from. Safe to drop and call again.
+    async fn accept(&mut self) -> io::Result<(Box<dyn AgentStream>, SocketAddr)>;
+}
+
+/// Bytes to and from an agent, or another server in a sandbox.
 pub trait AgentStream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> AgentStream for T {}
@@ -86,6 +122,10 @@ impl fmt::Debug for AgentConnection {
 pub enum DialError {
     #[error("the sandbox is not running")]
     NotRunning,
+    #[error("nothing listens on this port of the sandbox")]
+    NobodyListens,
+    #[error("the port is taken")]
+    PortTaken,
     #[error("the runner or the agent is not available")]
     Unavailable,
 }

@@ -4,19 +4,22 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use alcove_domain::{
-    Command, Goal, NetworkSettings, NewSandbox, Permission, Phase, Reason, Sandbox, SandboxId,
-    SandboxState, SnapshotState, bounds, create, interval, network,
+    Command, NewSandbox, Permission, Phase, Reason, Sandbox, SandboxId, SandboxNetwork,
+    SandboxState, SnapshotState, bounds, create, interval,
 };
-use alcove_store::{NewOutboxEntry, OutboxChange, SNAPSHOT, StoreError};
+use alcove_store::{NewOutboxEntry, OutboxChange, SNAPSHOT, StoreError, Tx};
 
+use crate::builds;
 use crate::control::ToolboxTarget;
 use crate::directory::Entry;
 use crate::driver::{self, Ask, Change, IntervalChange, Wish};
+use crate::links;
 use crate::probe::Step;
 use crate::rng::uuid_v4;
 use crate::shared::Shared;
 use crate::snapshots::wishes;
 use crate::volumes;
+use crate::warm;
 use crate::{Caller, Error};
 
 /// What a call waits for.
@@ -34,7 +37,12 @@ pub(crate) async fn create(
     request: NewSandbox,
 ) -> Result<Arc<Sandbox>, Error> {
     caller.require(Permission::WriteSandboxes)?;
+    if request.build_info.is_some() {
+        return builds::sandboxes::create(shared, caller, request).await;
+    }
     let region = resolve_region(shared, request.target.as_deref())?;
+    let owner = links::Owner::find(shared, caller, request.linked_sandbox.as_deref())?;
+    let link = owner.as_ref().map(|owner| owner.facts(&region));
     let id = SandboxId::from_uuid(uuid_v4(&*shared.rng));
     let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     let asked = given(&request.snapshot);
@@ -43,7 +51,7 @@ pub(crate) async fn create(
         (None, Some(image)) => match shared.find_snapshot(&caller.organization, &image).await? {
             Some(found) if found.state == SnapshotState::Active => Some(image),
             _ => {
-                create::check_alone(&request, id.as_str()).map_err(Error::refused)?;
+                create::check_alone(&request, id.as_str(), link).map_err(Error::refused)?;
                 Some(wishes::for_image(shared, caller, &image).await?)
             }
         },
@@ -55,7 +63,9 @@ pub(crate) async fn create(
         id: id.as_str(),
         snapshot: snapshot.as_deref(),
         snapshot_asked: &asked,
+        link,
     };
+    let stop_at = request.stop_at;
     let plan = create::plan_create(request, facts).map_err(Error::refused)?;
     let snapshot = snapshot.ok_or(Error::Internal {
         doing: "planning a sandbox without a snapshot",
@@ -76,6 +86,7 @@ pub(crate) async fn create(
         name: plan.name,
         snapshot_id: snapshot.id.clone(),
         snapshot: snapshot.name.clone(),
+        is_built: false,
         image: snapshot.image.clone(),
         entrypoint: snapshot.own_entrypoint(),
         class: snapshot.class,
@@ -86,9 +97,12 @@ pub(crate) async fn create(
         region,
         resources: snapshot.resources,
         auto_destroy_at: plan.intervals.auto_destroy_at(now),
+        stop_at,
         intervals: plan.intervals,
+        network: SandboxNetwork::new(plan.network),
         volumes,
         parent_id: None,
+        linked_to: owner.as_ref().map(|owner| owner.id().clone()),
         lifecycle: alcove_domain::Lifecycle::created(now),
         agent_version: None,
         created_at: now,
@@ -99,12 +113,18 @@ pub(crate) async fn create(
     shared.snapshots.note_use(&snapshot.id, now);
     let task = {
         let shared = Arc::clone(shared);
-        async move { insert(&shared, sandbox).await }
+        async move { warm::create(&shared, sandbox, &snapshot).await }
     };
     // A caller that goes away must not leave a row that nobody drives.
     let entry = shared.finish("creating a sandbox", task).await?;
+    started(shared, &entry).await
+}
+
+/// Waits for a new sandbox to run, and says in the log how long it took.
+pub(crate) async fn started(shared: &Shared, entry: &Entry) -> Result<Arc<Sandbox>, Error> {
+    let now = entry.sandbox().created_at;
     let written = shared.clock.now().duration_since(now);
-    let sandbox = wait(shared, &entry, Until::Started).await?;
+    let sandbox = wait(shared, entry, Until::Started).await?;
     let settled = shared.clock.now().duration_since(now);
     tracing::debug!(
         sandbox.id = %sandbox.id,
@@ -119,8 +139,23 @@ pub(crate) async fn create(
     Ok(sandbox)
 }
 
-async fn insert(shared: &Arc<Shared>, sandbox: Sandbox) -> Result<Arc<Entry>, Error> {
-    let failed = |error| match error {
+/// Begins the transaction that makes a sandbox, and writes it with all that it holds.
+pub(crate) async fn write_new(shared: &Shared, sandbox: &Sandbox) -> Result<Tx, Error> {
+    let tx = shared.store.begin().await;
+    let tx = tx.map_err(|error| not_created(shared, sandbox, error))?;
+    write_new_in_tx(shared, &tx, sandbox).await?;
+    Ok(tx)
+}
+
+/// Writes a sandbox that is to be made, and has it made.
+pub(crate) async fn insert(shared: &Arc<Shared>, sandbox: Sandbox) -> Result<Arc<Entry>, Error> {
+    let tx = shared.store.begin().await;
+    let tx = tx.map_err(|error| not_created(shared, &sandbox, error))?;
+    insert_in_tx(shared, tx, sandbox).await
+}
+
+fn not_created(shared: &Shared, sandbox: &Sandbox, error: StoreError) -> Error {
+    match error {
         StoreError::NameTaken => name_taken(&sandbox.name),
         StoreError::Changed { what: SNAPSHOT } => {
             shared.note_snapshot_written();
@@ -130,19 +165,40 @@ async fn insert(shared: &Arc<Shared>, sandbox: Sandbox) -> Result<Arc<Entry>, Er
             ))])
         }
         other => Error::store("creating a sandbox", other),
-    };
-    let tx = shared.store.begin().await.map_err(failed)?;
-    tx.snapshot_hold(&sandbox.snapshot_id, &sandbox.image)
+    }
+}
+
+/// Writes a new sandbox with all that it holds. One that waits for its image holds none yet.
+async fn write_new_in_tx(shared: &Shared, tx: &Tx, sandbox: &Sandbox) -> Result<(), Error> {
+    let failed = |error| not_created(shared, sandbox, error);
+    links::hold(tx, sandbox).await?;
+    if !sandbox.lifecycle.awaits_image() {
+        tx.snapshot_hold(&sandbox.snapshot_id, &sandbox.image)
+            .await
+            .map_err(failed)?;
+    }
+    tx.sandbox_insert(sandbox).await.map_err(failed)?;
+    tx.quota_hold(None, sandbox, &shared.settings.default_quota)
         .await
         .map_err(failed)?;
-    tx.sandbox_insert(&sandbox).await.map_err(failed)?;
-    tx.quota_hold(None, &sandbox, &shared.settings.default_quota)
-        .await
-        .map_err(failed)?;
-    volumes::hold(&tx, &sandbox).await?;
-    tx.command_open(&shared.new_order(&sandbox, Goal::Running))
-        .await
-        .map_err(failed)?;
+    volumes::hold(tx, sandbox).await
+}
+
+/// Writes a new sandbox with its order, its event and what else the transaction holds, and wakes its driver. One that
+/// waits for its image has no order yet.
+pub(crate) async fn insert_in_tx(
+    shared: &Arc<Shared>,
+    tx: Tx,
+    sandbox: Sandbox,
+) -> Result<Arc<Entry>, Error> {
+    let failed = |error| not_created(shared, &sandbox, error);
+    let goal = sandbox.lifecycle.open_goal();
+    write_new_in_tx(shared, &tx, &sandbox).await?;
+    if let Some(goal) = goal {
+        tx.command_open(&shared.new_order(&sandbox, goal))
+            .await
+            .map_err(failed)?;
+    }
     let created = NewOutboxEntry {
         change: OutboxChange::Created,
         sandbox: &sandbox,
@@ -155,11 +211,12 @@ async fn insert(shared: &Arc<Shared>, sandbox: Sandbox) -> Result<Arc<Entry>, Er
     shared.directory.insert(&entry);
     shared.timers.schedule(&entry);
     shared.events.wake(sequence);
-    let drive = Ask::Drive {
-        goal: Goal::Running,
-        take_over: false,
-    };
-    driver::ask(shared, &entry, drive).await;
+    if let Some(goal) = goal {
+        let take_over = false;
+        driver::ask(shared, &entry, Ask::Drive { goal, take_over }).await;
+    }
+    // Whoever deleted its owner after it was written may have looked for followers before it was in the directory.
+    links::follow(shared, &entry).await;
     Ok(entry)
 }
 
@@ -272,6 +329,18 @@ pub(crate) async fn start(
     wait(shared, &entry, Until::Started).await
 }
 
+/// Starts a stopped sandbox because somebody wants to reach what runs in it, and waits for it.
+pub(crate) async fn wake(shared: &Arc<Shared>, entry: &Arc<Entry>) -> Result<(), Error> {
+    if entry.sandbox().state() == SandboxState::Stopped {
+        match wish(shared, entry, Wish::Plain(Command::Start)).await {
+            // Another visitor was first.
+            Ok(_) | Err(Error::Conflict { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    wait(shared, entry, Until::Started).await.map(drop)
+}
+
 pub(crate) async fn stop(
     shared: &Arc<Shared>,
     caller: &Caller,
@@ -358,21 +427,6 @@ pub(crate) async fn set_public(
     change(shared, caller, id_or_name, Change::Public(is_public)).await
 }
 
-/// Nothing is stored: what can be taken is what holds for every sandbox.
-pub(crate) fn set_network(
-    shared: &Shared,
-    caller: &Caller,
-    id_or_name: &str,
-    settings: &NetworkSettings,
-) -> Result<Arc<Sandbox>, Error> {
-    caller.require(Permission::WriteSandboxes)?;
-    let entry = find(shared, caller, id_or_name)?;
-    let mut reasons = Vec::new();
-    network::check_change(settings, &mut reasons);
-    Error::check(reasons)?;
-    Ok(entry.current())
-}
-
 /// Whoever reaches the toolbox runs programs in the sandbox, so it takes the right to write.
 pub(crate) fn resolve_toolbox(
     shared: &Shared,
@@ -381,7 +435,11 @@ pub(crate) fn resolve_toolbox(
 ) -> Result<ToolboxTarget, Error> {
     caller.require(Permission::WriteSandboxes)?;
     let entry = find(shared, caller, id_or_name)?;
-    let sandbox = entry.sandbox();
+    running(&entry.sandbox())
+}
+
+/// Where requests into the sandbox go, if it runs.
+pub(crate) fn running(sandbox: &Sandbox) -> Result<ToolboxTarget, Error> {
     let state = sandbox.state();
     if state != SandboxState::Started {
         return Err(Error::Invalid {

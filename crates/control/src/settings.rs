@@ -53,6 +53,10 @@ pub struct Settings {
     pub volume_bytes: u64,
     /// Volumes that an organization may have that has no number of its own.
     pub volume_quota: u64,
+    /// Whether tokens for SSH are given out: something must take them.
+    pub has_ssh: bool,
+    /// What sandboxes that are made ahead of need may take of the host's memory, in bytes; 0 makes none.
+    pub warm_pool_bytes: u64,
     /// Processes and threads that one sandbox may have.
     pub pids_per_sandbox: u32,
     /// How long create, start and stop hold the call for the state that was asked for.
@@ -68,6 +72,8 @@ pub struct Settings {
     /// How often activity is written down, and how often the inventory is compared as a safety net.
     pub activity_flush: Duration,
     pub safety_net: Duration,
+    /// Whether a visitor of a port who shows a credential starts a stopped sandbox.
+    pub visitors_start: bool,
     /// Seals what the store keeps of other people's passwords. Without one, none are taken.
     pub sealing_key: Option<SealingKey>,
 }
@@ -86,6 +92,8 @@ impl Default for Settings {
             credentials: Arc::new(ConfiguredCredentials::default()),
             volume_bytes: 10 << 30,
             volume_quota: 100,
+            has_ssh: false,
+            warm_pool_bytes: 0,
             pids_per_sandbox: 4096,
             settle_wait: Duration::from_secs(30),
             image_wait: Duration::from_mins(5),
@@ -94,6 +102,7 @@ impl Default for Settings {
             work_timeout: Duration::from_hours(1),
             activity_flush: Duration::from_secs(10),
             safety_net: Duration::from_mins(1),
+            visitors_start: false,
             sealing_key: None,
         }
     }

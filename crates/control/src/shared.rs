@@ -12,11 +12,16 @@ use crate::auth::KeyCache;
 use crate::directory::Directory;
 use crate::event::EventHub;
 use crate::images::ImageKeeper;
+use crate::network::LimitedEgress;
+use crate::preview::EndedLabels;
 use crate::probe::{Probe, Step};
+use crate::sessions::SessionTurns;
 use crate::snapshots::{SnapshotCache, SnapshotDrivers};
+use crate::ssh::SshSessions;
 use crate::timers::Timers;
 use crate::token::TokenKey;
 use crate::volumes::VolumeWork;
+use crate::warm::WarmKeeper;
 use crate::{Clock, Error, Rng, RunnerClient, Settings};
 
 pub(crate) struct Shared {
@@ -34,6 +39,11 @@ pub(crate) struct Shared {
     pub snapshot_drivers: SnapshotDrivers,
     pub images: ImageKeeper,
     pub volumes: VolumeWork,
+    pub ended_labels: EndedLabels,
+    pub ssh_sessions: SshSessions,
+    pub session_turns: SessionTurns,
+    pub warm: WarmKeeper,
+    pub limited_egress: LimitedEgress,
     pub events: EventHub,
     pub timers: Timers,
     pub secrets: Secrets,
@@ -51,6 +61,8 @@ pub(crate) struct Secrets {
     pub object_storage: TokenKey,
     /// What clients log in to the registry with.
     pub registry: TokenKey,
+    /// What lets visitors of ports in.
+    pub previews: TokenKey,
 }
 
 /// What [`Shared`] is made of besides what it makes itself.
@@ -81,6 +93,11 @@ impl Shared {
             snapshot_drivers: SnapshotDrivers::default(),
             images: ImageKeeper::default(),
             volumes: VolumeWork::default(),
+            ended_labels: EndedLabels::default(),
+            ssh_sessions: SshSessions::default(),
+            session_turns: SessionTurns::default(),
+            warm: WarmKeeper::default(),
+            limited_egress: LimitedEgress::default(),
             events: EventHub::default(),
             timers: Timers::default(),
             secrets,
@@ -121,6 +138,11 @@ impl Shared {
 
     pub fn cancel(&self) {
         self.cancel.cancel();
+    }
+
+    /// Resolves when the control plane ends.
+    pub async fn cancelled(&self) {
+        self.cancel.cancelled().await;
     }
 
     pub fn is_cancelled(&self) -> bool {

@@ -147,6 +147,7 @@ impl Shared {
                 updated_at: known.as_ref().map_or(now, |known| known.updated_at),
                 last_used_at: known.as_ref().and_then(|known| known.last_used_at),
                 deactivated_at: None,
+                build_key: None,
             };
             if known.as_ref() == Some(&wanted) {
                 continue;

@@ -98,8 +98,9 @@ async fn insert(shared: &Arc<Shared>, volume: Volume) -> Result<(), Error> {
             message: TooManyVolumes { limit }.to_string(),
         });
     }
-    tx.commit().await.map_err(failed)?;
+    let told = tx.commit_events().await.map_err(failed)?;
     shared.reached(Step::WishWritten).await;
+    shared.events.wake(told);
     work_on(shared, volume);
     Ok(())
 }
@@ -145,8 +146,9 @@ async fn accept_delete(
         });
     }
     tx.volume_update(&next).await.map_err(failed)?;
-    tx.commit().await.map_err(failed)?;
+    let told = tx.commit_events().await.map_err(failed)?;
     shared.reached(Step::WishWritten).await;
+    shared.events.wake(told);
     work_on(shared, next);
     Ok(())
 }
@@ -225,10 +227,12 @@ async fn work(shared: &Shared, org: &OrganizationId, id: &VolumeId) -> Result<()
         };
         let tx = shared.store.begin().await?;
         tx.volume_update(&next).await?;
-        tx.commit().await?;
+        let told = tx.commit_events().await?;
         if !next.state().is_unsettled() {
             shared.reached(Step::OutcomeWritten).await;
         }
+        // Before anybody sees the state: whoever waits for it answers once its events are told.
+        shared.events.wake(told);
         shared.volumes.changes.send_modify(|count| *count += 1);
     }
 }

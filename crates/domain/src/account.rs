@@ -5,7 +5,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use crate::{OrganizationId, UserId};
+use crate::{OrganizationId, Reason, UserId, text};
 
 /// A person or a program with an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub struct Organization {
     pub created_by: UserId,
     /// Each user has exactly one personal organization.
     pub is_personal: bool,
+    /// Whether what its sandboxes send is marked, so that the host can limit it.
+    pub is_egress_limited: bool,
     pub created_at: Timestamp,
 }
 
@@ -54,6 +56,65 @@ pub struct ApiKey {
     pub permissions: Permissions,
     pub created_at: Timestamp,
     pub expires_at: Option<Timestamp>,
+    /// Written down now and then; a use of the last seconds may be missing.
+    pub last_used_at: Option<Timestamp>,
+}
+
+impl ApiKey {
+    /// What may be shown of the text: its ends, with asterisks for what is between.
+    pub fn masked(&self) -> String {
+        format!("{}{}{}", self.prefix, "*".repeat(20), self.suffix)
+    }
+}
+
+/// A key to be made, as far as it is well-formed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewApiKey {
+    pub name: String,
+    pub permissions: Permissions,
+    pub expires_at: Option<Timestamp>,
+}
+
+impl NewApiKey {
+    /// # Errors
+    /// Everything that is wrong: an empty, overlong or unfit name, words that are no permissions, an end that has passed.
+    pub fn parse(
+        name: String,
+        permissions: &[String],
+        expires_at: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<Self, Vec<Reason>> {
+        let mut reasons = Vec::new();
+        if name.trim().is_empty() {
+            reasons.push(Reason::invalid("name should not be empty"));
+        }
+        text::check_name(&name, &mut reasons);
+        let known: Permissions = permissions
+            .iter()
+            .filter_map(|word| Permission::parse(word))
+            .collect();
+        if permissions
+            .iter()
+            .any(|word| Permission::parse(word).is_none())
+        {
+            let words: Vec<&str> = Permission::ALL.iter().map(|p| p.as_str()).collect();
+            reasons.push(Reason::invalid(format!(
+                "each value in permissions must be one of the following values: {}",
+                words.join(", ")
+            )));
+        }
+        if expires_at.is_some_and(|at| at <= now) {
+            reasons.push(Reason::invalid("expiresAt must be in the future"));
+        }
+        if !reasons.is_empty() {
+            return Err(reasons);
+        }
+        Ok(Self {
+            name,
+            permissions: known,
+            expires_at,
+        })
+    }
 }
 
 macro_rules! permissions {
@@ -92,6 +153,12 @@ permissions! {
     WriteRunners = "write:runners",
     DeleteRunners = "delete:runners",
     ReadAuditLogs = "read:audit_logs",
+    ManageApiKeys = "manage:api_keys",
+    ManageSecrets = "manage:secrets",
+    ReadLimits = "read:limits",
+    ManageSso = "manage:sso",
+    ReadBilling = "read:billing",
+    ManageBilling = "manage:billing",
 }
 
 /// A set of rights.
@@ -109,6 +176,11 @@ impl Permissions {
 
     pub fn iter(&self) -> impl Iterator<Item = Permission> + '_ {
         self.0.iter().copied()
+    }
+
+    /// Those that `others` does not have.
+    pub fn beyond(&self, others: &Self) -> Vec<Permission> {
+        self.0.difference(&others.0).copied().collect()
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use crate::build::{AskedSizes, BuildInfo, check_info};
+use crate::link::{self, LinkFacts};
 use crate::{
-    Intervals, MountRequest, NetworkSettings, Reason, SandboxClass, Snapshot, SnapshotState,
-    bounds, interval, network, text, volume,
+    Intervals, MountRequest, NetworkPolicy, NetworkSettings, Reason, Resources, SandboxClass,
+    Snapshot, SnapshotState, bounds, interval, network, text, volume,
 };
 
 /// A create request as the caller wrote it. Absent fields are None; nothing is checked yet.
@@ -29,6 +31,8 @@ pub struct NewSandbox {
     pub auto_archive_interval: Option<i64>,
     pub auto_delete_interval: Option<i64>,
     pub ttl_minutes: Option<i64>,
+    /// When its first run is to end, however busy it is.
+    pub stop_at: Option<jiff::Timestamp>,
     pub queue_timeout: Option<i64>,
     pub cpu: Option<i64>,
     pub memory: Option<i64>,
@@ -40,11 +44,13 @@ pub struct NewSandbox {
     pub network: NetworkSettings,
     pub outbound_proxy_url: Option<String>,
     pub otel_endpoint_override: Option<String>,
+    /// Id or name of a sandbox.
     pub linked_sandbox: Option<String>,
     pub volumes: Vec<MountRequest>,
     /// How many secrets were asked for.
     pub secret_count: usize,
-    pub has_build_info: bool,
+    /// In place of a snapshot: what its image is to be built from.
+    pub build_info: Option<BuildInfo>,
 }
 
 /// What the check needs to know about the world.
@@ -56,6 +62,8 @@ pub struct CreateFacts<'a> {
     pub snapshot: Option<&'a Snapshot>,
     /// The snapshot's name or id as asked for, or the default one's name.
     pub snapshot_asked: &'a str,
+    /// Of the sandbox that it is to be linked with.
+    pub link: Option<LinkFacts<'a>>,
 }
 
 /// A checked request.
@@ -67,12 +75,31 @@ pub struct CreatePlan {
     pub labels: BTreeMap<String, String>,
     pub is_public: bool,
     pub intervals: Intervals,
+    pub network: NetworkPolicy,
     /// Their paths are checked; which volumes they mean is not.
     pub volumes: Vec<MountRequest>,
 }
 
+/// A checked request for a sandbox whose image is to be built.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BuildCreatePlan {
+    /// The user is empty where the image decides.
+    pub sandbox: CreatePlan,
+    pub info: BuildInfo,
+    pub resources: Resources,
+}
+
 /// The user of images that name none: the first of every Linux system.
 const USER_OF_PLAIN_IMAGES: &str = "root";
+
+/// The user of a sandbox that nobody has named one for.
+pub fn user_of_image(named: &str) -> &str {
+    if named.is_empty() {
+        USER_OF_PLAIN_IMAGES
+    } else {
+        named
+    }
+}
 
 /// Checks a request against the facts.
 ///
@@ -101,11 +128,13 @@ pub fn plan_create(request: NewSandbox, facts: CreateFacts<'_>) -> Result<Create
         }
     };
     let user = match request.user.as_deref() {
-        None | Some("") if snapshot_user.is_empty() => USER_OF_PLAIN_IMAGES.to_owned(),
-        None | Some("") => snapshot_user.to_owned(),
+        None | Some("") => user_of_image(snapshot_user).to_owned(),
         Some(user) => user.to_owned(),
     };
-    let intervals = check_fields(&request, &mut reasons);
+    let (intervals, network) = check_fields(&request, &mut reasons);
+    if let Some(link) = facts.link {
+        link::check(link, intervals, &mut reasons);
+    }
     if !reasons.is_empty() {
         return Err(reasons);
     }
@@ -116,7 +145,49 @@ pub fn plan_create(request: NewSandbox, facts: CreateFacts<'_>) -> Result<Create
         labels: request.labels,
         is_public: request.is_public.unwrap_or(false),
         intervals,
+        network,
         volumes: request.volumes,
+    })
+}
+
+/// Checks a request with something to build. Sizes that it does not name are as `otherwise`.
+///
+/// # Errors
+/// Every reason that stands against it; what the Dockerfile means is not looked at.
+pub fn plan_build_create(
+    request: NewSandbox,
+    id: &str,
+    otherwise: Resources,
+) -> Result<BuildCreatePlan, Vec<Reason>> {
+    let mut reasons = Vec::new();
+    let name = check_name(&request, id, &mut reasons);
+    let (intervals, network) = check_fields(&request, &mut reasons);
+    let info = request.build_info.unwrap_or_default();
+    check_info(&info, &mut reasons);
+    let asked = AskedSizes {
+        cpu: request.cpu,
+        memory: request.memory,
+        disk: request.disk,
+        gpu: request.gpu,
+        has_gpu_types: !request.gpu_types.is_empty(),
+    };
+    let resources = asked.check(otherwise, &mut reasons);
+    if !reasons.is_empty() {
+        return Err(reasons);
+    }
+    Ok(BuildCreatePlan {
+        sandbox: CreatePlan {
+            name,
+            user: request.user.unwrap_or_default(),
+            env: request.env,
+            labels: request.labels,
+            is_public: request.is_public.unwrap_or(false),
+            intervals,
+            network,
+            volumes: request.volumes,
+        },
+        info,
+        resources,
     })
 }
 
@@ -124,10 +195,17 @@ pub fn plan_create(request: NewSandbox, facts: CreateFacts<'_>) -> Result<Create
 ///
 /// # Errors
 /// Every reason that stands against the request, whatever the snapshot.
-pub fn check_alone(request: &NewSandbox, id: &str) -> Result<(), Vec<Reason>> {
+pub fn check_alone(
+    request: &NewSandbox,
+    id: &str,
+    link: Option<LinkFacts<'_>>,
+) -> Result<(), Vec<Reason>> {
     let mut reasons = Vec::new();
     check_name(request, id, &mut reasons);
-    check_fields(request, &mut reasons);
+    let (intervals, _) = check_fields(request, &mut reasons);
+    if let Some(link) = link {
+        link::check(link, intervals, &mut reasons);
+    }
     if reasons.is_empty() {
         Ok(())
     } else {
@@ -145,7 +223,7 @@ fn check_name(request: &NewSandbox, id: &str, reasons: &mut Vec<Reason>) -> Stri
     }
 }
 
-fn check_fields(request: &NewSandbox, reasons: &mut Vec<Reason>) -> Intervals {
+fn check_fields(request: &NewSandbox, reasons: &mut Vec<Reason>) -> (Intervals, NetworkPolicy) {
     if let Some(user) = request.user.as_deref().filter(|user| !user.is_empty()) {
         text::check_os_user(user, reasons);
     }
@@ -153,10 +231,10 @@ fn check_fields(request: &NewSandbox, reasons: &mut Vec<Reason>) -> Intervals {
     bounds::check_labels(&request.labels, reasons);
     let intervals = plan_intervals(request, reasons);
     check_sizes(request, reasons);
-    network::check(&request.network, reasons);
+    let network = network::plan(&request.network, reasons);
     volume::check_mounts(&request.volumes, reasons);
     refuse_unsupported(request, reasons);
-    intervals
+    (intervals, network)
 }
 
 fn plan_intervals(request: &NewSandbox, reasons: &mut Vec<Reason>) -> Intervals {
@@ -202,15 +280,23 @@ fn check_sizes(request: &NewSandbox, reasons: &mut Vec<Reason>) {
             "Cannot specify an image when using a snapshot",
         ));
     }
+    if request.build_info.is_some() {
+        for (what, field) in [
+            ("a snapshot", &request.snapshot),
+            ("an image", &request.image),
+            ("a linked sandbox", &request.linked_sandbox),
+        ] {
+            if is_given(field) {
+                reasons.push(Reason::invalid(format!(
+                    "Cannot specify {what} when using a build info entry"
+                )));
+            }
+        }
+        return;
+    }
     let gpu = request.gpu.filter(|gpu| *gpu != 0);
     let sizes = [request.cpu, request.memory, request.disk, gpu];
-    if request.has_build_info {
-        if request.snapshot.is_some() {
-            reasons.push(Reason::invalid(
-                "Cannot specify a snapshot when using a build info entry",
-            ));
-        }
-    } else if sizes.iter().any(Option::is_some) {
+    if sizes.iter().any(Option::is_some) {
         reasons.push(Reason::invalid(
             "Cannot specify Sandbox resources when using a snapshot",
         ));
@@ -234,8 +320,6 @@ fn refuse_unsupported(request: &NewSandbox, reasons: &mut Vec<Reason>) {
         ("sandboxClass", class_is_other),
         ("class", is_given(&request.size_class)),
         ("secrets", request.secret_count > 0),
-        ("buildInfo", request.has_build_info),
-        ("linkedSandbox", is_given(&request.linked_sandbox)),
         ("spot", request.spot == Some(true)),
         ("kvm", request.kvm == Some(true)),
         ("outboundProxyUrl", is_given(&request.outbound_proxy_url)),
@@ -277,6 +361,7 @@ mod tests {
                 id: "0f8fad5b-d9cb-469f-a165-70867728950e",
                 snapshot: Some(&snapshot),
                 snapshot_asked: "default",
+                link: None,
             },
         )
     }
@@ -318,22 +403,15 @@ mod tests {
             class: Some("windows".to_owned()),
             size_class: text(),
             secret_count: 1,
-            linked_sandbox: text(),
             spot: Some(true),
             kvm: Some(true),
-            network: NetworkSettings {
-                block_all: Some(true),
-                allow_list: Some("10.0.0.0/8".to_owned()),
-                domain_allow_list: text(),
-            },
             outbound_proxy_url: text(),
             otel_endpoint_override: text(),
             queue_timeout: Some(1),
-            has_build_info: true,
             ..NewSandbox::default()
         };
         let reasons = plan(request).unwrap_err();
-        assert_eq!(reasons.len(), 13);
+        assert_eq!(reasons.len(), 8);
         assert!(
             reasons
                 .iter()
@@ -352,6 +430,33 @@ mod tests {
         let reasons = plan(request).unwrap_err();
         let expected = Reason::invalid("Cannot specify Sandbox resources when using a snapshot");
         assert_eq!(reasons, [expected]);
+    }
+
+    #[test]
+    fn what_is_to_be_built_comes_with_sizes_and_without_a_snapshot() {
+        let request = |dockerfile: &str| NewSandbox {
+            build_info: Some(BuildInfo {
+                dockerfile: dockerfile.to_owned(),
+                context_hashes: Vec::new(),
+            }),
+            cpu: Some(2),
+            gpu: Some(0),
+            ..NewSandbox::default()
+        };
+        let plan = |request| plan_build_create(request, "0f8fad5b-x", Resources::DEFAULT);
+        let made = plan(request("FROM x")).unwrap();
+        assert_eq!(made.resources.cpu_cores, 2);
+        assert_eq!(made.resources.memory_gib, Resources::DEFAULT.memory_gib);
+        assert_eq!(made.sandbox.user, "");
+        let wrong = NewSandbox {
+            snapshot: Some("x".to_owned()),
+            image: Some("x".to_owned()),
+            linked_sandbox: Some("x".to_owned()),
+            gpu: Some(1),
+            disk: Some(0),
+            ..request(" ")
+        };
+        assert_eq!(plan(wrong).unwrap_err().len(), 7);
     }
 
     #[test]
@@ -376,6 +481,7 @@ mod tests {
             id: "x",
             snapshot,
             snapshot_asked: "nope",
+            link: None,
         };
         let reasons = plan_create(NewSandbox::default(), facts(None)).unwrap_err();
         assert_eq!(reasons, [Reason::invalid("Snapshot nope not found")]);
@@ -391,6 +497,7 @@ mod tests {
             id: "x",
             snapshot: Some(&plain),
             snapshot_asked: "plain",
+            link: None,
         };
         assert_eq!(
             plan_create(NewSandbox::default(), facts).unwrap().user,

@@ -110,6 +110,18 @@ id_type!(
     RegistryId
 );
 id_type!(
+    /// One warm pool that an organization has asked for.
+    WarmPoolId
+);
+id_type!(
+    /// One token's access to a sandbox by SSH.
+    SshAccessId
+);
+id_type!(
+    /// One public key of a user, for SSH.
+    SshKeyId
+);
+id_type!(
     /// One user.
     UserId
 );

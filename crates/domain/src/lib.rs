@@ -7,31 +7,47 @@ pub mod account;
 pub mod bounds;
 pub mod build;
 pub mod create;
+pub mod exec;
 pub mod id;
 pub mod interval;
 pub mod lifecycle;
+pub mod link;
 pub mod network;
+pub mod port;
 pub mod query;
 pub mod quota;
 pub mod reason;
 pub mod registry;
 pub mod resize;
 pub mod sandbox;
+pub mod session;
 pub mod snapshot;
+pub mod ssh;
+pub mod ssh_key;
+pub mod steady;
 pub mod text;
 pub mod timer;
 pub mod volume;
+pub mod warm_pool;
 
-pub use account::{ApiKey, ApiKeyHash, Organization, Permission, Permissions, User};
+pub use account::{ApiKey, ApiKeyHash, NewApiKey, Organization, Permission, Permissions, User};
 pub use build::{BuildInfo, ImageBuild, NewBuiltSnapshot};
-pub use create::{CreateFacts, CreatePlan, NewSandbox};
-pub use id::{BuildId, OrganizationId, RegistryId, SandboxId, SnapshotId, UserId, VolumeId};
+pub use create::{BuildCreatePlan, CreateFacts, CreatePlan, NewSandbox};
+pub use id::{
+    BuildId, OrganizationId, RegistryId, SandboxId, SnapshotId, SshAccessId, SshKeyId, UserId,
+    VolumeId, WarmPoolId,
+};
 pub use interval::Intervals;
 pub use lifecycle::{
-    Command, DesiredState, Effect, Fault, FaultCode, Goal, Lifecycle, Observation, Origin, Phase,
-    Refusal, SandboxState, Step,
+    BuildNews, Command, DesiredState, Effect, Fault, FaultCode, Goal, Lifecycle, Observation,
+    Origin, Phase, Refusal, SandboxState, Step,
 };
-pub use network::NetworkSettings;
+pub use link::LinkFacts;
+pub use network::{
+    DomainList, DomainPattern, HostName, Ipv4Network, NetworkPolicy, NetworkSettings,
+    SandboxNetwork,
+};
+pub use port::Port;
 pub use query::{
     CursorPage, OffsetPage, SandboxFilter, SandboxSort, SnapshotFilter, SnapshotSort, SortOrder,
 };
@@ -43,8 +59,12 @@ pub use sandbox::{Resources, Sandbox, SandboxClass};
 pub use snapshot::{
     NewSnapshot, Snapshot, SnapshotEvent, SnapshotPlan, SnapshotRefusal, SnapshotState,
 };
+pub use ssh::{SshAccess, SshAccessEnd, SshTokenHash, SshTokenRefusal};
+pub use ssh_key::{SshKey, SshKeyFingerprint, SshKeyRefusal, SshPublicKey};
+pub use steady::SteadyTime;
 pub use timer::Due;
 pub use volume::{
     MountRequest, TooManyVolumes, Volume, VolumeEvent, VolumeMount, VolumePhase, VolumeRefusal,
     VolumeState,
 };
+pub use warm_pool::{WarmPool, WarmPoolView};

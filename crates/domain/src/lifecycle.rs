@@ -27,9 +27,16 @@
 //! Within one generation an observation on the stream may be doubled or late, so a settled state
 //! leaves only for an observation that cannot stem from the way to it.
 //!
-//! A fork is born in `unknown`: its row is there, and it waits for the copy of its parent's disk. Phases of
-//! building and pulling are named already; nothing leads to them yet, and no match here has a `_` arm over
-//! phases, so that each must be thought about when it comes.
+//! A fork is born in `unknown`: its row is there, and it waits for the copy of its parent's disk. One whose image
+//! is built for it is born in `pending_build` and waits for the image:
+//!
+//! ```text
+//!  pending_build ──► building_snapshot ──► creating
+//!        └───────────────────┴───────────► build_failed
+//! ```
+//!
+//! `pulling_snapshot` is named already; nothing leads to it yet, and no match here has a `_` arm over phases, so
+//! that each must be thought about when it comes.
 
 mod command;
 mod observe;
@@ -81,7 +88,9 @@ pub enum Phase {
     BuildFailed {
         fault: Fault,
     },
+    /// Nothing is ordered yet: it waits for its image, whose build has not begun.
     PendingBuild,
+    /// It waits for its image, which is being built.
     BuildingSnapshot,
     /// Nothing is ordered yet: it waits for the copy of its parent's disk.
     Unknown,
@@ -235,6 +244,15 @@ pub enum Observation {
     Archived,
 }
 
+/// What there is to tell of the build of its image to a sandbox that waits for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BuildNews {
+    Begun,
+    /// The image is there.
+    Made,
+    Failed(Fault),
+}
+
 /// How an observation came, which decides how far it can be trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
@@ -325,6 +343,19 @@ impl Lifecycle {
         }
     }
 
+    /// A sandbox that waits for its image to be built.
+    pub fn awaiting_image(at: Timestamp) -> Self {
+        Self {
+            phase: Phase::PendingBuild,
+            ..Self::created(at)
+        }
+    }
+
+    /// Whether it waits for its image to be built.
+    pub fn awaits_image(&self) -> bool {
+        matches!(self.phase, Phase::PendingBuild | Phase::BuildingSnapshot)
+    }
+
     /// The state to show: what is, with what is about to be where nothing moves yet.
     pub fn display_state(&self) -> SandboxState {
         match (self.phase.state(), self.desired) {
@@ -360,6 +391,23 @@ impl Lifecycle {
     pub fn is_recoverable(&self) -> bool {
         matches!(self.phase, Phase::Error { has_disk: true, .. })
             && self.desired != DesiredState::Destroyed
+    }
+
+    /// Whether it has processes and nothing is being made of it: a change of its network is brought to it then. On
+    /// every way to here the order has brought it already.
+    pub fn is_at_work(&self) -> bool {
+        matches!(self.phase, Phase::Started | Phase::Paused)
+    }
+
+    /// Whether a change of its network may matter before somebody starts it.
+    pub fn may_have_processes(&self) -> bool {
+        match self.open_goal() {
+            None => self.is_at_work(),
+            Some(Goal::Stopped { .. } | Goal::Absent | Goal::Archived) => false,
+            Some(Goal::Running | Goal::Paused | Goal::Resized | Goal::Captured | Goal::Copied) => {
+                true
+            }
+        }
     }
 
     /// The goal that the open order has; None where nothing is being worked on.

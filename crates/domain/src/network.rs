@@ -1,19 +1,29 @@
-//! What a sandbox may be told about the network, and what of it this server can hold.
+//! What a sandbox may reach, beyond what every sandbox is kept from anyway.
 //!
-//! Every sandbox reaches the outside and no other sandbox; narrower policies are not enforced yet. A policy that is
-//! accepted but not enforced would be worse than none, so they are checked and then refused. What asks for nothing
-//! narrower is taken.
+//! ```text
+//!   written by the caller        kept, ordered, enforced
+//!   NetworkSettings ── plan ──>  NetworkPolicy
+//! ```
+//!
+//! A policy only ever narrows: a network that the operator keeps closed stays closed when a list names it.
 
-use std::net::Ipv4Addr;
+mod domain;
+mod ipv4;
+#[cfg(test)]
+mod tests;
+
+use serde::{Deserialize, Serialize};
 
 use crate::Reason;
 
+pub use domain::{DomainList, DomainParseError, DomainPattern, HostName};
+pub use ipv4::{Ipv4Network, NetworkParseError};
+
 /// Entries of each list.
 pub const ALLOWED_MAX: usize = 10;
-/// The longest host name.
-const DOMAIN_MAX_BYTES: usize = 253;
-/// The longest part of a host name between two dots.
-const LABEL_MAX_BYTES: usize = 63;
+
+/// Longest part of a wrong entry that is shown to its writer, in characters.
+const SHOWN_MAX: usize = 60;
 
 /// A policy as the caller wrote it. Absent fields stay as they are.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -25,148 +35,194 @@ pub struct NetworkSettings {
     pub domain_allow_list: Option<String>,
 }
 
-/// Checks the policy of a new sandbox: every field may be absent.
-pub fn check(settings: &NetworkSettings, reasons: &mut Vec<Reason>) {
-    let is_given = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
-    if let Some(list) = &settings.allow_list {
-        check_entries(
-            "networkAllowList",
-            list,
-            "an IPv4 network",
-            is_network,
-            reasons,
-        );
+/// What a sandbox may reach. The default is everything that any sandbox may.
+///
+/// With an entry in either list, all that no entry names is closed. Entries are in canonical form and there is none
+/// twice.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkPolicy {
+    /// Nothing at all, whatever the lists say.
+    pub block_all: bool,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow_networks: Vec<Ipv4Network>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow_domains: Vec<DomainPattern>,
+}
+
+impl NetworkPolicy {
+    /// Whether it narrows nothing. A list that names all addresses is no narrowing.
+    pub fn is_open(&self) -> bool {
+        let has_no_list = self.allow_networks.is_empty() && self.allow_domains.is_empty();
+        !self.block_all && (has_no_list || self.allow_networks.contains(&Ipv4Network::EVERYTHING))
     }
-    if let Some(list) = &settings.domain_allow_list {
-        check_entries("domainAllowList", list, "a host name", is_domain, reasons);
+
+    /// The list of networks as callers write it; None for an empty one.
+    pub fn networks_text(&self) -> Option<String> {
+        listed(&self.allow_networks)
     }
-    let asked = [
-        ("networkBlockAll", settings.block_all == Some(true)),
-        ("networkAllowList", is_given(&settings.allow_list)),
-        ("domainAllowList", is_given(&settings.domain_allow_list)),
-    ];
-    for (field, is_asked) in asked {
-        if is_asked {
-            reasons.push(Reason::unsupported(format!(
-                "{field} is not supported by this server"
-            )));
-        }
+
+    /// The list of names as callers write it; None for an empty one.
+    pub fn domains_text(&self) -> Option<String> {
+        listed(&self.allow_domains)
     }
 }
 
-/// Checks the change of a policy: it must name something.
-pub fn check_change(settings: &NetworkSettings, reasons: &mut Vec<Reason>) {
+fn listed<T: ToString>(entries: &[T]) -> Option<String> {
+    let texts: Vec<String> = entries.iter().map(ToString::to_string).collect();
+    (!texts.is_empty()).then(|| texts.join(","))
+}
+
+/// The policy of a new sandbox. With reasons against it, what comes back means nothing.
+pub fn plan(settings: &NetworkSettings, reasons: &mut Vec<Reason>) -> NetworkPolicy {
+    merge(&NetworkPolicy::default(), settings, reasons)
+}
+
+/// The policy that a change makes of the current one. With reasons against it, what comes back means nothing.
+pub fn plan_change(
+    current: &NetworkPolicy,
+    settings: &NetworkSettings,
+    reasons: &mut Vec<Reason>,
+) -> NetworkPolicy {
     if *settings == NetworkSettings::default() {
         reasons.push(Reason::invalid(
             "at least one of networkBlockAll, networkAllowList, domainAllowList must be given",
         ));
     }
-    check(settings, reasons);
+    merge(current, settings, reasons)
 }
 
-fn check_entries(
-    field: &str,
-    list: &str,
-    kind: &str,
-    is_valid: fn(&str) -> bool,
+/// The rules of writing: a list takes the place of the one before, an empty one clears it. A list with an entry lifts
+/// the block. Blocking all clears the lists, so that no later change brings back what stood in them; so does lifting the
+/// block where that is all that is asked, which clients understand as open to everything.
+fn merge(
+    current: &NetworkPolicy,
+    settings: &NetworkSettings,
     reasons: &mut Vec<Reason>,
-) {
-    if list.is_empty() {
+) -> NetworkPolicy {
+    let networks = settings
+        .allow_list
+        .as_deref()
+        .map(|text| parse_list("networkAllowList", "an IPv4 network", text, reasons));
+    let domains = settings
+        .domain_allow_list
+        .as_deref()
+        .map(|text| parse_list("domainAllowList", "a host name", text, reasons));
+    refuse_contradiction(settings, reasons);
+
+    let has_entry = networks.as_ref().is_some_and(|list| !list.is_empty())
+        || domains.as_ref().is_some_and(|list| !list.is_empty());
+    let is_alone = networks.is_none() && domains.is_none();
+    let clears_lists =
+        settings.block_all == Some(true) || (settings.block_all == Some(false) && is_alone);
+    NetworkPolicy {
+        block_all: match settings.block_all {
+            Some(block_all) => block_all,
+            None => current.block_all && !has_entry,
+        },
+        allow_networks: match networks {
+            Some(networks) => networks,
+            None if clears_lists => Vec::new(),
+            None => current.allow_networks.clone(),
+        },
+        allow_domains: match domains {
+            Some(domains) => domains,
+            None if clears_lists => Vec::new(),
+            None => current.allow_domains.clone(),
+        },
+    }
+}
+
+fn refuse_contradiction(settings: &NetworkSettings, reasons: &mut Vec<Reason>) {
+    if settings.block_all != Some(true) {
         return;
+    }
+    for (field, list) in [
+        ("networkAllowList", &settings.allow_list),
+        ("domainAllowList", &settings.domain_allow_list),
+    ] {
+        if list.as_deref().is_some_and(|list| !list.is_empty()) {
+            reasons.push(Reason::invalid(format!(
+                "networkBlockAll and an entry in {field} contradict each other"
+            )));
+        }
+    }
+}
+
+/// The entries of a list, each once, in the order in which they were written.
+fn parse_list<T: std::str::FromStr + PartialEq>(
+    field: &str,
+    kind: &str,
+    list: &str,
+    reasons: &mut Vec<Reason>,
+) -> Vec<T> {
+    if list.is_empty() {
+        return Vec::new();
     }
     if list.split(',').count() > ALLOWED_MAX {
         reasons.push(Reason::invalid(format!(
             "{field} must have at most {ALLOWED_MAX} entries"
         )));
     }
-    for entry in list.split(',').take(ALLOWED_MAX).map(str::trim) {
-        if !is_valid(entry) {
-            let shown: String = entry.escape_debug().take(60).collect();
-            reasons.push(Reason::invalid(format!("{field}: {shown} is not {kind}")));
+    let mut entries = Vec::new();
+    for text in list.split(',').take(ALLOWED_MAX).map(str::trim) {
+        match text.parse() {
+            Ok(entry) if entries.contains(&entry) => {}
+            Ok(entry) => entries.push(entry),
+            Err(_) => {
+                let shown: String = text.escape_debug().take(SHOWN_MAX).collect();
+                reasons.push(Reason::invalid(format!("{field}: {shown} is not {kind}")));
+            }
         }
     }
+    entries
 }
 
-/// An address and the length of its prefix.
-fn is_network(text: &str) -> bool {
-    let Some((address, prefix)) = text.split_once('/') else {
-        return false;
-    };
-    let is_plain = prefix.bytes().all(|byte| byte.is_ascii_digit());
-    address.parse::<Ipv4Addr>().is_ok()
-        && is_plain
-        && prefix.parse::<u8>().is_ok_and(|prefix| prefix <= 32)
+/// A sandbox's policy, and how far it is in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SandboxNetwork {
+    pub policy: NetworkPolicy,
+    /// Grows by one with each change of the policy.
+    pub version: u64,
+    /// The version that was in force when the runner last said so. None before it ever ran.
+    pub applied: Option<u64>,
 }
 
-fn is_domain(text: &str) -> bool {
-    let name = text.strip_prefix("*.").unwrap_or(text);
-    let is_label = |label: &str| {
-        !label.is_empty()
-            && label.len() <= LABEL_MAX_BYTES
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
-    };
-    name.len() <= DOMAIN_MAX_BYTES && name.split('.').all(is_label)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::reason::ReasonKind;
-
-    #[test]
-    fn networks_and_domains_are_told_from_other_texts() {
-        for (text, is_good) in [
-            ("10.0.0.0/8", true),
-            ("0.0.0.0/0", true),
-            ("10.0.0.1", false),
-            ("10.0.0.0/33", false),
-            ("10.0.0.0/+8", false),
-            ("10.0.0/8", false),
-            ("::/0", false),
-        ] {
-            assert_eq!(is_network(text), is_good, "{text}");
-        }
-        for (text, is_good) in [
-            ("example.com", true),
-            ("*.example.com", true),
-            ("*", false),
-            ("a..b", false),
-            ("http://x", false),
-            ("-a.b", false),
-            ("", false),
-        ] {
-            assert_eq!(is_domain(text), is_good, "{text}");
+impl SandboxNetwork {
+    /// The network of a new sandbox.
+    pub fn new(policy: NetworkPolicy) -> Self {
+        Self {
+            policy,
+            version: 1,
+            applied: None,
         }
     }
 
-    #[test]
-    fn a_policy_that_nobody_would_hold_is_refused_and_a_wrong_one_is_called_wrong() {
-        let kinds = |settings: NetworkSettings| -> Vec<ReasonKind> {
-            let mut reasons = Vec::new();
-            check_change(&settings, &mut reasons);
-            reasons.into_iter().map(|reason| reason.kind).collect()
-        };
-        let open = NetworkSettings {
-            block_all: Some(false),
-            allow_list: Some(String::new()),
-            domain_allow_list: Some(String::new()),
-        };
-        assert_eq!(kinds(open), []);
-        assert_eq!(kinds(NetworkSettings::default()), [ReasonKind::Invalid]);
-        let list = |list: &str| NetworkSettings {
-            allow_list: Some(list.to_owned()),
-            ..NetworkSettings::default()
-        };
-        assert_eq!(
-            kinds(list("10.0.0.0/8, 1.1.1.1/32")),
-            [ReasonKind::Unsupported]
-        );
-        assert!(kinds(list("10.0.0.0/8,x")).contains(&ReasonKind::Invalid));
-        let many = ["10.0.0.0/8"; ALLOWED_MAX + 1].join(",");
-        assert!(kinds(list(&many)).contains(&ReasonKind::Invalid));
+    /// Puts another policy in the place of this one. The same one again is no change.
+    pub fn set(&mut self, policy: NetworkPolicy) {
+        if self.policy != policy {
+            self.policy = policy;
+            self.version += 1;
+        }
+    }
+
+    /// Takes the runner's word. A runner that knows a newer policy than ours has outlived a database: ours is raised
+    /// above it.
+    pub fn note_applied(&mut self, version: u64) {
+        self.applied = Some(version);
+        if version > self.version {
+            self.version = version.saturating_add(1);
+        }
+    }
+
+    /// Whether what was asked for is in force, as far as the runner has said.
+    pub fn is_applied(&self) -> bool {
+        self.applied == Some(self.version)
+    }
+
+    /// The same policy for another sandbox, where it is in force nowhere yet.
+    #[must_use]
+    pub fn copied(&self) -> Self {
+        Self::new(self.policy.clone())
     }
 }

@@ -57,6 +57,18 @@ impl Usage {
         }
     }
 
+    /// Both together.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        Self {
+            sandboxes: self.sandboxes.saturating_add(other.sandboxes),
+            cpu_cores: self.cpu_cores.saturating_add(other.cpu_cores),
+            memory_gib: self.memory_gib.saturating_add(other.memory_gib),
+            disk_gib: self.disk_gib.saturating_add(other.disk_gib),
+            gpu: self.gpu.saturating_add(other.gpu),
+        }
+    }
+
     pub fn is_nothing(&self) -> bool {
         *self == Self::default()
     }

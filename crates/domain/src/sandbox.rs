@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::{
-    DesiredState, Fault, Intervals, Lifecycle, OrganizationId, SandboxId, SandboxState, SnapshotId,
-    VolumeMount,
+    DesiredState, Fault, Intervals, Lifecycle, OrganizationId, Phase, SandboxId, SandboxNetwork,
+    SandboxState, SnapshotId, VolumeMount,
 };
 
 /// Sizes as the API counts them.
@@ -69,6 +69,9 @@ impl SandboxClass {
     }
 }
 
+/// The word for a sandbox that runs under an older network policy.
+const NETWORK_LAGS: &str = "network_policy_not_applied";
+
 /// One sandbox. The lifecycle part changes only through [`Lifecycle`]'s transitions.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sandbox {
@@ -77,14 +80,17 @@ pub struct Sandbox {
     /// The name as given, also after the sandbox is gone; only live names are unique.
     pub name: String,
     pub snapshot_id: SnapshotId,
-    /// The snapshot's name when the sandbox was made.
+    /// The snapshot's name when the sandbox was made. Of one whose image was built for it, the name of the image.
     pub snapshot: String,
-    /// The digest under which the runner knows the image.
+    /// Whether its image was built for it. No snapshot that people see is behind it then.
+    pub is_built: bool,
+    /// The digest under which the runner knows the image. Empty while it is being built.
     pub image: String,
     /// What is run beside the agent in place of what the image names; empty leaves it to the image. Kept here, since
     /// the snapshot may go.
     pub entrypoint: Vec<String>,
     pub class: SandboxClass,
+    /// Empty while the image is being built that names it.
     pub user: String,
     /// The caller's own variables, without those of the platform.
     pub env: BTreeMap<String, String>,
@@ -96,10 +102,16 @@ pub struct Sandbox {
     pub intervals: Intervals,
     /// When the sandbox is deleted whatever its state; None without a time to live.
     pub auto_destroy_at: Option<Timestamp>,
+    /// When it is stopped however busy it is; of this run alone. None without such an end.
+    pub stop_at: Option<Timestamp>,
+    /// What it may reach.
+    pub network: SandboxNetwork,
     /// What it mounts, for life: a fork of it mounts the same.
     pub volumes: Vec<VolumeMount>,
     /// The sandbox that this one is a fork of. It may be gone.
     pub parent_id: Option<SandboxId>,
+    /// The sandbox that this one is linked with, for life ([`crate::link`]). When that goes, so does this.
+    pub linked_to: Option<SandboxId>,
     pub lifecycle: Lifecycle,
     /// Version of the agent that last answered in the sandbox.
     pub agent_version: Option<String>,
@@ -124,6 +136,32 @@ impl Sandbox {
     /// nobody asked for the stop.
     pub fn fault(&self) -> Option<&Fault> {
         self.lifecycle.phase.fault()
+    }
+
+    /// Why what was asked is not in force, for people: the fault, or a policy that lags behind while the sandbox runs.
+    pub fn error_reason(&self) -> Option<String> {
+        let fault = self.fault().map(|fault| fault.message.clone());
+        fault.or_else(|| {
+            let version = self.network.version;
+            let before = match self.network.applied {
+                Some(applied) => format!(", version {applied} is"),
+                None => String::new(),
+            };
+            self.network_lags().then(|| {
+                format!("version {version} of the network policy is not in force yet{before}")
+            })
+        })
+    }
+
+    /// What [`Sandbox::error_reason`] says, as a word.
+    pub fn error_code(&self) -> Option<&'static str> {
+        let fault = self.fault().map(|fault| fault.code.as_str());
+        fault.or_else(|| self.network_lags().then_some(NETWORK_LAGS))
+    }
+
+    /// Whether it runs under another policy than it should, as far as the runner has said.
+    pub fn network_lags(&self) -> bool {
+        self.lifecycle.is_at_work() && !self.network.is_applied()
     }
 
     /// Whether a later start may succeed although the sandbox is in `error`.
@@ -152,13 +190,27 @@ impl Sandbox {
             is_public: false,
             lifecycle: Lifecycle::awaiting_copy(at),
             auto_destroy_at: self.intervals.auto_destroy_at(at),
+            stop_at: None,
             parent_id: Some(self.id.clone()),
+            linked_to: None,
+            network: self.network.copied(),
             agent_version: None,
             created_at: at,
             updated_at: at,
             last_activity_at: at,
             version: 1,
             ..self.clone()
+        }
+    }
+
+    /// What holds for one run only goes when that is over.
+    pub fn forget_run(&mut self) {
+        let is_over = matches!(
+            self.lifecycle.phase,
+            Phase::Stopped { .. } | Phase::Archived | Phase::Error { .. } | Phase::Destroyed
+        );
+        if is_over {
+            self.stop_at = None;
         }
     }
 
@@ -178,6 +230,7 @@ pub(crate) fn sample(at: Timestamp) -> Sandbox {
         organization_id: OrganizationId::from_uuid(uuid::Uuid::from_u128(2)),
         snapshot_id: SnapshotId::from_uuid(uuid::Uuid::from_u128(3)),
         snapshot: "default".to_owned(),
+        is_built: false,
         image: "sha256:0".to_owned(),
         entrypoint: Vec::new(),
         class: SandboxClass::Container,
@@ -189,8 +242,11 @@ pub(crate) fn sample(at: Timestamp) -> Sandbox {
         resources: Resources::DEFAULT,
         intervals: Intervals::default(),
         auto_destroy_at: None,
+        stop_at: None,
+        network: SandboxNetwork::new(crate::NetworkPolicy::default()),
         volumes: Vec::new(),
         parent_id: None,
+        linked_to: None,
         lifecycle: Lifecycle::created(at),
         agent_version: None,
         created_at: at,
@@ -203,7 +259,44 @@ pub(crate) fn sample(at: Timestamp) -> Sandbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Phase;
+
+    #[test]
+    fn a_policy_that_lags_behind_is_told_while_the_sandbox_runs() {
+        let mut sandbox = sample(Timestamp::UNIX_EPOCH);
+        assert_eq!(sandbox.error_reason(), None, "it is still being made");
+        sandbox.lifecycle.phase = Phase::Started;
+        sandbox.network.applied = Some(1);
+        assert_eq!(sandbox.error_reason(), None);
+        sandbox.network.set(crate::NetworkPolicy {
+            block_all: true,
+            ..crate::NetworkPolicy::default()
+        });
+        let reason = sandbox.error_reason().unwrap_or_default();
+        assert!(
+            reason.contains("version 2 of the network policy"),
+            "{reason}"
+        );
+        sandbox.lifecycle.phase = Phase::Stopped { fault: None };
+        assert_eq!(sandbox.error_reason(), None, "the next start brings it");
+    }
+
+    #[test]
+    fn an_end_that_was_set_for_a_run_goes_with_it_and_is_no_forks() {
+        let born = Timestamp::UNIX_EPOCH;
+        let mut sandbox = sample(born);
+        sandbox.stop_at = Some(born);
+        let id = SandboxId::from_uuid(uuid::Uuid::from_u128(9));
+        assert_eq!(sandbox.fork(id, "f".to_owned(), born).stop_at, None);
+        for (phase, kept) in [
+            (Phase::Started, Some(born)),
+            (Phase::Stopping, Some(born)),
+            (Phase::Stopped { fault: None }, None),
+        ] {
+            sandbox.lifecycle.phase = phase;
+            sandbox.forget_run();
+            assert_eq!(sandbox.stop_at, kept);
+        }
+    }
 
     #[test]
     fn a_fork_takes_over_all_but_name_visibility_and_age() {
@@ -213,12 +306,21 @@ mod tests {
         parent.is_public = true;
         parent.env.insert("A".to_owned(), "1".to_owned());
         parent.set_ttl(Some(5), born);
+        parent.network.set(crate::NetworkPolicy {
+            block_all: true,
+            ..crate::NetworkPolicy::default()
+        });
+        parent.network.applied = Some(2);
+        parent.linked_to = Some(SandboxId::from_uuid(uuid::Uuid::from_u128(8)));
         let id = SandboxId::from_uuid(uuid::Uuid::from_u128(9));
         let child = parent.fork(id.clone(), "child".to_owned(), later);
         assert_eq!(child.parent_id, Some(parent.id.clone()));
         assert_eq!((&child.id, child.name.as_str()), (&id, "child"));
         assert!(!child.is_public);
+        assert_eq!(child.linked_to, None);
         assert_eq!(child.env, parent.env);
+        assert_eq!(child.network.policy, parent.network.policy);
+        assert_eq!(child.network.applied, None);
         assert_eq!(child.lifecycle.phase, Phase::Unknown);
         assert_eq!(child.state(), SandboxState::Creating);
         assert_eq!(

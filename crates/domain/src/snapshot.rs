@@ -7,10 +7,12 @@ use jiff::Timestamp;
 
 pub use self::life::{SnapshotEvent, SnapshotRefusal};
 pub use self::request::{
-    NewSnapshot, SnapshotPlan, check_image_name, plan_snapshot, registry_of, repository_of,
+    NewSnapshot, SnapshotPlan, check_image_name, is_reference, plan_snapshot, registry_of,
+    repository_of,
 };
 
-use crate::{OrganizationId, Resources, SandboxClass, SandboxId, SnapshotId};
+use crate::create::user_of_image;
+use crate::{OrganizationId, Resources, Sandbox, SandboxClass, SandboxId, SnapshotId};
 
 macro_rules! snapshot_states {
     ($($name:ident = $text:literal),* $(,)?) => {
@@ -72,6 +74,9 @@ pub struct Snapshot {
     pub last_used_at: Option<Timestamp>,
     /// When it was made inactive last.
     pub deactivated_at: Option<Timestamp>,
+    /// Names what the image was built of, where a create of a sandbox has had it built. People see no such snapshot;
+    /// it counts against no quota, and goes when it is not needed.
+    pub build_key: Option<String>,
 }
 
 impl Snapshot {
@@ -110,6 +115,15 @@ impl Snapshot {
         Some(format!("{repository}@{}", self.image))
     }
 
+    /// Gives a new sandbox what it has of its image. A user that is named already stays.
+    pub fn dress(&self, sandbox: &mut Sandbox) {
+        sandbox.image.clone_from(&self.image);
+        sandbox.entrypoint = self.own_entrypoint();
+        if sandbox.user.is_empty() {
+            user_of_image(&self.user).clone_into(&mut sandbox.user);
+        }
+    }
+
     /// What sandboxes of it run in place of what the image names; nothing where that is the image's own.
     pub fn own_entrypoint(&self) -> Vec<String> {
         if self.has_own_entrypoint {
@@ -142,6 +156,7 @@ pub(crate) fn sample() -> Snapshot {
         updated_at: Timestamp::UNIX_EPOCH,
         last_used_at: None,
         deactivated_at: None,
+        build_key: None,
     }
 }
 

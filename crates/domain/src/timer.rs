@@ -13,7 +13,7 @@ pub const ERROR_KEPT_MINUTES: u32 = 10;
 pub enum Due {
     /// Delete it: it has been stopped for its interval, or its time to live is over.
     AutoDelete,
-    /// Stop it: nobody used it for its interval.
+    /// Stop it: nobody used it for its interval, or its run has had its time.
     AutoStop,
     /// Pause it: nobody used it for its interval.
     AutoPause,
@@ -34,6 +34,9 @@ pub fn next_due(sandbox: &Sandbox, last_activity_at: Timestamp) -> Option<(Times
     let when_idle = |minutes: u32| {
         (matches!(life.phase, Phase::Started) && minutes > 0).then(|| after(minutes))
     };
+    let end_of_run = sandbox
+        .stop_at
+        .filter(|_| matches!(life.phase, Phase::Started | Phase::Paused));
     let archive = match life.phase {
         Phase::Stopped { .. } if !intervals.is_ephemeral() => {
             Some(after(intervals.auto_archive_minutes))
@@ -50,6 +53,7 @@ pub fn next_due(sandbox: &Sandbox, last_activity_at: Timestamp) -> Option<(Times
     [
         (sandbox.auto_destroy_at, Due::AutoDelete),
         (delete, Due::AutoDelete),
+        (end_of_run, Due::AutoStop),
         (when_idle(intervals.auto_stop_minutes), Due::AutoStop),
         (when_idle(intervals.auto_pause_minutes), Due::AutoPause),
         (archive, Due::AutoArchive),
@@ -137,6 +141,18 @@ mod tests {
             next_due(&started, minute(7)),
             Some((minute(22), Due::AutoStop))
         );
+    }
+
+    #[test]
+    fn a_run_with_an_end_is_stopped_then_however_busy_it_is() {
+        let mut started = sandbox(Phase::Started, DesiredState::Started, intervals(0, None));
+        started.stop_at = Some(minute(3));
+        let due = next_due(&started, minute(2));
+        assert_eq!(due, Some((minute(3), Due::AutoStop)));
+        let stopped = Phase::Stopped { fault: None };
+        started.lifecycle.phase = stopped;
+        let (_, due) = next_due(&started, minute(0)).expect("it is archived");
+        assert_eq!(due, Due::AutoArchive);
     }
 
     #[test]

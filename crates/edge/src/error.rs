@@ -10,7 +10,7 @@ use http::request::Parts;
 use http::{Response, StatusCode};
 use serde_json::Map;
 
-use crate::Refusal;
+use crate::gate::{Server, Target};
 
 /// The name under which the log knows a request; an extension of the request.
 #[derive(Debug, Clone)]
@@ -19,7 +19,7 @@ pub struct RequestId(pub Arc<str>);
 /// An answer that the proxy gives itself.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    Refused(Refusal),
+    Refused(Error),
     /// The path is below the toolbox's, but names no sandbox.
     NoSuchPath,
     /// More requests are open in the sandbox than the proxy keeps.
@@ -30,19 +30,29 @@ pub(crate) enum Failure {
     Unreachable,
     /// The connection broke after the request may have arrived; it is not sent again.
     Lost,
+    /// The same, and what was to answer is a program of the sandbox.
+    PortLost,
+    /// Nothing in the sandbox listens on the port.
+    NobodyListens,
+    /// The address is one of previews and means none.
+    NoSuchPreview,
+    /// A page of another origin asks, by what the browser keeps for this one.
+    ForeignOrigin,
 }
 
 impl Failure {
-    fn outline(&self) -> (StatusCode, &'static str, String) {
+    /// The connection broke under a request.
+    pub(crate) fn lost(target: &Target) -> Self {
+        match target.server {
+            Server::Agent => Self::Lost,
+            Server::Port(_) => Self::PortLost,
+        }
+    }
+
+    /// Status, a stable word, and a sentence.
+    pub(crate) fn outline(&self) -> (StatusCode, &'static str, String) {
         match self {
-            Self::Refused(Refusal::Unauthenticated) => (
-                StatusCode::UNAUTHORIZED,
-                "UNAUTHORIZED",
-                "Invalid credentials".to_owned(),
-            ),
-            Self::Refused(Refusal::Control(error)) => {
-                (status_of(error), error.code(), error.public_message())
-            }
+            Self::Refused(error) => (status_of(error), error.code(), error.public_message()),
             Self::NoSuchPath => (
                 StatusCode::NOT_FOUND,
                 "NOT_FOUND",
@@ -72,6 +82,26 @@ impl Failure {
                  been carried out"
                     .to_owned(),
             ),
+            Self::PortLost => (
+                StatusCode::BAD_GATEWAY,
+                "PORT_CONNECTION_LOST",
+                "The program on this port closed the connection before it answered".to_owned(),
+            ),
+            Self::NobodyListens => (
+                StatusCode::BAD_GATEWAY,
+                "PORT_NOT_LISTENING",
+                "Nothing listens on this port of the sandbox".to_owned(),
+            ),
+            Self::NoSuchPreview => (
+                StatusCode::NOT_FOUND,
+                "NOT_FOUND",
+                "This is not the address of a preview".to_owned(),
+            ),
+            Self::ForeignOrigin => (
+                StatusCode::FORBIDDEN,
+                "FOREIGN_ORIGIN",
+                "A page of another origin may not use this browser's access".to_owned(),
+            ),
         }
     }
 
@@ -82,14 +112,14 @@ impl Failure {
     pub(crate) fn into_response(self, request: &Parts) -> Response<Body> {
         let (status, code, message) = self.outline();
         let mut details = Map::new();
-        if let Self::Refused(Refusal::Control(error)) = &self {
+        if let Self::Refused(error) = &self {
             if let Some(state) = error.state() {
                 details.insert("state".to_owned(), state.as_str().into());
             }
             if status.is_server_error() {
                 tracing::error!(
                     error = error as &dyn std::error::Error,
-                    "toolbox request failed"
+                    "a request into a sandbox failed"
                 );
             }
         }

@@ -1,7 +1,9 @@
 //! What the proxy asks the control plane.
 
-use alcove_control::{AgentConnection, Control, DialError, Error};
-use alcove_domain::SandboxId;
+use alcove_control::{
+    Admission, AgentConnection, AgentStream, Control, DialError, Error, ToolboxTarget, Visitor,
+};
+use alcove_domain::{Port, SandboxId};
 use async_trait::async_trait;
 
 /// Where a request goes.
@@ -10,25 +12,54 @@ pub struct Target {
     pub sandbox: SandboxId,
     /// Grows with each start of the sandbox; connections of an older one lead nowhere.
     pub generation: u64,
+    pub server: Server,
 }
 
-/// Why a request does not go through.
-#[derive(Debug)]
-pub enum Refusal {
-    /// No usable credential.
-    Unauthenticated,
-    /// The control plane's word, with its own code.
-    Control(Error),
+/// Who answers in the sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Server {
+    Agent,
+    /// Whatever listens there.
+    Port(Port),
+}
+
+impl Target {
+    pub(crate) fn new(target: ToolboxTarget, server: Server) -> Self {
+        Self {
+            sandbox: target.sandbox,
+            generation: target.generation,
+            server,
+        }
+    }
 }
 
 /// The control plane as the proxy sees it. All of it answers from memory for a busy sandbox.
 #[async_trait]
 pub trait Gate: Send + Sync + 'static {
-    /// Whether the holder of `bearer` may reach the sandbox, and where it is.
-    async fn admit(&self, bearer: &str, id_or_name: &str) -> Result<Target, Refusal>;
+    /// Whether the visitor may use the sandbox's toolbox, and where it is.
+    async fn admit_toolbox(
+        &self,
+        visitor: &Visitor<'_>,
+        id_or_name: &str,
+    ) -> Result<ToolboxTarget, Error>;
+
+    /// Whether the visitor may reach a port of a sandbox, and where it is.
+    async fn admit_port(
+        &self,
+        visitor: &Visitor<'_>,
+        place: &str,
+        port: Port,
+    ) -> Result<Admission, Error>;
 
     /// A fresh connection to the sandbox's agent.
-    async fn dial(&self, sandbox: &SandboxId) -> Result<AgentConnection, DialError>;
+    async fn dial_agent(&self, sandbox: &SandboxId) -> Result<AgentConnection, DialError>;
+
+    /// A fresh connection to what listens on a port of the sandbox.
+    async fn dial_port(
+        &self,
+        sandbox: &SandboxId,
+        port: Port,
+    ) -> Result<Box<dyn AgentStream>, DialError>;
 
     /// Notes that the sandbox is in use. Called on the hot path.
     fn record_activity(&self, sandbox: &SandboxId);
@@ -36,19 +67,33 @@ pub trait Gate: Send + Sync + 'static {
 
 #[async_trait]
 impl Gate for Control {
-    async fn admit(&self, bearer: &str, id_or_name: &str) -> Result<Target, Refusal> {
-        let caller = self.authenticate(bearer).await.map_err(Refusal::Control)?;
-        let target = self
-            .resolve_toolbox(&caller, id_or_name)
-            .map_err(Refusal::Control)?;
-        Ok(Target {
-            sandbox: target.sandbox,
-            generation: target.generation,
-        })
+    async fn admit_toolbox(
+        &self,
+        visitor: &Visitor<'_>,
+        id_or_name: &str,
+    ) -> Result<ToolboxTarget, Error> {
+        Control::admit_toolbox(self, visitor, id_or_name).await
     }
 
-    async fn dial(&self, sandbox: &SandboxId) -> Result<AgentConnection, DialError> {
-        self.dial_agent(sandbox).await
+    async fn admit_port(
+        &self,
+        visitor: &Visitor<'_>,
+        place: &str,
+        port: Port,
+    ) -> Result<Admission, Error> {
+        Control::admit_port(self, visitor, place, port).await
+    }
+
+    async fn dial_agent(&self, sandbox: &SandboxId) -> Result<AgentConnection, DialError> {
+        Control::dial_agent(self, sandbox).await
+    }
+
+    async fn dial_port(
+        &self,
+        sandbox: &SandboxId,
+        port: Port,
+    ) -> Result<Box<dyn AgentStream>, DialError> {
+        Control::dial_port(self, sandbox, port).await
     }
 
     fn record_activity(&self, sandbox: &SandboxId) {

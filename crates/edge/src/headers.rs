@@ -89,55 +89,67 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// Turns the client's headers into those for the agent.
-pub(crate) fn prepare_request(headers: &mut HeaderMap, token: &HeaderValue) {
+/// Takes away what is of this hop alone, and what `stays_here`. A WebSocket is asked for at the next hop too, and
+/// trailers are taken from it.
+pub(crate) fn to_next_hop(headers: &mut HeaderMap, stays_here: impl Fn(&HeaderName) -> bool) {
     let is_upgrade = is_websocket_upgrade(headers);
     let takes_trailers = has_token(headers, &TE, "trailers");
     remove_hop_by_hop(headers);
-    for name in &CLIENT_ONLY {
-        headers.remove(name);
-    }
-    let internal: Vec<HeaderName> = headers
+    let staying: Vec<HeaderName> = headers
         .keys()
-        .filter(|name| {
-            let name = name.as_str();
-            name.starts_with("x-alcove-") || name.starts_with("x-forwarded-")
-        })
+        .filter(|name| stays_here(name))
         .cloned()
         .collect();
-    for name in internal {
+    for name in staying {
         headers.remove(name);
     }
-    headers.insert(HOST, HeaderValue::from_static("agent"));
     if takes_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
     if is_upgrade {
         put_upgrade(headers);
     }
+}
+
+/// Turns the client's headers into those for the agent.
+pub(crate) fn prepare_request(headers: &mut HeaderMap, token: &HeaderValue) {
+    to_next_hop(headers, |name| {
+        CLIENT_ONLY.contains(name)
+            || name.as_str().starts_with("x-alcove-")
+            || name.as_str().starts_with("x-forwarded-")
+    });
+    headers.insert(HOST, HeaderValue::from_static("agent"));
     headers.insert(AGENT_TOKEN, token.clone());
+}
+
+/// Takes away what an answer has of this hop alone, and what `stays_here`.
+pub(crate) fn to_client(
+    headers: &mut HeaderMap,
+    is_upgrade: bool,
+    stays_here: impl Fn(&HeaderName) -> bool,
+) {
+    remove_hop_by_hop(headers);
+    let staying: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| stays_here(name))
+        .cloned()
+        .collect();
+    for name in staying {
+        headers.remove(name);
+    }
+    if is_upgrade {
+        put_upgrade(headers);
+    }
 }
 
 /// Turns the agent's headers into those for the client.
 pub(crate) fn prepare_response(headers: &mut HeaderMap, is_upgrade: bool) {
-    remove_hop_by_hop(headers);
-    for name in &NOT_FROM_AGENTS {
-        headers.remove(name);
-    }
-    let internal: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| name.as_str().starts_with("x-alcove-"))
-        .cloned()
-        .collect();
-    for name in internal {
-        headers.remove(name);
-    }
+    to_client(headers, is_upgrade, |name| {
+        NOT_FROM_AGENTS.contains(name) || name.as_str().starts_with("x-alcove-")
+    });
     // A file of the sandbox that a browser shows must not become a page of the platform.
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
-    if is_upgrade {
-        put_upgrade(headers);
-    }
 }
 
 fn put_upgrade(headers: &mut HeaderMap) {

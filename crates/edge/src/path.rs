@@ -6,6 +6,8 @@
 
 use std::borrow::Cow;
 
+use alcove_control::{FileUse, SignedFile};
+use http::Method;
 use percent_encoding::percent_decode_str;
 
 /// A toolbox path taken apart.
@@ -59,18 +61,63 @@ fn after<'a>(path: &'a str, name: &str) -> Option<&'a str> {
 /// The query parameter that carries a preview token.
 const AUTH_KEY: &str = "DAYTONA_SANDBOX_AUTH_KEY";
 
+fn is_auth_key(pair: &str) -> bool {
+    let name = pair.split('=').next().unwrap_or_default();
+    percent_decode_str(name).eq(AUTH_KEY.bytes())
+}
+
+/// The preview token of a query.
+pub(crate) fn auth_key(query: &str) -> Option<Cow<'_, str>> {
+    let pair = query.split('&').find(|pair| is_auth_key(pair))?;
+    let (_, token) = pair.split_once('=')?;
+    percent_decode_str(token).decode_utf8().ok()
+}
+
 /// The query as the agent gets it: without our credential, else byte for byte.
 pub(crate) fn clean_query(query: &str) -> Cow<'_, str> {
-    let is_ours = |pair: &str| {
-        let name = pair.split('=').next().unwrap_or_default();
-        percent_decode_str(name).eq(AUTH_KEY.bytes())
-    };
-    if query.split('&').any(is_ours) {
-        let kept: Vec<&str> = query.split('&').filter(|pair| !is_ours(pair)).collect();
+    if query.split('&').any(is_auth_key) {
+        let kept: Vec<&str> = query.split('&').filter(|pair| !is_auth_key(pair)).collect();
         Cow::Owned(kept.join("&"))
     } else {
         Cow::Borrowed(query)
     }
+}
+
+/// What a request for a file says by its address alone, where that is a signed one: `path`, `expires` and `signature`,
+/// each once and nothing beside them, so that nobody can read it in two ways.
+pub(crate) fn signed_file(method: &Method, tail: &str, query: &str) -> Option<SignedFile> {
+    let use_of = match (method, tail) {
+        (&Method::GET, "/files/download") => FileUse::Download,
+        (&Method::POST, "/files/upload-v2") => FileUse::Upload,
+        _ => return None,
+    };
+    let (mut path, mut expires, mut signature) = (None, None, None);
+    for pair in query.split('&') {
+        let (name, value) = pair.split_once('=')?;
+        let place = match name {
+            "path" => &mut path,
+            "expires" => &mut expires,
+            "signature" => &mut signature,
+            _ => return None,
+        };
+        let value = value.replace('+', " ");
+        let value = percent_decode_str(&value).decode_utf8().ok()?;
+        if place.replace(value.into_owned()).is_some() {
+            return None;
+        }
+    }
+    let expires = expires.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
+    Some(SignedFile {
+        use_of,
+        path: path?,
+        expires: expires.parse().ok()?,
+        signature: signature?,
+    })
+}
+
+/// What of a signed file's query is the agent's: its path, as it came.
+pub(crate) fn unsigned_query(query: &str) -> Option<&str> {
+    query.split('&').find(|pair| pair.starts_with("path="))
 }
 
 #[cfg(test)]
@@ -147,6 +194,49 @@ mod tests {
         fn any_tail_arrives_byte_for_byte(tail in "(/[!-.0-~]{0,8}){1,6}") {
             let path = format!("/toolbox/id{tail}");
             prop_assert_eq!(parts(&path), Some(("id".to_owned(), tail.as_str())));
+        }
+    }
+
+    #[test]
+    fn a_signed_file_says_path_end_and_signature_once_each() {
+        let query = "path=%2Fa+b%2B&expires=12&signature=v1_x";
+        let read = signed_file(&Method::GET, "/files/download", query);
+        let file = SignedFile {
+            use_of: FileUse::Download,
+            path: "/a b+".to_owned(),
+            expires: 12,
+            signature: "v1_x".to_owned(),
+        };
+        assert_eq!(read, Some(file));
+        assert_eq!(unsigned_query(query), Some("path=%2Fa+b%2B"));
+        let post = signed_file(&Method::POST, "/files/upload-v2", query);
+        assert_eq!(post.map(|file| file.use_of), Some(FileUse::Upload));
+        for (method, tail) in [
+            (Method::POST, "/files/download"),
+            (Method::HEAD, "/files/download"),
+            (Method::GET, "/files/upload-v2"),
+            (Method::GET, "//files/download"),
+            (Method::DELETE, "/files"),
+            (Method::GET, "/files/info"),
+        ] {
+            assert_eq!(signed_file(&method, tail, query), None, "{method} {tail}");
+        }
+        for query in [
+            "",
+            "path=a&expires=1",
+            "path=a&path=b&expires=1&signature=x",
+            "path=a&%70ath=b&expires=1&signature=x",
+            "path=a&expires=1&signature=x&more=1",
+            "path=a&expires=+1&signature=x",
+            "path=a&expires=-1&signature=x",
+            "path=%ff&expires=1&signature=x",
+            "path=a&expires=99999999999999999999&signature=x",
+        ] {
+            assert_eq!(
+                signed_file(&Method::GET, "/files/download", query),
+                None,
+                "{query}"
+            );
         }
     }
 }

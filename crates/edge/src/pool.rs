@@ -28,7 +28,8 @@ pub(crate) const IDLE_FOR: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub sender: SendRequest<Body>,
-    pub token: HeaderValue,
+    /// The secret that an agent asks for.
+    pub token: Option<HeaderValue>,
 }
 
 #[derive(Default)]
@@ -178,6 +179,7 @@ mod tests {
         Target {
             sandbox: "a".parse().unwrap(),
             generation: 1,
+            server: crate::Server::Agent,
         }
     }
 
@@ -187,7 +189,7 @@ mod tests {
         tokio::spawn(connection);
         let mut connection = Connection {
             sender,
-            token: HeaderValue::from_static("t"),
+            token: None,
         };
         connection.sender.ready().await.unwrap();
         (connection, theirs)

@@ -1,19 +1,21 @@
 //! One request through the proxy.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use alcove_control::{Control, DialError};
+use alcove_control::{Control, DialError, Error, Visitor};
+use alcove_domain::SandboxState;
 use axum::body::Body;
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
-use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use hyper::client::conn::http1;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -22,11 +24,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::error::Failure;
-use crate::gate::{Gate, Refusal, Target};
+use crate::gate::{Gate, Server, Target};
 use crate::pool::{Connection, IDLE_FOR, Lease, Pool};
+use crate::preview::{PREVIEW_TOKEN, Previews};
 use crate::{headers, path, tunnel};
 
-/// A unix socket answers at once or not at all.
+/// A socket inside of a sandbox answers at once or not at all.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// What one connection may hold in memory while the other side is slow.
 const BUFFER_MAX_BYTES: usize = 256 * 1024;
@@ -35,14 +38,22 @@ const ACTIVITY_EVERY: Duration = Duration::from_secs(15);
 
 /// The proxy. Clones are cheap and are the same one.
 pub struct Edge<G = Control> {
-    shared: Arc<Shared<G>>,
+    pub(crate) shared: Arc<Shared<G>>,
 }
 
-struct Shared<G> {
-    gate: G,
+pub(crate) struct Shared<G> {
+    pub gate: G,
+    pub previews: Previews,
     pool: Arc<Pool>,
     tasks: TaskTracker,
     shutdown: CancellationToken,
+}
+
+/// How a request came in; an extension of the request.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival {
+    pub peer: SocketAddr,
+    pub is_tls: bool,
 }
 
 impl<G> Clone for Edge<G> {
@@ -59,12 +70,31 @@ impl<G> fmt::Debug for Edge<G> {
     }
 }
 
+/// Why a sandbox's agent did not answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    pub status: StatusCode,
+    /// A stable word.
+    pub code: &'static str,
+    pub message: String,
+    /// The state that stood in the way.
+    pub state: Option<SandboxState>,
+}
+
+/// What came of a request that was sent on.
+pub(crate) struct Answer {
+    pub response: Response<Body>,
+    /// Whether it is a WebSocket from here on.
+    pub is_upgrade: bool,
+}
+
 impl<G: Gate> Edge<G> {
     /// Must be called within a runtime.
-    pub fn new(gate: G) -> Self {
+    pub fn new(gate: G, previews: Previews) -> Self {
         let edge = Self {
             shared: Arc::new(Shared {
                 gate,
+                previews,
                 pool: Arc::default(),
                 tasks: TaskTracker::new(),
                 shutdown: CancellationToken::new(),
@@ -75,19 +105,51 @@ impl<G: Gate> Edge<G> {
         edge
     }
 
-    /// Whether a path is the proxy's to answer.
-    pub fn serves(path: &str) -> bool {
+    /// Whether a path is the toolbox's.
+    pub fn serves_toolbox(path: &str) -> bool {
         path::split(path).is_some()
     }
 
-    /// Answers one request. Dropping the future closes the connection to the agent, which gives up a transfer;
-    /// a command goes on without its caller, as the toolbox API has it.
-    pub async fn handle(&self, request: Request<Body>) -> Response<Body> {
+    /// Answers a request for a path of the toolbox. Dropping the future closes the connection to the agent, which gives up
+    /// a transfer; a command goes on without its caller, as the toolbox API has it.
+    pub async fn toolbox(&self, request: Request<Body>) -> Response<Body> {
         let (mut parts, body) = request.into_parts();
-        match self.forward(&mut parts, body).await {
-            Ok(response) => response,
-            Err(failure) => failure.into_response(&parts),
-        }
+        let answered = match path::split(parts.uri.path()) {
+            Some(route) => {
+                let (sandbox, tail) = (route.sandbox.into_owned(), route.tail.to_owned());
+                self.to_agent(&mut parts, body, &sandbox, &tail).await
+            }
+            None => Err(Failure::NoSuchPath),
+        };
+        answered.unwrap_or_else(|failure| failure.into_response(&parts))
+    }
+
+    /// Asks the agent of a sandbox, by id or name, for a route of the server that is built on it. The path and the query
+    /// of `parts` are the agent's; its headers are the client's credential and what the agent is to read.
+    ///
+    /// # Errors
+    /// Why the agent was not asked or did not answer. What it answers, be it an error, is no error here.
+    pub async fn ask_agent(
+        &self,
+        mut parts: Parts,
+        body: Body,
+        sandbox: &str,
+    ) -> Result<Response<Body>, Refused> {
+        let path = parts.uri.path().to_owned();
+        let answer = self.to_agent(&mut parts, body, sandbox, &path).await;
+        answer.map_err(|failure| {
+            let (status, code, message) = failure.outline();
+            let state = match &failure {
+                Failure::Refused(error) => error.state(),
+                _ => None,
+            };
+            Refused {
+                status,
+                code,
+                message,
+                state,
+            }
+        })
     }
 
     /// Closes idle connections, cuts open WebSockets and ends the proxy's own tasks.
@@ -113,16 +175,50 @@ impl<G: Gate> Edge<G> {
         }
     }
 
-    async fn forward(&self, parts: &mut Parts, body: Body) -> Result<Response<Body>, Failure> {
-        let route = path::split(parts.uri.path()).ok_or(Failure::NoSuchPath)?;
-        let bearer = bearer(&parts.headers).ok_or(Failure::Refused(Refusal::Unauthenticated))?;
-        let target = self
-            .shared
-            .gate
-            .admit(bearer, &route.sandbox)
-            .await
-            .map_err(Failure::Refused)?;
+    /// Sends a request to the agent of a sandbox, whose path there is `tail`.
+    pub(crate) async fn to_agent(
+        &self,
+        parts: &mut Parts,
+        body: Body,
+        sandbox: &str,
+        tail: &str,
+    ) -> Result<Response<Body>, Failure> {
+        let token = preview_token(&parts.headers, parts.uri.query());
+        let query = parts.uri.query().unwrap_or_default();
+        let signed_file = path::signed_file(&parts.method, tail, query);
+        let visitor = Visitor {
+            bearer: bearer(&parts.headers),
+            preview_token: token.as_deref(),
+            pass: None,
+            signed_file: signed_file.as_ref(),
+        };
+        if visitor.bearer.is_none() && visitor.preview_token.is_none() && signed_file.is_none() {
+            return Err(Failure::Refused(Error::Unauthenticated {
+                message: "Invalid credentials",
+                code: "UNAUTHORIZED",
+            }));
+        }
+        let admitted = self.shared.gate.admit_toolbox(&visitor, sandbox).await;
+        let target = Target::new(admitted.map_err(Failure::Refused)?, Server::Agent);
+        if signed_file.is_some() {
+            // The signature is ours; the agent gets the path.
+            let uri = uri_inside(tail, path::unsigned_query(query));
+            parts.uri = uri;
+        }
+        let mut answer = self.forward(&target, parts, body, tail, |_| {}).await?;
+        headers::prepare_response(answer.response.headers_mut(), answer.is_upgrade);
+        Ok(answer.response)
+    }
 
+    /// Sends a request on, with the headers that `prepare` leaves. The answer has its own headers still.
+    pub(crate) async fn forward(
+        &self,
+        target: &Target,
+        parts: &mut Parts,
+        body: Body,
+        tail: &str,
+        prepare: impl FnOnce(&mut HeaderMap),
+    ) -> Result<Answer, Failure> {
         let is_counted = parts
             .headers
             .get(headers::SKIP_ACTIVITY)
@@ -130,7 +226,7 @@ impl<G: Gate> Edge<G> {
         let lease = self
             .shared
             .pool
-            .lease(&target, is_counted)
+            .lease(target, is_counted)
             .ok_or(Failure::TooManyOpen)?;
         if is_counted {
             self.shared.gate.record_activity(&target.sandbox);
@@ -145,31 +241,37 @@ impl<G: Gate> Edge<G> {
             .filter(|_| is_upgrade);
         let mut outgoing = Request::new(body);
         *outgoing.method_mut() = parts.method.clone();
-        *outgoing.uri_mut() = agent_uri(route.tail, parts.uri.query());
+        *outgoing.uri_mut() = uri_inside(tail, parts.uri.query());
         *outgoing.headers_mut() = std::mem::take(&mut parts.headers);
+        prepare(outgoing.headers_mut());
 
-        let mut response = self.send(&target, outgoing).await?;
+        let mut response = self.send(target, outgoing).await?;
         let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         match (client_side, switches) {
             (Some(client), true) => {
-                let agent = hyper::upgrade::on(&mut response);
+                let inside = hyper::upgrade::on(&mut response);
                 let shutdown = self.shared.shutdown.clone();
                 self.shared
                     .tasks
-                    .spawn(tunnel::run(client, agent, lease, shutdown));
-                headers::prepare_response(response.headers_mut(), true);
-                Ok(response.map(|_| Body::empty()))
+                    .spawn(tunnel::run(client, inside, lease, shutdown));
+                Ok(Answer {
+                    response: response.map(|_| Body::empty()),
+                    is_upgrade: true,
+                })
             }
-            (None, true) => Err(Failure::Lost),
+            (None, true) => Err(Failure::lost(target)),
             (_, false) => {
-                headers::prepare_response(response.headers_mut(), false);
                 *response.version_mut() = Version::HTTP_11;
-                Ok(response.map(|body| {
+                let response = response.map(|body| {
                     Body::new(LeasedBody {
                         body,
                         _lease: lease,
                     })
-                }))
+                });
+                Ok(Answer {
+                    response,
+                    is_upgrade: false,
+                })
             }
         }
     }
@@ -177,12 +279,14 @@ impl<G: Gate> Edge<G> {
     /// Sends the request over a kept connection or a fresh one, exactly once.
     ///
     /// A kept connection may turn out to be closed before a byte of the request was written; hyper then
-    /// hands the request back, and only then the next connection is tried.
+    /// hands the request back, and only then the next connection is tried. What programs other than the agent serve may
+    /// also close one at the very moment: a request that only reads and has no body is then sent once more.
     async fn send(
         &self,
         target: &Target,
         mut request: Request<Body>,
     ) -> Result<Response<Incoming>, Failure> {
+        let mut second = copy_of_reading(target, &request);
         loop {
             let kept = self.shared.pool.take(target);
             let is_fresh = kept.is_none();
@@ -190,7 +294,9 @@ impl<G: Gate> Edge<G> {
                 Some(connection) => connection,
                 None => self.dial(target).await?,
             };
-            headers::prepare_request(request.headers_mut(), &connection.token);
+            if let Some(token) = &connection.token {
+                headers::prepare_request(request.headers_mut(), token);
+            }
             match connection.sender.try_send_request(request).await {
                 Ok(response) => {
                     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
@@ -198,17 +304,18 @@ impl<G: Gate> Edge<G> {
                     }
                     return Ok(response);
                 }
-                Err(mut error) => match error.take_message() {
-                    Some(unsent) if !is_fresh => request = unsent,
-                    Some(_) => return Err(Failure::Unreachable),
-                    None => {
+                Err(mut error) => match (error.take_message(), second.take()) {
+                    (Some(unsent), copy) if !is_fresh => (request, second) = (unsent, copy),
+                    (Some(_), _) => return Err(Failure::Unreachable),
+                    (None, Some(copy)) if !is_fresh => request = copy,
+                    (None, _) => {
                         let cause = error.into_error();
                         tracing::debug!(
                             sandbox.id = %target.sandbox,
                             error = &cause as &dyn std::error::Error,
-                            "agent did not answer"
+                            "no answer from the sandbox"
                         );
-                        return Err(Failure::Lost);
+                        return Err(Failure::lost(target));
                     }
                 },
             }
@@ -232,17 +339,32 @@ impl<G: Gate> Edge<G> {
     }
 
     async fn dial(&self, target: &Target) -> Result<Connection, Failure> {
-        let dialled = timeout(DIAL_TIMEOUT, self.shared.gate.dial(&target.sandbox)).await;
-        let agent = match dialled {
-            Ok(Ok(agent)) => agent,
+        let gate = &self.shared.gate;
+        let dialled = timeout(DIAL_TIMEOUT, async {
+            match target.server {
+                Server::Agent => {
+                    let agent = gate.dial_agent(&target.sandbox).await?;
+                    Ok((agent.stream, Some(agent.token)))
+                }
+                Server::Port(port) => Ok((gate.dial_port(&target.sandbox, port).await?, None)),
+            }
+        });
+        let (stream, token) = match dialled.await {
+            Ok(Ok(dialled)) => dialled,
             Ok(Err(DialError::NotRunning)) => return Err(Failure::NotRunning),
-            Ok(Err(DialError::Unavailable)) | Err(_) => return Err(Failure::Unreachable),
+            Ok(Err(DialError::NobodyListens)) => return Err(Failure::NobodyListens),
+            Ok(Err(DialError::PortTaken | DialError::Unavailable)) | Err(_) => {
+                return Err(Failure::Unreachable);
+            }
         };
-        let mut token = HeaderValue::from_str(&agent.token).map_err(|_| Failure::Unreachable)?;
-        token.set_sensitive(true);
+        let token = token.map(|token| HeaderValue::from_str(&token)).transpose();
+        let mut token = token.map_err(|_| Failure::Unreachable)?;
+        if let Some(token) = &mut token {
+            token.set_sensitive(true);
+        }
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(BUFFER_MAX_BYTES)
-            .handshake(TokioIo::new(agent.stream))
+            .handshake(TokioIo::new(stream))
             .await
             .map_err(|_| Failure::Unreachable)?;
         let pool = Arc::downgrade(&self.shared.pool);
@@ -254,7 +376,7 @@ impl<G: Gate> Edge<G> {
                 tracing::debug!(
                     sandbox.id = %target.sandbox,
                     error = &error as &dyn std::error::Error,
-                    "connection to the agent ended"
+                    "a connection into the sandbox ended"
                 );
             }
             if let Some(pool) = pool.upgrade() {
@@ -265,17 +387,37 @@ impl<G: Gate> Edge<G> {
     }
 }
 
-/// The caller's credential. Preview tokens (header `X-Daytona-Preview-Token`, query
-/// `DAYTONA_SANDBOX_AUTH_KEY`) and signed file URLs are further forms that belong here; until they are
-/// issued, a request that brings only one of those has no usable credential.
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+/// A copy of a request that may be sent again: it changes nothing by what HTTP says of its method, and has no body.
+fn copy_of_reading(target: &Target, request: &Request<Body>) -> Option<Request<Body>> {
+    let is_ports = matches!(target.server, Server::Port(_));
+    if !is_ports || !request.method().is_safe() || !request.body().is_end_stream() {
+        return None;
+    }
+    let mut copy = Request::new(Body::empty());
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    Some(copy)
+}
+
+/// The caller's key.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
     let token = token.trim();
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
-fn agent_uri(tail: &str, query: Option<&str>) -> Uri {
+/// The visitor's preview token, from the header or the query.
+pub(crate) fn preview_token(headers: &HeaderMap, query: Option<&str>) -> Option<String> {
+    let header = headers
+        .get(PREVIEW_TOKEN)
+        .and_then(|value| value.to_str().ok());
+    let header = header.map(str::to_owned);
+    header.or_else(|| path::auth_key(query?).map(std::borrow::Cow::into_owned))
+}
+
+fn uri_inside(tail: &str, query: Option<&str>) -> Uri {
     let query = query
         .map(path::clean_query)
         .filter(|query| !query.is_empty());

@@ -2,17 +2,21 @@
 
 mod build;
 mod image;
+mod warm;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use alcove_domain::{SandboxId, VolumeId};
+use alcove_domain::{NetworkPolicy, SandboxId, VolumeId};
 use serde::{Deserialize, Serialize};
 
-pub use self::build::{Build, BuildFault, BuildFaultCode, BuildLogPiece, BuildOutcome};
+pub use self::build::{
+    BaseImage, Build, BuildFault, BuildFaultCode, BuildLogPiece, BuildOutcome, PullOfBase,
+};
 pub use self::image::{
     Collected, Needed, Pull, PullFault, PullFaultCode, PullState, RegistryCredentials,
 };
+pub use self::warm::{WarmKind, WarmState, WarmWish};
 
 /// The version of a sandbox's row that an order was made from. Grows with every order; a runner never
 /// goes back to a smaller one.
@@ -21,7 +25,7 @@ pub use self::image::{
 pub struct Generation(pub u64);
 
 /// What a sandbox may use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Resources {
     /// Processor time in thousandths of a core.
     pub cpu_millis: u32,
@@ -76,6 +80,34 @@ pub struct SandboxSpec {
     pub entrypoint: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<VolumeMount>,
+    /// In force before the first process runs.
+    #[serde(default)]
+    pub network: NetworkSpec,
+}
+
+/// What a sandbox may reach, and under which number its owner knows that.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct NetworkSpec {
+    /// Grows with each change. 0 is that of sandboxes from before there were policies: everything that any may reach.
+    pub version: u64,
+    pub policy: NetworkPolicy,
+    /// Whether packets that leave it carry the mark by which hosts limit traffic.
+    #[serde(default)]
+    pub is_limited: bool,
+    /// Who it is for those that are linked with it. Never changes in a sandbox's life; None of what is nobody's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<Peer>,
+    /// The sandbox that it is linked with: the two reach each other as far as both policies allow it. Whoever orders it
+    /// has made sure that the two belong to one organization. Never changes in a sandbox's life.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub linked_to: Option<SandboxId>,
+}
+
+/// A sandbox as others know it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peer {
+    pub sandbox: SandboxId,
+    pub name: String,
 }
 
 /// A volume in a sandbox. Whoever orders it has made sure that the two belong to one organization.
@@ -135,6 +167,9 @@ pub enum Goal {
     /// Its disk is in the archive and nowhere else. Only a stopped one can be archived; a newer order ends
     /// the work halfway.
     Archived,
+    /// It may reach this and nothing else, at once, and runs or not as before. Connections that are not allowed any more
+    /// are cut. For one that does not run there is nothing to do: the order to run says it again.
+    Networked(NetworkSpec),
     /// It has these sizes, and runs or not as before. A disk grows only while stopped.
     Resized(Resources),
     /// Its files are an image under this name, and it runs or not as before. An image that has the name
@@ -247,6 +282,9 @@ pub struct Report {
     /// Set in the answer to an order of such work, and in no other report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub work: Option<Work>,
+    /// The version of the network policy that is in force, where it has processes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_version: Option<u64>,
 }
 
 impl Report {
@@ -256,6 +294,7 @@ impl Report {
             generation,
             observed,
             work: None,
+            network_version: None,
         }
     }
 }

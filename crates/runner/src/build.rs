@@ -5,6 +5,8 @@
 //! of a build: whoever ordered it orders it again.
 
 mod agent;
+mod bases;
+mod caches;
 mod context;
 mod fault;
 mod log;
@@ -19,9 +21,13 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::caches::Caches;
 pub use self::context::{ContextSource, NoContexts};
 use self::log::{LogWriter, Logs};
+use crate::faults::Step;
 use crate::host::Host;
+use crate::pulls::Pulls;
+use crate::volumes::Volumes;
 
 /// Builds at a time; others wait for their turn.
 const RUNNING_MAX: usize = 4;
@@ -34,6 +40,8 @@ pub(crate) const SANDBOX_PREFIX: &str = "build-";
 pub(crate) struct Builds {
     host: Arc<Host>,
     contexts: Arc<dyn ContextSource>,
+    pulls: Arc<Pulls>,
+    caches: Arc<Caches>,
     logs: Logs,
     turns: Semaphore,
     open: Mutex<HashMap<String, Open>>,
@@ -48,18 +56,30 @@ struct Open {
     outcome: watch::Receiver<Option<BuildOutcome>>,
 }
 
+/// What builds need beside the host.
+#[derive(Debug)]
+pub(crate) struct BuildParts {
+    pub contexts: Arc<dyn ContextSource>,
+    pub pulls: Arc<Pulls>,
+    /// Where what outlives builds is kept.
+    pub caches: Volumes,
+    /// The folder of logs.
+    pub logs: std::path::PathBuf,
+}
+
 impl Builds {
     pub fn new(
         host: Arc<Host>,
-        contexts: Arc<dyn ContextSource>,
-        logs: std::path::PathBuf,
+        parts: BuildParts,
         stop: CancellationToken,
         tasks: TaskTracker,
     ) -> Self {
         Self {
             host,
-            contexts,
-            logs: Logs::new(logs),
+            contexts: parts.contexts,
+            pulls: parts.pulls,
+            caches: Arc::new(Caches::new(parts.caches)),
+            logs: Logs::new(parts.logs),
             turns: Semaphore::new(RUNNING_MAX),
             open: Mutex::default(),
             stop,
@@ -112,8 +132,14 @@ impl Builds {
         self.logs.read(id, from, waits).await
     }
 
-    /// Removes the log of a build that is gone.
-    pub fn forget(&self, id: &str) -> std::io::Result<()> {
+    /// Removes the log of a build that is gone. One that is under way is ended first, since it would go on writing.
+    pub async fn forget(&self, id: &str) -> std::io::Result<()> {
+        let running = self.open().get(id).cloned();
+        if let Some(mut running) = running {
+            running.cancel.cancel();
+            // Gone without a word is over, too.
+            let _ = running.outcome.wait_for(Option::is_some).await;
+        }
         self.logs.remove(id)
     }
 
@@ -121,6 +147,11 @@ impl Builds {
         if let Some(image) = self.host.images.get_by_name(&order.name) {
             let image = crate::image::entry(&order.name, &image);
             return Some(BuildOutcome::Done { image });
+        }
+        if cancel.is_cancelled() && !self.stop.is_cancelled() {
+            // Nobody reads what it would say.
+            let fault = fault::cancelled();
+            return Some(BuildOutcome::Failed { fault });
         }
         let log = match self.logs.begin(&order.id) {
             Ok(log) => log,
@@ -148,6 +179,10 @@ impl Builds {
                 BuildOutcome::Failed { fault }
             }
         })
+    }
+
+    fn hit(&self, step: Step) -> Result<(), BuildFault> {
+        self.host.faults.at(step).map_err(fault::internal)
     }
 
     /// With its turn, and within its time. Time in the line counts: whoever ordered it counts it too.

@@ -20,7 +20,7 @@ use crate::cancel::Cancel;
 
 pub use change::Draft;
 pub use hold::{hold, let_go};
-pub use loop_device::{LoopDevice, LoopNumber, backing_files};
+pub use loop_device::{Access, LoopDevice, LoopNumber, backing_files};
 
 /// Bytes of a disk for each inode, since trees of small files (`node_modules`, package caches) run out of inodes before
 /// they run out of space.
@@ -167,6 +167,9 @@ fn make_template(path: &Path, bytes: u64) -> Result<(), DiskError> {
             "-F",
             "-m",
             "0",
+            // Small ones would get smaller blocks, which a device on a file that shares its blocks (xfs) does not have.
+            "-b",
+            "4096",
             "-O",
             "^resize_inode,sparse_super2",
             "-J",
@@ -184,9 +187,26 @@ fn make_template(path: &Path, bytes: u64) -> Result<(), DiskError> {
     if !output.status.success() {
         let _ = fs::remove_file(&draft);
         let output = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        if says_full(&output) {
+            return Err(failed("make", &draft)(full()));
+        }
         return Err(DiskError::Mkfs { bytes, output });
     }
-    fs::rename(&draft, path).map_err(failed("name", path))
+    // All disks of this size are copies of it: what is named is whole, also after a loss of power.
+    let name = || {
+        fs::File::open(&draft)?.sync_all()?;
+        fs::rename(&draft, path)
+    };
+    name().map_err(failed("name", path))
+}
+
+/// Where the host has no room, it is the file system's program that learns of it.
+fn says_full(said: &str) -> bool {
+    said.contains("No space left on device")
+}
+
+fn full() -> io::Error {
+    io::Error::from_raw_os_error(libc::ENOSPC)
 }
 
 #[cfg(test)]
@@ -213,6 +233,34 @@ mod tests {
         disks.remove("a").unwrap();
         disks.remove("a").unwrap();
         assert!(disks.names().is_empty());
+    }
+
+    /// A file system of 8 KiB in memory, for as long as it lives.
+    struct Tiny(tempfile::TempDir);
+
+    impl Tiny {
+        fn new() -> Self {
+            let tiny = Self(tempfile::tempdir().unwrap());
+            let mut mount = Command::new("mount");
+            mount.args(["-t", "tmpfs", "-o", "size=8k", "tmpfs"]);
+            assert!(mount.arg(tiny.0.path()).status().unwrap().success());
+            tiny
+        }
+    }
+
+    impl Drop for Tiny {
+        fn drop(&mut self) {
+            let _ = Command::new("umount").arg(self.0.path()).status();
+        }
+    }
+
+    #[test]
+    fn a_host_without_room_for_a_template_is_told_as_such_and_keeps_no_part_of_it() {
+        let tiny = Tiny::new();
+        let disks = Disks::open(tiny.0.path().to_owned()).unwrap();
+        let error = disks.create("a", 64 << 20).unwrap_err();
+        assert_eq!(error.errno(), Some(libc::ENOSPC), "{error}");
+        assert_eq!(fs::read_dir(tiny.0.path()).unwrap().count(), 0);
     }
 
     #[test]

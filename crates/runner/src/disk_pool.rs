@@ -126,6 +126,20 @@ impl DiskPool {
         }
     }
 
+    /// Makes a file system clean that was not unmounted when its host lost its power. Nobody else may use the file.
+    pub async fn replay_journal(&self, path: PathBuf) -> Result<(), AttachError> {
+        let AttachedDisk { mounted, number } = self.attach_path(path.clone()).await?;
+        self.mounts
+            .release_disk(mounted)
+            .await
+            .map_err(AttachError::Mount)?;
+        if number.released(&path, RELEASE_LIMIT).await {
+            Ok(())
+        } else {
+            Err(AttachError::Busy(number))
+        }
+    }
+
     /// Makes one more disk for the pool, if fewer than `target` wait. `false` when there is nothing to do.
     pub async fn refill(&self, target: usize) -> Result<bool, AttachError> {
         if self

@@ -16,8 +16,11 @@
 //! of the sandbox's first process. An order is taken if its generation is not older than the newest taken
 //! one, and applying one again finds its goal reached.
 
+mod capture;
 mod held;
 mod inbox;
+mod network;
+mod new;
 mod step;
 mod work;
 
@@ -33,13 +36,14 @@ use alcove_runner_api::{
 use rustix::process::{Signal, pidfd_send_signal};
 use tokio::sync::{mpsc, oneshot};
 
-use self::held::{Held, Live, Why, ending_fault, image, live, observed, token};
+use self::held::{
+    Held, Live, Why, ending_fault, image, live, network_version, observed, process, token,
+};
 use self::inbox::Inbox;
 pub(crate) use self::work::let_go_of_copied;
 use crate::archive::Header;
 use crate::disk::LoopNumber;
 use crate::disk_pool::blocking;
-use crate::faults::Step;
 use crate::host::{Host, HostError};
 use crate::journal::{Hold, Phase, Record};
 use crate::making::{self, Extras, Failed, LastDevice, Made, Start};
@@ -54,7 +58,8 @@ const EXIT_STATUS_LIMIT: Duration = Duration::from_millis(250);
 /// An order and where its report goes.
 #[derive(Debug)]
 pub struct Message {
-    pub order: Order,
+    /// Apart: a mailbox has room for 32 messages from the first on, also that of a sandbox which is stopped for weeks.
+    pub order: Box<Order>,
     /// What the order would make of another sandbox is there already, or nobody wants it any more.
     pub is_done: bool,
     pub answer: oneshot::Sender<Result<Report, OrderError>>,
@@ -66,6 +71,8 @@ pub struct View {
     pub report: Report,
     /// The secret of the agent, while the sandbox runs.
     pub token: Option<Arc<str>>,
+    /// Its first process, for as long.
+    pub process: Option<Arc<OwnedFd>>,
     /// What the sandbox was made from.
     pub image: Option<ImageDigest>,
 }
@@ -105,7 +112,7 @@ impl Driver {
                 Held::Running(Box::new(Live {
                     record,
                     running,
-                    pidfd,
+                    pidfd: Arc::new(pidfd),
                 }))
             }
             (phase, _) => {
@@ -134,10 +141,14 @@ impl Driver {
     }
 
     fn with(host: Arc<Host>, sandbox: SandboxId, generation: Generation, held: Held) -> Self {
-        let report = Report::new(sandbox.clone(), generation, observed(&held));
+        let report = Report {
+            network_version: network_version(&held),
+            ..Report::new(sandbox.clone(), generation, observed(&held))
+        };
         let view = Arc::new(RwLock::new(View {
             report,
             token: token(&held),
+            process: process(&held),
             image: image(&held),
         }));
         Self {
@@ -163,7 +174,7 @@ impl Driver {
                     biased;
                     message = inbox.next() => message,
                     _ = crate::pidfd::ended(&live.pidfd) => {
-                        self.ended_by_itself().await;
+                        Box::pin(self.ended_by_itself()).await;
                         continue;
                     }
                 },
@@ -172,7 +183,8 @@ impl Driver {
             let Some(message) = message else {
                 return;
             };
-            let result = self.apply(message.order, message.is_done, &mut inbox).await;
+            // Apart as well, so that a driver that waits does not hold the room for all its work.
+            let result = Box::pin(self.apply(*message.order, message.is_done, &mut inbox)).await;
             // Someone who no longer waits reads the inventory.
             let _ = message.answer.send(result);
         }
@@ -211,10 +223,14 @@ impl Driver {
 
     fn publish(&self) -> Report {
         let (sandbox, observed) = (self.sandbox.clone(), observed(&self.held));
-        let report = Report::new(sandbox, self.generation, observed);
+        let report = Report {
+            network_version: network_version(&self.held),
+            ..Report::new(sandbox, self.generation, observed)
+        };
         let view = View {
             report: report.clone(),
             token: token(&self.held),
+            process: process(&self.held),
             image: image(&self.held),
         };
         *self.view.write().unwrap_or_else(PoisonError::into_inner) = view;
@@ -227,11 +243,14 @@ impl Driver {
     }
 
     async fn make_run(&mut self, spec: SandboxSpec, inbox: &mut Inbox) {
+        let host = self.host.clone();
+        let _busy = host.warm.note_start();
         match self.take_held() {
             Held::Running(live) => {
                 // An order can cross with the end of the process.
                 if making::is_alive(&live.pidfd) {
-                    self.held = self.go_on(live);
+                    self.held = Held::Running(live);
+                    self.let_go_on(spec.network).await;
                 } else {
                     self.held = self.wind_up(*live, Why::Asked).await;
                     Box::pin(self.make_run(spec, inbox)).await;
@@ -284,43 +303,6 @@ impl Driver {
             fault.message
         );
         fault
-    }
-
-    async fn make_new(&self, spec: &SandboxSpec) -> Result<Made, Failed> {
-        let host = &self.host;
-        let hit = |step| {
-            host.faults.at(step).map_err(|source| HostError::Io {
-                step: "pass a fault point",
-                source,
-            })
-        };
-        let full = |e| HostError::Range(crate::ranges::MakeRangeError::Full(e));
-        let range = host.ranges.claim().map_err(full)?;
-        let record = Record::new(
-            self.sandbox.clone(),
-            self.generation,
-            range,
-            spec.image.clone(),
-        );
-        let start = async {
-            hit(Step::Range)?;
-            host.journal.write(&record).map_err(HostError::Journal)?;
-            hit(Step::RecordMaking)?;
-            making::start(Start {
-                host,
-                sandbox: &self.sandbox,
-                spec,
-                record: record.clone(),
-                last_device: LastDevice::NoDisk,
-                extras: &self.extras,
-            })
-            .await
-        };
-        let result = start.await;
-        if result.is_err() {
-            self.forget(&record);
-        }
-        result
     }
 
     async fn make_again(
@@ -397,7 +379,12 @@ impl Driver {
                 }
                 return;
             }
-            Held::Absent { .. } => return,
+            Held::Absent { .. } => {
+                if let Some(parked) = self.host.warm.claim(&self.sandbox) {
+                    making::discard(&self.host, parked).await;
+                }
+                return;
+            }
         };
         if let LastDevice::Known(number) = device {
             // The ids of the range must not be given to another sandbox while this disk is still mounted.
@@ -413,19 +400,7 @@ impl Driver {
         if let Err(error) = self.host.disks.remove(self.sandbox.as_str()) {
             tracing::error!(sandbox.id = %self.sandbox, %error, "cannot remove a disk");
         }
-        self.forget(&record);
-    }
-
-    /// Removes the last traces of a sandbox without a disk.
-    fn forget(&self, record: &Record) {
-        making::remove_log(&self.host, &self.sandbox);
-        match self.host.journal.remove(&self.sandbox) {
-            Ok(()) => self.host.ranges.release(record.range),
-            // The range stays claimed: a record says that it is in use.
-            Err(error) => {
-                tracing::error!(sandbox.id = %self.sandbox, %error, "cannot forget a sandbox");
-            }
-        }
+        making::forget(&self.host, &record);
     }
 
     /// Ends the first process, and with it all others of the sandbox.

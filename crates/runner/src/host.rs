@@ -11,16 +11,19 @@ use tokio::sync::mpsc;
 
 use crate::archive::{ArchiveError, Archives};
 use crate::disk::{DiskError, Disks};
+use crate::disk_layers::DiskLayers;
 use crate::disk_pool::{AttachError, DiskPool};
 use crate::faults::Faults;
 use crate::image::{ImageError, ImageStore};
 use crate::journal::{Journal, JournalError};
 use crate::limits::{Limits, LimitsError};
 use crate::mounts::{MountError, Mounts};
-use crate::net::{Network, SlotError};
+use crate::net::PolicyError;
+use crate::net::{InsideDoor, Network, SlotError};
 use crate::ranges::{MakeRangeError, Ranges};
 use crate::spawner_client::{SpawnError, SpawnerClient};
 use crate::volumes::{VolumeError, Volumes};
+use crate::warm_pool::WarmPool;
 
 /// Bounds that an operator may set.
 #[derive(Debug, Clone)]
@@ -47,26 +50,40 @@ impl Default for Bounds {
     }
 }
 
+/// How sandboxes are told to reach the outside, where an operator says more than the host's own settings do.
+#[derive(Debug, Clone, Default)]
+pub struct Egress {
+    /// More certificates that they trust, as PEM.
+    pub certificates: String,
+    /// The URL of an outbound proxy, for the usual variables of those that nothing narrows.
+    pub proxy: Option<String>,
+}
+
 #[derive(Debug)]
 pub struct Host {
     pub bounds: Bounds,
+    pub egress: Egress,
     pub journal: Journal,
     pub limits: Limits,
     pub mounts: Mounts,
     pub disks: Arc<Disks>,
     pub disk_pool: DiskPool,
+    pub disk_layers: DiskLayers,
     pub volumes: Volumes,
     pub spawner: SpawnerClient,
     pub network: Network,
+    pub inside: InsideDoor,
     pub ranges: Ranges,
     pub images: Arc<ImageStore>,
     pub archives: Arc<Archives>,
+    pub warm: WarmPool,
     pub data_dir: PathBuf,
     pub log_folder: PathBuf,
     pub layer_folder: PathBuf,
     /// Folder of the agents' sockets.
     pub sockets: OwnedFd,
     pub agent_program: OwnedFd,
+    pub git_program: OwnedFd,
     pub faults: Arc<dyn Faults>,
     /// Observations that nobody asked for.
     pub reports: mpsc::Sender<Report>,
@@ -95,6 +112,8 @@ pub enum HostError {
     Limits(#[source] LimitsError),
     #[error("cannot get a network slot")]
     Network(#[source] SlotError),
+    #[error("cannot hold the sandbox to what it may reach")]
+    Policy(#[source] PolicyError),
     #[error("cannot put the root together")]
     Mount(#[source] MountError),
     #[error("cannot use a volume")]
@@ -139,6 +158,17 @@ impl HostError {
         }
     }
 
+    /// Whether it would have gone well with more of the host left.
+    pub fn is_host_full(&self) -> bool {
+        matches!(
+            self.code(),
+            FaultCode::HostDiskFull
+                | FaultCode::HostMemoryFull
+                | FaultCode::HostPidsFull
+                | FaultCode::NetworkSlotsFull
+        )
+    }
+
     fn code(&self) -> FaultCode {
         match self {
             Self::DiskFull { .. } => FaultCode::HostDiskFull,
@@ -149,6 +179,7 @@ impl HostError {
             Self::AgentEnded { was_oom: true, .. } => FaultCode::OutOfMemory,
             Self::AgentEnded { was_oom: false, .. } => FaultCode::AgentExited,
             Self::Network(error) => error.fault_code(),
+            Self::Policy(error) => code_of(error.errno()),
             Self::Range(MakeRangeError::Namespace(error)) | Self::Spawn(error) => {
                 code_of(error.errno())
             }
@@ -170,6 +201,9 @@ impl HostError {
     }
 }
 
+/// Less than this is nothing: a file system keeps some blocks for itself.
+const FULL_BYTES: u64 = 16 << 20;
+
 fn code_of(errno: Option<i32>) -> FaultCode {
     match errno {
         Some(libc::ENOSPC | libc::EDQUOT) => FaultCode::HostDiskFull,
@@ -178,6 +212,12 @@ fn code_of(errno: Option<i32>) -> FaultCode {
         Some(libc::EAGAIN) => FaultCode::HostPidsFull,
         _ => FaultCode::Internal,
     }
+}
+
+/// Whether there is so little room that what just failed failed for it.
+pub fn is_full(data_dir: &std::path::Path) -> bool {
+    rustix::fs::statvfs(data_dir)
+        .is_ok_and(|space| space.f_bavail.saturating_mul(space.f_frsize) < FULL_BYTES)
 }
 
 /// What the host has left, looked at before a sandbox is made: a host that is driven to its last page or

@@ -17,20 +17,31 @@ pub const CA_BUNDLE: &str = "etc/ssl/certs/ca-certificates.crt";
 /// Where an administrator puts certificates of their own; `update-ca-certificates` reads them again.
 const LOCAL_CERTIFICATES: &str = "usr/local/share/ca-certificates";
 
+/// The operator's own for sandboxes, among those.
+const EXTRA_CERTIFICATES: &str = "alcove-extra.crt";
+
 /// Makes the layer below `folder`, or finds the one of the same contents, and returns its path.
-pub fn ensure(folder: &Path, gateway: Ipv4Addr) -> io::Result<PathBuf> {
-    ensure_from(folder, gateway, None, Path::new("/"))
+///
+/// `extra` are more certificates to trust, as PEM.
+pub fn ensure(folder: &Path, gateway: Ipv4Addr, extra: &str) -> io::Result<PathBuf> {
+    ensure_from(folder, gateway, None, extra, Path::new("/"))
 }
 
 /// Like [`ensure`], with a table of hosts: a sandbox has one on its disk, a step of a build must not.
-pub fn ensure_with_hosts(folder: &Path, gateway: Ipv4Addr, hosts: &str) -> io::Result<PathBuf> {
-    ensure_from(folder, gateway, Some(hosts), Path::new("/"))
+pub fn ensure_with_hosts(
+    folder: &Path,
+    gateway: Ipv4Addr,
+    extra: &str,
+    hosts: &str,
+) -> io::Result<PathBuf> {
+    ensure_from(folder, gateway, Some(hosts), extra, Path::new("/"))
 }
 
 fn ensure_from(
     folder: &Path,
     gateway: Ipv4Addr,
     hosts: Option<&str>,
+    extra: &str,
     host: &Path,
 ) -> io::Result<PathBuf> {
     let mut files = vec![(
@@ -40,8 +51,17 @@ fn ensure_from(
     if let Some(hosts) = hosts {
         files.push(("etc/hosts".to_owned(), hosts.as_bytes().to_vec()));
     }
-    if let Ok(bundle) = fs::read(host.join(CA_BUNDLE)) {
+    if let Ok(mut bundle) = fs::read(host.join(CA_BUNDLE)) {
+        if !extra.is_empty() {
+            // The last line of a bundle may lack its end.
+            bundle.extend(b"\n");
+            bundle.extend(extra.as_bytes());
+        }
         files.push((CA_BUNDLE.to_owned(), bundle));
+    }
+    if !extra.is_empty() {
+        let name = format!("{LOCAL_CERTIFICATES}/{EXTRA_CERTIFICATES}");
+        files.push((name, extra.as_bytes().to_vec()));
     }
     for entry in fs::read_dir(host.join(LOCAL_CERTIFICATES))
         .into_iter()
@@ -114,24 +134,29 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let host = tempfile::tempdir().unwrap();
         let gateway = Ipv4Addr::new(10, 200, 0, 1);
-        let bare = ensure_from(folder.path(), gateway, None, host.path()).unwrap();
+        let bare = ensure_from(folder.path(), gateway, None, "", host.path()).unwrap();
         assert_eq!(
             fs::read_to_string(bare.join("etc/resolv.conf")).unwrap(),
             "nameserver 10.200.0.1\n"
         );
         assert_eq!(
-            ensure_from(folder.path(), gateway, None, host.path()).unwrap(),
+            ensure_from(folder.path(), gateway, None, "", host.path()).unwrap(),
             bare
         );
 
         fs::create_dir_all(host.path().join("etc/ssl/certs")).unwrap();
         fs::write(host.path().join(CA_BUNDLE), "a certificate").unwrap();
-        let trusting = ensure_from(folder.path(), gateway, None, host.path()).unwrap();
+        let trusting = ensure_from(folder.path(), gateway, None, "", host.path()).unwrap();
         assert_ne!(trusting, bare);
         assert_eq!(
             fs::read_to_string(trusting.join(CA_BUNDLE)).unwrap(),
             "a certificate"
         );
+        let more = ensure_from(folder.path(), gateway, None, "one more", host.path()).unwrap();
+        let trusted = fs::read_to_string(more.join(CA_BUNDLE)).unwrap();
+        assert_eq!(trusted, "a certificate\none more");
+        let own = more.join(LOCAL_CERTIFICATES).join(EXTRA_CERTIFICATES);
+        assert_eq!(fs::read_to_string(own).unwrap(), "one more");
         assert_eq!(
             fs::metadata(&trusting).unwrap().permissions().mode() & 0o777,
             0o755

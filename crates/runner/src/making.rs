@@ -2,28 +2,34 @@
 //!
 //! [`Parts`] holds what has been taken so far. A step that fails leaves it to [`Parts::undo`], which gives
 //! everything back in reverse; each undo can be repeated and none stops the others.
+//!
+//! A sandbox may be parked before its agent learns whose it is, and handed over later; see `parked`.
 
 mod agent;
+mod parked;
 
+use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
-use std::sync::PoisonError;
+use std::sync::Arc;
 
 use alcove_domain::SandboxId;
 use alcove_runner_api::SandboxSpec;
 
-use self::agent::{SpawnFds, await_agent, listen, new_token, spawn};
+use self::agent::{SpawnFds, await_agent, config_text, listen, new_token, sealed, spawn};
 pub use self::agent::{remove_listener, remove_log};
+pub use self::parked::{Parked, discard, forget, hand_over, park};
 use crate::disk::LoopNumber;
 use crate::disk_pool::{AttachedDisk, blocking};
 use crate::faults::Step;
 use crate::host::{Host, HostError, admit};
 use crate::host_layer;
-use crate::image::Image;
+use crate::image::{Image, Layer};
 use crate::journal::{Hold, Phase, ProcessIdentity, RangeIndex, Record, Running};
 use crate::laps::Laps;
 use crate::limits::Group;
-use crate::mounts::{ExtraMount, MadePoints, MountedDisk, RootPlan, VolumePlan};
+use crate::mounts::{
+    ExtraMount, ExtraTree, MadePoints, MountedDisk, MountedLayers, RootPlan, VolumePlan,
+};
 use crate::net::SlotIndex;
 use crate::spawner_client::Spawned;
 
@@ -79,6 +85,7 @@ struct Parts {
     group: Option<Group>,
     slot: Option<SlotIndex>,
     /// In the scratch; gone from here once the root holds them.
+    layers: MountedLayers,
     volumes: Vec<MountedDisk>,
     has_listener: bool,
 }
@@ -111,23 +118,83 @@ impl From<HostError> for Failed {
 }
 
 async fn run(start: &Start<'_>, parts: &mut Parts) -> Result<Made, HostError> {
+    let mut laps = Laps::start();
+    let frame = assemble(start, parts, &mut laps).await?;
+    if !start.extras.has_no_network {
+        enforce(start, frame.slot, &mut laps).await?;
+    }
+    let token = new_token()?;
+    let config = sealed(&config_text(start, &frame.image, &token))?;
+    let (group, slot, loop_device) = (frame.group, frame.slot, frame.loop_device);
+    let spawned = spawn(start, &config, &group, frame.fds).await?;
+    laps.lap("spawn");
+    hit(start, Step::Spawn)?;
+    let first = First {
+        spawned,
+        group,
+        slot,
+        loop_device,
+    };
+    finish(start, first, token, laps).await
+}
+
+/// Says what the sandbox may reach, before anything of it runs that is its owner's.
+async fn enforce(start: &Start<'_>, slot: Slot, laps: &mut Laps) -> Result<(), HostError> {
+    let network = &start.host.network;
+    network
+        .set_policy(slot.index, &start.spec.network)
+        .await
+        .map_err(HostError::Policy)?;
+    laps.lap("policy");
+    hit(start, Step::Policy)
+}
+
+fn hit(start: &Start<'_>, step: Step) -> Result<(), HostError> {
+    start.host.faults.at(step).map_err(|source| HostError::Io {
+        step: "pass a fault point",
+        source,
+    })
+}
+
+/// All that is there before the first process.
+struct Frame {
+    image: Arc<Image>,
+    group: Group,
+    slot: Slot,
+    loop_device: LoopNumber,
+    fds: SpawnFds,
+}
+
+/// Where in the network a sandbox is.
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    index: SlotIndex,
+    address: Ipv4Addr,
+}
+
+/// The first process and where it is.
+#[derive(Debug)]
+struct First {
+    spawned: Spawned,
+    group: Group,
+    slot: Slot,
+    loop_device: LoopNumber,
+}
+
+async fn assemble(
+    start: &Start<'_>,
+    parts: &mut Parts,
+    laps: &mut Laps,
+) -> Result<Frame, HostError> {
     let Start {
         host,
         sandbox,
         spec,
         ..
     } = start;
-    let hit = |step: Step| {
-        host.faults.at(step).map_err(|source| HostError::Io {
-            step: "pass a fault point",
-            source,
-        })
-    };
-
-    let mut laps = Laps::start();
     admit(&host.bounds, &host.data_dir)?;
     laps.lap("admit");
-    hit(Step::Admit)?;
+    hit(start, Step::Admit)?;
     let image = host
         .images
         .get(&spec.image)
@@ -141,7 +208,7 @@ async fn run(start: &Start<'_>, parts: &mut Parts) -> Result<Made, HostError> {
     parts.disk = Some(disk);
     parts.device = Some(loop_device);
     laps.lap("disk");
-    hit(Step::Disk)?;
+    hit(start, Step::Disk)?;
 
     let group = host.limits.group(sandbox);
     // A group that a crash left behind may still hold the processes of a half-made sandbox.
@@ -155,12 +222,16 @@ async fn run(start: &Start<'_>, parts: &mut Parts) -> Result<Made, HostError> {
     group.create(&spec.resources).map_err(HostError::Limits)?;
     parts.group = Some(group.clone());
     laps.lap("group");
-    hit(Step::Group)?;
+    hit(start, Step::Group)?;
 
-    let slot = host.network.take().await.map_err(HostError::Network)?;
-    parts.slot = Some(slot.index);
+    let taken = host.network.take().await.map_err(HostError::Network)?;
+    parts.slot = Some(taken.index);
+    let slot = Slot {
+        index: taken.index,
+        address: taken.address,
+    };
     laps.lap("network");
-    hit(Step::Network)?;
+    hit(start, Step::Network)?;
 
     let volumes = host
         .volumes
@@ -169,7 +240,13 @@ async fn run(start: &Start<'_>, parts: &mut Parts) -> Result<Made, HostError> {
         .map_err(HostError::Volume)?;
     parts.volumes = volumes.iter().map(|volume| volume.disk.clone()).collect();
     laps.lap("volumes");
-    hit(Step::Volumes)?;
+    hit(start, Step::Volumes)?;
+
+    let layers = layers_of(&image, start.extras);
+    let layers = host.disk_layers.attach(layers).await;
+    parts.layers = layers.map_err(HostError::Disk)?;
+    laps.lap("layers");
+    hit(start, Step::Layers)?;
 
     let network = if start.extras.has_no_network {
         // The slot stays taken, for the record; its network has no process.
@@ -181,41 +258,56 @@ async fn run(start: &Start<'_>, parts: &mut Parts) -> Result<Made, HostError> {
             source,
         })?
     } else {
-        slot.netns
+        taken.netns
     };
 
-    let root = make_root(start, &image, mounted, volumes).await?;
+    let root = make_root(start, &image, mounted, parts.layers.clone(), volumes).await?;
     // The root keeps them now.
     parts.disk = None;
+    parts.layers = MountedLayers::default();
     parts.volumes.clear();
     laps.lap("root");
-    hit(Step::Root)?;
+    hit(start, Step::Root)?;
 
-    let token = new_token()?;
     let listener = listen(host, sandbox)?;
     parts.has_listener = true;
     laps.lap("listener");
-    hit(Step::Listener)?;
-
-    let spawned = spawn(
-        start,
-        &image,
-        &token,
-        &group,
-        SpawnFds {
+    hit(start, Step::Listener)?;
+    Ok(Frame {
+        image,
+        group,
+        slot,
+        loop_device,
+        fds: SpawnFds {
             root,
             network,
             listener,
         },
-    )
-    .await;
-    let Spawned { pid, pidfd } = spawned?;
-    laps.lap("spawn");
-    hit(Step::Spawn)?;
+    })
+}
 
+/// From the first process to a sandbox that runs.
+async fn finish(
+    start: &Start<'_>,
+    first: First,
+    token: String,
+    mut laps: Laps,
+) -> Result<Made, HostError> {
+    let Start {
+        host,
+        sandbox,
+        spec,
+        ..
+    } = start;
+    let First {
+        spawned: Spawned { pid, pidfd },
+        group,
+        slot,
+        loop_device,
+    } = first;
     let agent_version = await_agent(start, &token, pid, &pidfd, &group).await?;
     laps.lap("agent");
-    hit(Step::Agent)?;
+    hit(start, Step::Agent)?;
 
     let process = ProcessIdentity::of(pid).map_err(|source| HostError::Io {
         step: "identify the first process",
@@ -238,7 +330,7 @@ async fn run(start: &Start<'_>, parts: &mut Parts) -> Result<Made, HostError> {
     };
     host.journal.write(&record).map_err(HostError::Journal)?;
     laps.lap("record");
-    hit(Step::RecordRunning)?;
+    hit(start, Step::RecordRunning)?;
     tracing::debug!(
         sandbox.id = %sandbox,
         took_us = laps.total().as_micros(),
@@ -272,6 +364,7 @@ impl Parts {
             host.network.release(slot);
         }
         host.volumes.release(self.volumes).await;
+        host.disk_layers.release(&self.layers).await;
         if let Some(disk) = self.disk
             && let Err(error) = host.mounts.release_disk(disk.mounted).await
         {
@@ -316,6 +409,7 @@ async fn make_root(
     start: &Start<'_>,
     image: &Image,
     disk: MountedDisk,
+    mounted: MountedLayers,
     volumes: Vec<VolumePlan>,
 ) -> Result<OwnedFd, HostError> {
     let Start {
@@ -334,7 +428,12 @@ async fn make_root(
         // What the platform brings must not become part of the image.
         let hosts = hosts("build");
         (
-            host_layer::ensure_with_hosts(&host.layer_folder, host.network.gateway(), &hosts),
+            host_layer::ensure_with_hosts(
+                &host.layer_folder,
+                host.network.gateway(),
+                &host.egress.certificates,
+                &hosts,
+            ),
             Vec::new(),
         )
     } else {
@@ -343,7 +442,11 @@ async fn make_root(
             ("etc/hosts", hosts(&hostname)),
         ];
         (
-            host_layer::ensure(&host.layer_folder, host.network.gateway()),
+            host_layer::ensure(
+                &host.layer_folder,
+                host.network.gateway(),
+                &host.egress.certificates,
+            ),
             files,
         )
     };
@@ -351,19 +454,11 @@ async fn make_root(
         step: "make the host's layer",
         source,
     })?;
-    let mut layers: Vec<PathBuf> = image.layers.clone();
-    if extras.is_build
-        && !layers
-            .iter()
-            .any(|layer| layer.join("tmp").symlink_metadata().is_ok())
-    {
-        // The first process makes one where the image has none.
-        let mut made = extras.made.lock().unwrap_or_else(PoisonError::into_inner);
-        made.push((PathBuf::from("tmp"), true));
-    }
-    layers.push(layer);
+    let mut layers = image.layers.clone();
+    layers.push(Layer::Folder(layer));
     let plan = RootPlan {
         layers,
+        mounted,
         disk,
         user_namespace,
         id_base: record.range.id_base(),
@@ -372,8 +467,18 @@ async fn make_root(
         volumes,
         mounts: extras.mounts.clone(),
         made: extras.made.clone(),
+        notes_tmp: extras.is_build,
     };
     host.mounts.make_root(plan).await.map_err(HostError::Mount)
+}
+
+/// All layers that a start mounts, in no order.
+fn layers_of<'a>(image: &'a Image, extras: &'a Extras) -> impl Iterator<Item = &'a Layer> {
+    let mounts = extras.mounts.iter().filter_map(|mount| match &mount.tree {
+        ExtraTree::Layers { layers, .. } => Some(layers),
+        ExtraTree::Opened { .. } | ExtraTree::Memory { .. } => None,
+    });
+    image.layers.iter().chain(mounts.flatten())
 }
 
 fn hosts(hostname: &str) -> String {

@@ -7,6 +7,7 @@
 #![expect(unsafe_code, reason = "idmapped mounts have no safe form yet")]
 
 mod extra;
+mod layer;
 mod view;
 mod volume;
 
@@ -25,7 +26,11 @@ use rustix::mount::{
 };
 use tokio::sync::{mpsc, oneshot};
 
+use crate::disk::Access;
+use crate::image::Layer;
+
 pub use self::extra::{ExtraMount, ExtraTree, MadePoints, remove_points};
+pub use self::layer::MountedLayers;
 pub use self::view::DiskView;
 pub use self::volume::VolumePlan;
 
@@ -39,6 +44,9 @@ const OPTIONS_MAX_BYTES: usize = 4096;
 /// Two steps by whose names `probe` tells what a host lacks.
 pub(crate) const SHIFT_IDS: &str = "shift the ids of a layer";
 pub(crate) const LAY_OVER: &str = "lay the layers over each other";
+
+/// The disk in a folder of a root that is being made, with the ids of inside.
+const DISK: &str = "d";
 
 #[derive(Debug, thiserror::Error)]
 pub enum MountError {
@@ -85,11 +93,20 @@ fn step<E: Into<io::Error>>(step: &'static str) -> impl Fn(E) -> MountError {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct MountedDisk(u64);
 
+impl MountedDisk {
+    /// Seen from the scratch.
+    fn folder(&self) -> PathBuf {
+        PathBuf::from(format!("{:x}", self.0))
+    }
+}
+
 /// What a root is made from.
 #[derive(Debug)]
 pub struct RootPlan {
-    /// Unpacked layers, lowest first.
-    pub layers: Vec<PathBuf>,
+    /// Lowest first.
+    pub layers: Vec<Layer>,
+    /// Those that are disks, of these layers and of the mounts.
+    pub mounted: MountedLayers,
     pub disk: MountedDisk,
     /// The sandbox's user namespace: ids of the layers are shifted by its map.
     pub user_namespace: OwnedFd,
@@ -104,6 +121,8 @@ pub struct RootPlan {
     pub mounts: Vec<ExtraMount>,
     /// Gets the mount points that had to be made for them.
     pub made: MadePoints,
+    /// The first process makes a `/tmp` where there is none; that is a mount point that had to be made too.
+    pub notes_tmp: bool,
 }
 
 type Job = Box<dyn FnOnce(&mut Scratch) + Send>;
@@ -152,7 +171,8 @@ impl Mounts {
 
     /// Mounts the file system on a block device.
     pub async fn mount_disk(&self, device: PathBuf) -> Result<MountedDisk, MountError> {
-        self.run(move |scratch| scratch.mount_disk(&device)).await
+        self.run(move |scratch| scratch.mount_disk(&device, Access::ReadWrite))
+            .await
     }
 
     /// Takes the disk out of the scratch. A root made from it keeps it mounted.
@@ -213,13 +233,17 @@ impl Scratch {
         Ok((self.next, path))
     }
 
-    fn mount_disk(&mut self, device: &Path) -> Result<MountedDisk, MountError> {
+    fn mount_disk(&mut self, device: &Path, access: Access) -> Result<MountedDisk, MountError> {
         let context = fsopen("ext4", FsOpenFlags::FSOPEN_CLOEXEC).map_err(step("open ext4"))?;
         fsconfig_set_string(context.as_fd(), "source", device)
             .map_err(step("name the disk's device"))?;
         // The inode tables are written when they are first used; freed blocks go back to the host.
-        for option in ["noinit_itable", "discard"] {
-            fsconfig_set_flag(context.as_fd(), option)
+        let options: &[&str] = match access {
+            Access::ReadWrite => &["noinit_itable", "discard"],
+            Access::ReadOnly => &["ro"],
+        };
+        for option in options {
+            fsconfig_set_flag(context.as_fd(), *option)
                 .map_err(step("set an option of the disk"))?;
         }
         fsconfig_create(context.as_fd()).map_err(step("read the disk's file system"))?;
@@ -240,7 +264,7 @@ impl Scratch {
         if !self.disks.remove(disk) {
             return Ok(());
         }
-        let path = PathBuf::from(format!("{:x}", disk.0));
+        let path = disk.folder();
         unmount(&path, UnmountFlags::DETACH).map_err(step("take a disk off the scratch"))?;
         fs::remove_dir(&path).map_err(step("remove a folder of the scratch"))
     }
@@ -274,7 +298,7 @@ impl Scratch {
             return;
         }
         let volumes = plan.volumes.iter().map(|volume| &volume.disk);
-        for disk in volumes.chain([&plan.disk]) {
+        for disk in volumes.chain(plan.mounted.disks()).chain([&plan.disk]) {
             if let Err(error) = self.release_disk(disk) {
                 tracing::error!(%error, "cannot take a disk out of the scratch");
             }
@@ -286,6 +310,9 @@ impl Scratch {
         plan: &RootPlan,
         attached: &mut Vec<PathBuf>,
     ) -> Result<OwnedFd, MountError> {
+        if plan.notes_tmp {
+            layer::note_tmp(plan)?;
+        }
         let mut lower = String::new();
         // Overlayfs wants the highest layer first.
         for (index, layer) in plan.layers.iter().rev().enumerate() {
@@ -293,7 +320,7 @@ impl Scratch {
             fs::create_dir(&point).map_err(step("make a folder in the scratch"))?;
             let tree = open_tree(
                 CWD,
-                layer,
+                plan.mounted.place(layer)?,
                 OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC,
             )
             .map_err(step("open a layer"))?;
@@ -305,11 +332,11 @@ impl Scratch {
             }
             lower.push_str(&point.to_string_lossy());
         }
-        let disk = PathBuf::from(format!("{:x}", plan.disk.0));
+        let disk = plan.disk.folder();
         prepare_upper(&disk, plan).map_err(step("prepare the writable layer"))?;
         // What is on the disk carries the ids of inside, as the layers do, so that a disk can be copied for
         // another sandbox, and put away and brought back.
-        let own = work.join("d");
+        let own = work.join(DISK);
         fs::create_dir(&own).map_err(step("make a folder in the scratch"))?;
         let tree = open_tree(
             CWD,
@@ -321,9 +348,10 @@ impl Scratch {
         attach(tree.as_fd(), &own).map_err(step("attach the disk"))?;
         attached.push(own.clone());
 
-        // `redirect_dir` lets folders of the image be renamed, as a program expects of a file system.
+        // `redirect_dir` lets folders of the image be renamed, as a program expects of a file system. Without `metacopy` a
+        // file on the disk has its own content, whatever the kernel does otherwise.
         let options = format!(
-            "lowerdir={lower},upperdir={own}/upper,workdir={own}/work,redirect_dir=on",
+            "lowerdir={lower},upperdir={own}/upper,workdir={own}/work,redirect_dir=on,metacopy=off",
             own = own.display()
         );
         if options.len() >= OPTIONS_MAX_BYTES {
@@ -437,8 +465,6 @@ struct MountAttributes {
 }
 
 const MOUNT_ATTR_IDMAP: u64 = 0x0010_0000;
-
-const MOUNT_ATTR_RDONLY: u64 = 1;
 
 fn shift_ids(mount: BorrowedFd<'_>, user_namespace: BorrowedFd<'_>) -> io::Result<()> {
     shift_ids_and_set(mount, user_namespace, MountAttrFlags::empty())

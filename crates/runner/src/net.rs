@@ -8,18 +8,30 @@
 //! ```
 //!
 //! There is no bridge: each sandbox has a cable of its own, and the host routes. The firewall stands
-//! before the first slot exists and does not change with sandboxes ([`table`] says what it lets pass),
-//! so there is no moment in which a sandbox runs without it. Slots outlive the server: a new one finds
-//! them by name and number.
+//! before the first slot exists ([`table`] says what it lets pass), and a slot reaches nothing before it
+//! has a policy ([`policy`]), so there is no moment in which a sandbox runs without one. Slots outlive the
+//! server: a new one finds them by name and number, and is told their policies.
 
 mod config;
 mod conntrack;
 mod dns;
+mod door;
+mod elements;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
+mod gate;
 mod host;
 mod indices;
+mod links;
+mod names;
 mod netlink;
+mod nfnetlink;
+mod outside;
+mod policy;
 mod pool;
+mod shares;
 mod slot;
+mod sockets;
 mod table;
 pub(crate) mod trial;
 mod watch;
@@ -30,21 +42,27 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use alcove_runner_api::NetworkSpec;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::config::{
-    DEFAULT_QUARANTINE, DEFAULT_READY_SLOTS, Ipv4Pool, NetworkConfig, PoolParseError, SlotIndex,
+    DEFAULT_QUARANTINE, DEFAULT_READY_SLOTS, Ipv4Pool, NetworkConfig, PoolParseError,
+    PrivateNetwork, PrivateNetworkError, Rate, SlotIndex,
 };
+pub use self::door::InsideDoor;
 pub use self::host::HostError;
+pub use self::policy::PolicyError;
 pub use self::pool::SlotCounts;
 pub(crate) use self::slot::nothing_but_itself;
 pub use self::slot::{NetworkSlot, SlotError, SlotStep};
-pub use self::table::TableError;
+pub use self::table::{LIMITED_MARK, TableError};
 
 use self::dns::Resolver;
+use self::gate::Gate;
 use self::host::Survey;
 use self::netlink::Netlink;
+use self::policy::Policies;
 use self::pool::Pool;
 use self::watch::TableWatch;
 
@@ -68,6 +86,15 @@ pub enum NetworkError {
         #[source]
         source: io::Error,
     },
+    #[error(
+        "cannot listen on {address}:{port} for what sandboxes send to names; does another server use that port?",
+        port = gate::PORT
+    )]
+    Gate {
+        address: Ipv4Addr,
+        #[source]
+        source: io::Error,
+    },
     #[error("cannot start the thread that keeps network slots ready")]
     Thread(#[source] io::Error),
     #[error("the set-up of the network was cut off")]
@@ -81,6 +108,7 @@ pub enum NetworkError {
 pub struct Network {
     config: NetworkConfig,
     pool: Arc<Pool>,
+    policies: Arc<Policies>,
     missing: Vec<SlotIndex>,
     was_forwarding: bool,
     stop: CancellationToken,
@@ -90,9 +118,12 @@ pub struct Network {
 impl Network {
     /// Sets the network up, or takes over what an earlier server left running.
     ///
-    /// `running` are the slots of sandboxes that still run. Other interfaces with our prefix are strays
-    /// and are removed in the background.
-    pub async fn open(config: NetworkConfig, running: &[SlotIndex]) -> Result<Self, NetworkError> {
+    /// `running` are the slots of sandboxes that still run, and what they may reach. Other interfaces with
+    /// our prefix are strays and are removed in the background.
+    pub async fn open(
+        config: NetworkConfig,
+        running: &[(SlotIndex, NetworkSpec)],
+    ) -> Result<Self, NetworkError> {
         let survey = {
             let config = config.clone();
             blocking(move || prepare_host(&config)).await?
@@ -108,18 +139,24 @@ impl Network {
     async fn open_on(
         config: NetworkConfig,
         survey: &Survey,
-        running: &[SlotIndex],
+        running: &[(SlotIndex, NetworkSpec)],
     ) -> Result<Self, NetworkError> {
         // The firewall before the first slot, and before the host passes anything on.
-        let watch = TableWatch::start(config.clone()).await?;
+        let policies = Arc::new(Policies::new(config.clone(), running));
+        let watch = TableWatch::start(config.clone(), Arc::clone(&policies)).await?;
         let gateway = config.pool.gateway();
-        let resolver =
-            Resolver::bind(config.pool, config.resolv_conf.clone()).map_err(|source| {
-                NetworkError::Resolver {
-                    address: gateway,
-                    source,
-                }
-            })?;
+        let resolver = Resolver::bind(&config, Arc::clone(&policies)).map_err(|source| {
+            NetworkError::Resolver {
+                address: gateway,
+                source,
+            }
+        })?;
+        let gate = Gate::bind(&config, Arc::clone(policies.names())).map_err(|source| {
+            NetworkError::Gate {
+                address: gateway,
+                source,
+            }
+        })?;
         let was_forwarding = host::enable_forwarding()?;
         if !was_forwarding {
             tracing::info!(
@@ -132,16 +169,24 @@ impl Network {
             missing,
             strays,
         } = find(&config, survey, running);
-        let pool = Pool::start(config.clone(), survey.uplink_mtu(), &adopted, &strays)
-            .map_err(NetworkError::Thread)?;
+        let pool = Pool::start(
+            config.clone(),
+            Arc::clone(&policies),
+            survey.uplink_mtu(),
+            &adopted,
+            &strays,
+        )
+        .map_err(NetworkError::Thread)?;
 
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         tasks.spawn(watch.run(stop.clone()));
         tasks.spawn(resolver.serve(stop.clone(), tasks.clone()));
+        tasks.spawn(gate.serve(stop.clone(), tasks.clone()));
         Ok(Self {
             config,
             pool: Arc::new(pool),
+            policies,
             missing,
             was_forwarding,
             stop,
@@ -170,6 +215,37 @@ impl Network {
     /// If the future is dropped, the slot goes to the next who asks.
     pub async fn take(&self) -> Result<NetworkSlot, SlotError> {
         self.pool.take().await
+    }
+
+    /// Says what the holder of a slot may reach, in the place of what was said before. Before that it
+    /// reaches nothing. Connections that exist go on: see [`Network::cut`].
+    ///
+    /// # Errors
+    /// Nothing has changed then.
+    pub async fn set_policy(
+        &self,
+        index: SlotIndex,
+        spec: &NetworkSpec,
+    ) -> Result<(), PolicyError> {
+        let spec = spec.clone();
+        self.policies(move |policies| policies.set(index, &spec))
+            .await
+    }
+
+    /// Ends the connections of a slot that its policy would not let begin.
+    pub async fn cut(&self, index: SlotIndex) -> Result<(), PolicyError> {
+        self.policies(move |policies| policies.cut(index)).await
+    }
+
+    async fn policies(
+        &self,
+        work: impl FnOnce(&Policies) -> Result<(), PolicyError> + Send + 'static,
+    ) -> Result<(), PolicyError> {
+        let policies = Arc::clone(&self.policies);
+        // The kernel may be at work on another table of the host.
+        tokio::task::spawn_blocking(move || work(&policies))
+            .await
+            .unwrap_or(Err(PolicyError::Interrupted))
     }
 
     /// Gives a slot back, once no process and no descriptor holds its namespace any more. Returns at
@@ -266,13 +342,13 @@ struct Found {
     strays: Vec<SlotIndex>,
 }
 
-fn find(config: &NetworkConfig, survey: &Survey, running: &[SlotIndex]) -> Found {
+fn find(config: &NetworkConfig, survey: &Survey, running: &[(SlotIndex, NetworkSpec)]) -> Found {
     let present: HashSet<SlotIndex> = survey
         .links
         .iter()
         .filter_map(|link| config.index_of(&link.name))
         .collect();
-    let running: HashSet<SlotIndex> = running.iter().copied().collect();
+    let running: HashSet<SlotIndex> = running.iter().map(|(index, _)| *index).collect();
     Found {
         adopted: present.intersection(&running).copied().collect(),
         missing: running.difference(&present).copied().collect(),

@@ -4,10 +4,12 @@
 //! finds what has come so far on the disk.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use alcove_runner_api::{OrderError, Pull, PullFault, PullFaultCode, PullState};
 use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::cancel::Cancel;
@@ -22,8 +24,12 @@ const MAX: usize = 256;
 
 #[derive(Debug)]
 struct Running {
+    /// Tells it from one that has its name later.
+    number: u64,
     state: watch::Receiver<PullState>,
     cancel: Cancel,
+    /// For one that waits for its turn.
+    given_up: CancellationToken,
 }
 
 /// All pulls of this runner.
@@ -33,6 +39,7 @@ pub struct Pulls {
     settings: Arc<RegistrySettings>,
     slots: Arc<Semaphore>,
     running: Arc<Mutex<HashMap<String, Running>>>,
+    next: AtomicU64,
     tasks: TaskTracker,
 }
 
@@ -43,6 +50,7 @@ impl Pulls {
             settings: Arc::new(settings),
             slots: Arc::new(Semaphore::new(AT_ONCE)),
             running: Arc::default(),
+            next: AtomicU64::new(0),
             tasks: TaskTracker::new(),
         }
     }
@@ -58,14 +66,19 @@ impl Pulls {
         if let Some(running) = running.get(&order.name) {
             return Ok(running.state.clone());
         }
-        if running.len() >= MAX || self.tasks.is_closed() {
+        // Those that were given up and have not ended are among the tasks only.
+        if self.tasks.len() >= MAX || self.tasks.is_closed() {
             return Err(OrderError::Unavailable);
         }
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let given_up = CancellationToken::new();
         let (state, receiver) = watch::channel(PullState::Waiting);
         let cancel = Cancel::default();
         let entry = Running {
+            number,
             state: receiver.clone(),
             cancel: cancel.clone(),
+            given_up: given_up.clone(),
         };
         running.insert(order.name.clone(), entry);
         drop(running);
@@ -73,32 +86,32 @@ impl Pulls {
         let (slots, all) = (Arc::clone(&self.slots), Arc::clone(&self.running));
         self.tasks.spawn(async move {
             let name = order.name.clone();
-            // Closed only when the runner closes.
-            let end = match slots.acquire_owned().await {
-                Ok(slot) => work(images, settings, order, cancel, state.clone(), slot).await,
-                Err(_) => cancelled(),
+            let turn = tokio::select! {
+                // Closed only when the runner closes.
+                slot = slots.acquire_owned() => slot.ok(),
+                () = given_up.cancelled() => None,
+            };
+            let end = match turn {
+                Some(slot) => work(images, settings, order, cancel, state.clone(), slot).await,
+                None => cancelled(),
             };
             // Not known any more before its end is told: who orders again then begins anew.
             let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
-            all.remove(&name);
+            if all.get(&name).is_some_and(|known| known.number == number) {
+                all.remove(&name);
+            }
             drop(all);
             state.send_replace(end);
         });
         Ok(receiver)
     }
 
-    /// Ends the pull for this name, if there is one, and waits for its end.
-    pub async fn cancel(&self, name: &str) {
-        let found = {
-            let running = self.running();
-            running.get(name).map(|running| {
-                running.cancel.cancel();
-                running.state.clone()
-            })
-        };
-        if let Some(mut state) = found {
-            // Its sender goes only with the task, which has ended then.
-            let _ = state.wait_for(PullState::is_over).await;
+    /// Gives the pull for this name up, if there is one. Its end is not waited for, since a registry that says nothing
+    /// can hold it for long: from now on it names no image, and another pull may have the name.
+    pub fn give_up(&self, name: &str) {
+        if let Some(running) = self.running().remove(name) {
+            running.cancel.cancel();
+            running.given_up.cancel();
         }
     }
 
@@ -108,6 +121,7 @@ impl Pulls {
         self.slots.close();
         for running in self.running().values() {
             running.cancel.cancel();
+            running.given_up.cancel();
         }
         self.tasks.wait().await;
     }

@@ -2,8 +2,10 @@
 
 mod collect;
 mod config;
+mod dial;
 mod take_over;
 mod volumes;
+mod warm;
 
 use std::collections::HashMap;
 use std::fs;
@@ -18,29 +20,31 @@ use alcove_runner_api::{
     Build, BuildLogPiece, BuildOutcome, Generation, Goal, ImageEntry, Observed, Order, OrderError,
     Pull, PullState, Report, Work,
 };
-use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::config::part;
-pub use self::config::{OpenError, RunnerConfig};
+pub use self::config::{OpenError, Programs, RunnerConfig};
+pub use self::dial::DialError;
 use self::take_over::Found;
 use crate::archive::Archives;
-use crate::build::Builds;
+use crate::build::{BuildParts, Builds};
 use crate::disk::Disks;
+use crate::disk_layers::DiskLayers;
 use crate::disk_pool::DiskPool;
 use crate::driver::{Driver, Message, SharedView};
 use crate::host::Host;
-use crate::image::ImageStore;
+use crate::image::{self, ImageStore};
 use crate::journal::Journal;
 use crate::limits::Limits;
 use crate::mounts::Mounts;
-use crate::net::Network;
+use crate::net::{InsideDoor, Network};
 use crate::pulls::Pulls;
 use crate::ranges::Ranges;
 use crate::spawner_client::{SpawnerClient, SpawnerPlace};
 use crate::volumes::Volumes;
+use crate::warm_pool::WarmPool;
 
 /// Orders that may wait for one driver. The control plane sends one at a time.
 const MAILBOX: usize = 16;
@@ -53,15 +57,6 @@ const TOMBSTONES_MAX: usize = 10_000;
 
 /// Pause between two parts that are made ahead, so that a refill does not stand in the way of creates.
 const REFILL_PAUSE: Duration = Duration::from_millis(20);
-
-/// Why an agent cannot be reached.
-#[derive(Debug, thiserror::Error)]
-pub enum DialError {
-    #[error("the sandbox does not run")]
-    NotRunning,
-    #[error("cannot connect to the agent")]
-    Connect(#[source] io::Error),
-}
 
 #[derive(Debug)]
 enum Entry {
@@ -79,7 +74,7 @@ struct Inner {
     entries: Mutex<HashMap<SandboxId, Entry>>,
     builds: Arc<Builds>,
     reports: Mutex<Option<mpsc::Receiver<Report>>>,
-    pulls: Pulls,
+    pulls: Arc<Pulls>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -104,12 +99,20 @@ impl Runner {
         let sockets = rustix::fs::open(&sockets_path, flags, rustix::fs::Mode::empty())
             .map_err(|e| part("open the folder of sockets")(io::Error::from(e)))?;
         let agent_program =
-            fs::File::open(&config.agent_program).map_err(part("open the agent's program"))?;
+            fs::File::open(&config.programs.agent).map_err(part("open the agent's program"))?;
+        let git_program =
+            fs::File::open(&config.programs.git).map_err(part("open the git program"))?;
 
         let (journal, records) =
             Journal::open(sub("journal")?).map_err(part("open the journal"))?;
         let disks = Arc::new(Disks::open(sub("disks")?).map_err(part("open the folder of disks"))?);
-        let images = ImageStore::open(&folder("images")?).map_err(part("open the image store"))?;
+        let image_limits = image::Limits {
+            disk_reserve_bytes: config.bounds.disk_reserve_bytes,
+            ..image::Limits::default()
+        };
+        let images = ImageStore::open_with(&folder("images")?, image_limits)
+            .map_err(part("open the image store"))?
+            .with_faults(config.faults.clone());
         let (archives, in_archive) =
             Archives::open(folder("archive")?).map_err(part("open the archive"))?;
         let limits =
@@ -117,10 +120,12 @@ impl Runner {
         let mounts = Mounts::start(scratch)
             .await
             .map_err(part("start the mount thread"))?;
-        let volumes = Volumes::open(sub("volumes")?, mounts.clone())
+        let volumes = Volumes::open(sub("volumes")?, mounts.clone(), config.faults.clone())
             .map_err(part("open the folder of volumes"))?;
+        let caches = Volumes::open(sub("caches")?, mounts.clone(), config.faults.clone())
+            .map_err(part("open the folder of caches"))?;
         let place = SpawnerPlace {
-            program: config.spawner_program.clone(),
+            program: config.programs.spawner.clone(),
             folder: sockets_path,
             log: base.join("spawner.log"),
         };
@@ -136,11 +141,14 @@ impl Runner {
         let network = Network::open(config.network.clone(), &running)
             .await
             .map_err(part("set up the network"))?;
+        let inside =
+            InsideDoor::open().map_err(part("start the thread for sockets in sandboxes"))?;
         let ranges = Ranges::new(found.iter().map(|found| found.record.range));
         let disk_pool = DiskPool::new(disks.clone(), mounts.clone(), config.ready_disk_bytes);
+        let disk_layers = DiskLayers::new(mounts.clone());
         let (report_to, reports) = mpsc::channel(REPORTS);
         let images = Arc::new(images);
-        let pulls = Pulls::new(Arc::clone(&images), config.registries.clone());
+        let pulls = Arc::new(Pulls::new(Arc::clone(&images), config.registries.clone()));
         let host = Arc::new(Host {
             bounds: config.bounds.clone(),
             journal,
@@ -148,25 +156,34 @@ impl Runner {
             mounts,
             disks,
             disk_pool,
+            disk_layers,
             volumes,
             spawner,
             network,
+            inside,
             ranges,
             images,
             archives: Arc::new(archives),
+            warm: WarmPool::default(),
+            egress: config.egress.clone(),
             data_dir: config.data_dir.clone(),
             log_folder,
             layer_folder,
             sockets,
             agent_program: agent_program.into(),
+            git_program: git_program.into(),
             faults: config.faults.clone(),
             reports: report_to,
         });
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let builds = Builds::new(
             host.clone(),
-            config.contexts.clone(),
-            folder("builds")?,
+            BuildParts {
+                contexts: config.contexts.clone(),
+                pulls: Arc::clone(&pulls),
+                caches,
+                logs: folder("builds")?,
+            },
             stop.clone(),
             tasks.clone(),
         );
@@ -183,6 +200,7 @@ impl Runner {
         };
         runner.take_over(found, in_archive).await?;
         runner.start_refill(config.ready_parts);
+        runner.start_warming();
         Ok(runner)
     }
 
@@ -263,7 +281,7 @@ impl Runner {
         let (answer, answered) = oneshot::channel();
         mailbox
             .send(Message {
-                order,
+                order: Box::new(order),
                 is_done,
                 answer,
             })
@@ -416,8 +434,8 @@ impl Runner {
     }
 
     /// Removes the log of a build that is gone.
-    pub fn forget_build(&self, id: &str) -> io::Result<()> {
-        self.inner.builds.forget(id)
+    pub async fn forget_build(&self, id: &str) -> io::Result<()> {
+        self.inner.builds.forget(id).await
     }
 
     /// Images that sandboxes can be made from.
@@ -441,30 +459,6 @@ impl Runner {
             return Err(OrderError::Unavailable);
         }
         self.inner.pulls.start(order)
-    }
-
-    /// A new connection to a sandbox's agent, and the secret that it asks for.
-    pub async fn dial_agent(
-        &self,
-        sandbox: &SandboxId,
-    ) -> Result<(UnixStream, Arc<str>), DialError> {
-        let token = {
-            let entries = self.entries();
-            let Some(Entry::Driven { view, .. }) = entries.get(sandbox) else {
-                return Err(DialError::NotRunning);
-            };
-            view.read()
-                .unwrap_or_else(PoisonError::into_inner)
-                .token
-                .clone()
-        };
-        let token = token.ok_or(DialError::NotRunning)?;
-        let path = crate::socket_path(&self.inner.host.sockets, sandbox.as_str());
-        match UnixStream::connect(path).await {
-            Ok(stream) => Ok((stream, token)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(DialError::NotRunning),
-            Err(error) => Err(DialError::Connect(error)),
-        }
     }
 
     /// Memory charged to a running sandbox, in bytes.
@@ -496,6 +490,7 @@ impl Runner {
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
         let host = &self.inner.host;
+        host.warm.close(host).await;
         host.disk_pool.drain().await;
         if let Err(error) = host.network.close().await {
             tracing::error!(error = %error, "cannot take the network down");

@@ -11,22 +11,28 @@
 mod folder;
 
 use std::collections::HashMap;
+use std::fs::{File, FileTimes};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use alcove_domain::VolumeId;
 use alcove_runner_api::{FaultCode, VolumeMount};
 use tokio::sync::{Mutex as Turn, OwnedMutexGuard, oneshot};
 
-use crate::disk::{DiskError, Disks, LoopDevice, backing_files};
+use crate::disk::{Access, DiskError, Disks, LoopDevice, backing_files};
 use crate::disk_pool::{AttachError, blocking};
+use crate::faults::{Faults, Step};
 use crate::mounts::{MountError, MountedDisk, Mounts, VolumePlan};
 
 /// How long a volume may take to be found, and to be let go of by a sandbox that has ended.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Unit of a file's blocks, in bytes.
+const BLOCK: u64 = 512;
 
 #[derive(Debug, thiserror::Error)]
 pub enum VolumeError {
@@ -52,6 +58,8 @@ pub enum VolumeError {
     Thread(#[source] io::Error),
     #[error("a thread for blocking work ended early")]
     Ended,
+    #[error("cannot pass a fault point")]
+    Fault(#[source] io::Error),
 }
 
 impl VolumeError {
@@ -59,7 +67,7 @@ impl VolumeError {
         match self {
             Self::Image(error) => error.errno(),
             Self::Mount(error) => error.errno(),
-            Self::Loop(error) | Self::Thread(error) => error.raw_os_error(),
+            Self::Loop(error) | Self::Thread(error) | Self::Fault(error) => error.raw_os_error(),
             Self::Folder { .. }
             | Self::Missing { .. }
             | Self::InUse { .. }
@@ -89,11 +97,16 @@ pub struct Volumes {
     mounts: Mounts,
     /// What changes a volume on this host, or finds it, takes its turn.
     turns: Mutex<HashMap<VolumeId, Arc<Turn<()>>>>,
+    faults: Arc<dyn Faults>,
 }
 
 impl Volumes {
     /// Opens the folder of images and removes what an earlier server left half-made.
-    pub fn open(folder: PathBuf, mounts: Mounts) -> Result<Self, DiskError> {
+    pub fn open(
+        folder: PathBuf,
+        mounts: Mounts,
+        faults: Arc<dyn Faults>,
+    ) -> Result<Self, DiskError> {
         let disks = Disks::open(folder)?;
         for name in disks.names() {
             // No volume's id starts with a plus sign.
@@ -105,20 +118,52 @@ impl Volumes {
             disks: Arc::new(disks),
             mounts,
             turns: Mutex::default(),
+            faults,
         })
     }
 
-    /// Makes an empty volume. It is on the host's disk for good when this returns.
-    pub async fn ensure(&self, volume: &VolumeId, bytes: u64) -> Result<(), VolumeError> {
+    /// Makes an empty volume, and tells whether it was not there. It is on the host's disk for good when this returns.
+    pub async fn ensure(&self, volume: &VolumeId, bytes: u64) -> Result<bool, VolumeError> {
         let turn = self.turn(volume).await?;
         let (disks, name) = (self.disks.clone(), volume.to_string());
-        blocking(move || {
+        let is_new = blocking(move || {
+            let is_new = !disks.path(&name).exists();
             let made = disks.ensure(&name, bytes);
             drop(turn);
-            made
+            made.map(|()| is_new)
         })
         .await?
-        .map_err(VolumeError::Image)
+        .map_err(VolumeError::Image)?;
+        self.hit(Step::VolumeMade)?;
+        Ok(is_new)
+    }
+
+    /// All that there are: names, bytes on the host's disk, and when each was last noted as used.
+    pub fn images(&self) -> Vec<(String, u64, SystemTime)> {
+        let names = self.disks.names().into_iter();
+        names
+            .filter_map(|name| {
+                let found = std::fs::metadata(self.disks.path(&name)).ok()?;
+                Some((name, found.blocks() * BLOCK, found.accessed().ok()?))
+            })
+            .collect()
+    }
+
+    /// Notes that a volume is used now. Reading and writing do not: the loop device goes past the file's times.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "decides only which cache of builds goes first"
+    )]
+    pub fn note_use(&self, volume: &VolumeId) {
+        let path = self.disks.path(volume.as_str());
+        let times = FileTimes::new().set_accessed(SystemTime::now());
+        let noted = File::options()
+            .write(true)
+            .open(path)
+            .and_then(|file| file.set_times(times));
+        if let Err(error) = noted {
+            tracing::warn!(%volume, %error, "cannot note the use of a volume");
+        }
     }
 
     /// Removes a volume that no sandbox mounts; those that have just ended are waited for.
@@ -138,7 +183,12 @@ impl Volumes {
             removed
         })
         .await?
-        .map_err(VolumeError::Image)
+        .map_err(VolumeError::Image)?;
+        self.hit(Step::VolumeRemoved)
+    }
+
+    fn hit(&self, step: Step) -> Result<(), VolumeError> {
+        self.faults.at(step).map_err(VolumeError::Fault)
     }
 
     /// Mounts volumes in the scratch, for a root to be made with them. All or none.
@@ -174,9 +224,10 @@ impl Volumes {
             let volume = volume.clone();
             return Err(VolumeError::Missing { volume });
         }
-        let device = blocking(move || LoopDevice::attach_shared(&path))
+        let device = blocking(move || LoopDevice::attach_shared(&path, Access::ReadWrite))
             .await?
             .map_err(VolumeError::Loop)?;
+        self.hit(Step::VolumeAttached)?;
         let device_path = device.number().path();
         let disk = self
             .mounts

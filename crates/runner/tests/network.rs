@@ -10,6 +10,7 @@ use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 use alcove_runner::net::{Network, NetworkError, NetworkSlot, SlotError, SlotIndex};
+use alcove_runner_api::NetworkSpec;
 
 use world::{
     CLOSED, HOST, HOST_PORT, INTERNET, INTERNET_ROUTER, PATIENCE, SILENCE, WEB_PORT, World, ask,
@@ -18,6 +19,14 @@ use world::{
 
 async fn open(world: &World) -> Network {
     Network::open(world.config(), &[]).await.unwrap()
+}
+
+/// A slot whose holder may reach all that anybody may.
+async fn take(network: &Network) -> Result<NetworkSlot, SlotError> {
+    let slot = network.take().await?;
+    let open = NetworkSpec::default();
+    network.set_policy(slot.index, &open).await.unwrap();
+    Ok(slot)
 }
 
 /// The names of all cables that end on the host.
@@ -50,7 +59,7 @@ fn end(network: &Network, slot: NetworkSlot) -> SlotIndex {
 fn a_sandbox_reaches_the_internet_under_the_hosts_address() {
     in_world(|world| async move {
         let network = open(&world).await;
-        let slot = network.take().await.unwrap();
+        let slot = take(&network).await.unwrap();
         let seen = within(&slot.netns, || seen_as((INTERNET, WEB_PORT), PATIENCE)).unwrap();
         assert_eq!(seen, HOST);
         assert!(
@@ -72,7 +81,7 @@ fn the_very_first_packet_of_a_new_slot_arrives() {
         });
         server.set_read_timeout(Some(PATIENCE)).unwrap();
         for _ in 0..20 {
-            let slot = network.take().await.unwrap();
+            let slot = take(&network).await.unwrap();
             within(&slot.netns, || {
                 let socket = UdpSocket::bind((slot.address, 0)).unwrap();
                 socket.send_to(b"first", (INTERNET, 7000)).unwrap();
@@ -88,7 +97,7 @@ fn the_very_first_packet_of_a_new_slot_arrives() {
 fn a_sandbox_reaches_neither_the_host_nor_private_networks() {
     in_world(|world| async move {
         let network = open(&world).await;
-        let slot = network.take().await.unwrap();
+        let slot = take(&network).await.unwrap();
         let gateway = network.gateway();
         for address in [gateway, HOST, Ipv4Addr::LOCALHOST] {
             assert!(
@@ -124,7 +133,7 @@ fn a_sandbox_reaches_neither_the_host_nor_private_networks() {
 fn a_host_that_translates_addresses_does_not_open_itself() {
     in_world(|world| async move {
         let network = open(&world).await;
-        let slot = network.take().await.unwrap();
+        let slot = take(&network).await.unwrap();
         // As container engines do for published ports, and transparent proxies for all traffic.
         run("nft", "add table ip other");
         run(
@@ -164,7 +173,7 @@ fn a_host_that_translates_addresses_does_not_open_itself() {
 fn neighbours_do_not_see_each_other() {
     in_world(|world| async move {
         let network = open(&world).await;
-        let (first, second) = (network.take().await.unwrap(), network.take().await.unwrap());
+        let (first, second) = (take(&network).await.unwrap(), take(&network).await.unwrap());
         within(&second.netns, || world::serve_web(WEB_PORT));
         let served = (second.address, WEB_PORT);
         assert_eq!(
@@ -189,7 +198,7 @@ fn neighbours_do_not_see_each_other() {
 fn a_false_source_address_does_not_get_out() {
     in_world(|world| async move {
         let network = open(&world).await;
-        let slot = network.take().await.unwrap();
+        let slot = take(&network).await.unwrap();
         let server = within(&world.internet, || {
             UdpSocket::bind((INTERNET, 7000)).unwrap()
         });
@@ -227,7 +236,7 @@ fn a_false_source_address_does_not_get_out() {
 fn names_are_resolved_by_datagram_and_by_stream() {
     in_world(|world| async move {
         let network = open(&world).await;
-        let slot = network.take().await.unwrap();
+        let slot = take(&network).await.unwrap();
         let gateway = network.gateway();
         let query = dns_query(0xbeef, "pypi.example.org");
         let answer = within(&slot.netns, || ask(gateway, &query)).unwrap();
@@ -251,7 +260,7 @@ fn a_dead_resolver_of_the_host_is_told_and_a_new_one_is_found() {
     in_world(|world| async move {
         world.set_upstreams("nameserver 198.51.100.77\n");
         let network = open(&world).await;
-        let slot = network.take().await.unwrap();
+        let slot = take(&network).await.unwrap();
         let gateway = network.gateway();
         let query = dns_query(1, "example.org");
         let answer = within(&slot.netns, || ask(gateway, &query)).unwrap();
@@ -273,7 +282,7 @@ fn a_dead_resolver_of_the_host_is_told_and_a_new_one_is_found() {
 fn the_firewall_comes_back_when_somebody_flushes_it() {
     in_world(|world| async move {
         let network = open(&world).await;
-        let slot = network.take().await.unwrap();
+        let slot = take(&network).await.unwrap();
         run("nft", "flush ruleset");
         let table = world.config().table;
         eventually("the table is back", || {
@@ -284,7 +293,7 @@ fn the_firewall_comes_back_when_somebody_flushes_it() {
         assert!(within(&slot.netns, || !is_closed((INTERNET, WEB_PORT))));
         run("nft", &format!("flush chain inet {table} door"));
         eventually("the rules are back", || {
-            run("nft", &format!("list chain inet {table} door")).contains("dport 53 accept")
+            run("nft", &format!("list chain inet {table} door")).contains("dport 53 jump resolver")
         })
         .await;
         network.detach().await;
@@ -296,12 +305,12 @@ fn nothing_is_left_after_the_close() {
     in_world(|world| async move {
         let before = traces();
         let network = open(&world).await;
-        let slot = network.take().await.unwrap();
+        let slot = take(&network).await.unwrap();
         assert_ne!(traces(), before);
         end(&network, slot);
         network.close().await.unwrap();
         assert_eq!(traces(), before);
-        assert!(matches!(network.take().await, Err(SlotError::Closed)));
+        assert!(matches!(take(&network).await, Err(SlotError::Closed)));
     });
 }
 
@@ -309,7 +318,7 @@ fn nothing_is_left_after_the_close() {
 fn a_close_with_running_sandboxes_keeps_them_walled_in() {
     in_world(|world| async move {
         let network = open(&world).await;
-        let slot = network.take().await.unwrap();
+        let slot = take(&network).await.unwrap();
         network.close().await.unwrap();
         assert!(run("nft", "list tables").contains(&world.config().table));
         assert!(within(&slot.netns, || is_closed((HOST, HOST_PORT))));
@@ -321,15 +330,18 @@ fn a_close_with_running_sandboxes_keeps_them_walled_in() {
 fn running_sandboxes_survive_a_restart_and_strays_do_not() {
     in_world(|world| async move {
         let network = open(&world).await;
-        let kept = network.take().await.unwrap();
-        let stray = network.take().await.unwrap();
+        let kept = take(&network).await.unwrap();
+        let stray = take(&network).await.unwrap();
         network.detach().await;
         drop(network);
 
         let gone = SlotIndex(200);
-        let network = Network::open(world.config(), &[kept.index, gone])
-            .await
-            .unwrap();
+        let network = Network::open(
+            world.config(),
+            &[kept.index, gone].map(|index| (index, NetworkSpec::default())),
+        )
+        .await
+        .unwrap();
         assert_eq!(network.missing(), [gone]);
         assert!(within(&kept.netns, || !is_closed((INTERNET, WEB_PORT))));
         let query = dns_query(1, "example.org");
@@ -341,7 +353,7 @@ fn running_sandboxes_survive_a_restart_and_strays_do_not() {
         .await;
         assert!(interfaces().contains(&kept.host_interface));
 
-        let other = network.take().await.unwrap();
+        let other = take(&network).await.unwrap();
         assert_ne!(other.index, kept.index);
         end(&network, other);
         end(&network, kept);
@@ -364,7 +376,7 @@ fn a_full_pool_says_so_and_recovers() {
         let network = Network::open(config, &[]).await.unwrap();
         let mut slots = Vec::new();
         let error = loop {
-            match network.take().await {
+            match take(&network).await {
                 Ok(slot) => slots.push(slot),
                 Err(error) => break error,
             }
@@ -373,7 +385,7 @@ fn a_full_pool_says_so_and_recovers() {
         assert!(matches!(error, SlotError::Full { capacity: 13 }), "{error}");
         let index = end(&network, slots.remove(5));
         eventually("the address is free", || network.counts().resting == 1).await;
-        assert_eq!(network.take().await.unwrap().index, index);
+        assert_eq!(take(&network).await.unwrap().index, index);
         network.detach().await;
     });
 }
@@ -399,7 +411,7 @@ fn an_address_does_not_inherit_conversations() {
 
         let slots: Vec<NetworkSlot> = {
             let mut slots = Vec::new();
-            while let Ok(slot) = network.take().await {
+            while let Ok(slot) = take(&network).await {
                 slots.push(slot);
             }
             slots
@@ -420,7 +432,7 @@ fn an_address_does_not_inherit_conversations() {
         drop(talker);
         end(&network, first);
         eventually("the address is free", || network.counts().resting == 1).await;
-        let second = network.take().await.unwrap();
+        let second = take(&network).await.unwrap();
         assert_eq!(second.address, address);
         let heir = listen(&second);
         server.send_to(b"two", client).unwrap();
@@ -454,7 +466,7 @@ fn two_servers_on_one_host_leave_each_other_alone() {
         );
         config.resolv_conf = world.config().resolv_conf;
         let second = Network::open(config.clone(), &[]).await.unwrap();
-        let (left, right) = (first.take().await.unwrap(), second.take().await.unwrap());
+        let (left, right) = (take(&first).await.unwrap(), take(&second).await.unwrap());
         within(&right.netns, || world::serve_web(WEB_PORT));
         assert!(
             within(&left.netns, || is_closed((right.address, WEB_PORT))),
@@ -482,7 +494,7 @@ fn ready_slots_are_refilled_behind_the_taker() {
         let mut slots = Vec::new();
         for _ in 0..5 {
             eventually("slots are ready", || network.counts().ready == 2).await;
-            slots.push(network.take().await.unwrap());
+            slots.push(take(&network).await.unwrap());
         }
         let clone = world::duplicate(slots[0].netns.as_fd());
         assert_eq!(network.counts().in_use, 5);

@@ -7,7 +7,6 @@
 use std::time::Duration;
 
 use alcove_control::{AgentConnection, DialError};
-use alcove_edge::Edge;
 use alcove_server::{App, Options};
 use alcove_testkit::TestControl;
 use tokio::net::TcpListener;
@@ -38,10 +37,8 @@ async fn main() {
     let public_url = format!("http://{}", listener.local_addr().unwrap());
     println!("export DAYTONA_API_URL={public_url}/api");
     println!("export DAYTONA_API_KEY={}", kit.key);
-    let edge = Edge::new(kit.control.clone());
     let app = App::new(
         kit.control.clone(),
-        edge,
         &Options {
             public_url,
             ..Options::default()

@@ -1,6 +1,6 @@
 //! What is the same for every request.
 //!
-//! Order from the outside in: request id, CORS, toolbox paths to the proxy with their bytes untouched,
+//! Order from the outside in: previews to the proxy, request id, CORS, toolbox paths to the proxy with their bytes untouched,
 //! tidy paths for everything else, the event socket, the router; on the way out the error body and the
 //! headers that every answer has.
 
@@ -12,6 +12,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use alcove_actions::Room;
 use alcove_control::Control;
 use alcove_edge::{Edge, RequestId};
 use alcove_storage::registry::Registry;
@@ -22,13 +23,16 @@ use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use http::header::{CONTENT_DISPOSITION, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Method, Request, Uri};
+use ipnet::IpNet;
 use socketioxide::SocketIo;
+use tokio_util::sync::CancellationToken;
 use tower::util::BoxCloneSyncService;
 use tower::{Layer, Service, ServiceExt};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use crate::error::{ApiError, Subject, finish};
-use crate::{events, routes};
+use crate::inside::Inside;
+use crate::{events, previews, routes};
 
 /// The newest release of the original whose operations are the measure. Its command line warns when the
 /// server names a newer one than itself.
@@ -44,10 +48,21 @@ const BODY_MAX_BYTES: usize = 1 << 20;
 pub struct Options {
     /// How clients reach this server, such as `http://127.0.0.1:3000`; no slash at the end.
     pub public_url: String,
+    /// Where previews of ports are shown, as `HOST` or `HOST:PORT`, below which each has a name. None leaves it to the
+    /// public URL.
+    pub preview_host: Option<String>,
+    /// Addresses of proxies in front of the server, whose word on a client (`X-Forwarded-For`, `-Proto`) counts for previews.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Whether browsers are shown a page of ours before the first one of a program in a sandbox.
+    pub warns_of_previews: bool,
+    /// How clients open SSH sessions, such as `ssh -p 2222 {{TOKEN}}@host`.
+    pub ssh_command: String,
     /// Where clients leave build contexts. None where there is no such place.
     pub object_storage: Option<ObjectStorage>,
     /// The registry that is served under `/v2/`.
     pub registry: Option<Registry>,
+    /// Origins of pages that may use the tools, such as `https://example.com`, beside the server's own.
+    pub mcp_origins: Vec<String>,
 }
 
 /// Where clients find the object storage.
@@ -72,8 +87,13 @@ struct Parts {
     edge: Edge,
     public_url: String,
     toolbox_url: String,
+    preview_host: String,
+    ssh_command: String,
     object_storage: Option<ObjectStorage>,
     registry: Option<Registry>,
+    room: Room,
+    mcp_origins: Vec<String>,
+    closing: CancellationToken,
 }
 
 impl fmt::Debug for App {
@@ -99,16 +119,24 @@ impl fmt::Debug for AppService {
 }
 
 impl App {
-    pub fn new(control: Control, edge: Edge, options: &Options) -> Self {
+    /// Must be called within a runtime.
+    pub fn new(control: Control, options: &Options) -> Self {
+        let edge = Edge::new(control.clone(), previews::of(options));
         let public_url = options.public_url.trim_end_matches('/').to_owned();
+        let mcp_origins = mcp_origins(&public_url, &options.mcp_origins);
         Self {
             parts: Arc::new(Parts {
                 control,
                 edge,
                 toolbox_url: format!("{public_url}/toolbox"),
+                preview_host: previews::host(options),
                 public_url,
+                ssh_command: options.ssh_command.clone(),
                 object_storage: options.object_storage.clone(),
                 registry: options.registry.clone(),
+                room: Room::default(),
+                mcp_origins,
+                closing: CancellationToken::new(),
             }),
         }
     }
@@ -141,6 +169,15 @@ impl App {
         &self.parts.control
     }
 
+    /// Resolves when the server closes: what would not end by itself ends then.
+    pub(crate) async fn closing(&self) {
+        self.parts.closing.cancelled().await;
+    }
+
+    pub(crate) fn edge(&self) -> &Edge {
+        &self.parts.edge
+    }
+
     pub(crate) fn public_url(&self) -> &str {
         &self.parts.public_url
     }
@@ -149,8 +186,29 @@ impl App {
         &self.parts.toolbox_url
     }
 
+    /// The URL of a port, as `place` names the sandbox.
+    pub(crate) fn preview_url(&self, port: impl fmt::Display, place: impl fmt::Display) -> String {
+        let scheme = previews::scheme(&self.parts.public_url);
+        format!("{scheme}://{port}-{place}.{}", self.parts.preview_host)
+    }
+
+    /// The command line that opens a session with this token.
+    pub(crate) fn ssh_command(&self, token: &str) -> String {
+        self.parts.ssh_command.replace("{{TOKEN}}", token)
+    }
+
     pub(crate) fn object_storage(&self) -> Option<&ObjectStorage> {
         self.parts.object_storage.as_ref()
+    }
+
+    /// Pages that may use the tools.
+    pub(crate) fn mcp_origins(&self) -> &[String] {
+        &self.parts.mcp_origins
+    }
+
+    /// Memory for files inside of JSON.
+    pub(crate) fn room(&self) -> &Room {
+        &self.parts.room
     }
 
     /// Host and port of the registry, as the names of images have it. None where there is no registry.
@@ -160,15 +218,24 @@ impl App {
         Some(url.split_once("://").map_or(url.as_str(), |(_, host)| host))
     }
 
+    /// Answers a request that the server makes itself, as if it had come from outside.
+    pub(crate) async fn answer(&self, inner: Router, request: Request<Body>) -> Response {
+        let service =
+            tower::service_fn(|request: Request<Body>| self.dispatch(inner.clone(), request));
+        answered(service, request).await
+    }
+
     async fn dispatch(
         &self,
         inner: Router,
         mut request: Request<Body>,
     ) -> Result<Response, Infallible> {
-        if Edge::<Control>::serves(request.uri().path()) {
-            return Ok(self.parts.edge.handle(request).await);
+        if Edge::<Control>::serves_toolbox(request.uri().path()) {
+            return Ok(self.parts.edge.toolbox(request).await);
         }
-        if let Some(registry) = &self.parts.registry
+        let is_vercel = routes::vercel::inner_path(request.uri().path()).is_some();
+        if !is_vercel
+            && let Some(registry) = &self.parts.registry
             && Registry::serves(request.uri().path())
         {
             return Ok(registry.handle(request).await);
@@ -176,12 +243,19 @@ impl App {
         if let Some(tidy) = tidy(request.uri()) {
             *request.uri_mut() = tidy;
         }
+        if is_vercel && let Some(inner) = without_prefix(request.uri()) {
+            *request.uri_mut() = inner;
+        }
+        if Inside::is_wanted(request.uri().path()) {
+            Inside::offer(&mut request, inner.clone());
+        }
         inner.oneshot(request).await
     }
 }
 
 impl AppService {
     pub(crate) async fn close(&self) {
+        self.app.parts.closing.cancel();
         self.events.close().await;
         self.app.parts.edge.shutdown().await;
     }
@@ -197,46 +271,73 @@ impl Service<Request<Body>> for AppService {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
         let inner = self.inner.clone();
-        Box::pin(async move {
-            let id: Arc<str> = uuid::Uuid::now_v7().simple().to_string().into();
-            let method = request.method().clone();
-            let uri = request.uri().clone();
-            request.extensions_mut().insert(RequestId(Arc::clone(&id)));
-            // A panic is one request's misfortune. What handlers share is behind locks that outlive it.
-            let response = match AssertUnwindSafe(inner.oneshot(request))
-                .catch_unwind()
-                .await
-            {
-                Ok(answered) => answered?,
-                Err(payload) => panicked(&*payload),
-            };
-            let subject = Subject {
-                method: &method,
-                path: uri.path(),
-                request_id: &id,
-            };
-            let mut response = finish(response, &subject);
-            let headers = response.headers_mut();
-            headers.insert(API_VERSION_HEADER, API_VERSION);
-            if let Ok(id) = HeaderValue::from_str(&id) {
-                headers.insert(REQUEST_ID_HEADER, id);
-            }
-            tracing::debug!(
-                request.id = &*id,
-                http.method = %method,
-                http.path = uri.path(),
-                status = response.status().as_u16(),
-                "answered"
-            );
-            Ok(response)
-        })
+        let edge = &self.app.parts.edge;
+        // What a program in a sandbox says is its own: none of what our answers have is put to it.
+        if let Some(preview) = edge.preview_of(&request) {
+            let edge = edge.clone();
+            return Box::pin(async move { Ok(edge.preview(preview, request).await) });
+        }
+        Box::pin(async move { Ok(answered(inner, request).await) })
     }
+}
+
+/// Gives the request its id, and the answer what every answer has.
+async fn answered<S>(service: S, mut request: Request<Body>) -> Response
+where
+    S: Service<Request<Body>, Response = Response, Error = Infallible>,
+{
+    let id: Arc<str> = uuid::Uuid::now_v7().simple().to_string().into();
+    let method = request.method().clone();
+    let uri = request.uri().clone();
+    request.extensions_mut().insert(RequestId(Arc::clone(&id)));
+    // A panic is one request's misfortune. What handlers share is behind locks that outlive it.
+    let response = match AssertUnwindSafe(service.oneshot(request))
+        .catch_unwind()
+        .await
+    {
+        Ok(answered) => answered.unwrap_or_else(|never| match never {}),
+        Err(payload) => panicked(&*payload),
+    };
+    let subject = Subject {
+        method: &method,
+        path: uri.path(),
+        request_id: &id,
+    };
+    let mut response = finish(response, &subject);
+    let headers = response.headers_mut();
+    headers.insert(API_VERSION_HEADER, API_VERSION);
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        headers.insert(REQUEST_ID_HEADER, id);
+    }
+    tracing::debug!(
+        request.id = &*id,
+        http.method = %method,
+        http.path = uri.path(),
+        status = response.status().as_u16(),
+        "answered"
+    );
+    response
 }
 
 async fn no_such_route(method: Method, OriginalUri(uri): OriginalUri) -> ApiError {
     ApiError::no_such_route(&method, uri.path())
+}
+
+/// The server's own origin and the operator's, each with its port: without one, any port would do.
+fn mcp_origins(public_url: &str, more: &[String]) -> Vec<String> {
+    let all = std::iter::once(public_url).chain(more.iter().map(String::as_str));
+    let with_port = all.filter_map(|origin| {
+        let uri = origin.parse::<Uri>().ok()?;
+        let (scheme, host) = (uri.scheme_str()?, uri.host()?);
+        let port = uri.port_u16().unwrap_or(match scheme {
+            "https" => 443,
+            _ => 80,
+        });
+        Some(format!("{scheme}://{host}:{port}"))
+    });
+    with_port.collect()
 }
 
 fn panicked(payload: &(dyn Any + Send)) -> Response {
@@ -271,6 +372,15 @@ fn cors() -> CorsLayer {
             CONTENT_DISPOSITION,
             RETRY_AFTER,
         ])
+}
+
+/// The URI of a route of Vercel Sandbox's without the `/api` that most clients have before it.
+fn without_prefix(uri: &Uri) -> Option<Uri> {
+    let path = routes::vercel::inner_path(uri.path())?;
+    match uri.query() {
+        Some(query) => format!("{path}?{query}").parse().ok(),
+        None => path.parse().ok(),
+    }
 }
 
 /// The URI with repeated slashes joined and the last one dropped; None if there are none. Clients join a

@@ -3,9 +3,11 @@
 //! A handler's error does not know its request. It leaves an outline in the answer, and the outermost
 //! layer writes the body from it, with the request's path, method and id.
 
+use std::borrow::Cow;
 use std::error::Error as _;
 use std::time::Duration;
 
+use alcove_api_types::vercel::{VercelError, VercelErrorBody};
 use alcove_api_types::{ErrorBody, ErrorSource};
 use alcove_control::Error;
 use axum::body::Body;
@@ -14,11 +16,13 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_A
 use http::{Method, StatusCode};
 use serde_json::{Map, Value};
 
+use crate::routes::vercel;
+
 /// A failed request.
 #[derive(Debug, Clone)]
 pub(crate) struct ApiError {
     status: StatusCode,
-    code: &'static str,
+    code: Cow<'static, str>,
     message: String,
     details: Map<String, Value>,
     retry_after: Option<Duration>,
@@ -27,10 +31,14 @@ pub(crate) struct ApiError {
 }
 
 impl ApiError {
-    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+    pub(crate) fn new(
+        status: StatusCode,
+        code: impl Into<Cow<'static, str>>,
+        message: impl Into<String>,
+    ) -> Self {
         Self {
             status,
-            code,
+            code: code.into(),
             message: message.into(),
             details: Map::new(),
             retry_after: None,
@@ -110,6 +118,20 @@ impl ApiError {
             "INTERNAL_SERVER_ERROR",
             "An unexpected error occurred.",
         )
+    }
+
+    /// The same failure by one word, if it has one of these now.
+    pub(crate) fn narrowed(
+        mut self,
+        codes: &[&str],
+        status: StatusCode,
+        code: &'static str,
+    ) -> Self {
+        if codes.contains(&&*self.code) {
+            self.status = status;
+            self.code = code.into();
+        }
+        self
     }
 
     /// The answer that [`finish`] completes.
@@ -201,23 +223,32 @@ pub(crate) fn finish(mut response: Response, subject: &Subject<'_>) -> Response 
             error.cause.as_deref().unwrap_or(&error.message),
         );
     }
-    let body = ErrorBody {
-        status_code: error.status.as_u16(),
-        error: error
-            .status
-            .canonical_reason()
-            .unwrap_or_default()
-            .to_owned(),
-        message: error.message,
-        code: error.code.to_owned(),
-        source: ErrorSource::Api,
-        timestamp: jiff::Timestamp::now().into(),
-        path: subject.path.to_owned(),
-        method: subject.method.to_string(),
-        request_id: Some(subject.request_id.to_owned()),
-        details: (!error.details.is_empty()).then_some(error.details),
+    let body = if vercel::inner_path(subject.path).is_some() {
+        serde_json::to_vec(&VercelErrorBody {
+            error: VercelError {
+                code: error.code.to_ascii_lowercase(),
+                message: error.message,
+            },
+        })
+    } else {
+        serde_json::to_vec(&ErrorBody {
+            status_code: error.status.as_u16(),
+            error: error
+                .status
+                .canonical_reason()
+                .unwrap_or_default()
+                .to_owned(),
+            message: error.message,
+            code: error.code.into_owned(),
+            source: ErrorSource::Api,
+            timestamp: jiff::Timestamp::now().into(),
+            path: subject.path.to_owned(),
+            method: subject.method.to_string(),
+            request_id: Some(subject.request_id.to_owned()),
+            details: (!error.details.is_empty()).then_some(error.details),
+        })
     };
-    *response.body_mut() = Body::from(serde_json::to_vec(&body).unwrap_or_default());
+    *response.body_mut() = Body::from(body.unwrap_or_default());
     let headers = response.headers_mut();
     // The router has written down the length of the empty body that the outline had.
     headers.remove(CONTENT_LENGTH);

@@ -5,7 +5,8 @@
 //! Node.js do not end for minutes after their last line.
 //!
 //! One task an organization turns the control plane's events into messages, as long as somebody
-//! listens. A client that does not keep up loses messages, which costs it a second: it also polls.
+//! listens. A client that does not keep up loses messages, which costs it a second: it also polls. Who must not lose any
+//! reads them as server-sent events (`routes/daytona/event.rs`). A socket ends with the key that it came with.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -115,11 +116,25 @@ async fn joined(socket: SocketRef, io: SocketIo, State(feeds): State<Feeds>) {
     let Some(caller) = socket.extensions.get::<Caller>() else {
         return;
     };
-    let organization = caller.organization;
-    socket.join(room(&organization));
+    let organization = caller.organization.clone();
+    socket.join([room(&organization), format!("user:{}", caller.user)]);
     feeds.listen(&io, &organization);
+    let ended = watch_key(feeds.app.clone(), socket.clone(), caller);
     let leaving = feeds.clone();
-    socket.on_disconnect(async move || leaving.leave(&organization));
+    socket.on_disconnect(async move || {
+        ended.abort();
+        leaving.leave(&organization);
+    });
+}
+
+/// Cuts a socket when the key that it came with is good no more.
+fn watch_key(app: App, socket: SocketRef, caller: Caller) -> tokio::task::AbortHandle {
+    let watching = tokio::spawn(async move {
+        app.control().key_ended(&caller).await;
+        // It may have left at this very moment.
+        let _ = socket.disconnect();
+    });
+    watching.abort_handle()
 }
 
 fn room(organization: &OrganizationId) -> String {
@@ -172,8 +187,8 @@ impl Feeds {
     }
 }
 
-/// An event's name and payload. The sandbox is always the whole object: Go clients decode it as one.
-fn message(app: &App, event: &Event) -> (&'static str, Value) {
+/// An event's name and payload. What it is about is always the whole object: Go clients decode it as one.
+pub(crate) fn message(app: &App, event: &Event) -> (&'static str, Value) {
     match &event.body {
         EventBody::SandboxCreated { sandbox } => {
             ("sandbox.created", json!(present::sandbox(app, sandbox)))
@@ -202,5 +217,39 @@ fn message(app: &App, event: &Event) -> (&'static str, Value) {
                 "newDesiredState": new_desired_state.as_str(),
             }),
         ),
+        EventBody::SnapshotCreated { snapshot } => {
+            ("snapshot.created", json!(present::snapshot(app, snapshot)))
+        }
+        EventBody::SnapshotStateUpdated {
+            snapshot,
+            old_state,
+            new_state,
+        } => (
+            "snapshot.state.updated",
+            json!({
+                "snapshot": present::snapshot(app, snapshot),
+                "oldState": old_state.as_str(),
+                "newState": new_state.as_str(),
+            }),
+        ),
+        EventBody::SnapshotRemoved { snapshot } => {
+            ("snapshot.removed", json!(present::snapshot(app, snapshot)))
+        }
+        EventBody::VolumeCreated { volume } => ("volume.created", json!(present::volume(volume))),
+        EventBody::VolumeStateUpdated {
+            volume,
+            old_state,
+            new_state,
+        } => (
+            "volume.state.updated",
+            json!({
+                "volume": present::volume(volume),
+                "oldState": old_state.as_str(),
+                "newState": new_state.as_str(),
+            }),
+        ),
+        EventBody::VolumeLastUsedAtUpdated { volume } => {
+            ("volume.lastUsedAt.updated", json!(present::volume(volume)))
+        }
     }
 }

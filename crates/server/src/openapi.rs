@@ -6,9 +6,10 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use crate::routes::daytona::{
-    account, life, object_storage, preview, quota, registry, sandbox, sandbox_list, settings,
-    snapshot, system, volume, workspace,
+    account, api_key, event, life, object_storage, preview, quota, region, registry, sandbox,
+    sandbox_list, settings, snapshot, ssh, ssh_key, system, volume, warm_pool, workspace,
 };
+use crate::routes::{actions, mcp};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -17,9 +18,11 @@ use crate::routes::daytona::{
         description = "Runs untrusted code in sandboxes; speaks the Daytona API."
     ),
     paths(
-        system::config, system::health, system::ready, system::openapi,
+        system::config, system::health, system::ready, system::openapi, event::stream,
         sandbox::create, sandbox::get, sandbox::delete, sandbox::start, sandbox::stop,
-        sandbox::toolbox_url, sandbox::last_activity, preview::url,
+        sandbox::build_logs, sandbox::build_logs_url, sandbox::toolbox_url, sandbox::last_activity, preview::url,
+        preview::signed_url, preview::expire, preview::signing_key, preview::rotate_signing_key, ssh::create, ssh::revoke, ssh::validate,
+        ssh_key::list, ssh_key::create, ssh_key::delete,
         sandbox_list::list, sandbox_list::page,
         life::recover, life::pause, life::archive, life::backup, life::resize, life::snapshot, life::fork,
         life::forks, life::parent, life::ancestors,
@@ -31,13 +34,17 @@ use crate::routes::daytona::{
         preview::workspace_url,
         quota::usage, quota::update, quota::update_organization, quota::create,
         quota::get, quota::delete,
-        account::api_key, account::user, account::organizations,
+        api_key::list, api_key::create, api_key::current, api_key::get, api_key::delete, api_key::delete_of_user,
+        account::user, account::organizations, account::organization, account::members,
+        region::shared, region::available, region::of_sandboxes, region::get, account::limit_egress,
         snapshot::list, snapshot::get, snapshot::create, snapshot::delete, snapshot::activate,
         snapshot::deactivate, snapshot::build_logs, snapshot::build_logs_url,
         registry::list, registry::create, registry::get, registry::update, registry::delete,
         volume::list, volume::create, volume::get, volume::by_name, volume::delete,
         registry::set_default, registry::set_default_older, registry::push_access,
         object_storage::push_access,
+        actions::list, actions::get, actions::call, mcp::call,
+        warm_pool::list, warm_pool::create, warm_pool::update, warm_pool::delete,
     ),
     modifiers(&Bearer),
     security(("bearer" = []))

@@ -2,7 +2,9 @@
 
 use alcove_api_types::daytona::era::Era;
 use alcove_api_types::daytona::{self as api};
-use alcove_domain::{OffsetPage, Sandbox, SandboxState, Snapshot, Volume};
+use alcove_domain::{
+    ImageBuild, OffsetPage, Sandbox, SandboxState, Snapshot, Volume, WarmPoolView,
+};
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -18,15 +20,15 @@ pub(crate) fn sandbox(app: &App, sandbox: &Sandbox) -> api::Sandbox {
         id: sandbox.id.to_string(),
         organization_id: sandbox.organization_id.to_string(),
         name: sandbox.name.clone(),
-        snapshot: Some(sandbox.snapshot.clone()),
+        snapshot: (!sandbox.is_built).then(|| sandbox.snapshot.clone()),
         user: sandbox.user.clone(),
         env: sandbox.env.clone(),
         labels: sandbox.labels.clone(),
         public: sandbox.is_public,
-        network_block_all: false,
+        network_block_all: sandbox.network.policy.block_all,
         kvm: false,
-        network_allow_list: None,
-        domain_allow_list: None,
+        network_allow_list: sandbox.network.policy.networks_text(),
+        domain_allow_list: sandbox.network.policy.domains_text(),
         target: sandbox.region.clone(),
         cpu: resources.cpu_cores,
         gpu: resources.gpu,
@@ -35,8 +37,8 @@ pub(crate) fn sandbox(app: &App, sandbox: &Sandbox) -> api::Sandbox {
         disk: resources.disk_gib,
         state: api::SandboxState::from_word(sandbox.state().as_str()),
         desired_state: api::SandboxDesiredState::from_word(sandbox.desired_state().as_str()),
-        error_reason: sandbox.fault().map(|fault| fault.message.clone()),
-        error_code: sandbox.fault().map(|fault| fault.code.as_str().to_owned()),
+        error_reason: sandbox.error_reason(),
+        error_code: sandbox.error_code().map(str::to_owned),
         recoverable: sandbox.is_recoverable(),
         backup_state: Some(backup_state(sandbox).to_owned()),
         auto_stop_interval: Some(intervals.auto_stop_minutes.into()),
@@ -53,14 +55,32 @@ pub(crate) fn sandbox(app: &App, sandbox: &Sandbox) -> api::Sandbox {
                 subpath: mount.subpath.clone(),
             })
             .collect(),
+        build_info: sandbox.is_built.then(|| api::BuildInfo {
+            dockerfile_content: None,
+            context_hashes: None,
+            created_at: sandbox.created_at.into(),
+            updated_at: sandbox.updated_at.into(),
+            snapshot_ref: sandbox.snapshot.clone(),
+        }),
         created_at: Some(sandbox.created_at.into()),
         updated_at: Some(sandbox.updated_at.into()),
         last_activity_at: Some(sandbox.last_activity_at.into()),
         sandbox_class: Some(sandbox.class.as_str().to_owned()),
         daemon_version: sandbox.agent_version.clone(),
         runner_id: None,
+        linked_sandbox_id: sandbox.linked_to.as_ref().map(ToString::to_string),
         toolbox_proxy_url: app.toolbox_url().to_owned(),
     }
+}
+
+/// A sandbox with what its image was built of.
+pub(crate) fn built_sandbox(app: &App, found: &Sandbox, build: ImageBuild) -> api::Sandbox {
+    let mut shown = sandbox(app, found);
+    if let Some(info) = &mut shown.build_info {
+        info.dockerfile_content = Some(build.info.dockerfile);
+        info.context_hashes = Some(build.info.context_hashes);
+    }
+    shown
 }
 
 fn backup_state(sandbox: &Sandbox) -> &'static str {
@@ -116,13 +136,36 @@ pub(crate) fn volume(volume: &Volume) -> api::Volume {
     }
 }
 
+pub(crate) fn warm_pool(view: &WarmPoolView) -> api::WarmPool {
+    let pool = &view.pool;
+    api::WarmPool {
+        id: pool.id.to_string(),
+        organization_id: pool.organization_id.to_string(),
+        snapshot: pool.snapshot.clone(),
+        target: pool.region.clone(),
+        pool: pool.size,
+        current_size: view.ready,
+        cpu: pool.resources.cpu_cores,
+        mem: pool.resources.memory_gib,
+        disk: pool.resources.disk_gib,
+        os_user: pool.user.clone(),
+        env: std::collections::BTreeMap::new(),
+        error_reason: view.error_reason.clone(),
+        created_at: pool.created_at.into(),
+        updated_at: pool.updated_at.into(),
+    }
+}
+
 /// An answer with one sandbox in it.
 pub(crate) fn sandbox_answer(app: &App, era: Era, found: &Sandbox) -> Response {
-    let found = sandbox(app, found);
+    shown_sandbox_answer(era, sandbox(app, found))
+}
+
+pub(crate) fn shown_sandbox_answer(era: Era, shown: api::Sandbox) -> Response {
     if !era.needs_adapting() {
-        return Json(found).into_response();
+        return Json(shown).into_response();
     }
-    adapted(&found, |value| adapt_sandbox(era, value))
+    adapted(&shown, |value| adapt_sandbox(era, value))
 }
 
 /// An answer that is one sandbox with more in it.

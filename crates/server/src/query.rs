@@ -10,6 +10,8 @@ use std::str::FromStr;
 use alcove_api_types::Timestamp;
 use percent_encoding::percent_decode;
 
+use crate::error::ApiError;
+
 /// The parameters of one request, and what was wrong with those read so far.
 #[derive(Debug, Default)]
 pub(crate) struct Query {
@@ -38,9 +40,13 @@ impl Query {
         }
     }
 
-    /// The reasons why what was read cannot be used.
-    pub(crate) fn into_reasons(self) -> Vec<String> {
-        self.reasons
+    /// Refuses the request if anything that was read cannot be used. To be called when all of it was read.
+    pub(crate) fn finish(self) -> Result<(), ApiError> {
+        if self.reasons.is_empty() {
+            Ok(())
+        } else {
+            Err(ApiError::invalid(&self.reasons))
+        }
     }
 
     pub(crate) fn texts(&mut self, name: &str) -> Vec<String> {
@@ -77,6 +83,11 @@ impl Query {
             }
         }
         self.parsed(name, "an integer number")
+    }
+
+    /// A number, whole or not.
+    pub(crate) fn number(&mut self, name: &str) -> Option<f64> {
+        self.parsed(name, "a number")
     }
 
     pub(crate) fn boolean(&mut self, name: &str) -> Option<bool> {
@@ -164,7 +175,7 @@ mod tests {
         for text in ["labels=null", "labels=", "", "labels"] {
             let mut query = Query::parse(text);
             assert!(query.object("labels").is_empty());
-            assert!(query.into_reasons().is_empty(), "{text}");
+            assert_eq!(query.reasons, Vec::<String>::new(), "{text}");
         }
     }
 
@@ -182,7 +193,7 @@ mod tests {
         assert_eq!(query.integer("page"), None);
         assert_eq!(query.integer("maxCpu"), None);
         assert_eq!(
-            query.into_reasons(),
+            query.reasons,
             [
                 "page must be an integer number",
                 "maxCpu must be an integer number"

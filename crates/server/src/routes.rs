@@ -1,6 +1,9 @@
 //! All routes, and who may call them.
 
+pub(crate) mod actions;
 pub(crate) mod daytona;
+pub(crate) mod mcp;
+pub(crate) mod vercel;
 
 use axum::Router;
 
@@ -41,10 +44,21 @@ macro_rules! routes {
 }
 pub(crate) use routes;
 
-/// Every route of the server but the toolbox proxy and the event socket, which are no routes of the
+/// Every route of the server's own API but the toolbox proxy and the event socket, which are no routes of the
 /// router.
-pub const ROUTES: &[Route] = daytona::ROUTES;
+pub fn all_routes() -> impl Iterator<Item = &'static Route> {
+    daytona::ROUTES
+        .iter()
+        .chain(actions::ROUTES)
+        .chain(mcp::ROUTES)
+}
+
+/// Every route of Vercel Sandbox's API, each of which is also there below `/api`.
+pub const VERCEL_ROUTES: &[Route] = vercel::ROUTES;
 
 pub(crate) fn router() -> Router<App> {
     daytona::router()
+        .merge(actions::router())
+        .merge(mcp::router())
+        .merge(vercel::router())
 }

@@ -1,8 +1,10 @@
 //! Connections: HTTP/1.1 and HTTP/2, with TLS and without, on one port.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use alcove_edge::Arrival;
 use alcove_linger::Lingering;
 use axum::body::Body;
 use hyper::body::Incoming;
@@ -16,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use crate::App;
+use crate::redirect::Redirect;
 use crate::tls::{Begun, Tls};
 
 /// A connection may be silent for this long before or between requests. SDKs keep theirs for 75 s and
@@ -100,8 +103,9 @@ pub async fn serve_with<S, B>(
             accepted = tcp.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => {
-                let connection = arrived(stream, tls.clone(), service.clone(), shutdown.clone());
+            Ok((stream, peer)) => {
+                let connection =
+                    arrived(stream, peer, tls.clone(), service.clone(), shutdown.clone());
                 let cut = cut.clone();
                 connections.spawn(async move {
                     tokio::select! {
@@ -144,8 +148,13 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 /// A new connection: with TLS or without, whichever the client begins with and the listener takes.
-async fn arrived<S, B>(stream: TcpStream, tls: Option<Tls>, service: S, shutdown: CancellationToken)
-where
+async fn arrived<S, B>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    tls: Option<Tls>,
+    service: S,
+    shutdown: CancellationToken,
+) where
     S: Service<hyper::Request<Incoming>, Response = hyper::Response<B>> + Send + 'static,
     S::Future: Send + 'static,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -157,16 +166,24 @@ where
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot turn off packet delay");
     }
+    // The service is told how each of its requests came.
+    let told = |is_tls| {
+        service_fn(move |mut request: hyper::Request<Incoming>| {
+            request.extensions_mut().insert(Arrival { peer, is_tls });
+            service.call(request)
+        })
+    };
     let Some(tls) = tls else {
-        return connection(stream, service, shutdown).await;
+        return connection(stream, told(false), shutdown).await;
     };
     let begun = tokio::select! {
         begun = tls.begin(stream) => begun,
         () = shutdown.cancelled() => return,
     };
     match begun {
-        Ok(Begun::Plain(stream)) => connection(stream, service, shutdown).await,
-        Ok(Begun::Tls(stream)) => connection(*stream, service, shutdown).await,
+        Ok(Begun::Plain(stream)) => connection(stream, told(false), shutdown).await,
+        Ok(Begun::Misled(stream)) => connection(stream, Redirect::here(), shutdown).await,
+        Ok(Begun::Tls(stream)) => connection(*stream, told(true), shutdown).await,
         Err(error) => tracing::debug!(%error, "a connection did not begin"),
     }
 }

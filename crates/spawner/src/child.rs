@@ -12,8 +12,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use alcove_spawner::protocol::{
-    AGENT_CONFIG_FD, AGENT_LIMITS_COUNT, AGENT_LIMITS_FD, AGENT_LISTENER_FD, CgroupEntry, Spawn,
-    Step,
+    AGENT_CONFIG_FD, AGENT_GIT_FD, AGENT_LIMITS_COUNT, AGENT_LIMITS_FD, AGENT_LISTENER_FD,
+    CgroupEntry, Spawn, Step,
 };
 use rustix::mount::{MoveMountFlags, UnmountFlags, move_mount, unmount};
 
@@ -61,6 +61,7 @@ pub struct Descriptors {
     pub agent_listener: OwnedFd,
     pub agent_config: OwnedFd,
     pub agent_program: OwnedFd,
+    pub git_program: OwnedFd,
     pub agent_log: OwnedFd,
     pub agent_limits: [OwnedFd; AGENT_LIMITS_COUNT],
     pub cgroups: Vec<OwnedFd>,
@@ -333,6 +334,7 @@ fn pass_descriptors(fds: &Descriptors) -> io::Result<OwnedFd> {
     let listener = high(&fds.agent_listener)?;
     let config = high(&fds.agent_config)?;
     let program = high(&fds.agent_program)?;
+    let git = high(&fds.git_program)?;
     let log = high(&fds.agent_log)?;
     let limits = fds
         .agent_limits
@@ -346,6 +348,7 @@ fn pass_descriptors(fds: &Descriptors) -> io::Result<OwnedFd> {
         (log.as_raw_fd(), 2),
         (listener.as_raw_fd(), AGENT_LISTENER_FD),
         (config.as_raw_fd(), AGENT_CONFIG_FD),
+        (git.as_raw_fd(), AGENT_GIT_FD),
     ] {
         system::duplicate_onto(from, to)?;
     }

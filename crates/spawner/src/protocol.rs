@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// Raised whenever a message changes its meaning. A runner does not use a spawner of another version; it
 /// leaves that one to its sandboxes and starts its own.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;
 
 /// Longest packet, in bytes.
 pub const PACKET_MAX_BYTES: usize = 16 * 1024;
@@ -26,6 +26,9 @@ pub const AGENT_LIMITS_FD: i32 = 5;
 
 /// How many those are.
 pub const AGENT_LIMITS_COUNT: usize = 4;
+
+/// The descriptor of the program that does the agent's git operations.
+pub const AGENT_GIT_FD: i32 = 9;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Request {
@@ -77,16 +80,18 @@ pub enum SpawnDescriptors {
     Network = 1,
     /// The agent's listening socket.
     AgentListener = 2,
-    /// The agent's configuration, a sealed memory file.
+    /// The agent's configuration: a sealed memory file, or a pipe that it will come through.
     AgentConfig = 3,
     /// The agent's program, open for reading.
     AgentProgram = 4,
+    /// The program of the agent's git operations, open for reading.
+    GitProgram = 5,
     /// Where the agent's standard output and error go.
-    AgentLog = 5,
+    AgentLog = 6,
     /// The first of [`AGENT_LIMITS_COUNT`] files of the control group, open for reading, for the agent.
-    FirstLimit = 6,
+    FirstLimit = 7,
     /// The first of the control group descriptors.
-    FirstCgroup = 6 + AGENT_LIMITS_COUNT,
+    FirstCgroup = 7 + AGENT_LIMITS_COUNT,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -249,6 +249,7 @@ impl Server {
             agent_listener: next()?,
             agent_config: next()?,
             agent_program: next()?,
+            git_program: next()?,
             agent_log: next()?,
             agent_limits: [next()?, next()?, next()?, next()?],
             cgroups: fds.collect(),

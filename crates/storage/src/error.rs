@@ -39,6 +39,14 @@ pub enum StorageError {
     },
     #[error("the host has no disk space left")]
     DiskFull,
+    /// It is away, or does not do as it is told.
+    #[error("the object store behind this server failed: it cannot {step}")]
+    Foreign {
+        step: &'static str,
+        /// Holds no keys.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     #[error("an object on the disk is damaged: {what}")]
     Damaged { what: &'static str },
     #[error("cannot {step}")]
@@ -47,6 +55,18 @@ pub enum StorageError {
         #[source]
         source: io::Error,
     },
+}
+
+impl StorageError {
+    pub(crate) fn foreign(
+        step: &'static str,
+        source: impl std::error::Error + Send + Sync + 'static,
+    ) -> Self {
+        Self::Foreign {
+            step,
+            source: Box::new(source),
+        }
+    }
 }
 
 pub(crate) fn failed(step: &'static str) -> impl Fn(io::Error) -> StorageError {

@@ -9,10 +9,10 @@
 //! A draft is on the disk before it gets its name, and the name before anybody is told. A kill at any moment leaves
 //! the old object or the new one. Names change under one lock, so that what is counted is what is there.
 
-mod draft;
-mod header;
+pub(crate) mod draft;
+pub(crate) mod header;
 mod inner;
-mod ledger;
+pub(crate) mod ledger;
 mod uploads;
 mod walk;
 
@@ -28,14 +28,15 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use tokio::sync::Semaphore;
 
+use crate::faults::{Faults, NoFaults, Step};
 use crate::{
     Body, Bucket, ByteRange, Content, Key, List, Listing, Object, ObjectStore, Part, PutOptions,
     StorageError, UploadId,
 };
-use draft::Draft;
+use draft::{Draft, Sealed};
 use header::{HEADER_BYTES, Said};
 use inner::Inner;
-use ledger::Hold;
+use ledger::{Hold, Ledger};
 use uploads::PART_NUMBER_MAX;
 
 /// Work on the disk at the same time. The process has few threads for it, and sandboxes need them too.
@@ -83,25 +84,90 @@ pub struct FolderStore {
 impl FolderStore {
     /// Opens the folder, makes it where it is not there, and counts what is in it.
     pub async fn open(folder: &Path, limits: Limits) -> Result<Self, StorageError> {
+        Self::open_with_faults(folder, limits, Arc::new(NoFaults)).await
+    }
+
+    /// Like [`FolderStore::open`], with somebody who can make steps fail. For tests.
+    pub async fn open_with_faults(
+        folder: &Path,
+        limits: Limits,
+        faults: Arc<dyn Faults>,
+    ) -> Result<Self, StorageError> {
         let folder = folder.to_owned();
-        let inner = on_disk(move || Inner::open(&folder, limits)).await?;
+        let inner = on_disk(move || Inner::open(&folder, limits, faults)).await?;
         Ok(Self {
             inner: Arc::new(inner),
             disk_tasks: Arc::new(Semaphore::new(DISK_TASKS)),
         })
     }
 
-    /// Removes uploads to which nothing was added since `before`, and tells how many there were.
-    pub async fn remove_stale_uploads(&self, before: SystemTime) -> Result<usize, StorageError> {
+    pub(crate) fn ledger(&self) -> &Arc<Ledger> {
+        &self.inner.ledger
+    }
+
+    /// Takes content in as a sealed draft, which is no object yet.
+    pub(crate) async fn take_in(
+        &self,
+        key: &Key,
+        body: Body,
+        options: PutOptions,
+    ) -> Result<(Sealed, Said, bool), StorageError> {
+        let hold = Hold::new(&self.inner.ledger, key);
+        let draft = self.draft(hold, options.max_bytes).await?;
+        let draft = self.fill(draft, body).await?;
         self.run(move |inner| {
-            let stale = inner.uploads.stale(before)?;
-            for (id, key) in &stale {
-                match inner.bury_upload(key, id) {
-                    Ok(()) | Err(StorageError::NoSuchUpload) => {}
-                    Err(error) => return Err(error),
-                }
-            }
-            Ok(stale.len())
+            let said = Said {
+                content_type: options.content_type,
+                metadata: options.metadata,
+            };
+            inner.hit(Step::Filled)?;
+            let sealed = draft.seal(&said, options.sha256)?;
+            inner.hit(Step::Sealed)?;
+            Ok((sealed, said, options.only_new))
+        })
+        .await
+    }
+
+    /// Makes a sealed draft out of the parts of an upload, which stays.
+    pub(crate) async fn join(
+        &self,
+        key: &Key,
+        upload: &UploadId,
+        into: &Key,
+        parts: &[(u32, [u8; 32])],
+        options: &PutOptions,
+    ) -> Result<(Sealed, Said), StorageError> {
+        if (into.bucket(), into.owner()) != (key.bucket(), key.owner()) {
+            return Err(StorageError::NoSuchUpload);
+        }
+        if !parts.is_sorted_by(|(one, _), (next, _)| one < next) {
+            return Err(StorageError::PartOrder);
+        }
+        let (key, id, parts) = (key.clone(), upload.clone(), parts.to_vec());
+        let options = options.clone();
+        self.run(move |inner| {
+            let said = inner.uploads.find(&key, &id)?;
+            let sealed = match parts.as_slice() {
+                [only] => inner.take_part(&key, &id, *only, &options)?,
+                parts => inner.join_parts(&key, &id, parts, &said, &options)?,
+            };
+            Ok((sealed, said))
+        })
+        .await
+    }
+
+    /// An object as if it were still to be published elsewhere; None if there is none.
+    pub(crate) async fn sealed(&self, key: &Key) -> Result<Option<(Sealed, Object)>, StorageError> {
+        let key = key.clone();
+        self.run(move |inner| inner.sealed(&key)).await
+    }
+
+    /// Removes an upload that is not needed any more, unless it is gone.
+    pub(crate) async fn bury(&self, key: &Key, upload: &UploadId) -> Result<(), StorageError> {
+        let (key, id) = (key.clone(), upload.clone());
+        self.run(move |inner| match inner.bury_upload(&key, &id) {
+            Ok(()) | Err(StorageError::NoSuchUpload) => Ok(()),
+            Err(error) => Err(error),
         })
         .await
     }
@@ -165,19 +231,10 @@ impl ObjectStore for FolderStore {
         body: Body,
         options: PutOptions,
     ) -> Result<Object, StorageError> {
-        let hold = Hold::new(&self.inner.ledger, key);
-        let draft = self.draft(hold, options.max_bytes).await?;
-        let draft = self.fill(draft, body).await?;
+        let (sealed, said, only_new) = self.take_in(key, body, options).await?;
         let key = key.clone();
-        self.run(move |inner| {
-            let said = Said {
-                content_type: options.content_type,
-                metadata: options.metadata,
-            };
-            let sealed = draft.seal(&said, options.sha256)?;
-            inner.publish(&key, sealed, said, options.only_new)
-        })
-        .await
+        self.run(move |inner| inner.publish(&key, sealed, said, only_new))
+            .await
     }
 
     async fn head(&self, key: &Key) -> Result<Option<Object>, StorageError> {
@@ -216,7 +273,22 @@ impl ObjectStore for FolderStore {
 
     async fn delete(&self, key: &Key) -> Result<bool, StorageError> {
         let key = key.clone();
-        self.run(move |inner| inner.delete(&key)).await
+        self.run(move |inner| inner.delete(&key, |_| true)).await
+    }
+
+    async fn refresh(&self, key: &Key) -> Result<bool, StorageError> {
+        let key = key.clone();
+        self.run(move |inner| inner.refresh(&key)).await
+    }
+
+    async fn delete_older(&self, key: &Key, before: SystemTime) -> Result<bool, StorageError> {
+        let key = key.clone();
+        self.run(move |inner| {
+            inner.delete(&key, |found| {
+                found.modified().is_ok_and(|modified| modified < before)
+            })
+        })
+        .await
     }
 
     async fn upload_begin(&self, key: &Key, options: PutOptions) -> Result<UploadId, StorageError> {
@@ -233,7 +305,9 @@ impl ObjectStore for FolderStore {
             if begun.is_err() {
                 inner.ledger.upload_ended(&key, 0);
             }
-            begun
+            let id = begun?;
+            inner.hit(Step::UploadBegun)?;
+            Ok(id)
         })
         .await
     }
@@ -257,7 +331,9 @@ impl ObjectStore for FolderStore {
         let id = upload.clone();
         let object = self
             .run(move |inner| {
+                inner.hit(Step::Filled)?;
                 let sealed = draft.seal(&said, options.sha256)?;
+                inner.hit(Step::Sealed)?;
                 inner.publish_part(&id, number, sealed)
             })
             .await?;
@@ -281,28 +357,18 @@ impl ObjectStore for FolderStore {
         parts: &[(u32, [u8; 32])],
         options: PutOptions,
     ) -> Result<Object, StorageError> {
-        if (into.bucket(), into.owner()) != (key.bucket(), key.owner()) {
-            return Err(StorageError::NoSuchUpload);
-        }
-        if !parts.is_sorted_by(|(one, _), (next, _)| one < next) {
-            return Err(StorageError::PartOrder);
-        }
-        let (key, id, parts) = (key.clone(), upload.clone(), parts.to_vec());
+        let (sealed, said) = self.join(key, upload, into, parts, &options).await?;
         let into = into.clone();
-        self.run(move |inner| {
-            let said = inner.uploads.find(&key, &id)?;
-            let sealed = match parts.as_slice() {
-                [only] => inner.take_part(&key, &id, *only, &options)?,
-                parts => inner.join_parts(&key, &id, parts, &said, &options)?,
-            };
-            let object = inner.publish(&into, sealed, said, options.only_new)?;
-            // Killed before this, the upload is there still, and finishing it again does the same.
-            match inner.bury_upload(&key, &id) {
-                Ok(()) | Err(StorageError::NoSuchUpload) => Ok(object),
-                Err(error) => Err(error),
-            }
-        })
-        .await
+        let object = self
+            .run(move |inner| {
+                let object = inner.publish(&into, sealed, said, options.only_new)?;
+                inner.hit(Step::UploadJoined)?;
+                Ok(object)
+            })
+            .await?;
+        // Killed before this, the upload is there still, and finishing it again does the same.
+        self.bury(key, upload).await?;
+        Ok(object)
     }
 
     async fn upload_abort(&self, key: &Key, upload: &UploadId) -> Result<(), StorageError> {
@@ -310,6 +376,20 @@ impl ObjectStore for FolderStore {
         self.run(move |inner| {
             inner.uploads.find(&key, &id)?;
             inner.bury_upload(&key, &id)
+        })
+        .await
+    }
+
+    async fn remove_stale_uploads(&self, before: SystemTime) -> Result<usize, StorageError> {
+        self.run(move |inner| {
+            let stale = inner.uploads.stale(before)?;
+            for (id, key) in &stale {
+                match inner.bury_upload(key, id) {
+                    Ok(()) | Err(StorageError::NoSuchUpload) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(stale.len())
         })
         .await
     }
@@ -363,7 +443,7 @@ async fn run<T: Send + 'static>(
     on_disk(move || step(&inner)).await
 }
 
-async fn on_disk<T: Send + 'static>(
+pub(crate) async fn on_disk<T: Send + 'static>(
     step: impl FnOnce() -> Result<T, StorageError> + Send + 'static,
 ) -> Result<T, StorageError> {
     tokio::task::spawn_blocking(step)

@@ -1,6 +1,7 @@
 //! Objects: bytes under a name, streamed in and out.
 //!
-//! [`ObjectStore`] is what others use; [`FolderStore`] keeps the objects in a folder. An object is whole or not
+//! [`ObjectStore`] is what others use; [`FolderStore`] keeps the objects in a folder, [`ForeignStore`] in a bucket of
+//! another S3 store. An object is whole or not
 //! there: it gets its name once all of it is on the disk, and one that is being read stays what it was. Names
 //! are a [`Bucket`] and a path whose first part is the organization that the bytes are counted for.
 //!
@@ -8,7 +9,9 @@
 //! elsewhere, and asked by a trait each.
 
 mod error;
+pub mod faults;
 mod folder;
+mod foreign;
 mod key;
 mod range;
 pub mod registry;
@@ -17,6 +20,7 @@ mod store;
 
 pub use error::StorageError;
 pub use folder::{FolderStore, Limits};
+pub use foreign::{ForeignSettings, ForeignStore, SettingsError};
 pub use key::{Bucket, Key, KeyError};
 pub use range::ByteRange;
 pub use store::{

@@ -12,6 +12,7 @@
 mod access;
 mod answer;
 mod blobs;
+mod collect;
 mod manifests;
 mod name;
 mod path;
@@ -32,6 +33,7 @@ use name::Repository;
 use path::Place;
 
 pub use access::{Door, Visitor};
+pub use collect::CollectedBlobs;
 
 /// Requests that are worked on at the same time; more are told to come again.
 const REQUESTS_MAX: usize = 64;

@@ -91,6 +91,8 @@ pub struct Listing {
     pub folders: Vec<String>,
     /// Where the next page begins ([`List::after`]); None on the last.
     pub next: Option<String>,
+    /// Objects that cannot be read. They are not among the entries: a list must not end at them.
+    pub damaged: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -161,6 +163,12 @@ pub trait ObjectStore: Send + Sync + fmt::Debug + 'static {
     /// Whether there was one.
     async fn delete(&self, key: &Key) -> Result<bool, StorageError>;
 
+    /// Makes an object count as written just now ([`Object::modified`]). Whether there is one.
+    async fn refresh(&self, key: &Key) -> Result<bool, StorageError>;
+
+    /// Removes an object that was last written or refreshed before this. Whether it did.
+    async fn delete_older(&self, key: &Key, before: SystemTime) -> Result<bool, StorageError>;
+
     /// Begins an upload in parts. It stays until it is finished or aborted, or nothing was added for a day.
     /// `options` are those of the whole; [`PutOptions::sha256`] and [`PutOptions::only_new`] are looked at by
     /// [`ObjectStore::upload_finish`] and not here.
@@ -193,6 +201,10 @@ pub trait ObjectStore: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// [`StorageError::NoSuchUpload`] if there is none (any more).
     async fn upload_abort(&self, key: &Key, upload: &UploadId) -> Result<(), StorageError>;
+
+    /// Removes uploads to which nothing was added since `before`, and what was begun and is nobody's any more. Tells how
+    /// many there were.
+    async fn remove_stale_uploads(&self, before: SystemTime) -> Result<usize, StorageError>;
 
     /// Bytes that are counted for an owner in a bucket, with those of open uploads.
     fn used_bytes(&self, bucket: Bucket, owner: &str) -> u64;

@@ -1,7 +1,10 @@
 //! Users, organizations and their keys.
 
 use alcove_domain::{ApiKey, ApiKeyHash, Organization, OrganizationId, Permission, User, UserId};
-use sea_orm::{ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter};
+use sea_orm::sea_query::Expr;
+use sea_orm::{
+    ColumnTrait, EntityTrait, IntoActiveModel, PaginatorTrait as _, QueryFilter, SqlErr,
+};
 
 use crate::convert::{Place, json_list};
 use crate::entity::{api_key, organization, user};
@@ -21,6 +24,24 @@ impl Reader {
             .await
             .map_err(StoreError::read("an API key"))?;
         row.map(key_from_row).transpose()
+    }
+
+    /// Keys of an organization: of one user, or of all where none is named. In no order.
+    pub async fn api_key_list(
+        &self,
+        org: &OrganizationId,
+        user: Option<&UserId>,
+    ) -> Result<Vec<ApiKey>, StoreError> {
+        let mut query =
+            api_key::Entity::find().filter(api_key::Column::OrganizationId.eq(org.as_str()));
+        if let Some(user) = user {
+            query = query.filter(api_key::Column::UserId.eq(user.as_str()));
+        }
+        let rows = query
+            .all(&self.connection)
+            .await
+            .map_err(StoreError::read("API keys"))?;
+        rows.into_iter().map(key_from_row).collect()
     }
 
     pub async fn user_find(&self, id: &UserId) -> Result<Option<User>, StoreError> {
@@ -50,6 +71,18 @@ impl Reader {
             .await
             .map_err(StoreError::read("an organization"))?;
         row.map(organization_from_row).transpose()
+    }
+
+    /// Organizations whose sandboxes' traffic is marked.
+    pub async fn organization_list_limited(&self) -> Result<Vec<OrganizationId>, StoreError> {
+        let rows = organization::Entity::find()
+            .filter(organization::Column::IsEgressLimited.eq(true))
+            .all(&self.connection)
+            .await
+            .map_err(StoreError::read("organizations"))?;
+        rows.into_iter()
+            .map(|row| Ok(organization_from_row(row)?.id))
+            .collect()
     }
 
     pub async fn organization_find_personal(
@@ -90,6 +123,7 @@ impl Tx {
             is_personal: org.is_personal,
             created_at: org.created_at.as_millisecond(),
             volume_quota: None,
+            is_egress_limited: org.is_egress_limited,
         };
         organization::Entity::insert(row.into_active_model())
             .exec_without_returning(&self.transaction)
@@ -98,15 +132,34 @@ impl Tx {
         Ok(())
     }
 
-    /// Puts the key in the place of the one with the same owner and name, if there is one.
-    pub async fn api_key_replace(&self, key: &ApiKey) -> Result<(), StoreError> {
-        api_key::Entity::delete_many()
-            .filter(api_key::Column::OrganizationId.eq(key.organization_id.as_str()))
-            .filter(api_key::Column::UserId.eq(key.user_id.as_str()))
-            .filter(api_key::Column::Name.eq(key.name.as_str()))
+    /// Whether what an organization's sandboxes send is marked. False where there is no such organization.
+    pub async fn organization_limit_egress(
+        &self,
+        org: &OrganizationId,
+        is_limited: bool,
+    ) -> Result<bool, StoreError> {
+        let result = organization::Entity::update_many()
+            .col_expr(
+                organization::Column::IsEgressLimited,
+                Expr::value(is_limited),
+            )
+            .filter(organization::Column::Id.eq(org.as_str()))
             .exec(&self.transaction)
             .await
-            .map_err(StoreError::write("an API key"))?;
+            .map_err(StoreError::write("an organization"))?;
+        Ok(result.rows_affected == 1)
+    }
+
+    /// Puts the key in the place of the one with the same owner and name, if there is one.
+    pub async fn api_key_replace(&self, key: &ApiKey) -> Result<(), StoreError> {
+        self.api_key_delete(&key.organization_id, &key.user_id, &key.name)
+            .await?;
+        self.api_key_insert(key).await
+    }
+
+    /// # Errors
+    /// [`StoreError::NameTaken`] if the user has a key of that name in the organization.
+    pub async fn api_key_insert(&self, key: &ApiKey) -> Result<(), StoreError> {
         let permissions: Vec<String> = key
             .permissions
             .iter()
@@ -122,11 +175,68 @@ impl Tx {
             permissions: json_list(&permissions),
             created_at: key.created_at.as_millisecond(),
             expires_at: key.expires_at.map(jiff::Timestamp::as_millisecond),
+            last_used_at: key.last_used_at.map(jiff::Timestamp::as_millisecond),
         };
         api_key::Entity::insert(row.into_active_model())
             .exec_without_returning(&self.transaction)
             .await
+            .map_err(|source| match source.sql_err() {
+                // The text is random: of the two unique things, only the name can be taken.
+                Some(SqlErr::UniqueConstraintViolation(_)) => StoreError::NameTaken,
+                _ => StoreError::Write {
+                    what: "an API key",
+                    source,
+                },
+            })?;
+        Ok(())
+    }
+
+    /// How many keys a user has in an organization.
+    pub async fn api_key_count(
+        &self,
+        org: &OrganizationId,
+        user: &UserId,
+    ) -> Result<u64, StoreError> {
+        api_key::Entity::find()
+            .filter(api_key::Column::OrganizationId.eq(org.as_str()))
+            .filter(api_key::Column::UserId.eq(user.as_str()))
+            .count(&self.transaction)
+            .await
+            .map_err(StoreError::read("API keys"))
+    }
+
+    /// Whether there was such a key.
+    pub async fn api_key_delete(
+        &self,
+        org: &OrganizationId,
+        user: &UserId,
+        name: &str,
+    ) -> Result<bool, StoreError> {
+        let result = api_key::Entity::delete_many()
+            .filter(api_key::Column::OrganizationId.eq(org.as_str()))
+            .filter(api_key::Column::UserId.eq(user.as_str()))
+            .filter(api_key::Column::Name.eq(name))
+            .exec(&self.transaction)
+            .await
             .map_err(StoreError::write("an API key"))?;
+        Ok(result.rows_affected > 0)
+    }
+
+    /// Writes down when a key was last used. A key that is gone stays gone.
+    pub async fn api_key_touch(
+        &self,
+        key: ApiKeyHash,
+        at: jiff::Timestamp,
+    ) -> Result<(), StoreError> {
+        api_key::Entity::update_many()
+            .col_expr(
+                api_key::Column::LastUsedAt,
+                Expr::value(at.as_millisecond()),
+            )
+            .filter(api_key::Column::Hash.eq(to_hex(key)))
+            .exec(&self.transaction)
+            .await
+            .map_err(StoreError::write("the last use of an API key"))?;
         Ok(())
     }
 }
@@ -155,6 +265,7 @@ fn organization_from_row(row: organization::Model) -> Result<Organization, Store
         name: row.name,
         created_by: place("created_by").id(row.created_by)?,
         is_personal: row.is_personal,
+        is_egress_limited: row.is_egress_limited,
         created_at: place("created_at").time(row.created_at)?,
     })
 }
@@ -176,6 +287,7 @@ fn key_from_row(row: api_key::Model) -> Result<ApiKey, StoreError> {
         permissions,
         created_at: key_place("created_at").time(row.created_at)?,
         expires_at: key_place("expires_at").time_option(row.expires_at)?,
+        last_used_at: key_place("last_used_at").time_option(row.last_used_at)?,
     })
 }
 

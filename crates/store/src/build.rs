@@ -3,13 +3,21 @@
 //! A build is written in the transaction of the snapshot that it makes, and closed in the one that brings the snapshot
 //! to its end. The row stays as long as the snapshot: by it the log is found.
 
-use alcove_domain::{BuildId, BuildInfo, ImageBuild, SnapshotId, SnapshotState};
+use alcove_domain::{
+    BuildId, BuildInfo, DesiredState, ImageBuild, OrganizationId, SandboxState, Snapshot,
+    SnapshotId, SnapshotState,
+};
 use jiff::Timestamp;
 use sea_orm::sea_query::Expr;
-use sea_orm::{ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder};
+use sea_orm::{
+    ColumnTrait, EntityTrait, IntoActiveModel, PaginatorTrait, QueryFilter, QueryOrder,
+    QuerySelect, QueryTrait as _,
+};
 
 use crate::convert::{Place, json_list};
 use crate::entity::build::{Column, Entity, Model};
+use crate::entity::{sandbox, snapshot};
+use crate::snapshot::from_row as snapshot_from_row;
 use crate::{Reader, SnapshotOutcome, StoreError, Tx};
 
 impl Reader {
@@ -66,6 +74,54 @@ impl Tx {
             .await
             .map_err(StoreError::write("the end of a snapshot's builds"))?;
         Ok(())
+    }
+
+    /// What a create has had built of this, or is having built now.
+    pub async fn built_find(
+        &self,
+        org: &OrganizationId,
+        key: &str,
+    ) -> Result<Option<Snapshot>, StoreError> {
+        let states = [SnapshotState::Building, SnapshotState::Active];
+        let row = snapshot::Entity::find()
+            .filter(snapshot::Column::OrganizationId.eq(org.as_str()))
+            .filter(snapshot::Column::BuildKey.eq(key))
+            .filter(snapshot::Column::State.is_in(states.map(SnapshotState::as_str)))
+            .one(&self.transaction)
+            .await
+            .map_err(StoreError::read("what was built"))?;
+        row.map(snapshot_from_row).transpose()
+    }
+
+    /// How many sandboxes wait for an image to be built.
+    pub async fn built_count_waiting(&self, snapshot: &SnapshotId) -> Result<u64, StoreError> {
+        let states = [SandboxState::PendingBuild, SandboxState::BuildingSnapshot];
+        sandbox::Entity::find()
+            .filter(sandbox::Column::SnapshotId.eq(snapshot.as_str()))
+            .filter(sandbox::Column::State.is_in(states.map(SandboxState::as_str)))
+            .filter(sandbox::Column::DesiredState.ne(DesiredState::Destroyed.as_str()))
+            .count(&self.transaction)
+            .await
+            .map_err(StoreError::read("the sandboxes that wait for an image"))
+    }
+
+    /// What creates have had built, or could not, and no sandbox needs any more.
+    pub async fn built_list_unheld(&self) -> Result<Vec<Snapshot>, StoreError> {
+        let states = [SnapshotState::Active, SnapshotState::BuildFailed];
+        let held = sandbox::Entity::find()
+            .select_only()
+            .column(sandbox::Column::SnapshotId)
+            .filter(sandbox::Column::State.ne(SandboxState::Destroyed.as_str()))
+            .filter(sandbox::Column::IsBuilt.eq(true))
+            .into_query();
+        let rows = snapshot::Entity::find()
+            .filter(snapshot::Column::BuildKey.is_not_null())
+            .filter(snapshot::Column::State.is_in(states.map(SnapshotState::as_str)))
+            .filter(snapshot::Column::Id.not_in_subquery(held))
+            .all(&self.transaction)
+            .await
+            .map_err(StoreError::read("images that no sandbox needs"))?;
+        rows.into_iter().map(snapshot_from_row).collect()
     }
 
     /// Closes a build and brings its snapshot to its end. A snapshot that is no longer being built stays as it is.

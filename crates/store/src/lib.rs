@@ -21,18 +21,25 @@ mod error;
 mod migration;
 mod open;
 mod outbox;
+mod preview;
 mod quota;
 mod registry;
 mod sandbox;
 mod secret;
+mod signing_key;
 mod snapshot;
+mod ssh_access;
+mod ssh_key;
 mod usage;
 mod volume;
+mod warm_pool;
 
 pub use command::{Claim, OpenCommand, OwnerId};
 pub use error::StoreError;
 pub use open::{Reader, Store, Tx};
-pub use outbox::{NewOutboxEntry, OutboxChange, OutboxEntry};
+pub use outbox::{
+    NewOutboxEntry, OutboxChange, OutboxEntry, OutboxEvent, SnapshotChange, VolumeChange,
+};
 pub use quota::QuotaKey;
 pub use registry::SealedRegistry;
 pub use sandbox::{SandboxCursor, SortKey};

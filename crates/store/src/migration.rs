@@ -11,6 +11,16 @@ mod m0005_images;
 mod m0006_volumes;
 mod m0007_registries;
 mod m0008_builds;
+mod m0009_warm_pools;
+mod m0010_built;
+mod m0012_previews;
+mod m0013_network;
+mod m0014_ssh;
+mod m0015_ssh_keys;
+mod m0016_links;
+mod m0020_sessions;
+mod m0022_key_use;
+mod m0023_signing_keys;
 
 #[derive(Debug)]
 pub(crate) struct Migrator;
@@ -27,6 +37,16 @@ impl MigratorTrait for Migrator {
             Box::new(m0006_volumes::Migration),
             Box::new(m0007_registries::Migration),
             Box::new(m0008_builds::Migration),
+            Box::new(m0009_warm_pools::Migration),
+            Box::new(m0010_built::Migration),
+            Box::new(m0012_previews::Migration),
+            Box::new(m0013_network::Migration),
+            Box::new(m0014_ssh::Migration),
+            Box::new(m0015_ssh_keys::Migration),
+            Box::new(m0016_links::Migration),
+            Box::new(m0022_key_use::Migration),
+            Box::new(m0023_signing_keys::Migration),
+            Box::new(m0020_sessions::Migration),
         ]
     }
 }

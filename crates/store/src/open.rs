@@ -6,6 +6,7 @@ mod sqlite;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use sea_orm::{
@@ -53,6 +54,8 @@ impl fmt::Debug for Reader {
 /// One transaction. Dropped without [`Tx::commit`], it leaves nothing behind.
 pub struct Tx {
     pub(crate) transaction: DatabaseTransaction,
+    /// The last sequence that was written to the outbox; 0 for none.
+    pub(crate) appended: AtomicI64,
 }
 
 impl fmt::Debug for Tx {
@@ -113,7 +116,10 @@ impl Store {
             .begin_with_options(options)
             .await
             .map_err(StoreError::write("the beginning of a transaction"))?;
-        Ok(Tx { transaction })
+        Ok(Tx {
+            transaction,
+            appended: AtomicI64::new(0),
+        })
     }
 
     /// Whether the database answers.
@@ -133,10 +139,16 @@ impl Store {
 
 impl Tx {
     pub async fn commit(self) -> Result<(), StoreError> {
+        self.commit_events().await.map(drop)
+    }
+
+    /// As [`Tx::commit`]. The answer is the last sequence that was written to the outbox, if there is one.
+    pub async fn commit_events(self) -> Result<Option<i64>, StoreError> {
         self.transaction
             .commit()
             .await
-            .map_err(StoreError::write("the end of a transaction"))
+            .map_err(StoreError::write("the end of a transaction"))?;
+        Ok(Some(self.appended.into_inner()).filter(|sequence| *sequence > 0))
     }
 }
 

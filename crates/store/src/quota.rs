@@ -26,6 +26,22 @@ impl Reader {
         find(&self.connection, key).await
     }
 
+    /// Whether a sandbox that is not written yet would be within the limits. Only [`Tx::quota_hold`] is sure.
+    ///
+    /// # Errors
+    /// [`StoreError::OverQuota`] with the first limit that would be passed.
+    pub async fn quota_fits(&self, sandbox: &Sandbox, otherwise: &Quota) -> Result<(), StoreError> {
+        let key = QuotaKey::of(sandbox);
+        let own = self.quota_find(&key).await?;
+        let quota = own.as_ref().unwrap_or(otherwise);
+        if *quota == Quota::default() {
+            return Ok(());
+        }
+        let usage = Usage::of(sandbox);
+        let totals = self.usage_total(&key).await?.plus(&usage);
+        hold(quota, None, sandbox, &totals)
+    }
+
     /// All limits of an organization.
     pub async fn quota_list(
         &self,
@@ -68,17 +84,7 @@ impl Tx {
         if *quota == Quota::default() {
             return Ok(());
         }
-        let sizes = |sandbox: &Sandbox| Usage::sizes(&sandbox.lifecycle.phase, sandbox.resources);
-        if before.is_none_or(|before| sizes(before) != sizes(after)) {
-            quota
-                .check_sandbox(&sizes(after), after.is_ephemeral())
-                .map_err(StoreError::OverQuota)?;
-        }
-        let totals = self.usage_total(&key).await?;
-        let before = before.map(Usage::of).unwrap_or_default();
-        quota
-            .check_totals(&totals, &before, &Usage::of(after))
-            .map_err(StoreError::OverQuota)
+        hold(quota, before, after, &self.usage_total(&key).await?)
     }
 
     /// Sets the limits, in place of those that there may be.
@@ -127,6 +133,25 @@ impl Tx {
             .map_err(StoreError::write("a quota"))?;
         Ok(result.rows_affected == 1)
     }
+}
+
+/// Holds a sandbox and the totals that it has led to against the limits.
+fn hold(
+    quota: &Quota,
+    before: Option<&Sandbox>,
+    after: &Sandbox,
+    totals: &Usage,
+) -> Result<(), StoreError> {
+    let sizes = |sandbox: &Sandbox| Usage::sizes(&sandbox.lifecycle.phase, sandbox.resources);
+    if before.is_none_or(|before| sizes(before) != sizes(after)) {
+        quota
+            .check_sandbox(&sizes(after), after.is_ephemeral())
+            .map_err(StoreError::OverQuota)?;
+    }
+    let before = before.map(Usage::of).unwrap_or_default();
+    quota
+        .check_totals(totals, &before, &Usage::of(after))
+        .map_err(StoreError::OverQuota)
 }
 
 fn id(key: &QuotaKey) -> (String, String, String) {

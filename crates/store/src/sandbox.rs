@@ -9,8 +9,8 @@ use alcove_domain::{DesiredState, OrganizationId, Sandbox, SandboxId, SandboxSta
 use jiff::Timestamp;
 use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ActiveModelTrait, ActiveValue, ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter,
-    QueryOrder, QuerySelect, SqlErr,
+    ActiveModelTrait, ActiveValue, ColumnTrait, EntityTrait, IntoActiveModel, PaginatorTrait,
+    QueryFilter, QueryOrder, QuerySelect, SqlErr,
 };
 
 use crate::convert::bigint;
@@ -98,7 +98,9 @@ impl Tx {
         row.name_lower = ActiveValue::NotSet;
         row.env = ActiveValue::NotSet;
         row.parent_id = ActiveValue::NotSet;
+        row.linked_sandbox_id = ActiveValue::NotSet;
         row.volumes = ActiveValue::NotSet;
+        row.is_built = ActiveValue::NotSet;
         row.created_at = ActiveValue::NotSet;
         let result = Entity::update_many()
             .set(row)
@@ -111,6 +113,27 @@ impl Tx {
             return Err(StoreError::Changed { what: "a sandbox" });
         }
         self.usage_follow(sandbox).await
+    }
+
+    /// A sandbox as this transaction finds it, and how many that are not on their way out are linked with it.
+    pub async fn sandbox_find_owner(
+        &self,
+        id: &SandboxId,
+    ) -> Result<Option<(Sandbox, u64)>, StoreError> {
+        let row = Entity::find_by_id(id.as_str())
+            .one(&self.transaction)
+            .await
+            .map_err(StoreError::read("a sandbox"))?;
+        let Some(owner) = row.map(from_row).transpose()? else {
+            return Ok(None);
+        };
+        let followers = Entity::find()
+            .filter(Column::LinkedSandboxId.eq(id.as_str()))
+            .filter(Column::DesiredState.ne(DesiredState::Destroyed.as_str()))
+            .count(&self.transaction)
+            .await
+            .map_err(StoreError::read("linked sandboxes"))?;
+        Ok(Some((owner, followers)))
     }
 
     /// Brings the search table of labels in line with the row.
@@ -153,6 +176,7 @@ impl Tx {
             .await
             .map_err(StoreError::write("labels"))?;
         self.volume_uses_delete(&ids).await?;
+        self.signing_keys_delete(&ids).await?;
         let result = Entity::delete_many()
             .filter(Column::Id.is_in(ids.iter()))
             .exec(&self.transaction)

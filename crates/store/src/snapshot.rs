@@ -15,6 +15,7 @@ use sea_orm::{
 
 use crate::convert::{Place, bigint, json_list};
 use crate::entity::snapshot::{ActiveModel, Column, Entity, Model};
+use crate::outbox::SnapshotChange;
 use crate::{Reader, StoreError, Tx};
 
 /// What [`StoreError::Changed`] calls a snapshot.
@@ -35,9 +36,10 @@ pub enum SnapshotOutcome {
 }
 
 fn visible_to(org: &OrganizationId) -> Condition {
-    Condition::any()
+    let whose = Condition::any()
         .add(Column::OrganizationId.eq(org.as_str()))
-        .add(Column::OrganizationId.is_null())
+        .add(Column::OrganizationId.is_null());
+    Condition::all().add(whose).add(Column::BuildKey.is_null())
 }
 
 impl Reader {
@@ -107,6 +109,7 @@ impl Reader {
             .column(Column::Id)
             .filter(Column::State.eq(SnapshotState::Active.as_str()))
             .filter(Column::OrganizationId.is_not_null())
+            .filter(Column::BuildKey.is_null())
             .filter(Column::CreatedAt.lt(before))
             // It may just have been made active again.
             .filter(Column::UpdatedAt.lt(before))
@@ -158,7 +161,8 @@ impl Reader {
             .all(&self.connection)
             .await
             .map_err(StoreError::read("images of sandboxes"))?;
-        images.extend(of_sandboxes);
+        // Those whose image is being built have none yet.
+        images.extend(of_sandboxes.into_iter().filter(|image| !image.is_empty()));
         Ok(images)
     }
 
@@ -234,7 +238,8 @@ impl Tx {
                     source,
                 },
             })?;
-        Ok(())
+        self.outbox_append_snapshot(snapshot, SnapshotChange::Created, snapshot.created_at)
+            .await
     }
 
     /// Ends the making of a snapshot out of a sandbox. One that is no longer being made stays as it is.
@@ -286,11 +291,32 @@ impl Tx {
                 .col_expr(Column::State, Expr::value(failed.as_str()))
                 .col_expr(Column::ErrorReason, Expr::value(reason.as_str())),
         };
-        update
+        let ended = update
             .exec(&self.transaction)
             .await
             .map_err(StoreError::write("the outcome of a snapshot"))?;
-        Ok(())
+        if ended.rows_affected == 0 {
+            return Ok(());
+        }
+        match find(&self.transaction, id).await? {
+            Some(snapshot) => self.snapshot_moved(&snapshot, making, at).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Tells of a state that is another than before.
+    async fn snapshot_moved(
+        &self,
+        snapshot: &Snapshot,
+        old: SnapshotState,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let new = snapshot.state;
+        if new == old {
+            return Ok(());
+        }
+        let change = SnapshotChange::State { old, new };
+        self.outbox_append_snapshot(snapshot, change, at).await
     }
 
     /// The snapshot with this id, as this transaction sees it.
@@ -337,27 +363,42 @@ impl Tx {
     }
 
     /// Removes the row of a snapshot that is being removed.
-    pub async fn snapshot_delete(&self, id: &SnapshotId) -> Result<(), StoreError> {
+    pub async fn snapshot_delete(&self, id: &SnapshotId, at: Timestamp) -> Result<(), StoreError> {
+        let found = find(&self.transaction, id).await?;
         let deleted = Entity::delete_many()
             .filter(Column::Id.eq(id.as_str()))
             .filter(Column::State.eq(SnapshotState::Removing.as_str()))
             .exec(&self.transaction)
             .await
             .map_err(StoreError::write("the end of a snapshot"))?;
-        if deleted.rows_affected > 0 {
-            self.builds_delete(id).await?;
+        if deleted.rows_affected == 0 {
+            return Ok(());
         }
-        Ok(())
+        self.builds_delete(id).await?;
+        match found {
+            Some(snapshot) => {
+                self.outbox_append_snapshot(&snapshot, SnapshotChange::Removed, at)
+                    .await
+            }
+            None => Ok(()),
+        }
     }
 
     pub async fn snapshot_update(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
+        let before = find(&self.transaction, &snapshot.id).await?;
         Entity::update_many()
             .set(to_row(snapshot))
             .filter(Column::Id.eq(snapshot.id.as_str()))
             .exec(&self.transaction)
             .await
             .map_err(StoreError::write("a snapshot"))?;
-        Ok(())
+        match before {
+            Some(before) => {
+                self.snapshot_moved(snapshot, before.state, snapshot.updated_at)
+                    .await
+            }
+            None => Ok(()),
+        }
     }
 
     /// Notes when sandboxes were last made from these.
@@ -391,6 +432,7 @@ async fn find(db: &impl ConnectionTrait, id: &SnapshotId) -> Result<Option<Snaps
 async fn count(db: &impl ConnectionTrait, org: &OrganizationId) -> Result<u64, StoreError> {
     Entity::find()
         .filter(Column::OrganizationId.eq(org.as_str()))
+        .filter(Column::BuildKey.is_null())
         .filter(Column::State.is_in(counted_states()))
         .count(db)
         .await
@@ -417,6 +459,10 @@ pub(crate) fn to_order(order: SortOrder) -> Order {
 }
 
 fn to_row(snapshot: &Snapshot) -> ActiveModel {
+    to_model(snapshot).into_active_model().reset_all()
+}
+
+pub(crate) fn to_model(snapshot: &Snapshot) -> Model {
     Model {
         id: snapshot.id.to_string(),
         organization_id: snapshot.organization_id.as_ref().map(ToString::to_string),
@@ -439,12 +485,11 @@ fn to_row(snapshot: &Snapshot) -> ActiveModel {
         image_name: snapshot.image_name.clone(),
         has_own_entrypoint: snapshot.has_own_entrypoint,
         deactivated_at: snapshot.deactivated_at.map(Timestamp::as_millisecond),
+        build_key: snapshot.build_key.clone(),
     }
-    .into_active_model()
-    .reset_all()
 }
 
-fn from_row(row: Model) -> Result<Snapshot, StoreError> {
+pub(crate) fn from_row(row: Model) -> Result<Snapshot, StoreError> {
     let place = |column| Place {
         table: "snapshots",
         column,
@@ -482,5 +527,6 @@ fn from_row(row: Model) -> Result<Snapshot, StoreError> {
         image_name: row.image_name,
         has_own_entrypoint: row.has_own_entrypoint,
         deactivated_at: place("deactivated_at").time_option(row.deactivated_at)?,
+        build_key: row.build_key,
     })
 }

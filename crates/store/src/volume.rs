@@ -1,5 +1,7 @@
 //! Volumes, and which sandboxes mount them.
 
+use std::collections::BTreeSet;
+
 use alcove_domain::{
     DesiredState, OrganizationId, Sandbox, SandboxId, Volume, VolumeId, VolumePhase, VolumeState,
 };
@@ -13,6 +15,7 @@ use sea_orm::{
 use crate::convert::{Place, bigint};
 use crate::entity::volume::{Column, Entity, Model};
 use crate::entity::{organization, sandbox, sandbox_volume};
+use crate::outbox::VolumeChange;
 use crate::{Reader, StoreError, Tx};
 
 impl Reader {
@@ -134,7 +137,8 @@ impl Tx {
                     source,
                 },
             })?;
-        Ok(())
+        self.outbox_append_volume(volume, VolumeChange::Created, volume.created_at)
+            .await
     }
 
     /// Writes the row over the version before it.
@@ -142,6 +146,7 @@ impl Tx {
     /// # Errors
     /// [`StoreError::Changed`] if the row has another version than `volume.version - 1`.
     pub async fn volume_update(&self, volume: &Volume) -> Result<(), StoreError> {
+        let before = find(&self.transaction, &volume.organization_id, &volume.id).await?;
         let mut row = to_row(volume).into_active_model().reset_all();
         // What never changes, and what is written by itself.
         row.id = ActiveValue::NotSet;
@@ -156,11 +161,16 @@ impl Tx {
             .exec(&self.transaction)
             .await
             .map_err(StoreError::write("a volume"))?;
-        if result.rows_affected == 1 {
-            Ok(())
-        } else {
-            Err(StoreError::Changed { what: "a volume" })
+        let Some(before) = before.filter(|_| result.rows_affected == 1) else {
+            return Err(StoreError::Changed { what: "a volume" });
+        };
+        let (old, new) = (before.state(), volume.state());
+        if old == new {
+            return Ok(());
         }
+        let change = VolumeChange::State { old, new };
+        self.outbox_append_volume(volume, change, volume.updated_at)
+            .await
     }
 
     /// Notes that a sandbox with these volumes is made or started. The version stays: this is no change of the volume.
@@ -168,13 +178,21 @@ impl Tx {
         if sandbox.volumes.is_empty() {
             return Ok(());
         }
-        let ids = sandbox.volumes.iter().map(|mount| mount.volume.as_str());
+        // One sandbox may mount two folders of one volume.
+        let ids: BTreeSet<&VolumeId> = sandbox.volumes.iter().map(|mount| &mount.volume).collect();
+        let texts = ids.iter().map(|id| id.as_str());
         Entity::update_many()
             .col_expr(Column::LastUsedAt, Expr::value(at.as_millisecond()))
-            .filter(Column::Id.is_in(ids))
+            .filter(Column::Id.is_in(texts))
             .exec(&self.transaction)
             .await
             .map_err(StoreError::write("the last use of a volume"))?;
+        for id in ids {
+            if let Some(volume) = find(&self.transaction, &sandbox.organization_id, id).await? {
+                self.outbox_append_volume(&volume, VolumeChange::LastUsed, at)
+                    .await?;
+            }
+        }
         Ok(())
     }
 
@@ -226,7 +244,7 @@ impl Tx {
 
     pub(crate) async fn volume_uses_insert(&self, sandbox: &Sandbox) -> Result<(), StoreError> {
         // One sandbox may mount two folders of one volume.
-        let ids: std::collections::BTreeSet<&str> = sandbox
+        let ids: BTreeSet<&str> = sandbox
             .volumes
             .iter()
             .map(|mount| mount.volume.as_str())
@@ -299,7 +317,7 @@ async fn quota(db: &impl ConnectionTrait, org: &OrganizationId) -> Result<Option
         .transpose()
 }
 
-fn to_row(volume: &Volume) -> Model {
+pub(crate) fn to_row(volume: &Volume) -> Model {
     Model {
         id: volume.id.to_string(),
         organization_id: volume.organization_id.to_string(),
@@ -315,7 +333,7 @@ fn to_row(volume: &Volume) -> Model {
     }
 }
 
-fn from_row(row: Model) -> Result<Volume, StoreError> {
+pub(crate) fn from_row(row: Model) -> Result<Volume, StoreError> {
     let place = |column| Place {
         table: "volumes",
         column,

@@ -30,6 +30,7 @@ impl Default for TestStore {
             clock: Arc::new(ManualClock::default()),
             rng: Arc::new(SeededRng::new(1)),
             settings: Settings {
+                has_ssh: true,
                 sealing_key: Some(SealingKey::new([7; 32])),
                 ..Settings::default()
             },
@@ -102,6 +103,8 @@ impl TestControl {
         self.control.abandon().await;
         drop(self.control);
         self.store.close().await;
+        // They end with the process.
+        self.runner.end_members();
         self.parts
     }
 

@@ -7,17 +7,18 @@
 mod builds;
 mod images;
 mod volumes;
+mod warm;
 mod work;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use alcove_control::{AgentConnection, DialError, RunnerClient};
-use alcove_domain::{BuildId, SandboxId};
+use alcove_control::{AgentConnection, AgentStream, DialError, PortListener, RunnerClient};
+use alcove_domain::{BuildId, Port, SandboxId};
 use alcove_runner_api::{
     Build, BuildLogPiece, BuildOutcome, Collected, Fault, FaultCode, Generation, Goal, ImageDigest,
     ImageEntry, Needed, Observed, Order, OrderError, Pull, PullState, Report, SandboxSpec,
-    VolumeOrder, VolumeOutcome,
+    VolumeOrder, VolumeOutcome, WarmKind, WarmState, WarmWish,
 };
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
@@ -57,6 +58,7 @@ struct State {
     taken: HashMap<SandboxId, Generation>,
     images: Vec<ImageEntry>,
     volumes: Volumes,
+    warm: warm::Warm,
     builds: builds::Builds,
     orders: Vec<Order>,
     failures: Vec<(Fault, bool)>,
@@ -92,6 +94,7 @@ impl Default for FakeRunner {
                     taken: HashMap::new(),
                     images: vec![image(DEFAULT_IMAGE, "daytona")],
                     volumes: Volumes::default(),
+                    warm: warm::Warm::default(),
                     builds: builds::Builds::default(),
                     orders: Vec::new(),
                     failures: Vec::new(),
@@ -324,6 +327,7 @@ impl FakeRunner {
         let known = state.sandboxes.get(&order.sandbox).cloned();
         let (observed, spec, work) = match &order.goal {
             Goal::Running(spec) => {
+                state.warm.note_run(&order.sandbox);
                 let (observed, spec) = state.run(spec, known.as_ref());
                 (observed, spec, None)
             }
@@ -334,7 +338,10 @@ impl FakeRunner {
                 Some(kept) => (Observed::Stopped { fault: None }, kept.spec, None),
                 None => (Observed::Absent, None, None),
             },
-            Goal::Absent => (Observed::Absent, None, None),
+            Goal::Absent => {
+                state.warm.note_absent(&order.sandbox);
+                (Observed::Absent, None, None)
+            }
             goal => match known {
                 Some(kept) => state.work_on(goal, kept, order),
                 None => (Observed::Absent, None, None),
@@ -384,7 +391,15 @@ impl FakeRunner {
 
 impl Kept {
     fn report(&self, sandbox: &SandboxId) -> Report {
-        Report::new(sandbox.clone(), self.generation, self.observed.clone())
+        let runs = matches!(
+            self.observed,
+            Observed::Running { .. } | Observed::Paused { .. }
+        );
+        let spec = self.spec.as_ref().filter(|_| runs);
+        Report {
+            network_version: spec.map(|spec| spec.network.version),
+            ..Report::new(sandbox.clone(), self.generation, self.observed.clone())
+        }
     }
 }
 
@@ -451,6 +466,23 @@ impl RunnerClient for FakeRunner {
         self.collect(needed)
     }
 
+    async fn keep_warm(&self, wishes: Vec<WarmWish>) -> Result<(), OrderError> {
+        self.set_wishes(wishes)
+    }
+
+    async fn warm_states(&self) -> Result<Vec<WarmState>, OrderError> {
+        self.tell_warm()
+    }
+
+    async fn take_warm(&self, kinds: &[WarmKind]) -> Result<Option<SandboxId>, OrderError> {
+        self.take_member(kinds)
+    }
+
+    async fn give_warm_back(&self, sandbox: &SandboxId) -> Result<(), OrderError> {
+        self.take_member_back(sandbox);
+        Ok(())
+    }
+
     fn reports(&self) -> BoxStream<'static, Report> {
         let reports = self.state().reports.subscribe();
         BroadcastStream::new(reports)
@@ -487,5 +519,23 @@ impl RunnerClient for FakeRunner {
         }
         let dial = self.state().dial.clone();
         dial.map_or(Err(DialError::Unavailable), |dial| dial(sandbox))
+    }
+
+    /// Ports are answered by whatever answers for agents.
+    async fn dial_port(
+        &self,
+        sandbox: &SandboxId,
+        _: Port,
+    ) -> Result<Box<dyn AgentStream>, DialError> {
+        Ok(self.dial_agent(sandbox).await?.stream)
+    }
+
+    /// There is no network that could be listened in.
+    async fn listen_port(
+        &self,
+        _: &SandboxId,
+        _: Option<Port>,
+    ) -> Result<(Box<dyn PortListener>, u16), DialError> {
+        Err(DialError::Unavailable)
     }
 }

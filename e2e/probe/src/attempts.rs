@@ -193,6 +193,22 @@ pub fn open(path: &str, mode: &str) -> Outcome {
     Ok(format!("{length} bytes"))
 }
 
+/// Sets an extended attribute of a file.
+pub fn set_attribute(path: &str, name: &str, value: &str) -> Outcome {
+    let (path, name) = (CString::new(path)?, CString::new(name)?);
+    // SAFETY: two strings that end in a zero byte, and a value of the length that is named.
+    let result = unsafe {
+        libc::setxattr(
+            path.as_ptr(),
+            name.as_ptr(),
+            value.as_ptr().cast(),
+            value.len(),
+            0,
+        )
+    };
+    check(result.into()).map(|_| String::new())
+}
+
 /// Becomes a user, with that user's group and no other, and runs a program.
 pub fn run_as(uid: &str, command: &[&str]) -> Outcome {
     let uid = u32::try_from(number(uid)?).map_err(io::Error::other)?;

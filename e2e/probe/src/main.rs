@@ -7,6 +7,7 @@
 mod attempts;
 mod errno;
 mod exhaust;
+mod names;
 mod network;
 
 use std::process::ExitCode;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         ["read-memory", pid, address] => attempts::read_memory(pid, address),
         ["take-descriptor", pid, number] => attempts::take_descriptor(pid, number),
         ["open", path, mode] => attempts::open(path, mode),
+        ["set-attribute", path, name, value] => attempts::set_attribute(path, name, value),
         ["as", uid, command @ ..] => attempts::run_as(uid, command),
         ["lock", path, hold @ ..] => attempts::lock(path, !hold.is_empty()),
         ["record-lock", path, hold @ ..] => attempts::record_lock(path, !hold.is_empty()),
@@ -44,9 +46,14 @@ fn main() -> ExitCode {
         ["bomb", milliseconds] => exhaust::bomb(milliseconds),
         ["spin", threads, milliseconds] => exhaust::processors(threads, milliseconds),
         ["tcp", address] => network::tcp(address),
+        ["connect", address] => network::connect(address),
         ["udp", address] => network::udp(address),
         ["flows", address, count] => network::flows(address, count),
         ["ping", address] => network::ping(address),
+        ["resolve", server, name] => names::resolve(server, name),
+        ["hello", address, name] => names::hello(address, name),
+        ["request", address, host] => names::request(address, host),
+        ["serve-names", address, names @ ..] => names::serve(address, names),
         ["send-from", source, to] => network::send_from(source, to),
         ["serve", addresses @ ..] => network::serve(addresses),
         ["unix", path] => network::unix(path),

@@ -9,16 +9,16 @@ use std::time::Duration;
 
 use crate::attempts::wait_for_end;
 
-type Outcome = io::Result<String>;
+pub type Outcome = io::Result<String>;
 
 /// What is let through arrives in well under a millisecond on one machine.
-const PATIENCE: Duration = Duration::from_millis(700);
+pub const PATIENCE: Duration = Duration::from_millis(700);
 
-fn parse<T: std::str::FromStr>(text: &str) -> io::Result<T> {
+pub fn parse<T: std::str::FromStr>(text: &str) -> io::Result<T> {
     text.parse().map_err(|_| io::ErrorKind::InvalidInput.into())
 }
 
-fn silence(error: io::Error) -> io::Error {
+pub fn silence(error: io::Error) -> io::Error {
     match error.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
             io::Error::from_raw_os_error(libc::ETIMEDOUT)
@@ -35,6 +35,13 @@ pub fn tcp(address: &str) -> Outcome {
     let mut text = String::new();
     stream.read_to_string(&mut text).map_err(silence)?;
     Ok(text)
+}
+
+/// Connects, and says no more.
+pub fn connect(address: &str) -> Outcome {
+    let address: SocketAddr = parse(address)?;
+    TcpStream::connect_timeout(&address, PATIENCE).map_err(silence)?;
+    Ok(String::new())
 }
 
 /// Sends a datagram and waits for its echo.
@@ -116,7 +123,7 @@ pub fn serve(addresses: &[&str]) -> Outcome {
         let datagrams = UdpSocket::bind(streams.local_addr()?)?;
         std::thread::spawn(move || {
             for mut stream in streams.incoming().flatten() {
-                let _ = stream.write_all(b"hello");
+                std::thread::spawn(move || greet(&mut stream));
             }
         });
         std::thread::spawn(move || {
@@ -128,6 +135,14 @@ pub fn serve(addresses: &[&str]) -> Outcome {
     }
     wait_for_end()?;
     Ok(String::new())
+}
+
+/// Greets and waits for the other side's end: a close on what it has said would take the greeting back.
+fn greet(stream: &mut TcpStream) -> io::Result<()> {
+    stream.write_all(b"hello")?;
+    stream.shutdown(std::net::Shutdown::Write)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    io::copy(stream, &mut io::sink()).map(drop)
 }
 
 /// Connects to a socket in the file system.

@@ -38,6 +38,32 @@ impl Folder {
         folder
     }
 
+    /// A folder whose data lies on a file system of this size where files can share their blocks. None where the kernel
+    /// has no such file system.
+    ///
+    /// # Panics
+    /// When the file system cannot be made; `make setup` installs its program.
+    pub fn sharing(mib: u64) -> Option<Self> {
+        let mut folder = Self::plain();
+        let (image, point) = (
+            folder.path().join("sharing.xfs"),
+            folder.path().join("sharing"),
+        );
+        std::fs::create_dir(&point).expect("a folder in our own");
+        let file = std::fs::File::create(&image).expect("a file in our own folder");
+        file.set_len(mib << 20).expect("a sparse file");
+        must("mkfs.xfs", &["-q", "-m", "reflink=1", text(&image)]);
+        let mounted = Command::new("mount")
+            .args(["-t", "xfs", "-o", "loop", text(&image), text(&point)])
+            .output()
+            .expect("a system with mount");
+        if !mounted.status.success() {
+            return None;
+        }
+        folder.mount = Some(point);
+        Some(folder)
+    }
+
     pub fn path(&self) -> &Path {
         self.base.path()
     }

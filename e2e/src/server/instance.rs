@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use alcove_runner::RunnerConfig;
 use alcove_runner::limits::Limits;
 use alcove_runner::net::Ipv4Pool;
+use alcove_runner::{Programs, RunnerConfig};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::host::{ReadyParts, Traces, names};
@@ -31,8 +31,7 @@ impl Instance {
     pub fn of(data_dir: &Path, pool: Ipv4Pool) -> Self {
         // The one place that turns a folder into names.
         let key = data_dir.as_os_str().as_encoded_bytes();
-        let nothing = Path::new("");
-        let config = RunnerConfig::new(data_dir, key, pool, nothing, nothing);
+        let config = RunnerConfig::new(data_dir, key, pool, Programs::default());
         Self {
             data_dir: data_dir.to_owned(),
             cgroup_parent: config.cgroup_parent,

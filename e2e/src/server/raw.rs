@@ -70,28 +70,53 @@ impl Raw {
     /// # Panics
     /// When there is no answer.
     pub async fn ask(&self, method: &str, path: &str, body: impl Into<Bytes>) -> Answer {
-        let stream = TokioIo::new(self.connect().await);
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(stream)
+        let answer = self.ask_if_alive(method, path, body).await;
+        answer.expect("an answer")
+    }
+
+    /// The same of a server that may end meanwhile: there is no answer then.
+    pub async fn ask_if_alive(
+        &self,
+        method: &str,
+        path: &str,
+        body: impl Into<Bytes>,
+    ) -> Option<Answer> {
+        self.send_as(method, path, "application/json", body).await
+    }
+
+    /// The same with a body of another type.
+    ///
+    /// # Panics
+    /// When the request is none.
+    pub async fn send_as(
+        &self,
+        method: &str,
+        path: &str,
+        content_type: &str,
+        body: impl Into<Bytes>,
+    ) -> Option<Answer> {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).await.ok()?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
-            .expect("an HTTP connection");
+            .ok()?;
         let connection = tokio::spawn(connection);
         let mut request = Request::builder()
             .method(method)
             .uri(path)
             .header("Host", "127.0.0.1")
-            .header("Content-Type", "application/json");
+            .header("Content-Type", content_type);
         if let Some(authorization) = &self.authorization {
             request = request.header("Authorization", authorization);
         }
         let request = request.body(Full::new(body.into())).expect("a request");
-        let answer = sender.send_request(request).await.expect("an answer");
+        let answer = sender.send_request(request).await.ok()?;
         let (parts, body) = answer.into_parts();
-        let body = body.collect().await.expect("a whole answer").to_bytes();
+        let body = body.collect().await.ok()?.to_bytes();
         connection.abort();
-        Answer {
+        Some(Answer {
             status: parts.status,
             headers: parts.headers,
             body,
-        }
+        })
     }
 }

@@ -1,5 +1,7 @@
 //! Builds with real sandboxes, judged by buildah where it knows the instruction.
 
+mod bases;
+mod caches;
 mod cases;
 mod judge;
 mod more;

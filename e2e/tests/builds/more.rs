@@ -4,7 +4,7 @@ use alcove_runner_api::BuildFaultCode;
 
 use crate::support::{Case, ORGANIZATION, TestBuilds};
 
-fn file(built: &crate::tree::Built, path: &str) -> String {
+pub fn file(built: &crate::tree::Built, path: &str) -> String {
     built
         .files
         .get(path)
@@ -251,5 +251,115 @@ async fn a_build_ends_when_it_is_cancelled_or_late() {
     order.limit = std::time::Duration::from_secs(1);
     let fault = builds.run(order).await.expect_err("it was late");
     assert_eq!(fault.code, BuildFaultCode::TimedOut);
+    builds.end().await;
+}
+
+#[tokio::test]
+async fn programs_in_the_dockerfile_run_as_the_user_and_are_not_in_the_image() {
+    let builds = TestBuilds::start().await;
+    let text = "FROM busybox\nRUN echo 'u:x:12:12::/:/bin/sh' >> /etc/passwd && mkdir -m 777 /out\nENV A=1\nUSER u\n\
+                RUN <<EOF\n#!/bin/awk -f\nBEGIN { print \"$A\" > \"/out/awk\" }\nEOF\n\
+                RUN <<EOF\n#!/bin/sh -e\nid -u > /out/sh\necho $0 >> /out/sh\nEOF\n\
+                RUN sh -s one <<EOF\necho \"\\$1 $A\" > /out/piped\nEOF\n";
+    let image = builds.run(builds.order("programs", text, &[])).await;
+    let image = match image {
+        Ok(image) => image,
+        Err(fault) => panic!("{fault:?}\n{}", builds.log("programs").await),
+    };
+    let built = builds.look(&image);
+    assert_eq!(file(&built, "/out/awk"), "644 12:12 file \"$A\\n\"");
+    assert_eq!(
+        file(&built, "/out/sh"),
+        "644 12:12 file \"12\\n/.alcove-build-script/EOF\\n\""
+    );
+    assert_eq!(file(&built, "/out/piped"), "644 12:12 file \"one 1\\n\"");
+    assert!(!built.files.contains_key("/.alcove-build-script"));
+    let text = "FROM busybox\nRUN <<EOF\n#!/no/such/program\nEOF\n";
+    let fault = builds.run(builds.order("no-program", text, &[])).await;
+    let fault = fault.expect_err("nothing reads it");
+    assert_eq!(fault.code, BuildFaultCode::StepFailed, "{fault:?}");
+    assert!(fault.message.contains("line 2"), "{fault:?}");
+    builds.end().await;
+}
+
+#[tokio::test]
+async fn what_is_written_to_a_bind_is_thrown_away() {
+    let builds = TestBuilds::start().await;
+    let case = Case::new("binds", "").file("src/a", "from the context");
+    builds.upload(ORGANIZATION, "part", case.write().path());
+    let text = "FROM busybox AS tools\nRUN mkdir /t && echo tool > /t/tool\nFROM busybox\n\
+                RUN --mount=type=bind,source=src,target=/mnt,rw --mount=type=bind,from=tools,source=/t,target=/t,readwrite \
+                    echo new > /mnt/b && echo more >> /mnt/a && rm /t/tool && mv /mnt/a /mnt/c && cat /mnt/c /mnt/b > /out && ls /t >> /out\n\
+                RUN --mount=type=bind,source=src,target=/mnt --mount=type=bind,from=tools,source=/t,target=/t \
+                    ls /mnt > /after && cat /mnt/a /t/tool >> /after\n";
+    let image = builds.run(builds.order("binds", text, &["part"])).await;
+    let image = match image {
+        Ok(image) => image,
+        Err(fault) => panic!("{fault:?}\n{}", builds.log("binds").await),
+    };
+    let built = builds.look(&image);
+    assert_eq!(
+        file(&built, "/out"),
+        "644 0:0 file \"from the contextmore\\nnew\\n\""
+    );
+    assert_eq!(
+        file(&built, "/after"),
+        "644 0:0 file \"a\\nfrom the contexttool\\n\""
+    );
+    for path in ["/mnt", "/t"] {
+        assert!(!built.files.contains_key(path), "{}", file(&built, path));
+    }
+    builds.end().await;
+}
+
+#[tokio::test]
+async fn copies_leave_out_what_they_say_and_keep_paths_where_they_are_told_to() {
+    let builds = TestBuilds::start().await;
+    let case = Case::new("copies", "")
+        .file("x/a.txt", "1")
+        .file("x/a.log", "2")
+        .file("x/deep/b.txt", "3")
+        .file("x/deep/b.log", "4")
+        .file("y/a.txt", "5")
+        .mode("x/deep", 0o700);
+    builds.upload(ORGANIZATION, "part", case.write().path());
+    let text = "FROM busybox\n\
+                COPY --exclude=*.log x /top/\n\
+                COPY --exclude=**/*.log --exclude=deep x /all/\n\
+                COPY --exclude=*.log x/a* /named/\n\
+                COPY --parents x/a.txt y/a.txt /kept/\n\
+                COPY --parents x/./deep/*.txt /cut/\n\
+                COPY --parents --exclude=**/*.log ./**/*.* /deep\n";
+    let image = builds.run(builds.order("copies", text, &["part"])).await;
+    let image = match image {
+        Ok(image) => image,
+        Err(fault) => panic!("{fault:?}\n{}", builds.log("copies").await),
+    };
+    let built = builds.look(&image);
+    let made = ["/top/", "/all/", "/named/", "/kept/", "/cut/", "/deep/"];
+    let mut found: Vec<&str> = built
+        .files
+        .iter()
+        .filter(|(path, what)| {
+            made.iter().any(|made| path.starts_with(made)) && what.contains(" file ")
+        })
+        .map(|(path, _)| path.as_str())
+        .collect();
+    found.sort_unstable();
+    let expected = [
+        "/all/a.txt",
+        "/cut/deep/b.txt",
+        "/deep/x/a.txt",
+        "/deep/x/deep/b.txt",
+        "/deep/y/a.txt",
+        "/kept/x/a.txt",
+        "/kept/y/a.txt",
+        "/named/a.txt",
+        "/top/a.txt",
+        "/top/deep/b.log",
+        "/top/deep/b.txt",
+    ];
+    assert_eq!(found, expected);
+    assert!(file(&built, "/cut/deep").starts_with("700 0:0"));
     builds.end().await;
 }

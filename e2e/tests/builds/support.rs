@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use alcove_e2e::runner::TestRunner;
 use alcove_runner::{ContextSource, RunnerConfig};
-use alcove_runner_api::{Build, BuildFault, BuildOutcome, ImageEntry};
+use alcove_runner_api::{BaseImage, Build, BuildFault, BuildOutcome, ImageEntry};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -121,12 +121,18 @@ pub struct TestBuilds {
 
 impl TestBuilds {
     pub async fn start() -> Self {
+        Self::start_with(|config| config).await
+    }
+
+    pub async fn start_with(change: impl FnOnce(RunnerConfig) -> RunnerConfig) -> Self {
         let folder = Arc::new(tempfile::tempdir().expect("a folder"));
         let contexts = folder.path().to_owned();
         let source = Arc::new(FolderContexts(contexts.clone()));
-        let host = TestRunner::start_with(|config| RunnerConfig {
-            contexts: source,
-            ..config
+        let host = TestRunner::start_with(|config| {
+            change(RunnerConfig {
+                contexts: source,
+                ..config
+            })
         })
         .await;
         let mut builds = Self {
@@ -153,7 +159,12 @@ impl TestBuilds {
             organization: ORGANIZATION.to_owned(),
             dockerfile: dockerfile.to_owned(),
             contexts: contexts.iter().map(ToString::to_string).collect(),
-            images: BTreeMap::from([("busybox".to_owned(), self.host.image.clone())]),
+            images: BTreeMap::from([(
+                "busybox".to_owned(),
+                BaseImage::Here {
+                    digest: self.host.image.clone(),
+                },
+            )]),
             limit: Duration::from_mins(2),
         }
     }

@@ -97,9 +97,9 @@ async fn the_agent_holds_nothing_of_the_host_but_its_log_its_program_and_what_co
         );
         for (fd, to) in &links {
             let text = to.to_string_lossy();
-            // Files of its own group, and its own program to start helpers from: neither can be written through.
+            // Files of its own group, and the program to start helpers from: neither can be written through.
             let is_count = text.starts_with("/sys/fs/cgroup/") && text.contains(inside.id.as_str());
-            if is_count || text.ends_with("/alcove-agent") {
+            if is_count || text.ends_with("/alcove-git") {
                 let info = format!("/proc/{}/fdinfo/{}", inside.agent_pid(), fd.display());
                 assert!(!can_write(&fs::read_to_string(info).unwrap()), "{text}");
                 continue;
@@ -225,6 +225,32 @@ async fn the_agents_program_cannot_be_overwritten_from_inside() {
         .try_upload("/proc/self/exe", b"overwritten".to_vec())
         .await;
     assert_eq!(fingerprint(&program), before);
+    // The program that the agent holds open. A look by the same name finds it.
+    let git = prepared("ALCOVE_PARTS_DIR", "alcove-git");
+    let before = fingerprint(&git);
+    let held = format!("/proc/self/fd/{}", alcove_agent_api::GIT_FD);
+    let (status, bytes) = inside.try_download(&held).await;
+    assert!(
+        status == 200 && bytes.starts_with(b"\x7fELF"),
+        "the control"
+    );
+    inside.try_upload(&held, b"overwritten".to_vec()).await;
+    assert_eq!(fingerprint(&git), before);
+}
+
+/// What reads the bytes of strange repositories and servers is not in process 1, not even unused.
+#[test]
+fn the_agents_program_holds_no_c_library_but_the_systems() {
+    let holds = |program: &str, word: &str| {
+        let bytes = fs::read(prepared("ALCOVE_PARTS_DIR", program)).unwrap();
+        bytes
+            .windows(word.len())
+            .any(|part| part == word.as_bytes())
+    };
+    for word in ["libgit2", "AWS-LC"] {
+        assert!(holds("alcove-git", word), "the control: {word}");
+        assert!(!holds("alcove-agent", word), "{word}");
+    }
 }
 
 /// Whether what `/proc` says of a descriptor has it open for writing.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use alcove_e2e::runner::TestRunner;
 
-use crate::support::{Inside, fingerprint};
+use crate::support::{Inside, fingerprint, on_host};
 
 /// All files below a folder with what is in them.
 fn contents(folder: &Path) -> BTreeMap<PathBuf, u64> {
@@ -72,4 +72,44 @@ async fn locks_of_a_shared_file_end_at_the_sandbox() {
         "the control"
     );
     assert_eq!(root.probe("lock /etc/shells").await, "ok");
+}
+
+/// By such attributes and nodes overlayfs knows in a lower layer what was removed, renamed or has its content elsewhere. The
+/// writable layer of a sandbox is a lower one of those that are made from its snapshot.
+#[tokio::test]
+async fn the_marks_of_a_layer_cannot_be_set_from_inside() {
+    let host = TestRunner::start().await;
+    let marks = [
+        ("opaque", "y"),
+        ("opaque", "x"),
+        ("redirect", "/etc"),
+        ("metacopy", ""),
+        ("whiteout", ""),
+        ("origin", ""),
+        ("overlay.opaque", "y"),
+    ];
+    let control = tempfile::tempdir().unwrap();
+    let file = control.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    for inside in Inside::both(&host).await {
+        inside.expect("mkdir /tmp/folder; touch /tmp/file").await;
+        for (mark, value) in marks {
+            let attempt =
+                |path: &str| format!("set-attribute {path} trusted.overlay.{mark} '{value}'");
+            for path in ["/tmp/folder", "/tmp/file"] {
+                assert_eq!(inside.probe(&attempt(path)).await, "EPERM", "{mark} {path}");
+            }
+        }
+        let attempt = "set-attribute /tmp/file user.overlay.opaque y";
+        assert_eq!(inside.probe(attempt).await, "ok", "the control");
+        let (code, output) = inside.sh("mknod /tmp/mark c 0 0 2>&1").await;
+        assert_ne!(code, 0, "{output}");
+    }
+    let attempt = format!("set-attribute {} trusted.overlay.opaque y", file.display());
+    assert_eq!(on_host(&attempt), "ok", "the control");
+    let made = std::process::Command::new("mknod")
+        .arg(control.path().join("mark"))
+        .args(["c", "0", "0"])
+        .status();
+    assert!(made.unwrap().success(), "the control");
 }

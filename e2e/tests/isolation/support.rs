@@ -259,6 +259,10 @@ impl HostProcess {
         text
     }
 
+    pub fn end(&mut self) {
+        self.0.kill().unwrap();
+    }
+
     pub fn is_alive(&mut self) -> bool {
         self.0.try_wait().unwrap().is_none()
     }

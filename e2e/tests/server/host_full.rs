@@ -64,7 +64,7 @@ fn left_mib(path: &Path) -> u64 {
 }
 
 /// Fills a file system with one file until so much is left.
-fn fill(folder: &Path, leave_mib: u64) -> std::path::PathBuf {
+pub fn fill(folder: &Path, leave_mib: u64) -> std::path::PathBuf {
     let path = folder.join("filler");
     let file = fs::File::create(&path).unwrap();
     let mib = vec![1_u8; 1 << 20];

@@ -11,7 +11,7 @@ use alcove_testkit::registry::{Asks, CuttingProxy, PASSWORD, TestRegistry, USER}
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::support::{becomes, named, refusal, run, state};
+use crate::support::{becomes, named, refusal, run, state, within};
 
 const REPOSITORY: &str = "team/tiny";
 
@@ -192,6 +192,39 @@ async fn a_pull_goes_on_after_a_kill_of_the_server() {
     let client = server.client();
     client.create(&from("mine", "box")).await.unwrap();
     assert_eq!(run(&client, "box", "id -un").await, "daytona\n");
+    delete(&server, "mine").await;
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn a_snapshot_goes_at_once_whose_registry_says_nothing_any_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let registry = TestRegistry::open();
+    let archive = prepared("ALCOVE_IMAGES_DIR", "busybox.oci.tar");
+    registry.push_archive(REPOSITORY, "1", &archive);
+    let proxy = CuttingProxy::start(registry.port());
+    let host = proxy.host();
+    let server = server_with(&json!({host.clone(): {"insecure": true}}), folder.path()).await;
+    proxy.hold_after(200 << 10);
+    let body = json!({"name": "mine", "imageName": format!("{host}/{REPOSITORY}:1")});
+    assert_eq!(create(&server, body.clone()).await.status, StatusCode::OK);
+    settles(&server, "mine", "pulling").await;
+    wait::until("the pull is halfway", async || {
+        if proxy.is_used_up() {
+            Ok(())
+        } else {
+            Err(proxy.requests())
+        }
+    })
+    .await;
+    // A registry is given up after half a minute.
+    let soon = Duration::from_secs(10);
+    within("the delete", soon, delete(&server, "mine")).await;
+    // The name is free, and the pull of before is in nobody's way.
+    proxy.mend();
+    assert_eq!(create(&server, body).await.status, StatusCode::OK);
+    settles(&server, "mine", "active").await;
+    server.client().create(&from("mine", "box")).await.unwrap();
     delete(&server, "mine").await;
     server.finish().await;
 }

@@ -8,8 +8,9 @@ mod toolbox;
 
 use std::time::{Duration, Instant};
 
-use alcove_api_types::daytona::{Sandbox, SandboxState};
+use alcove_api_types::daytona::{CreateSandbox, Sandbox, SandboxState};
 use alcove_client::{Client, ClientError, ListFilter};
+use alcove_e2e::host::names;
 use alcove_e2e::server::{Dice, Port, Setup, TestServer};
 use alcove_e2e::wait;
 
@@ -255,6 +256,70 @@ async fn a_delete_is_finished_and_frees_the_name() {
             }
         })
         .await;
+    }
+    ground.finish().await;
+}
+
+/// The state that a snapshot stays in; None where there is none.
+async fn snapshot_settles(client: &Client, name: &str) -> Option<String> {
+    let mut settled = None;
+    wait::until(&format!("snapshot {name} settles"), async || {
+        let page = client.snapshots().await.unwrap();
+        let found = page.items.iter().find(|snapshot| snapshot.name == name);
+        settled = found.map(|snapshot| snapshot.state.as_str().to_owned());
+        match settled.as_deref() {
+            None | Some("active" | "error") => Ok(()),
+            Some(state) => Err(state.to_owned()),
+        }
+    })
+    .await;
+    settled
+}
+
+#[tokio::test]
+async fn a_snapshot_is_whole_or_failed_and_its_sandbox_goes_on() {
+    let mut ground = Ground::lay("snapshot").await;
+    let client = ground.server.client();
+    make(&client, "source").await;
+    run(
+        &client,
+        "source",
+        "head -c 24m /dev/urandom > noise; sha256sum noise > sum",
+    )
+    .await;
+    let (_, span) = measured(async {
+        client.snapshot("source", "measured").await.unwrap();
+        snapshot_settles(&client, "measured").await
+    })
+    .await;
+    for round in 0..ROUNDS {
+        let name = format!("snapshot-{round}");
+        let client = ground.server.client();
+        // Nothing of it is on the disk yet when the file system is held still.
+        let command = format!("echo {round} > round; sha256sum -c sum");
+        run(&client, "source", &command).await;
+        let asked = ground
+            .kill_during(round, span, client.snapshot("source", &name))
+            .await;
+        let client = ground.server.client();
+        becomes(&client, "source", SandboxState::Started).await;
+        let found = snapshot_settles(&client, &name).await;
+        assert!(asked.is_none() || found.is_some(), "round {round}: lost");
+        // Its file system was let go.
+        run(&client, "source", "echo on > next; sync").await;
+        if found.as_deref() == Some("active") {
+            let request = CreateSandbox {
+                snapshot: Some(name.clone()),
+                ..named(&name)
+            };
+            client.create(&request).await.unwrap();
+            let look = "sha256sum -c sum >&2 && cat round";
+            let seen = run(&client, &name, look).await;
+            assert!(seen.ends_with(&format!("{round}\n")), "{seen}");
+            client.delete(&name).await.unwrap();
+        }
+        let drafts = names(&ground.server.instance.data_dir().join("images/tmp"));
+        assert!(drafts.is_empty(), "round {round}: {drafts:?}");
     }
     ground.finish().await;
 }

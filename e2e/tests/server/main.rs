@@ -3,16 +3,22 @@
 
 mod agents;
 mod builds;
+mod disk_full;
 mod hang_ups;
 mod host_full;
 mod images;
+mod kill_points;
 mod kills;
 mod life;
+mod previews;
 mod quotas;
 mod refusals;
 mod registry;
 mod restart;
+mod sharing;
 mod spawners;
+mod ssh;
 mod storm;
 mod support;
 mod volumes;
+mod warm;

@@ -21,10 +21,12 @@ async fn operations(raw: &Raw, sandbox: &str) -> Vec<(String, String)> {
             .replace("{sandboxIdOrName}", sandbox)
             .replace("{workspaceId}", sandbox)
             .replace("{organizationId}", "no-such-organization")
+            .replace("{userId}", "no-such-user")
             .replace("{regionId}", "us")
             .replace("{sandboxClass}", "container")
             .replace("{isPublic}", "true")
             .replace("{port}", "2280")
+            .replace("{token}", "no-such-token")
             .replace("{interval}", "0")
             .replace("{ttlMinutes}", "5")
             .replace("{volumeId}", "no-such-volume")
@@ -156,6 +158,7 @@ async fn add_stranger(server: &TestServer) {
         name: "Strangers".to_owned(),
         created_by: admin.id,
         is_personal: false,
+        is_egress_limited: false,
         created_at: admin.created_at,
     };
     let key = ApiKey {
@@ -245,6 +248,7 @@ async fn a_missing_or_wrong_key_is_unauthorized_everywhere_but_where_all_may_ask
         "/api/health",
         "/api/health/ready",
         "/api/openapi.json",
+        "/api/shared-regions",
     ];
     assert_eq!(public, expected);
     server.finish().await;

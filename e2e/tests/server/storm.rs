@@ -1,7 +1,10 @@
-//! `kill -9` again and again, at any moment, while sandboxes are made, stopped, archived, forked and deleted.
+//! `kill -9` again and again, at any moment, while sandboxes are made, stopped, archived, forked and deleted, and
+//! snapshots are built.
 //!
-//! Each worker has a sandbox of its own and knows what was acknowledged. Whatever is seen of the sandbox is held
+//! Each worker has a sandbox of its own, one a snapshot, and knows what was acknowledged. Whatever is seen of the sandbox is held
 //! against that at once; in pauses everything must come to rest, and the ledger must equal a recount.
+
+mod builder;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,6 +17,7 @@ use alcove_e2e::server::{Dice, Port, TestServer, kill};
 use alcove_e2e::wait;
 use serde_json::Value;
 
+use self::builder::Builder;
 use crate::support::{execute, named, run};
 
 /// Kills of the server, unless `ALCOVE_KILLS` says otherwise.
@@ -234,10 +238,12 @@ async fn nothing_acknowledged_is_lost_in_a_thousand_kills() {
             tally: tally.clone(),
         })
         .collect();
+    let mut builder = Builder::new(&server, &tally);
     let (mut left, began) = (kills(), Instant::now());
     while left > 0 {
         tally.is_paused.store(false, Ordering::Relaxed);
         let tasks: Vec<_> = workers.drain(..).map(|w| tokio::spawn(w.work())).collect();
+        let building = tokio::spawn(builder.work());
         let now = left.min(KILLS_A_PAUSE);
         for _ in 0..now {
             tokio::time::sleep(dice.moment(LIFE, 0, 1)).await;
@@ -246,7 +252,7 @@ async fn nothing_acknowledged_is_lost_in_a_thousand_kills() {
             }
             server.kill();
             server.restart(Port::Same).await;
-            if tasks.iter().any(tokio::task::JoinHandle::is_finished) {
+            if building.is_finished() || tasks.iter().any(tokio::task::JoinHandle::is_finished) {
                 // It has found something; what it says stands above.
                 break;
             }
@@ -256,6 +262,8 @@ async fn nothing_acknowledged_is_lost_in_a_thousand_kills() {
         for task in tasks {
             workers.push(task.await.expect("a worker's finding"));
         }
+        builder = building.await.expect("the builder's finding");
+        builder.comes_to_rest(&server).await;
         comes_to_rest(&server, &workers).await;
         println!("{left} kills left, {:.0?}, {tally:?}", began.elapsed());
     }
@@ -263,6 +271,7 @@ async fn nothing_acknowledged_is_lost_in_a_thousand_kills() {
         tally.answered.load(Ordering::Relaxed) > kills() / 2,
         "{tally:?}"
     );
+    println!("{} snapshots built", builder.made);
     server.finish().await;
 }
 

@@ -120,3 +120,16 @@ pub async fn within<T>(what: &str, limit: Duration, work: impl Future<Output = T
     let done = tokio::time::timeout(limit, work).await;
     done.unwrap_or_else(|_| panic!("{what} took longer than {limit:?}"))
 }
+
+/// Waits until a snapshot has come to this state.
+pub async fn snapshot_is(client: &Client, name: &str, wanted: &str) {
+    wait::until(&format!("snapshot {name} is {wanted}"), async || {
+        let page = client.snapshots().await.unwrap();
+        let found = page.items.iter().find(|snapshot| snapshot.name == name);
+        match found {
+            Some(snapshot) if snapshot.state.as_str() == wanted => Ok(()),
+            found => Err(format!("{found:?}")),
+        }
+    })
+    .await;
+}

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use alcove_agent_api::{BuildCopyRequest, BuildInlineFile};
+use alcove_glob::PathPattern;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, openat, readlinkat, statat};
 use sha2::{Digest, Sha256};
 
@@ -37,12 +38,14 @@ pub fn copy(request: &BuildCopyRequest) -> Result<String, String> {
         let source = Source::open(Path::new(&request.root));
         Some(source.map_err(|error| format!("the source: {error}"))?)
     };
+    let excludes = Excludes::parse(&request.excludes)?;
     let mut found = Vec::new();
     if let Some(source) = &source {
         for pattern in &request.paths {
-            found.extend(source.find(pattern)?);
+            found.extend(find(source, pattern, request.keeps_path)?);
         }
     }
+    found.retain(|found| !excludes.leave_out(found.name()));
     if found.len() + request.inline.len() > 1 && !request.is_folder && !target.is_dir() {
         return Err(
             "several files match, so the target must be a folder and end with a slash".to_owned(),
@@ -50,14 +53,9 @@ pub fn copy(request: &BuildCopyRequest) -> Result<String, String> {
     }
     let mut digest = Sha256::new();
     if let Some(source) = &source {
-        let is_folder = |path: &PathBuf| {
-            source
-                .stat(path)
-                .is_ok_and(|found| kind_of(&found) == FileType::Directory)
-        };
         // Contents do not tell whether a source is a folder whose name is kept; that is in the request.
-        for path in &found {
-            digest_tree(source, path, &terms, &mut digest, is_folder(path))?;
+        for found in &found {
+            digest_tree(source, found, &terms, &excludes, &mut digest)?;
         }
     }
     if request.is_dry {
@@ -70,10 +68,11 @@ pub fn copy(request: &BuildCopyRequest) -> Result<String, String> {
         links: HashMap::new(),
         folders: Vec::new(),
         terms,
+        excludes,
     };
     if let Some(source) = &source {
-        for path in &found {
-            copying.take(source, path, target, request)?;
+        for found in &found {
+            copying.take(source, found, target, request)?;
         }
     }
     copying.finish()?;
@@ -82,6 +81,68 @@ pub fn copy(request: &BuildCopyRequest) -> Result<String, String> {
         write_inline(file, target, request.is_folder, &terms)?;
     }
     Ok(hex(&digest.finalize()))
+}
+
+/// Something that is copied.
+struct Found {
+    path: PathBuf,
+    /// The end of the path that it keeps below the target. None for a file that keeps its name, and a folder that keeps
+    /// none.
+    kept: Option<PathBuf>,
+}
+
+impl Found {
+    /// What patterns of what is left out are held against. Nothing for a folder without a name.
+    fn name(&self) -> &Path {
+        match &self.kept {
+            Some(kept) => kept,
+            None => Path::new(self.path.file_name().unwrap_or_default()),
+        }
+    }
+
+    /// What stands in front of paths within it.
+    fn prefix(&self) -> &Path {
+        self.kept.as_deref().unwrap_or(Path::new(""))
+    }
+}
+
+fn find(source: &Source, pattern: &str, keeps_path: bool) -> Result<Vec<Found>, String> {
+    if !keeps_path {
+        let found = source.find(pattern, false)?.into_iter();
+        return Ok(found.map(|path| Found { path, kept: None }).collect());
+    }
+    let (base, rest) = pattern.split_once("/./").unwrap_or(("", pattern));
+    let is_part = |part: &&str| !matches!(*part, "" | ".");
+    let cut = base.split('/').filter(is_part).count();
+    let found = source.find(&format!("{base}/{rest}"), true)?.into_iter();
+    Ok(found
+        .map(|path| Found {
+            kept: Some(path.components().skip(cut).collect()),
+            path,
+        })
+        .collect())
+}
+
+/// What is left out.
+struct Excludes(Vec<PathPattern>);
+
+impl Excludes {
+    fn parse(patterns: &[String]) -> Result<Self, String> {
+        let parsed = patterns
+            .iter()
+            .map(|text| PathPattern::parse(text).ok_or_else(|| format!("{text:?} is no pattern")));
+        parsed.collect::<Result<_, _>>().map(Self)
+    }
+
+    fn leave_out(&self, path: &Path) -> bool {
+        if self.0.is_empty() {
+            return false;
+        }
+        let parts = path.iter().map(|part| part.to_string_lossy());
+        let parts: Vec<_> = parts.collect();
+        let parts: Vec<&str> = parts.iter().map(AsRef::as_ref).collect();
+        self.0.iter().any(|pattern| pattern.covers(&parts))
+    }
 }
 
 fn kind_of(found: &Stat) -> FileType {
@@ -150,14 +211,19 @@ fn entries(folder: OwnedFd, path: &Path, depth: usize) -> Result<Vec<Entry>, Str
 
 fn digest_tree(
     source: &Source,
-    path: &Path,
+    which: &Found,
     terms: &Terms,
+    excludes: &Excludes,
     digest: &mut Sha256,
-    is_folder: bool,
 ) -> Result<(), String> {
+    let path = which.path.as_path();
     let found = source.stat(path).map_err(about(path))?;
-    let name = path.file_name().unwrap_or_default().as_bytes();
-    head(digest, if is_folder { b"" } else { name }, &found, terms);
+    let is_folder = kind_of(&found) == FileType::Directory;
+    let name = match &which.kept {
+        None if is_folder => b"",
+        _ => which.name().as_os_str().as_bytes(),
+    };
+    head(digest, name, &found, terms);
     if !is_folder {
         return match kind_of(&found) {
             FileType::RegularFile => {
@@ -169,6 +235,9 @@ fn digest_tree(
     }
     let mut stack = entries(source.folder(path).map_err(about(path))?, Path::new(""), 1)?;
     while let Some(entry) = stack.pop() {
+        if excludes.leave_out(&which.prefix().join(&entry.path)) {
+            continue;
+        }
         let found = entry.stat()?;
         head(digest, entry.path.as_os_str().as_bytes(), &found, terms);
         match kind_of(&found) {
@@ -221,17 +290,36 @@ struct Copying {
     /// What is made in a folder changes its time, so those are set at the end.
     folders: Vec<(PathBuf, Stat)>,
     terms: Terms,
+    excludes: Excludes,
 }
 
 impl Copying {
     fn take(
         &mut self,
         source: &Source,
-        path: &Path,
+        which: &Found,
         target: &Path,
         request: &BuildCopyRequest,
     ) -> Result<(), String> {
+        let path = which.path.as_path();
         let found = source.stat(path).map_err(about(path))?;
+        if let Some(kept) = &which.kept {
+            self.folders_above(source, path, kept, target)?;
+            let to = target.join(kept);
+            return match kind_of(&found) {
+                FileType::Directory => {
+                    if to != target {
+                        self.folder(&to, &found)?;
+                    }
+                    self.tree(source.folder(path).map_err(about(path))?, &to, kept)
+                }
+                FileType::RegularFile => {
+                    let file = source.file(path).map_err(about(path))?;
+                    self.file(File::from(file), &found, &to)
+                }
+                _ => Err(format!("{} is neither a file nor a folder", path.display())),
+            };
+        }
         match kind_of(&found) {
             FileType::Directory => {
                 // What is in it is copied, not the folder: the target is made as any that is missing.
@@ -242,7 +330,7 @@ impl Copying {
                         .map_err(about(target))?;
                 }
                 let folder = source.folder(path).map_err(about(path))?;
-                self.tree(folder, target)
+                self.tree(folder, target, which.prefix())
             }
             FileType::RegularFile => {
                 let mut file = File::from(source.file(path).map_err(about(path))?);
@@ -267,9 +355,31 @@ impl Copying {
         }
     }
 
-    fn tree(&mut self, folder: OwnedFd, target: &Path) -> Result<(), String> {
+    /// Makes the folders of a path that is kept, as they are in the source, but for its last part.
+    fn folders_above(
+        &mut self,
+        source: &Source,
+        path: &Path,
+        kept: &Path,
+        target: &Path,
+    ) -> Result<(), String> {
+        let above: Vec<&Path> = kept.ancestors().skip(1).collect();
+        let own: Vec<&Path> = path.ancestors().skip(1).collect();
+        for (kept, path) in above.into_iter().zip(own).rev() {
+            if !kept.as_os_str().is_empty() {
+                let found = source.stat(path).map_err(about(path))?;
+                self.folder(&target.join(kept), &found)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn tree(&mut self, folder: OwnedFd, target: &Path, prefix: &Path) -> Result<(), String> {
         let mut stack = entries(folder, Path::new(""), 1)?;
         while let Some(entry) = stack.pop() {
+            if self.excludes.leave_out(&prefix.join(&entry.path)) {
+                continue;
+            }
             let found = entry.stat()?;
             let to = target.join(&entry.path);
             match kind_of(&found) {

@@ -6,10 +6,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2};
+use alcove_glob::Glob;
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2, statat,
+};
 use rustix::io::Errno;
-
-use crate::file::glob::Glob;
 
 /// Most paths that one pattern may stand for.
 const MATCHES_MAX: usize = 100_000;
@@ -52,11 +53,12 @@ impl Source {
         Ok(openat2(&self.root, path, flags, Mode::empty(), resolve)?)
     }
 
-    /// The paths that a pattern stands for, in order.
+    /// The paths that a pattern stands for, in order. Where `is_deep`, `**` is a folder with all folders below it, and else a
+    /// pattern like any.
     ///
     /// # Errors
     /// The reason in words; that there is nothing is one.
-    pub fn find(&self, pattern: &str) -> Result<Vec<PathBuf>, String> {
+    pub fn find(&self, pattern: &str, is_deep: bool) -> Result<Vec<PathBuf>, String> {
         let mut found = vec![PathBuf::new()];
         for part in pattern
             .split('/')
@@ -67,6 +69,14 @@ impl Source {
                 for path in &mut found {
                     path.push(&name);
                 }
+                continue;
+            }
+            if part == "**" && is_deep {
+                let mut next = Vec::new();
+                for folder in found {
+                    self.folders_below(folder, &mut next)?;
+                }
+                found = next;
                 continue;
             }
             let glob = Glob::parse(part).ok_or_else(|| format!("{part:?} is no pattern"))?;
@@ -104,6 +114,31 @@ impl Source {
             return Err(format!("{pattern:?} is not in the source"));
         }
         Ok(there)
+    }
+}
+
+impl Source {
+    /// Adds a folder and all those below it. No link is followed.
+    fn folders_below(&self, top: PathBuf, found: &mut Vec<PathBuf>) -> Result<(), String> {
+        let mut waiting = vec![top];
+        while let Some(path) = waiting.pop() {
+            let Ok(folder) = self.folder(&path) else {
+                continue;
+            };
+            let about = |error: io::Error| format!("{}: {error}", path.display());
+            for name in names(&folder).map_err(about)?.into_iter().rev() {
+                let stat = statat(&folder, &name, AtFlags::SYMLINK_NOFOLLOW);
+                let kind = FileType::from_raw_mode(stat.map_err(|e| about(e.into()))?.st_mode);
+                if kind == FileType::Directory {
+                    waiting.push(path.join(name));
+                }
+            }
+            found.push(path);
+            if found.len() > MATCHES_MAX {
+                return Err(format!("there are more than {MATCHES_MAX} folders"));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -10,8 +10,9 @@ use bytes::Bytes;
 use memchr::memchr;
 use memchr::memmem::Finder;
 
+use alcove_glob::Glob;
+
 use crate::file::error::FileError;
-use crate::file::glob::Glob;
 use crate::file::lines::LineSearch;
 use crate::file::read::{OpenFile, Reading};
 use crate::file::walk::{Found, KERNEL_FOLDERS, Walk, clean};

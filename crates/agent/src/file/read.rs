@@ -1,12 +1,13 @@
 //! Files on their way out.
 
 use std::fs::{File, Metadata};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use bytes::Bytes;
 
 use crate::file::error::FileError;
+use crate::file::traffic::Traffic;
 
 /// Bytes of one read.
 const PIECE_BYTES: u64 = 256 << 10;
@@ -61,16 +62,22 @@ pub struct Reading {
     end: u64,
     /// Ends at the end of the file, wherever that is.
     is_unsized: bool,
+    traffic: Traffic,
 }
 
 impl Reading {
     /// Exactly `length` bytes from `start`.
     pub fn sized(file: OpenFile, start: u64, length: u64) -> Self {
+        if length > PIECE_BYTES {
+            // Has the kernel read further ahead. Not every file system can.
+            let _ = rustix::fs::fadvise(&file.file, 0, None, rustix::fs::Advice::Sequential);
+        }
         Self {
             file: file.file,
             at: start,
             end: start + length,
             is_unsized: false,
+            traffic: Traffic::default(),
         }
     }
 
@@ -81,7 +88,13 @@ impl Reading {
             at: 0,
             end: MAX_UNSIZED_BYTES,
             is_unsized: true,
+            traffic: Traffic::default(),
         }
+    }
+
+    /// Whether there is no next piece, as far as can be told without looking.
+    pub fn is_over(&self) -> bool {
+        self.at == self.end
     }
 
     /// The next piece; none at the end.
@@ -90,20 +103,26 @@ impl Reading {
     /// The disk fails, or the file became shorter than was announced.
     pub fn next_piece(&mut self) -> std::io::Result<Option<Bytes>> {
         let wanted = (self.end - self.at).min(PIECE_BYTES);
-        let mut piece = vec![0; usize::try_from(wanted).unwrap_or(0)];
-        if piece.is_empty() {
+        let wanted = usize::try_from(wanted).unwrap_or(0);
+        if wanted == 0 {
             return Ok(None);
         }
-        let count = self.file.read_at(&mut piece, self.at)?;
-        if count == 0 {
+        let mut piece = Vec::with_capacity(wanted);
+        rustix::io::pread(
+            &self.file,
+            rustix::buffer::spare_capacity(&mut piece),
+            self.at,
+        )?;
+        piece.truncate(wanted);
+        if piece.is_empty() {
             return if self.is_unsized {
                 Ok(None)
             } else {
                 Err(std::io::ErrorKind::UnexpectedEof.into())
             };
         }
-        piece.truncate(count);
-        self.at += count as u64;
+        self.at += piece.len() as u64;
+        self.traffic.count(piece.len());
         Ok(Some(piece.into()))
     }
 }

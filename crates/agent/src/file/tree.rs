@@ -30,6 +30,23 @@ pub fn make_folder(path: &Path, mode: u32) -> Result<(), FileError> {
             io::ErrorKind::AlreadyExists => FileError::invalid(path, "exists and is no folder"),
             _ => FileError::new("cannot make folder", path, &error),
         })?;
+    set_special_bits(path, mode)
+}
+
+/// Makes a folder that is not there yet, in one that is.
+///
+/// # Errors
+/// Something has the name, the folder around it is not there, or the system refuses.
+pub fn make_new_folder(path: &Path, mode: u32) -> Result<(), FileError> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .mode(mode & 0o777)
+        .create(path)
+        .map_err(|error| FileError::new("cannot make folder", path, &error))?;
+    set_special_bits(path, mode)
+}
+
+fn set_special_bits(path: &Path, mode: u32) -> Result<(), FileError> {
     // Neither the umask nor the system call lets the special bits through.
     if mode & 0o7000 != 0 {
         std::fs::set_permissions(path, Permissions::from_mode(mode))

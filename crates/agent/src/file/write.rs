@@ -7,7 +7,7 @@
 //! pipe), the bytes are written in place.
 
 use std::fs::{File, Metadata};
-use std::io::{self, Write};
+use std::io::{self, IoSlice, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -16,9 +16,22 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::file::error::FileError;
+use crate::file::traffic::Traffic;
 
 /// Links followed to find the file that a write is meant for; the kernel's own limit.
 const MAX_LINKS: usize = 40;
+
+/// A file of this size takes the kernel long to let go of: what of it is on its way to the disk has to arrive first.
+const LARGE_BYTES: u64 = 16 << 20;
+
+/// A file that is in its place.
+#[derive(Debug)]
+pub struct Written {
+    pub bytes: u64,
+    /// The file that it replaced, where that is large. The end of it, which may take as long as the write did, is for
+    /// the caller to wait for or not.
+    pub replaced: Option<OwnedFd>,
+}
 
 /// A file being written.
 #[derive(Debug)]
@@ -28,7 +41,7 @@ pub struct Writing {
     /// Where links have led to.
     target: PathBuf,
     place: Place,
-    written: u64,
+    traffic: Traffic,
 }
 
 #[derive(Debug)]
@@ -105,7 +118,7 @@ impl Writing {
             path: path.to_path_buf(),
             target,
             place,
-            written: 0,
+            traffic: Traffic::default(),
         })
     }
 
@@ -178,23 +191,37 @@ impl Writing {
     /// # Errors
     /// The system refuses; the writing should be dropped then.
     pub fn write(&mut self, piece: &[u8]) -> Result<(), FileError> {
+        self.write_pieces([piece])
+    }
+
+    /// Appends pieces, as few calls of the system as it takes.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub fn write_pieces<'a>(
+        &mut self,
+        pieces: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<(), FileError> {
+        let mut slices: Vec<IoSlice<'_>> = pieces.into_iter().map(IoSlice::new).collect();
+        let length: usize = slices.iter().map(|slice| slice.len()).sum();
         let (Place::Nameless { file, .. }
         | Place::Hidden { file, .. }
         | Place::Elsewhere(file)
         | Place::Direct(file)) = &mut self.place;
-        if let Err(error) = file.write_all(piece) {
+        if let Err(error) = write_all(file, &mut slices) {
             return Err(self.failed(&error));
         }
-        self.written += piece.len() as u64;
+        self.traffic.count(length);
         Ok(())
     }
 
-    /// Puts the content into its place; the result is its length.
+    /// Puts the content into its place.
     ///
     /// # Errors
     /// The system refuses. The old file is still there then, except where it was written in place.
-    pub fn commit(mut self) -> Result<u64, FileError> {
+    pub fn commit(mut self) -> Result<Written, FileError> {
         let place = std::mem::replace(&mut self.place, Place::Direct(open_null(&self.path)?));
+        let replaced = self.hold_large(&place);
         let done = match place {
             Place::Direct(file) => close(file),
             Place::Elsewhere(file) => self.copy_in_place(&file),
@@ -238,7 +265,35 @@ impl Writing {
             }
         };
         done.map_err(|error| self.failed(&error))?;
-        Ok(self.written)
+        Ok(Written {
+            bytes: self.traffic.bytes(),
+            replaced,
+        })
+    }
+
+    /// Keeps the file that is about to be replaced, if it is large and its room is not needed at once.
+    fn hold_large(&self, place: &Place) -> Option<OwnedFd> {
+        let (Place::Nameless {
+            file,
+            replaces: Some(old),
+        }
+        | Place::Hidden {
+            file,
+            replaces: Some(old),
+            ..
+        }) = place
+        else {
+            return None;
+        };
+        if old.len() < LARGE_BYTES {
+            return None;
+        }
+        let room = rustix::fs::fstatvfs(file).ok()?;
+        if room.f_bavail.saturating_mul(room.f_frsize) / 2 < old.len() {
+            return None;
+        }
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::open(&self.target, flags, Mode::empty()).ok()
     }
 
     fn replace_nameless(&self, file: &File) -> io::Result<()> {
@@ -263,6 +318,20 @@ impl Writing {
     fn failed(&self, error: &io::Error) -> FileError {
         FileError::new("cannot write", &self.path, error)
     }
+}
+
+fn write_all(file: &mut File, mut slices: &mut [IoSlice<'_>]) -> io::Result<()> {
+    // Those that are empty would end in a write of nothing.
+    IoSlice::advance_slices(&mut slices, 0);
+    while !slices.is_empty() {
+        match file.write_vectored(slices) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => IoSlice::advance_slices(&mut slices, count),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Where a write to `path` ends up.
@@ -344,137 +413,4 @@ fn close(file: File) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may panic")]
-    use alcove_agent_api::ErrorCode;
-
-    use super::*;
-
-    fn write(path: &Path, content: &[u8]) -> Result<u64, FileError> {
-        let mut writing = Writing::open(path)?;
-        writing.write(content)?;
-        writing.commit()
-    }
-
-    fn names(dir: &Path) -> Vec<String> {
-        let mut names: Vec<_> = std::fs::read_dir(dir)
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        names.sort();
-        names
-    }
-
-    #[test]
-    fn a_new_file_appears_with_its_folders() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a/b/c");
-        assert_eq!(write(&path, b"xyz").unwrap(), 3);
-        assert_eq!(std::fs::read(&path).unwrap(), b"xyz");
-        assert_eq!(names(path.parent().unwrap()), ["c"]);
-    }
-
-    #[test]
-    fn a_broken_off_write_leaves_the_old_file_and_nothing_else() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("f");
-        std::fs::write(&path, "old").unwrap();
-        let mut writing = Writing::open(&path).unwrap();
-        writing.write(b"half").unwrap();
-        drop(writing);
-        assert_eq!(std::fs::read(&path).unwrap(), b"old");
-        assert_eq!(names(dir.path()), ["f"]);
-    }
-
-    #[test]
-    fn a_replaced_file_keeps_mode_and_owner() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("f");
-        std::fs::write(&path, "a much longer old content").unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o4711)).unwrap();
-        let is_root = rustix::process::getuid().is_root();
-        if is_root {
-            std::os::unix::fs::chown(&path, Some(1234), Some(4321)).unwrap();
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o4711)).unwrap();
-        }
-        write(&path, b"new").unwrap();
-        let metadata = std::fs::metadata(&path).unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), b"new");
-        assert_eq!(metadata.permissions().mode() & 0o7777, 0o4711);
-        if is_root {
-            assert_eq!((metadata.uid(), metadata.gid()), (1234, 4321));
-        }
-        assert_eq!(names(dir.path()), ["f"]);
-    }
-
-    #[test]
-    fn a_link_is_written_through() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::create_dir(dir.path().join("d")).unwrap();
-        std::fs::write(dir.path().join("d/real"), "old").unwrap();
-        std::os::unix::fs::symlink("d/real", dir.path().join("link")).unwrap();
-        std::os::unix::fs::symlink("d/new", dir.path().join("dangling")).unwrap();
-        write(&dir.path().join("link"), b"1").unwrap();
-        write(&dir.path().join("dangling"), b"2").unwrap();
-        assert_eq!(std::fs::read(dir.path().join("d/real")).unwrap(), b"1");
-        assert_eq!(std::fs::read(dir.path().join("d/new")).unwrap(), b"2");
-        assert!(dir.path().join("link").is_symlink());
-    }
-
-    #[test]
-    fn the_hidden_name_works_as_the_nameless_file_does() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("f");
-        std::fs::write(&path, "old").unwrap();
-        let writing = |content: &[u8]| {
-            let metadata = std::fs::metadata(&path).ok();
-            let place =
-                Writing::open_hidden(&path, dir.path(), metadata, Fallback::WriteInPlace).unwrap();
-            assert!(matches!(place, Place::Hidden { .. }));
-            let (path, target) = (path.clone(), path.clone());
-            let mut writing = Writing {
-                path,
-                target,
-                place,
-                written: 0,
-            };
-            writing.write(content).unwrap();
-            writing
-        };
-        drop(writing(b"half"));
-        assert_eq!(std::fs::read(&path).unwrap(), b"old");
-        writing(b"new").commit().unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), b"new");
-        assert_eq!(names(dir.path()), ["f"]);
-    }
-
-    #[test]
-    fn a_rewrite_elsewhere_leaves_the_old_content_until_its_end() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("f");
-        std::fs::write(&path, "a longer old content").unwrap();
-        let place = Place::Elsewhere(open_elsewhere().unwrap());
-        let (target, shown) = (path.clone(), path.clone());
-        let mut writing = Writing {
-            path: shown,
-            target,
-            place,
-            written: 0,
-        };
-        writing.write(b"new").unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), b"a longer old content");
-        writing.commit().unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), b"new");
-    }
-
-    #[test]
-    fn what_is_no_file_is_refused_or_written_directly() {
-        let dir = tempfile::tempdir().unwrap();
-        let code = |path: &Path| write(path, b"x").unwrap_err().code;
-        assert_eq!(code(dir.path()), ErrorCode::InvalidFilePath);
-        assert_eq!(code(&dir.path().join("new/")), ErrorCode::InvalidFilePath);
-        std::fs::write(dir.path().join("f"), "").unwrap();
-        assert_eq!(code(&dir.path().join("f/g")), ErrorCode::InvalidFilePath);
-        assert_eq!(write(Path::new("/dev/null"), b"x").unwrap(), 1);
-    }
-}
+mod tests;

@@ -2,13 +2,17 @@
 
 use std::convert::Infallible;
 use std::ffi::CString;
+use std::fs::{File, Permissions};
+use std::io::{self, Write as _};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use alcove_agent_api::{
-    BuildCopyRequest, BuildCopyResponse, BuildFrame, BuildRunEnd, BuildRunRequest, ErrorCode,
+    BuildCopyRequest, BuildCopyResponse, BuildFrame, BuildInlineFile, BuildRunEnd, BuildRunRequest,
+    ErrorCode,
 };
 use axum::body::Body;
 use axum::extract::State;
@@ -51,7 +55,15 @@ pub fn routes(router: Router<Arc<Agent>>) -> Router<Arc<Agent>> {
 async fn copy_files(body: Body) -> Result<Response, ApiError> {
     let request: BuildCopyRequest = read_json(body, ErrorCode::BadRequest).await?;
     check_path("target", &request.target)?;
-    let copied = tokio::task::spawn_blocking(move || copy::copy(&request)).await;
+    let copied = tokio::task::spawn_blocking(move || {
+        let disk = Disk::open()?;
+        let digest = copy::copy(&request)?;
+        if !request.is_dry {
+            disk.sync()?;
+        }
+        Ok::<_, String>(digest)
+    });
+    let copied = copied.await;
     let digest = copied
         .map_err(|_| super::error::panicked())?
         .map_err(ApiError::bad_request)?;
@@ -69,8 +81,18 @@ fn check_path(field: &str, path: &str) -> Result<(), ApiError> {
 
 async fn run(State(agent): State<Arc<Agent>>, body: Body) -> Result<Response, ApiError> {
     let request: BuildRunRequest = read_json(body, ErrorCode::BadRequest).await?;
-    let program = request.argv.first().filter(|name| !name.is_empty());
-    program.ok_or_else(|| ApiError::bad_request("argv must name a program"))?;
+    let program = match &request.script {
+        Some(script) => Some(&script.name),
+        None => request.argv.first(),
+    };
+    let program = program.filter(|name| !name.is_empty());
+    let program = program.ok_or_else(|| ApiError::bad_request("argv must name a program"))?;
+    if request.script.is_some() {
+        check_path("script.name", program)?;
+        if !request.argv.is_empty() {
+            return Err(ApiError::bad_request("a script comes without argv"));
+        }
+    }
     check_path("cwd", &request.cwd)?;
     check_variable_names(request.env.keys())?;
     if request
@@ -85,8 +107,8 @@ async fn run(State(agent): State<Arc<Agent>>, body: Body) -> Result<Response, Ap
     }
     let (frames, receiver) = mpsc::channel(FRAMES);
     match start(&agent, &request) {
-        Ok((child, reader)) => {
-            tokio::spawn(pump(child, reader, frames));
+        Ok((child, reader, disk)) => {
+            tokio::spawn(pump(child, reader, disk, frames));
         }
         Err(reason) => {
             let end = BuildFrame::End(BuildRunEnd {
@@ -105,7 +127,12 @@ async fn run(State(agent): State<Arc<Agent>>, body: Body) -> Result<Response, Ap
 }
 
 /// Tells what the program says, as fast as it is taken, and then how it ended.
-async fn pump(mut child: Child, mut reader: pipe::Receiver, frames: mpsc::Sender<BuildFrame>) {
+async fn pump(
+    mut child: Child,
+    mut reader: pipe::Receiver,
+    disk: Disk,
+    frames: mpsc::Sender<BuildFrame>,
+) {
     let mut piece = Vec::with_capacity(PIECE_BYTES);
     let mut is_open = true;
     let status = loop {
@@ -135,22 +162,52 @@ async fn pump(mut child: Child, mut reader: pipe::Receiver, frames: mpsc::Sender
             _ => is_open = false,
         }
     }
+    // A command may have ended well before what it wrote found no room.
+    let synced = tokio::task::spawn_blocking(move || disk.sync()).await;
     let end = BuildRunEnd {
         exit_code: status.shell_code(),
-        reason: None,
+        reason: synced.ok().and_then(Result::err),
     };
     let _ = frames.send(BuildFrame::End(end)).await;
 }
 
-fn start(agent: &Agent, request: &BuildRunRequest) -> Result<(Child, pipe::Receiver), String> {
+/// The root, opened before anything is written: what goes wrong on the way to the disk after that is told once, to whoever
+/// has it open.
+struct Disk(File);
+
+impl Disk {
+    fn open() -> Result<Self, String> {
+        let root = File::open("/").map_err(|error| format!("/: {error}"))?;
+        Ok(Self(root))
+    }
+
+    /// Waits until all is on the disk.
+    fn sync(&self) -> Result<(), String> {
+        let synced = rustix::fs::syncfs(&self.0);
+        synced.map_err(|error| format!("what was written is not on the disk: {error}"))
+    }
+}
+
+fn start(
+    agent: &Agent,
+    request: &BuildRunRequest,
+) -> Result<(Child, pipe::Receiver, Disk), String> {
+    let disk = Disk::open()?;
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let env = EnvBlock::new(&request.env).map_err(|e| text(&e))?;
-    let name = request.argv.first().ok_or("the command is empty")?;
+    let argv = match &request.script {
+        Some(script) => {
+            write_script(script).map_err(|e| format!("{}: {e}", script.name))?;
+            std::slice::from_ref(&script.name)
+        }
+        None => &request.argv[..],
+    };
+    let name = argv.first().ok_or("the command is empty")?;
     let path = env.get("PATH").map(str::to_owned);
     let path = path.or_else(|| agent.home.env.get("PATH"));
     let path = find_program(name, &path.unwrap_or_default(), Path::new(&request.cwd));
     let path = path.ok_or_else(|| format!("{name}: not found"))?;
-    let argv = request.argv.iter().map(|word| CString::new(word.as_str()));
+    let argv = argv.iter().map(|word| CString::new(word.as_str()));
     let argv = argv.collect::<Result<Vec<_>, _>>().map_err(|e| text(&e))?;
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).map_err(|e| text(&e))?;
     let reader = pipe::Receiver::from_owned_fd(reader).map_err(|e| text(&e))?;
@@ -174,7 +231,19 @@ fn start(agent: &Agent, request: &BuildRunRequest) -> Result<(Child, pipe::Recei
         };
         format!("{what}: {}", failure.error)
     })?;
-    Ok((child, reader))
+    Ok((child, reader, disk))
+}
+
+/// For whoever the command runs as, to read and to start.
+fn write_script(script: &BuildInlineFile) -> io::Result<()> {
+    let mut file = File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o755)
+        .open(&script.name)?;
+    file.write_all(script.content.as_bytes())?;
+    // Whatever the mask says.
+    file.set_permissions(Permissions::from_mode(0o755))
 }
 
 /// As a shell looks for it.

@@ -2,6 +2,7 @@
 
 mod download;
 mod search;
+mod unpack;
 mod upload;
 
 use std::path::PathBuf;
@@ -41,6 +42,7 @@ pub fn routes(router: Router<Arc<Agent>>) -> Router<Arc<Agent>> {
         .route("/files/upload", post(upload::upload))
         .route("/files/upload-v2", post(upload::upload))
         .route("/files/bulk-upload", post(upload::upload_many))
+        .route("/files/unpack", post(unpack::upload_archive))
         .route("/files/download", get(download::download))
         .route("/files/bulk-download", post(download::download_many))
 }
@@ -112,7 +114,15 @@ async fn make_folder(
 ) -> Result<StatusCode, ApiError> {
     let (path, _) = required_path(&agent, &params, "path")?;
     let mode = octal(&params)?.unwrap_or(0o755);
-    blocking(move || tree::make_folder(&path, mode)).await?;
+    let makes_parents = params.get("parents") != Some("false");
+    blocking(move || {
+        if makes_parents {
+            tree::make_folder(&path, mode)
+        } else {
+            tree::make_new_folder(&path, mode)
+        }
+    })
+    .await?;
     Ok(StatusCode::CREATED)
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use alcove_agent_api::{ErrorCode, GitConfigScope};
+use alcove_agent_api::{ErrorCode, GitConfigScope, GitFault, GitOrder};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
@@ -15,9 +15,7 @@ use http::{HeaderValue, StatusCode};
 use serde::de::DeserializeOwned;
 
 use crate::agent::Agent;
-use crate::git::Fault;
-use crate::git::order::Order;
-use crate::git::run::{self, Body as Answer};
+use crate::git::{self, Body as Answer};
 use crate::http::ApiError;
 use crate::http::body::read_json;
 use crate::http::client::Client;
@@ -26,32 +24,35 @@ use crate::http::params::Params;
 pub fn routes(router: Router<Arc<Agent>>) -> Router<Arc<Agent>> {
     let (ok, created, gone) = (StatusCode::OK, StatusCode::CREATED, StatusCode::NO_CONTENT);
     let branches = get(list_branches)
-        .merge(taking(Method::Post, Order::CreateBranch, created))
-        .merge(taking(Method::Delete, Order::DeleteBranch, gone));
-    let remotes = get(list_remotes).merge(taking(Method::Post, Order::AddRemote, created));
-    let config = get(get_config).merge(taking(Method::Post, Order::SetConfig, ok));
+        .merge(taking(Method::Post, GitOrder::CreateBranch, created))
+        .merge(taking(Method::Delete, GitOrder::DeleteBranch, gone));
+    let remotes = get(list_remotes).merge(taking(Method::Post, GitOrder::AddRemote, created));
+    let config = get(get_config).merge(taking(Method::Post, GitOrder::SetConfig, ok));
     router
-        .route("/git/clone", taking(Method::Post, Order::Clone, ok))
+        .route("/git/clone", taking(Method::Post, GitOrder::Clone, ok))
         .route("/git/status", get(status))
         .route("/git/history", get(history))
         .route("/git/branches", branches)
-        .route("/git/checkout", taking(Method::Post, Order::Checkout, ok))
-        .route("/git/add", taking(Method::Post, Order::Add, ok))
-        .route("/git/commit", taking(Method::Post, Order::Commit, ok))
-        .route("/git/push", taking(Method::Post, Order::Push, ok))
-        .route("/git/pull", taking(Method::Post, Order::Pull, ok))
-        .route("/git/init", taking(Method::Post, Order::Init, created))
-        .route("/git/reset", taking(Method::Post, Order::Reset, ok))
-        .route("/git/restore", taking(Method::Post, Order::Restore, ok))
+        .route(
+            "/git/checkout",
+            taking(Method::Post, GitOrder::Checkout, ok),
+        )
+        .route("/git/add", taking(Method::Post, GitOrder::Add, ok))
+        .route("/git/commit", taking(Method::Post, GitOrder::Commit, ok))
+        .route("/git/push", taking(Method::Post, GitOrder::Push, ok))
+        .route("/git/pull", taking(Method::Post, GitOrder::Pull, ok))
+        .route("/git/init", taking(Method::Post, GitOrder::Init, created))
+        .route("/git/reset", taking(Method::Post, GitOrder::Reset, ok))
+        .route("/git/restore", taking(Method::Post, GitOrder::Restore, ok))
         .route("/git/remotes", remotes)
         .route("/git/config", config)
         .route(
             "/git/config/user",
-            taking(Method::Post, Order::ConfigureUser, ok),
+            taking(Method::Post, GitOrder::ConfigureUser, ok),
         )
         .route(
             "/git/credentials",
-            taking(Method::Post, Order::Authenticate, ok),
+            taking(Method::Post, GitOrder::Authenticate, ok),
         )
 }
 
@@ -65,7 +66,7 @@ enum Method {
 /// A route whose body is all that the operation needs.
 fn taking<T: DeserializeOwned + Send + 'static>(
     method: Method,
-    make: fn(T) -> Order,
+    make: fn(T) -> GitOrder,
     status: StatusCode,
 ) -> MethodRouter<Arc<Agent>> {
     let handler = move |State(agent): State<Arc<Agent>>, body: Body| async move {
@@ -83,7 +84,7 @@ async fn status(
     Client(client): Client,
     params: Params,
 ) -> Result<Response, ApiError> {
-    let order = Order::Status {
+    let order = GitOrder::Status {
         path: params.required("path")?.to_owned(),
         is_strict: client.is_strict(),
     };
@@ -95,7 +96,7 @@ async fn list_branches(
     Client(client): Client,
     params: Params,
 ) -> Result<Response, ApiError> {
-    let order = Order::Branches {
+    let order = GitOrder::Branches {
         path: params.required("path")?.to_owned(),
         is_strict: client.is_strict(),
     };
@@ -104,7 +105,7 @@ async fn list_branches(
 
 async fn history(State(agent): State<Arc<Agent>>, params: Params) -> Result<Response, ApiError> {
     let path = params.required("path")?.to_owned();
-    carry_out(&agent, Order::History { path }, StatusCode::OK).await
+    carry_out(&agent, GitOrder::History { path }, StatusCode::OK).await
 }
 
 async fn list_remotes(
@@ -112,7 +113,7 @@ async fn list_remotes(
     params: Params,
 ) -> Result<Response, ApiError> {
     let path = params.required("path")?.to_owned();
-    carry_out(&agent, Order::Remotes { path }, StatusCode::OK).await
+    carry_out(&agent, GitOrder::Remotes { path }, StatusCode::OK).await
 }
 
 async fn get_config(State(agent): State<Arc<Agent>>, params: Params) -> Result<Response, ApiError> {
@@ -125,7 +126,7 @@ async fn get_config(State(agent): State<Arc<Agent>>, params: Params) -> Result<R
             return Err(ApiError::bad_request(message));
         }
     };
-    let order = Order::GetConfig {
+    let order = GitOrder::GetConfig {
         key: params.required("key")?.to_owned(),
         scope,
         path: params.get("path").map(str::to_owned),
@@ -135,11 +136,11 @@ async fn get_config(State(agent): State<Arc<Agent>>, params: Params) -> Result<R
 
 async fn carry_out(
     agent: &Arc<Agent>,
-    order: Order,
+    order: GitOrder,
     status: StatusCode,
 ) -> Result<Response, ApiError> {
     let json = [(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
-    Ok(match run::run(agent, order).await? {
+    Ok(match git::run(agent, order).await? {
         Answer::Whole(body) if body.is_empty() => status.into_response(),
         Answer::Whole(body) => (status, json, body).into_response(),
         Answer::Streamed(start, rest) => {
@@ -150,8 +151,8 @@ async fn carry_out(
     })
 }
 
-impl From<Fault> for ApiError {
-    fn from(fault: Fault) -> Self {
+impl From<GitFault> for ApiError {
+    fn from(fault: GitFault) -> Self {
         if fault.code == ErrorCode::InternalServerError {
             // The original puts no words of its own before these.
             return Self {

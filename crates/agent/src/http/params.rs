@@ -80,9 +80,9 @@ mod tests {
     }
     #[test]
     fn random_paths_and_patterns_are_taken_or_refused() {
-        use crate::file::glob::Glob;
         use crate::file::read::{RangeAsked, range_asked};
         use crate::file::walk::clean;
+        use alcove_glob::Glob;
 
         crate::fuzz::run("paths", |input| {
             let text = String::from_utf8_lossy(input);

@@ -161,17 +161,26 @@ fn offer(request: &Request) -> Result<PtyOffer, ApiError> {
     PtyOffer::parse(offered_protocols(request.headers())).map_err(ApiError::bad_request)
 }
 
+/// Where a client that connects begins: `from`, or `scrollback`.
+fn begin(params: &Params) -> Result<Begin, ApiError> {
+    if let Some(from) = params.get("from") {
+        let from = from.parse().map(Begin::At);
+        return from.map_err(|_| ApiError::bad_request("from must be a number of bytes"));
+    }
+    match params.get("scrollback") {
+        None | Some("false") => Ok(Begin::Now),
+        Some("true") => Ok(Begin::Scrollback),
+        Some(_) => Err(ApiError::bad_request("scrollback must be true or false")),
+    }
+}
+
 async fn connect(
     State(agent): State<Arc<Agent>>,
     Path(id): Path<String>,
     request: Request,
 ) -> Result<Response, ApiError> {
     let params = Params::parse(request.uri().query())?;
-    let begin = match params.get("scrollback") {
-        None | Some("false") => Begin::Now,
-        Some("true") => Begin::Scrollback,
-        Some(_) => return Err(ApiError::bad_request("scrollback must be true or false")),
-    };
+    let begin = begin(&params)?;
     let offer = offer(&request)?;
     if !offer.envs.is_empty() {
         let message = "variables can only be given to a new terminal";

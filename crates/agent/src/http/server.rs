@@ -25,6 +25,9 @@ use crate::http::error::{self, ApiError};
 /// the pool of whoever connects to us.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(2);
 
+/// What one connection may hold in memory of a body that comes in, and of an answer that its client does not take.
+const BUFFER_MAX_BYTES: usize = 128 << 10;
+
 /// Pause after a failed accept; most likely no descriptors are left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
@@ -60,6 +63,7 @@ async fn serve_connection(stream: tokio::net::UnixStream, router: Router, agent:
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
+        .max_buf_size(BUFFER_MAX_BYTES)
         .header_read_timeout(IDLE_TIMEOUT)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();

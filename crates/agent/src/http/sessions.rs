@@ -2,7 +2,7 @@
 
 mod follow;
 mod frames;
-mod logs;
+pub mod logs;
 
 use std::sync::Arc;
 

@@ -77,7 +77,8 @@ impl Invocation {
     /// # Errors
     /// The script holds a NUL byte, or the file cannot be made.
     pub fn of_script(shell: &Shell, script: &str, env: &mut EnvBlock) -> io::Result<Self> {
-        let name = CString::new(shell.name.as_str())?;
+        // By its whole path: bash looks itself up on `PATH` otherwise, which takes eleven calls of the system.
+        let name = shell.c_path.clone();
         let invocation = |argv: Vec<CString>, passed| Self {
             path: shell.c_path.clone(),
             argv,

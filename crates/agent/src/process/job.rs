@@ -123,6 +123,13 @@ impl Members {
         self.kill().await;
     }
 
+    /// Sends a signal to all, once.
+    pub fn signal(self, signal: Signal) {
+        for process in self.find() {
+            process.signal(signal);
+        }
+    }
+
     /// Kills all, until none is found any more.
     pub async fn kill(self) {
         for _ in 0..KILL_ROUNDS {

@@ -13,7 +13,9 @@ use tokio::sync::oneshot;
 
 use crate::process::job::JobTag;
 use crate::process::spawn::Program;
-use crate::sys::{ExitStatus, SpawnFailure, VforkStack, peek_exited_child, reap_child};
+use crate::sys::{
+    ExitStatus, SpawnFailure, VforkStack, peek_exited_child, reap_child, signals_with_an_action,
+};
 
 /// Children reaped between two looks at other work, so that a storm of orphans does not hold up requests.
 const REAP_BATCH: usize = 128;
@@ -52,6 +54,9 @@ struct Table {
     oom_score: OomScore,
     /// Soft limit of descriptors that we were started with.
     descriptor_limit: u64,
+    /// What children must put back to its default. Looked up at the first of them: from its start on the agent changes no
+    /// signal any more.
+    signals: Option<Vec<i32>>,
 }
 
 impl Children {
@@ -64,6 +69,7 @@ impl Children {
                 stack: VforkStack::new(),
                 oom_score: OomScore::open(),
                 descriptor_limit: descriptors.current.unwrap_or(u64::MAX),
+                signals: None,
             }),
         })
     }
@@ -77,7 +83,8 @@ impl Children {
         let mut guard = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         let table = &mut *guard;
         table.oom_score.raise();
-        let started = program.start(&mut table.stack, table.descriptor_limit);
+        let signals = table.signals.get_or_insert_with(signals_with_an_action);
+        let started = program.start(&mut table.stack, table.descriptor_limit, signals);
         table.oom_score.restore();
         let pid = started?;
         table.owners.insert(pid, sender);

@@ -1,7 +1,7 @@
 //! A program to start, put together before the child exists.
 
 use std::collections::BTreeMap;
-use std::ffi::{CStr, CString, NulError, OsStr, c_char};
+use std::ffi::{CStr, CString, NulError, OsStr, c_char, c_int};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -93,6 +93,7 @@ impl Program<'_> {
         &self,
         stack: &mut VforkStack,
         descriptor_limit: u64,
+        signals: &[c_int],
     ) -> Result<i32, SpawnFailure> {
         let argv = pointers(self.argv.iter().map(CString::as_c_str));
         let inherited = self.env.current();
@@ -123,6 +124,7 @@ impl Program<'_> {
                 is_terminal: self.is_terminal,
                 lock_limit: self.tag.lock_limit(),
                 descriptor_limit,
+                signals,
             },
         )
     }

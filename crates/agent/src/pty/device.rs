@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use alcove_agent_api::PtySize;
 use rustix::fs::{OFlags, fcntl_setfl};
+use rustix::process::Pid;
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
-use rustix::termios::{InputModes, OptionalActions, Winsize, tcgetattr, tcsetattr, tcsetwinsize};
+use rustix::termios::{
+    InputModes, OptionalActions, Winsize, tcgetattr, tcgetpgrp, tcsetattr, tcsetwinsize,
+};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::sleep;
@@ -91,6 +94,14 @@ impl Master {
                 Err(_) => {}
             }
         }
+    }
+
+    /// The process group in the foreground.
+    ///
+    /// # Errors
+    /// Nobody has the other side open.
+    pub fn foreground(&self) -> io::Result<Pid> {
+        Ok(tcgetpgrp(self.fd.get_ref())?)
     }
 
     /// Sets the size; the kernel tells the programs on the terminal.

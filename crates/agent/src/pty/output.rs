@@ -35,6 +35,9 @@ pub enum End {
 pub enum Begin {
     Scrollback,
     Now,
+    /// At a byte of all that was ever said, for who has seen the ones before. What is not kept any more counts as
+    /// dropped; a byte that has not come yet is another terminal's, and means the start of what is kept.
+    At(u64),
 }
 
 /// What a viewer sees next.
@@ -127,10 +130,11 @@ impl Output {
         let mut inner = self.lock();
         let id = inner.next_viewer;
         inner.next_viewer += 1;
-        let at = if id == 0 || begin == Begin::Scrollback {
-            inner.scrollback.start()
-        } else {
-            inner.scrollback.end()
+        let (start, end) = (inner.scrollback.start(), inner.scrollback.end());
+        let at = match begin {
+            Begin::At(at) if at <= end => at,
+            Begin::Now if id > 0 => end,
+            Begin::At(_) | Begin::Scrollback | Begin::Now => start,
         };
         inner.place(id, at);
         Viewer {
@@ -262,6 +266,20 @@ mod tests {
         assert_eq!(see(&mut output.attach(Begin::Now)), past);
         assert_eq!(see(&mut output.attach(Begin::Now)), []);
         assert_eq!(see(&mut output.attach(Begin::Scrollback)), past);
+    }
+
+    #[test]
+    fn who_comes_back_sees_what_came_meanwhile_and_what_is_gone_by_count() {
+        let output = Output::new();
+        output.append(b"seen");
+        output.append(b"new");
+        let new = vec![Seen::Output(b"new".to_vec())];
+        assert_eq!(see(&mut output.attach(Begin::At(4))), new);
+        assert_eq!(see(&mut output.attach(Begin::At(7))), []);
+        let all = vec![Seen::Output(b"seennew".to_vec())];
+        assert_eq!(see(&mut output.attach(Begin::At(8))), all, "another's");
+        fill(&output);
+        assert_eq!(see(&mut output.attach(Begin::At(4)))[0], Seen::Dropped(3));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -53,6 +53,20 @@ impl Pipes {
             stderr,
             stdin: stdin.transpose()?,
             writers: [out_writer, err_writer],
+        })
+    }
+
+    /// Of a program that was given the other ends, whose input is at its end: output first, errors second.
+    ///
+    /// # Errors
+    /// They are no pipes.
+    pub fn of(readers: [OwnedFd; 2], writers: [OwnedFd; 2]) -> io::Result<Self> {
+        let [stdout, stderr] = readers.map(pipe::Receiver::from_owned_fd);
+        Ok(Self {
+            stdout: Source::new(stdout?),
+            stderr: Source::new(stderr?),
+            stdin: None,
+            writers: writers.map(File::from),
         })
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -86,6 +87,37 @@ impl Sessions {
         }
     }
 
+    /// Output kept for one command.
+    pub fn log_bytes(&self) -> u64 {
+        self.log_bytes
+    }
+
+    /// A new folder for logs of commands that are in no session. It goes with the agent.
+    ///
+    /// # Errors
+    /// The system's reason.
+    pub fn log_folder(&self, agent: &Agent) -> io::Result<PathBuf> {
+        let folder = self.folders(agent)?.logs.join(self.next_number());
+        make_private(&folder)?;
+        Ok(folder)
+    }
+
+    fn folders(&self, agent: &Agent) -> io::Result<&Folders> {
+        if let Some(folders) = self.folders.get() {
+            return Ok(folders);
+        }
+        let _making = self.lock();
+        if let Some(folders) = self.folders.get() {
+            return Ok(folders);
+        }
+        let made = Folders::make(&agent.home.dir)?;
+        Ok(self.folders.get_or_init(|| made))
+    }
+
+    fn next_number(&self) -> String {
+        self.next_folder.fetch_add(1, Ordering::Relaxed).to_string()
+    }
+
     /// Starts a session's shell.
     ///
     /// # Errors
@@ -122,13 +154,8 @@ impl Sessions {
 
     fn start(&self, agent: &Agent, id: &str, starts_at_home: bool) -> Result<Session, String> {
         let text = |error: io::Error| error.to_string();
-        let folders = if let Some(folders) = self.folders.get() {
-            folders
-        } else {
-            let made = Folders::make(&agent.home.dir).map_err(text)?;
-            self.folders.get_or_init(|| made)
-        };
-        let number = self.next_folder.fetch_add(1, Ordering::Relaxed).to_string();
+        let folders = self.folders(agent).map_err(text)?;
+        let number = self.next_number();
         let (run, logs) = (folders.run.join(&number), folders.logs.join(&number));
         make_private(&run)
             .and_then(|()| make_private(&logs))
@@ -235,7 +262,7 @@ impl Sessions {
 pub struct Session {
     pub id: String,
     /// For named pipes and for logs.
-    folders: [std::path::PathBuf; 2],
+    folders: [PathBuf; 2],
     log_bytes: u64,
     members: Members,
     queue: mpsc::Sender<Job>,

@@ -82,13 +82,25 @@ pub fn forbid_tracing() -> io::Result<()> {
 
 /// Has the C library's allocator give memory back early and share its pools: idle memory is paid for by every
 /// sandbox, speed of allocation by none.
+///
+/// Buffers of transfers are the exception. Memory that comes fresh from the kernel for each costs a fault for every
+/// page, as much as the copy itself; so there is room for some of them until [`give_memory_back`].
 pub fn keep_memory_small() {
     // SAFETY: plain numbers, before there are threads. JUSTIFICATION: there is no safe way to the allocator's
     // settings.
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, 2);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, 128 << 10);
-        libc::mallopt(libc::M_MMAP_THRESHOLD, 128 << 10);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 2 << 20);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 512 << 10);
+    }
+}
+
+/// Gives back what the allocator keeps of memory that was freed.
+pub fn give_memory_back() {
+    // SAFETY: the call looks at the allocator's own books only, under its locks. JUSTIFICATION: there is no safe way
+    // to it.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 

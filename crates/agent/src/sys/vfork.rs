@@ -45,6 +45,31 @@ pub struct ChildPlan<'a> {
     pub lock_limit: u64,
     /// Soft limit of descriptors; the agent's own is higher than is good for old programs.
     pub descriptor_limit: u64,
+    /// All signals that have another action than their default, from [`signals_with_an_action`].
+    pub signals: &'a [c_int],
+}
+
+/// The signals that are caught or ignored in this process now.
+///
+/// By the bare call: the C library keeps two signals to itself, and an agent may have been started with those ignored
+/// too.
+pub fn signals_with_an_action() -> Vec<c_int> {
+    let has_one = |signal: &c_int| {
+        let mut action = [0_u64; 4];
+        // SAFETY: the kernel writes its form of an action, which is four words long, and changes nothing.
+        // JUSTIFICATION: there is no safe way to look at signals.
+        let looked = unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                *signal,
+                ptr::null::<c_void>(),
+                action.as_mut_ptr(),
+                size_of::<u64>(),
+            )
+        };
+        looked == 0 && action[0] != 0
+    };
+    (1..=64).filter(has_one).collect()
 }
 
 /// Memory for the child between clone and exec.
@@ -156,13 +181,11 @@ unsafe fn prepare_and_exec(plan: &ChildPlan<'_>) -> SpawnStage {
         // Caught signals fall back to their default by exec, ignored ones would stay ignored. The mask is
         // opened below, before exec, so that handlers must be gone as well by then.
         let default = [0_u64; 4];
-        for signal in 1..=64_i32 {
-            // By the bare call, with the kernel's form of "default, no flags": the C library keeps two
-            // signals to itself, and an agent may have been started with those ignored too. Fails for KILL
-            // and STOP, which nobody can catch.
+        for signal in plan.signals {
+            // By the bare call, see above, with the kernel's form of "default, no flags".
             libc::syscall(
                 libc::SYS_rt_sigaction,
-                signal,
+                *signal,
                 default.as_ptr(),
                 ptr::null_mut::<c_void>(),
                 size_of::<u64>(),

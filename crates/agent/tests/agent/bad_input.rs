@@ -120,6 +120,14 @@ const TABLE: &[Row] = &[
         .also(&[query("source=/etc/passwd&destination=/etc/group"), query("source=/&destination=/none/x"), query("source=/etc&destination=/etc/x")]),
     row("POST /files/permissions").query("path=/none").required(&["path"])
         .also(&[query("path=.&mode=8"), query("path=.&owner=no-such-user"), query("path=.&group=no-such-group"), query("path=.&owner=-2")]),
+    row("POST /files/unpack").query("path=/proc/none").required(&["path"])
+        .also(&[Bad { query: "path=x", content_type: "application/gzip", body: b"no archive" }, query("path=x")]),
+    row("POST /exec").body(r#"{"command":"no-such-program"}"#).required(&["command"])
+        .also(&[body(br#"{"command":"true","timeout":0}"#), body(br#"{"command":"true","args":"x"}"#), body(br#"{"command":"true","args":["\u0000"]}"#),
+            body(br#"{"command":"true","env":{"A=B":"x"}}"#), body(br#"{"command":"true","cwd":"/none"}"#)]),
+    row("GET /exec/{execId}"),
+    row("GET /exec/{execId}/logs"),
+    row("POST /exec/{execId}/kill").body("{}").also(&[body(br#"{"signal":"TERM"}"#)]),
     row("POST /files/upload").query("path=/proc/none").required(&["path"])
         .also(&[form("path=x", b""), form("path=x", b"--b--"), form("path=x", b"--b\r\nContent-Disposition: form-data; name=\"file\"\r\n\r\nhalf"),
             form("path=x", b"--b\r\nContent-Disposition: form-data; name=\"other\"\r\n\r\n\r\n--b--"), form("path=/", b"--b\r\nContent-Disposition: form-data; name=\"file\"\r\n\r\n\r\n--b--")]),
@@ -180,7 +188,7 @@ const TABLE: &[Row] = &[
         .also(&[query("id=a&cols=0"), query("id=a&rows=1001"), query("id=a&cols=x"), query("id=create-connect"), query("id=a")]),
     row("GET /process/pty/{sessionId}"),
     row("DELETE /process/pty/{sessionId}"),
-    row("GET /process/pty/{sessionId}/connect").query("scrollback=true").also(&[query("scrollback=x"), query("scrollback=")]),
+    row("GET /process/pty/{sessionId}/connect").query("scrollback=true").also(&[query("scrollback=x"), query("scrollback="), query("from=x"), query("from=-1"), query("from=")]),
     row("POST /process/pty/{sessionId}/resize").body(r#"{"cols":80,"rows":24}"#).required(&["cols", "rows"])
         .also(&[body(br#"{"cols":0,"rows":24}"#), body(br#"{"cols":80,"rows":1001}"#), body(br#"{"cols":-1,"rows":1}"#)]),
     row("POST /process/session").body(r#"{"sessionId":"entrypoint"}"#).required(&["sessionId"]),
@@ -204,12 +212,15 @@ const TABLE: &[Row] = &[
 
 /// Operations that take nothing that could be bad.
 const WITHOUT_INPUT: &[&str] = &[
+    "GET /attached/run",
+    "GET /attached/sftp",
     "GET /version",
     "GET /work-dir",
     "GET /user-home-dir",
     "GET /project-dir",
     "GET /system/metrics",
     "GET /port",
+    "GET /exec",
     "GET /process/session",
     "GET /process/pty",
     "GET /process/interpreter/context",

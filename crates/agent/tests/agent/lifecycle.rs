@@ -175,7 +175,7 @@ async fn children_are_killed_for_memory_before_the_agent_and_have_clean_signals(
 /// Starts the agent as the spawner does: as root, with the socket and the configuration as descriptors.
 const SPAWN: &str = r"
 import os, socket, sys
-agent, folder = sys.argv[1:]
+agent, git, folder = sys.argv[1:]
 listener = socket.socket(socket.AF_UNIX)
 listener.bind(folder + '/socket')
 os.chmod(folder + '/socket', 0o666)
@@ -183,8 +183,10 @@ listener.listen()
 config = os.open(folder + '/config', os.O_RDONLY)
 os.dup2(listener.fileno(), 30)
 os.dup2(config, 31)
+os.dup2(os.open(git, os.O_RDONLY), 32)
 os.dup2(30, 3)
 os.dup2(31, 4)
+os.dup2(32, 9)
 os.execv(agent, [agent])
 ";
 
@@ -194,13 +196,15 @@ async fn as_a_user_of_the_image_the_agent_works_and_can_end_what_root_runs() {
     if !rustix::process::getuid().is_root() {
         return;
     }
-    let agent = TestAgent::start_by(json!({ "user": "nobody", "hostname": "box" }), |dir| {
+    let config = json!({ "user": "nobody", "hostname": "box", "git": true });
+    let agent = TestAgent::start_by(config, |dir| {
         std::os::unix::fs::chown(dir, Some(65534), None).unwrap();
         let mut command = Command::new("python3");
         command
             .arg("-c")
             .arg(SPAWN)
             .arg(env!("CARGO_BIN_EXE_alcove-agent"))
+            .arg(env!("CARGO_BIN_EXE_alcove-git"))
             .arg(dir);
         command
     })
@@ -248,6 +252,13 @@ async fn as_a_user_of_the_image_the_agent_works_and_can_end_what_root_runs() {
             .await
             .1,
         "2f\nnobody\n"
+    );
+    // By the descriptor, as the spawner hands it over.
+    let init = json!({ "path": "repository" });
+    agent.post("/git/init", &init).await.expect(201);
+    assert_eq!(
+        agent.execute("stat -c %U repository/.git/HEAD").await.1,
+        "nobody\n"
     );
     let refused = agent
         .call(

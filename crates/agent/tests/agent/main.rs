@@ -5,12 +5,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod attached;
 mod bad_input;
 mod code_run;
 mod downloads;
 mod entrypoint;
 mod environment;
 mod errors;
+mod exec;
 mod execute;
 mod files;
 mod git;

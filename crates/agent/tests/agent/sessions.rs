@@ -101,10 +101,8 @@ async fn the_end_of_the_shell_is_the_end_of_the_command() {
     for (number, (command, code)) in table.into_iter().enumerate() {
         let id = format!("s{number}");
         create(&agent, &id).await;
-        let start = Instant::now();
         let answer = exec(&agent, &id, command).await.expect(200).json();
         assert_eq!(answer["exitCode"], code, "{command}");
-        assert!(start.elapsed() < Duration::from_secs(2));
         let gone = exec(&agent, &id, "true").await.expect(410).json();
         assert_eq!(gone["code"], "SESSION_ENDED");
         agent
@@ -191,17 +189,11 @@ async fn descriptors_of_the_shell_are_free_for_the_user() {
 async fn a_background_child_does_not_hold_up_the_command() {
     let agent = TestAgent::start().await;
     create(&agent, "s").await;
-    let start = Instant::now();
-    let answer = exec(&agent, "s", "(sleep 2; echo late) & echo x")
-        .await
-        .expect(200)
-        .json();
+    let gate = agent.path("gate");
+    let late = format!("(until [ -e {gate} ]; do sleep 0.02; done; echo late) & echo x");
+    let answer = exec(&agent, "s", &late).await.expect(200).json();
     assert_eq!(answer["stdout"], "x\n");
-    assert!(
-        start.elapsed() < Duration::from_millis(1900),
-        "{:?}",
-        start.elapsed()
-    );
+    std::fs::write(&gate, "").unwrap();
     let logs = format!(
         "/process/session/s/command/{}/logs",
         answer["cmdId"].as_str().unwrap()
@@ -341,11 +333,7 @@ async fn deleting_a_session_kills_all_that_it_started() {
         }
     );
     deleted.expect(204);
-    assert!(
-        start.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
     assert_eq!(pending.0.expect(410).json()["code"], "SESSION_ENDED");
     for word in words {
         assert!(!is_running(word), "sleep {word} is left");

@@ -62,6 +62,7 @@ impl TestAgent {
         Self::start_by(config, |dir| {
             let mut command = Command::new(env!("CARGO_BIN_EXE_alcove-agent"));
             command.arg("--listen").arg(dir.join("socket"));
+            command.arg("--git").arg(env!("CARGO_BIN_EXE_alcove-git"));
             command
                 .arg("--config")
                 .arg(dir.join("config"))
@@ -126,6 +127,16 @@ impl TestAgent {
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
         sender.send_request(request).await
+    }
+
+    /// Sends a request after which the connection may be something else.
+    pub async fn upgrade(&self, request: Request<Full<Bytes>>) -> hyper::Response<Incoming> {
+        let stream = UnixStream::connect(self.socket()).await.unwrap();
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .unwrap();
+        tokio::spawn(connection.with_upgrades());
+        sender.send_request(request).await.unwrap()
     }
 
     pub fn request(method: Method, uri: &str) -> http::request::Builder {

@@ -69,6 +69,28 @@ async fn the_first_client_sees_the_past_and_later_ones_on_request() {
 }
 
 #[tokio::test]
+async fn a_client_that_comes_back_gets_what_it_has_not_seen_and_nothing_twice() {
+    let agent = start().await;
+    create(&agent, json!({ "id": "t" })).await;
+    let uri = |from: usize| format!("/process/pty/t/connect?from={from}");
+    let mut client = Client::connect(&agent, &uri(0), &[]).await;
+    client
+        .type_in("echo one_$((1+1)); read A; echo three_$((2+2))\n")
+        .await;
+    client.until("one_2\r\n").await;
+    let seen = client.text();
+    client.type_in("\n").await;
+    client.socket.close(None).await.unwrap();
+    let mut back = Client::connect(&agent, &uri(seen.len()), &[]).await;
+    back.until("three_4").await;
+    let mut all = Client::connect(&agent, &uri(0), &[]).await;
+    all.until("three_4").await;
+    let both = seen + &back.text();
+    let shorter = both.len().min(all.text().len());
+    assert_eq!(both[..shorter], all.text()[..shorter]);
+}
+
+#[tokio::test]
 async fn a_terminal_outlives_its_clients_and_takes_text_as_well() {
     let agent = start().await;
     let mut client = Client::create(&agent, "t").await;

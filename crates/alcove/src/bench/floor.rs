@@ -19,9 +19,9 @@ use std::time::{Duration, Instant};
 use alcove_agent_api::ExecuteResponse;
 use alcove_domain::SandboxId;
 use alcove_runner::net::Ipv4Pool;
-use alcove_runner::{Runner, RunnerConfig, TOKEN_HEADER};
+use alcove_runner::{Programs, Runner, RunnerConfig, TOKEN_HEADER};
 use alcove_runner_api::{
-    DiskOrigin, Generation, Goal, ImageDigest, Observed, Order, Resources, SandboxSpec,
+    DiskOrigin, Generation, Goal, ImageDigest, NetworkSpec, Observed, Order, Resources, SandboxSpec,
 };
 use anyhow::{Context, bail, ensure};
 use serde::Serialize;
@@ -30,8 +30,8 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio_util::sync::CancellationToken;
 
 use super::stats::Summary;
-use super::{ECHO_COMMAND, ECHO_OUTPUT, Surroundings, interrupted, table};
-use crate::parts::Parts;
+use super::{ECHO_COMMAND, ECHO_OUTPUT, Printed, Surroundings, interrupted, table};
+use crate::parts;
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -52,9 +52,8 @@ pub struct Arguments {
     pause_ms: u64,
     #[command(flatten)]
     place: Place,
-    /// Prints JSON instead of a table.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    printed: Printed,
 }
 
 /// What the sandbox floor is made from, and where.
@@ -102,7 +101,7 @@ impl Samples {
 
 pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let stop = interrupted()?;
-    let before = Surroundings::now();
+    let host = Surroundings::now();
     let mut floor = Floor::open(&arguments.place).await?;
     let rounds = async {
         let mut samples = Samples::default();
@@ -126,20 +125,19 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let samples = rounds.await;
     floor.close().await;
     let result = samples?.result();
-    if arguments.json {
-        let json = serde_json::json!({
-            "bench": "floor",
-            "rounds": arguments.rounds,
-            "pauseMs": arguments.pause_ms,
-            "interrupted": stop.is_cancelled(),
-            "host": before,
-            "floor": result,
-        });
-        println!("{}", serde_json::to_string_pretty(&json)?);
-    } else {
-        print!("{}", table::summaries(&rows(&result)));
-    }
-    Ok(super::exit_code(&stop))
+    let parameters = serde_json::json!({
+        "rounds": arguments.rounds,
+        "pauseMs": arguments.pause_ms,
+    });
+    let found = serde_json::json!({ "floor": result });
+    super::print(
+        "floor",
+        arguments.printed,
+        &host,
+        &stop,
+        (parameters, found),
+        || table::summaries(&rows(&result)),
+    )
 }
 
 pub fn rows(result: &Result) -> [(&'static str, Option<&Summary>); 4] {
@@ -163,15 +161,16 @@ pub struct Floor {
 impl Floor {
     pub async fn open(place: &Place) -> anyhow::Result<Self> {
         let folder = super::scratch_folder(&place.scratch)?;
-        let parts = Parts::unpack(folder.path())?;
+        let programs = parts::unpack(folder.path())?;
         let sandbox = match &place.image {
             None => None,
-            Some(image) => {
-                Some(SandboxFloor::open(folder.path(), &parts, image, place.network_pool).await?)
-            }
+            Some(image) => Some(
+                SandboxFloor::open(folder.path(), programs.clone(), image, place.network_pool)
+                    .await?,
+            ),
         };
         Ok(Self {
-            process: ProcessFloor::start(&parts.spawner)?,
+            process: ProcessFloor::start(&programs.spawner)?,
             sandbox,
             _folder: folder,
         })
@@ -261,12 +260,12 @@ struct SandboxFloor {
 impl SandboxFloor {
     async fn open(
         folder: &Path,
-        parts: &Parts,
+        programs: Programs,
         image: &Path,
         pool: Ipv4Pool,
     ) -> anyhow::Result<Self> {
         let key = folder.as_os_str().as_encoded_bytes();
-        let config = RunnerConfig::new(folder, key, pool, &parts.agent, &parts.spawner);
+        let config = RunnerConfig::new(folder, key, pool, programs);
         let runner = Runner::open(config)
             .await
             .context("cannot start a runner for the floor")?;
@@ -310,6 +309,7 @@ impl SandboxFloor {
             disk: DiskOrigin::New,
             entrypoint: Vec::new(),
             volumes: Vec::new(),
+            network: NetworkSpec::default(),
         };
         let began = Instant::now();
         match self.order(sandbox, 1, Goal::Running(spec)).await? {

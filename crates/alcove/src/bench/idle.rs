@@ -5,16 +5,15 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use alcove_api_types::daytona::Sandbox;
-use alcove_runner::RunnerConfig;
 use alcove_runner::limits::Limits;
+use alcove_runner::{Programs, RunnerConfig};
 use anyhow::Context;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::own_server::{OwnServer, Place};
 use super::proc::{HostMemory, ProcessMemory};
-use super::{Surroundings, crowd, interrupted, rest, table};
-use crate::parts::Parts;
+use super::{Printed, Surroundings, crowd, interrupted, rest, table};
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -40,9 +39,8 @@ pub struct Arguments {
     /// Seconds for everything to come to rest, before each look at the books.
     #[arg(long, default_value_t = 5)]
     settle_s: u64,
-    /// Prints JSON instead of a table.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    printed: Printed,
 }
 
 /// One look at the books, in bytes.
@@ -100,28 +98,25 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let host = Surroundings::now();
     let server = OwnServer::start(&arguments.place).await?;
     let measured = measure(&server, &arguments, &stop).await;
-    let closed = server.close().await;
-    let measured = measured?;
-    closed?;
+    let measured = server.close_after(measured).await?;
     let Some([empty, full, emptied]) = measured else {
         return Ok(super::exit_code(&stop));
     };
     let share = Share::of(&empty, &full, &emptied, sandboxes);
-    if arguments.json {
-        let json = serde_json::json!({
-            "bench": "idle",
-            "sandboxes": sandboxes,
-            "host": host,
-            "mibPerSandbox": share,
-            "bytes": { "empty": empty, "full": full, "emptied": emptied },
-        });
-        println!("{}", serde_json::to_string_pretty(&json)?);
-    } else {
-        let row = |name, mib: f64| (name, format!("{mib:>6.2} MiB"));
-        println!("each of {sandboxes} idle sandboxes:");
-        print!(
-            "{}",
-            table::facts(&[
+    let parameters = serde_json::json!({ "sandboxes": sandboxes });
+    let found = serde_json::json!({
+        "mibPerSandbox": share,
+        "bytes": { "empty": empty, "full": full, "emptied": emptied },
+    });
+    super::print(
+        "idle",
+        arguments.printed,
+        &host,
+        &stop,
+        (parameters, found),
+        || {
+            let row = |name, mib: f64| (name, format!("{mib:>6.2} MiB"));
+            let facts = table::facts(&[
                 row("  charged to its control group", share.charged),
                 row("  kernel", share.kernel),
                 row("  server", share.server),
@@ -131,12 +126,12 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
                 row("host, by deleting them", share.host_deleting),
                 row(
                     "the server itself, empty, private",
-                    table::bytes_in_mib(empty.server)
+                    table::bytes_in_mib(empty.server),
                 ),
-            ])
-        );
-    }
-    Ok(super::exit_code(&stop))
+            ]);
+            format!("each of {sandboxes} idle sandboxes:\n{facts}")
+        },
+    )
 }
 
 /// The books of the server empty, with all sandboxes, and empty again. `None` where it was stopped before.
@@ -167,15 +162,8 @@ async fn measure(
 
 /// The control groups that a server on this folder uses.
 fn limits_of(data_dir: &Path, place: &Place) -> anyhow::Result<Limits> {
-    let parts = Parts::unpack(data_dir)?;
     let key = data_dir.as_os_str().as_encoded_bytes();
-    let config = RunnerConfig::new(
-        data_dir,
-        key,
-        place.network_pool,
-        &parts.agent,
-        &parts.spawner,
-    );
+    let config = RunnerConfig::new(data_dir, key, place.network_pool, Programs::default());
     Limits::open(&config.cgroup_parent).context("cannot read the control groups")
 }
 

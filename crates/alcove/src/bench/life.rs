@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::report::Results;
 use super::own_server::{OwnServer, Place};
-use super::{Surroundings, interrupted};
+use super::{Printed, Surroundings, interrupted};
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -23,8 +23,8 @@ use super::{Surroundings, interrupted};
     burst: --burst creates sent at the same moment; each is timed until it is answered.\n\n\
     sustained: --lanes clients create and delete for --seconds; the rate, and by how much the server's private memory \
     and the open files of server and spawner have grown since the first tenth of that time.\n\n\
-    copies: a sandbox with --size-mib in --files files is forked and snapshotted. The rest of the time is what the host \
-    takes to copy as many bytes as one file.\n\n\
+    copies: a sandbox with --size-mib in --files files is forked and snapshotted, and in turn a file of as many bytes is \
+    written and copied where the data folder is, both synced. What is copied is not in memory, as a sandbox's disk is not.\n\n\
     stopped: --stopped sandboxes that are stopped; the server's resident memory and processor time while nothing happens."
 )]
 pub struct Arguments {
@@ -57,9 +57,8 @@ pub struct Arguments {
     /// Stopped sandboxes of a server at rest.
     #[arg(long, default_value_t = 1000)]
     stopped: usize,
-    /// Prints JSON instead of a table.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    printed: Printed,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -87,28 +86,25 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let host = Surroundings::now();
     let server = OwnServer::start(&arguments.place).await?;
     let measured = measure(&server, &arguments, &stop).await;
-    let closed = server.close().await;
-    let results = measured?;
-    closed?;
-    if arguments.json {
-        let json = serde_json::json!({
-            "bench": "life",
-            "rounds": arguments.rounds,
-            "burst": arguments.burst,
-            "lanes": arguments.lanes,
-            "seconds": arguments.seconds,
-            "sizeMib": arguments.size_mib,
-            "files": arguments.files,
-            "stopped": arguments.stopped,
-            "interrupted": stop.is_cancelled(),
-            "host": host,
-            "measures": results,
-        });
-        println!("{}", serde_json::to_string_pretty(&json)?);
-    } else {
-        print!("{}", results.table());
-    }
-    Ok(super::exit_code(&stop))
+    let results = server.close_after(measured).await?;
+    let parameters = serde_json::json!({
+        "rounds": arguments.rounds,
+        "burst": arguments.burst,
+        "lanes": arguments.lanes,
+        "seconds": arguments.seconds,
+        "sizeMib": arguments.size_mib,
+        "files": arguments.files,
+        "stopped": arguments.stopped,
+    });
+    let found = serde_json::json!({ "measures": results });
+    super::print(
+        "life",
+        arguments.printed,
+        &host,
+        &stop,
+        (parameters, found),
+        || results.table(),
+    )
 }
 
 async fn measure(

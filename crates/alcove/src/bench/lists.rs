@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use alcove_domain::{
-    Intervals, Lifecycle, OrganizationId, Phase, Resources, Sandbox, SandboxClass, SandboxFilter,
-    SandboxSort, SandboxState, SortOrder,
+    Intervals, Lifecycle, NetworkPolicy, OrganizationId, Phase, Resources, Sandbox, SandboxClass,
+    SandboxFilter, SandboxNetwork, SandboxSort, SandboxState, SortOrder,
 };
 use alcove_store::{SandboxCursor, Store};
 use anyhow::Context;
@@ -206,8 +206,12 @@ fn sandbox(number: u32, org: &OrganizationId) -> anyhow::Result<Sandbox> {
         },
         intervals: Intervals::default(),
         auto_destroy_at: None,
+        stop_at: None,
+        network: SandboxNetwork::new(NetworkPolicy::default()),
         volumes: Vec::new(),
         parent_id: None,
+        linked_to: None,
+        is_built: false,
         lifecycle,
         agent_version: Some("0.1.0".to_owned()),
         created_at,

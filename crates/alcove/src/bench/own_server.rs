@@ -13,7 +13,8 @@ use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
-use super::target::{ServerFile, delete_all, read_key};
+use super::target::delete_all;
+use crate::address::{ServerFile, read_key};
 
 /// A first start unpacks the image.
 const START_LIMIT: Duration = Duration::from_mins(5);
@@ -70,6 +71,11 @@ impl OwnServer {
         fs::canonicalize(self.folder.path()).context("the data folder has gone")
     }
 
+    /// Where the API listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     pub fn pid(&self) -> Option<i32> {
         self.child
             .as_ref()
@@ -99,7 +105,10 @@ impl OwnServer {
             .arg(&data_dir)
             .args(["--listen", &self.address.to_string()])
             .args(["--s3-listen", "127.0.0.1:0"])
+            .args(["--ssh-listen", "127.0.0.1:0"])
             .args(["--network-pool", &self.place.network_pool.to_string()])
+            // What is made is measured, not what was made before.
+            .args(["--warm-pool-memory", "0"])
             .arg("--default-image")
             .arg(&self.place.image)
             .env_remove("ALCOVE_PUBLIC_URL")
@@ -146,6 +155,14 @@ impl OwnServer {
             child.kill().await.context("cannot kill the server")?;
         }
         Ok(())
+    }
+
+    /// Ends it whatever came of measuring it, and tells of what failed first.
+    pub async fn close_after<T>(self, measured: anyhow::Result<T>) -> anyhow::Result<T> {
+        let closed = self.close().await;
+        let measured = measured?;
+        closed?;
+        Ok(measured)
     }
 
     /// Deletes all sandboxes, stops the server and removes its folder. Where the server was killed, it is started

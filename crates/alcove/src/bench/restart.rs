@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::own_server::{OwnServer, Place};
 use super::stats::{Summary, ms};
-use super::{Surroundings, crowd, interrupted, table};
+use super::{Printed, Surroundings, crowd, interrupted, table};
 
 /// Executes beside each other.
 const ASKERS: usize = 4;
@@ -40,9 +40,8 @@ pub struct Arguments {
     /// Kills.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Prints JSON instead of a table.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    printed: Printed,
 }
 
 #[derive(Debug, Default)]
@@ -65,35 +64,31 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let host = Surroundings::now();
     let mut server = OwnServer::start(&arguments.place).await?;
     let samples = measure(&mut server, &arguments, &stop).await;
-    let closed = server.close().await;
-    let samples = samples?;
-    closed?;
+    let samples = server.close_after(samples).await?;
     let measures = Measures {
         listens: Summary::of(&samples.listens),
         first_answers: Summary::of(&samples.first),
         all_answer: Summary::of(&samples.all),
     };
-    if arguments.json {
-        let json = serde_json::json!({
-            "bench": "restart",
-            "sandboxes": arguments.sandboxes,
-            "rounds": arguments.rounds,
-            "interrupted": stop.is_cancelled(),
-            "host": host,
-            "measures": measures,
-        });
-        println!("{}", serde_json::to_string_pretty(&json)?);
-    } else {
-        print!(
-            "{}",
+    let parameters = serde_json::json!({
+        "sandboxes": arguments.sandboxes,
+        "rounds": arguments.rounds,
+    });
+    let found = serde_json::json!({ "measures": measures });
+    super::print(
+        "restart",
+        arguments.printed,
+        &host,
+        &stop,
+        (parameters, found),
+        || {
             table::summaries(&[
                 ("listens", measures.listens.as_ref()),
                 ("first answers", measures.first_answers.as_ref()),
                 ("all answer", measures.all_answer.as_ref()),
             ])
-        );
-    }
-    Ok(super::exit_code(&stop))
+        },
+    )
 }
 
 async fn measure(
@@ -125,7 +120,7 @@ async fn measure(
             .collect::<anyhow::Result<Vec<Duration>>>()?;
         samples.first.extend(answered.iter().min());
         samples.all.extend(answered.iter().max());
-        if !arguments.json
+        if !arguments.printed.json
             && let Some(all) = answered.iter().max()
         {
             eprintln!("restart {round}: all answer after {:.0} ms", ms(*all));

@@ -1,34 +1,19 @@
 //! The server that is measured.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use alcove_client::{Client, ListFilter};
 use anyhow::{Context, bail};
-use serde::Deserialize;
 
 use super::proc::ProcessMemory;
+use crate::address::Address;
 
 /// How long sandboxes may take to be gone from the lists.
 const GONE_LIMIT: Duration = Duration::from_mins(1);
 
 /// Pause between two looks at a list that gets shorter.
 const LOOK_PAUSE: Duration = Duration::from_millis(20);
-
-#[derive(Debug, clap::Args)]
-pub struct Address {
-    /// Address of the API, such as http://127.0.0.1:3000/api.
-    #[arg(long, env = "DAYTONA_API_URL")]
-    url: Option<String>,
-    /// Key for that address.
-    #[arg(long, env = "DAYTONA_API_KEY", hide_env_values = true)]
-    key: Option<String>,
-    /// Data folder of a server on this host: address, key and process are read from it. It goes before --url.
-    #[arg(long, env = "ALCOVE_DATA_DIR")]
-    data_dir: Option<PathBuf>,
-}
 
 /// A server that answers, and its process where it runs on this host.
 #[derive(Debug)]
@@ -37,50 +22,10 @@ pub struct Target {
     pub pid: Option<i32>,
 }
 
-/// What a server writes into its data folder for scripts.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ServerFile {
-    pub api_url: String,
-    pub pid: i32,
-}
-
-impl ServerFile {
-    pub fn read(data_dir: &Path) -> anyhow::Result<Self> {
-        let path = data_dir.join("server.json");
-        let text = fs::read(&path)
-            .with_context(|| format!("no server runs on this data folder: {}", path.display()))?;
-        serde_json::from_slice(&text).with_context(|| format!("cannot read {}", path.display()))
-    }
-}
-
-pub fn read_key(data_dir: &Path) -> anyhow::Result<String> {
-    let path = data_dir.join("admin.key");
-    let key = fs::read_to_string(&path)
-        .with_context(|| format!("cannot read the key {}", path.display()))?;
-    Ok(key.trim().to_owned())
-}
-
 impl Target {
     pub async fn find(arguments: &Address) -> anyhow::Result<Self> {
-        let target = match (&arguments.data_dir, &arguments.url, &arguments.key) {
-            (None, Some(url), Some(key)) => Self {
-                client: Client::new(url, key)?,
-                pid: None,
-            },
-            (None, Some(_), None) => bail!("--url needs --key, or DAYTONA_API_KEY"),
-            (data_dir, ..) => {
-                let data_dir = data_dir
-                    .as_deref()
-                    .unwrap_or(Path::new(crate::serve::DATA_DIR));
-                let ServerFile { api_url, pid } = ServerFile::read(data_dir)?;
-                let key = read_key(data_dir)?;
-                Self {
-                    client: Client::new(&api_url, &key)?,
-                    pid: Some(pid),
-                }
-            }
-        };
+        let (client, pid) = arguments.client()?;
+        let target = Self { client, pid };
         target
             .client
             .readiness()

@@ -6,7 +6,7 @@ mod interactive;
 mod loopback;
 mod quiet;
 mod report;
-mod subject;
+pub(super) mod subject;
 mod transfer;
 
 use std::process::ExitCode;
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use self::report::Results;
 use self::subject::Subject;
 use super::own_server::{OwnServer, Place};
-use super::{Surroundings, interrupted};
+use super::{Printed, Surroundings, interrupted};
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -27,7 +27,8 @@ use super::{Surroundings, interrupted};
     execute: `true`, through the API and directly at the agent's socket, in turns; then by --clients at once, in turns \
     with as many bare loops of spawn and wait as the sandbox has cores, which run the same shell.\n\n\
     transfer: a file of --size-mib there and back through the API, in turns with the same bytes through one plain hyper \
-    proxy on loopback, that reads and writes no file; with the growth of agent and server.\n\n\
+    proxy on loopback, that reads and writes no file, and with a plain write and read of such a file by dd in the \
+    sandbox; with the growth of agent and server.\n\n\
     follow: session output of --size-mib followed live; every byte is compared.\n\n\
     interpreter: `1+1` in a warm context. terminal: the echo of one byte."
 )]
@@ -49,9 +50,8 @@ pub struct Arguments {
     /// Seconds of each measure of throughput, and of the agent's rest.
     #[arg(long, default_value_t = 5)]
     seconds: u64,
-    /// Prints JSON instead of a table.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    printed: Printed,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -87,24 +87,21 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let server = OwnServer::start(&arguments.place).await?;
     let measured = measure(&server, &arguments, &stop).await;
     // The sandbox goes with its server.
-    let closed = server.close().await;
-    let results = measured?;
-    closed?;
-    if arguments.json {
-        let json = serde_json::json!({
-            "bench": "toolbox",
-            "rounds": arguments.rounds,
-            "clients": arguments.clients,
-            "sizeMib": arguments.size_mib,
-            "interrupted": stop.is_cancelled(),
-            "host": host,
-            "measures": results,
-        });
-        println!("{}", serde_json::to_string_pretty(&json)?);
-    } else {
-        print!("{}", results.table());
-    }
-    Ok(super::exit_code(&stop))
+    let results = server.close_after(measured).await?;
+    let parameters = serde_json::json!({
+        "rounds": arguments.rounds,
+        "clients": arguments.clients,
+        "sizeMib": arguments.size_mib,
+    });
+    let found = serde_json::json!({ "measures": results });
+    super::print(
+        "toolbox",
+        arguments.printed,
+        &host,
+        &stop,
+        (parameters, found),
+        || results.table(),
+    )
 }
 
 /// Each measure that is wanted, until it is stopped.

@@ -15,8 +15,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::floor::{self, Floor};
 use super::stats::{Summary, ratio};
-use super::target::{self, Target, delete_all};
-use super::{ECHO_COMMAND, ECHO_OUTPUT, Surroundings, WARM_UP, interrupted, rest, table};
+use super::target::{Target, delete_all};
+use super::{ECHO_COMMAND, ECHO_OUTPUT, Printed, Surroundings, WARM_UP, interrupted, rest, table};
+use crate::address::Address;
 
 /// The label by which everything of one run is found again.
 const RUN_LABEL: &str = "alcove-bench";
@@ -35,7 +36,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
     and the ratios of the medians are printed. Whatever was made is deleted on every way out.")]
 pub struct Arguments {
     #[command(flatten)]
-    target: target::Address,
+    target: Address,
     /// Rounds that count.
     #[arg(long, default_value_t = 200)]
     rounds: usize,
@@ -53,9 +54,8 @@ pub struct Arguments {
     with_floor: bool,
     #[command(flatten)]
     floor: floor::Place,
-    /// Prints JSON instead of a table.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    printed: Printed,
 }
 
 #[derive(Debug, Serialize)]
@@ -140,51 +140,53 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let to_process = floor.as_ref().and_then(|f| to(f.process.as_ref()));
     let to_isolated = floor.as_ref().and_then(|f| to(f.isolated.as_ref()));
     let to_sandbox = floor.as_ref().and_then(|f| to(f.sandbox.as_ref()));
-    if arguments.json {
-        let json = serde_json::json!({
-            "bench": "tti",
-            "rounds": arguments.rounds,
-            "pauseMs": arguments.pause_ms,
-            "concurrency": arguments.concurrency,
-            "snapshot": arguments.snapshot,
-            "interrupted": stop.is_cancelled(),
-            "host": host,
-            "measures": measures,
-            "floor": floor,
-            "ratios": {
-                "firstOutputToProcessFloor": to_process,
-                "firstOutputToIsolatedFloor": to_isolated,
-                "firstOutputToSandboxFloor": to_sandbox,
-            },
-            "server": { "residentBytesBefore": resident_before, "residentBytesAfter": resident_after },
-        });
-        println!("{}", serde_json::to_string_pretty(&json)?);
-        return Ok(super::exit_code(&stop));
-    }
-    let mut rows = vec![
-        ("create answered", measures.create.as_ref()),
-        ("first output", measures.first_output.as_ref()),
-        ("execute `true`", measures.execute.as_ref()),
-        ("delete answered", measures.delete.as_ref()),
-    ];
-    rows.extend(floor.as_ref().map(floor::rows).into_iter().flatten());
-    print!("{}", table::summaries(&rows));
-    let mut facts = Vec::new();
-    for (name, ratio) in [
-        ("first output / floor: process, p50", to_process),
-        ("first output / floor: isolated, p50", to_isolated),
-        ("first output / floor: sandbox, p50", to_sandbox),
-    ] {
-        facts.extend(ratio.map(|ratio| (name, format!("{ratio:.2}"))));
-    }
-    for (name, bytes) in [
-        ("server resident before", resident_before),
-        ("server resident after", resident_after),
-    ] {
-        facts.extend(bytes.map(|bytes| (name, table::mib(bytes))));
-    }
-    print!("{}", table::facts(&facts));
-    Ok(super::exit_code(&stop))
+    let parameters = serde_json::json!({
+        "rounds": arguments.rounds,
+        "pauseMs": arguments.pause_ms,
+        "concurrency": arguments.concurrency,
+        "snapshot": arguments.snapshot,
+    });
+    let found = serde_json::json!({
+        "measures": measures,
+        "floor": floor,
+        "ratios": {
+            "firstOutputToProcessFloor": to_process,
+            "firstOutputToIsolatedFloor": to_isolated,
+            "firstOutputToSandboxFloor": to_sandbox,
+        },
+        "server": { "residentBytesBefore": resident_before, "residentBytesAfter": resident_after },
+    });
+    super::print(
+        "tti",
+        arguments.printed,
+        &host,
+        &stop,
+        (parameters, found),
+        || {
+            let mut rows = vec![
+                ("create answered", measures.create.as_ref()),
+                ("first output", measures.first_output.as_ref()),
+                ("execute `true`", measures.execute.as_ref()),
+                ("delete answered", measures.delete.as_ref()),
+            ];
+            rows.extend(floor.as_ref().map(floor::rows).into_iter().flatten());
+            let mut facts = Vec::new();
+            for (name, ratio) in [
+                ("first output / floor: process, p50", to_process),
+                ("first output / floor: isolated, p50", to_isolated),
+                ("first output / floor: sandbox, p50", to_sandbox),
+            ] {
+                facts.extend(ratio.map(|ratio| (name, format!("{ratio:.2}"))));
+            }
+            for (name, bytes) in [
+                ("server resident before", resident_before),
+                ("server resident after", resident_after),
+            ] {
+                facts.extend(bytes.map(|bytes| (name, table::mib(bytes))));
+            }
+            table::summaries(&rows) + &table::facts(&facts)
+        },
+    )
 }
 
 fn create_body(arguments: &Arguments) -> CreateSandbox {

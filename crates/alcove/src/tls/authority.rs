@@ -7,8 +7,6 @@
 //! ```
 
 use std::fs;
-use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -18,6 +16,8 @@ use rcgen::{
     Issuer, KeyPair, KeyUsagePurpose,
 };
 use serde::{Deserialize, Serialize};
+
+use super::folder::{self, PUBLIC, SECRET};
 
 const AUTHORITY_LASTS: SignedDuration = SignedDuration::from_hours(24 * 3650);
 /// Clients of some systems refuse those of their own authorities that are good for more than 825 days.
@@ -75,43 +75,22 @@ impl Folder {
 
     fn record(&self) -> anyhow::Result<Option<Record>> {
         let path = self.0.join("issued.json");
-        match fs::read(&path) {
-            Ok(text) => {
-                let record: Record = serde_json::from_slice(&text)
-                    .with_context(|| format!("cannot read {}", path.display()))?;
-                anyhow::ensure!(
-                    record.version == VERSION,
-                    "{} is of another version",
-                    path.display()
-                );
-                Ok(Some(record))
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
-        }
+        let Some(text) = folder::read(&path)? else {
+            return Ok(None);
+        };
+        let record: Record = serde_json::from_slice(&text)
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        anyhow::ensure!(
+            record.version == VERSION,
+            "{} is of another version",
+            path.display()
+        );
+        Ok(Some(record))
     }
 
     fn write_record(&self, record: &Record) -> anyhow::Result<()> {
         let text = serde_json::to_vec_pretty(record).context("cannot write a record")?;
-        self.write(&self.0.join("issued.json"), &text, 0o600)
-    }
-
-    /// All or nothing, at any kill.
-    fn write(&self, path: &Path, text: &[u8], mode: u32) -> anyhow::Result<()> {
-        let draft = path.with_extension("draft");
-        let save = || {
-            let _ = fs::remove_file(&draft);
-            let mut file = fs::OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(mode)
-                .open(&draft)?;
-            file.write_all(text)?;
-            file.sync_all()?;
-            fs::rename(&draft, path)?;
-            fs::File::open(&self.0)?.sync_all()
-        };
-        save().with_context(|| format!("cannot write {}", path.display()))
+        folder::write(&self.0.join("issued.json"), &text, SECRET)
     }
 }
 
@@ -128,11 +107,7 @@ pub fn read_issued(folder: &Path) -> anyhow::Result<Option<Issued>> {
 /// Makes what is missing: the authority, and a certificate for this machine's names and `names` that is good for a
 /// while. Names that it was issued for before stay.
 pub fn issue(folder: &Path, names: &[String], now: Timestamp) -> anyhow::Result<Issued> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .with_context(|| format!("cannot make {}", folder.display()))?;
+    folder::make(folder)?;
     let folder = Folder(folder.to_owned());
     let known = folder.record()?.filter(|record| {
         now + RENEW_BEFORE < record.authority_until && folder.files().authority.exists()
@@ -215,12 +190,12 @@ fn make_authority(folder: &Folder, now: Timestamp) -> anyhow::Result<Record> {
         .self_signed(&key)
         .context("cannot make the authority's certificate")?;
     let files = folder.files();
-    folder.write(
+    folder::write(
         &folder.authority_key(),
         key.serialize_pem().as_bytes(),
-        0o600,
+        SECRET,
     )?;
-    folder.write(&files.authority, certificate.pem().as_bytes(), 0o644)?;
+    folder::write(&files.authority, certificate.pem().as_bytes(), PUBLIC)?;
     folder.write_record(&record)?;
     Ok(record)
 }
@@ -249,8 +224,8 @@ fn issue_server(folder: &Folder, record: &Record, now: Timestamp) -> anyhow::Res
         .signed_by(&key, &issuer)
         .context("cannot make the server's certificate")?;
     let files = folder.files();
-    folder.write(&files.key, key.serialize_pem().as_bytes(), 0o600)?;
-    folder.write(&files.chain, certificate.pem().as_bytes(), 0o644)
+    folder::write(&files.key, key.serialize_pem().as_bytes(), SECRET)?;
+    folder::write(&files.chain, certificate.pem().as_bytes(), PUBLIC)
 }
 
 fn moment(at: Timestamp) -> anyhow::Result<time::OffsetDateTime> {

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::Timestamp;
+use crate::body::{BodyFields, FromBody};
 
 /// An API key as it may be shown: never the whole value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -22,6 +23,41 @@ pub struct ApiKey {
     pub user_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub organization_id: Option<String>,
+}
+
+/// A key to be made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CreateApiKey {
+    /// One user's keys in an organization have different names.
+    pub name: String,
+    pub permissions: Vec<String>,
+    /// Never, when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+}
+
+impl FromBody for CreateApiKey {
+    fn from_fields(fields: &mut BodyFields) -> Self {
+        Self {
+            name: fields.required("name", "a string"),
+            permissions: fields.required("permissions", "an array of strings"),
+            expires_at: fields.optional("expiresAt", "a date with time and offset"),
+        }
+    }
+}
+
+/// A key that was just made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ApiKeyResponse {
+    pub name: String,
+    /// The whole key. Shown this once; the server keeps only its hash.
+    pub value: String,
+    pub created_at: Timestamp,
+    pub permissions: Vec<String>,
+    #[schema(required = true)]
+    pub expires_at: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -93,4 +129,21 @@ pub struct Organization {
     pub experimental_config: serde_json::Map<String, serde_json::Value>,
     #[schema(required = true, value_type = Option<Object>)]
     pub otel_config: Option<serde_json::Map<String, serde_json::Value>>,
+}
+
+/// A user in an organization.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OrganizationUser {
+    pub user_id: String,
+    pub organization_id: String,
+    pub name: String,
+    pub email: String,
+    /// `owner` or `member`.
+    pub role: String,
+    /// None for owners, who may do everything.
+    #[schema(value_type = Vec<Object>)]
+    pub assigned_roles: Vec<serde_json::Value>,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
 }

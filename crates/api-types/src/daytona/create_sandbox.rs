@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::Timestamp;
 use crate::body::{BodyFields, FromBody};
 
 /// The body of a create. Everything may be left out.
@@ -102,6 +103,22 @@ pub struct CreateBuildInfo {
     pub dockerfile_content: String,
     #[serde(default)]
     pub context_hashes: Vec<String>,
+}
+
+/// What an image was built of. Clients want the fields that are not optional.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BuildInfo {
+    /// Told where one sandbox is read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dockerfile_content: Option<String>,
+    /// Told where one sandbox is read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context_hashes: Option<Vec<String>>,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    /// Names the built image: the same for all that was built of the same.
+    pub snapshot_ref: String,
 }
 
 /// One text or a list of texts.

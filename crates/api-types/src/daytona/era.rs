@@ -23,6 +23,21 @@ const SANDBOX_FIELDS_AFTER_0190: [&str; 11] = [
     "queueTimeout",
 ];
 
+/// Permissions that came after 0.108.
+const PERMISSIONS_AFTER_0108: [&str; 11] = [
+    "write:regions",
+    "delete:regions",
+    "read:runners",
+    "write:runners",
+    "delete:runners",
+    "manage:api_keys",
+    "manage:secrets",
+    "read:limits",
+    "manage:sso",
+    "read:billing",
+    "manage:billing",
+];
+
 /// What matters about a client's generation. The default is the newest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Era {
@@ -30,6 +45,7 @@ pub struct Era {
     version: Option<(u64, u64)>,
     is_go: bool,
     is_python: bool,
+    is_typescript: bool,
 }
 
 impl Era {
@@ -48,6 +64,8 @@ impl Era {
             version,
             is_go: source.is_some_and(|source| source.eq_ignore_ascii_case("sdk-go")),
             is_python: source.is_some_and(|source| source.to_ascii_lowercase().contains("python")),
+            is_typescript: source
+                .is_some_and(|source| source.to_ascii_lowercase().contains("typescript")),
         }
     }
 
@@ -56,6 +74,7 @@ impl Era {
         version: Some((0, 20)),
         is_go: false,
         is_python: false,
+        is_typescript: false,
     };
 
     fn is_before(self, minor: u64) -> bool {
@@ -70,6 +89,16 @@ impl Era {
     /// Unknown words in `state` make the whole answer unreadable.
     pub fn has_closed_words(self) -> bool {
         self.is_before(170)
+    }
+
+    /// Whether a permission is in the list that the client knows, where it looks at that.
+    pub fn reads_permission(self, word: &str) -> bool {
+        !self.has_closed_words() || !PERMISSIONS_AFTER_0108.contains(&word)
+    }
+
+    /// Waits until its time is up for a sandbox whose image could not be built, and gives up at once on an error.
+    fn overlooks_failed_builds(self) -> bool {
+        self.is_typescript && self.is_before(200)
     }
 
     fn refuses_unknown_fields(self) -> bool {
@@ -107,6 +136,12 @@ impl Era {
                 *value = workspace_state(state).into();
             }
         }
+        if self.overlooks_failed_builds()
+            && let Some(state) = sandbox.get_mut("state")
+            && state == SandboxState::BuildFailed.as_str()
+        {
+            *state = SandboxState::Error.as_str().into();
+        }
         if self.refuses_unknown_fields() {
             for field in SANDBOX_FIELDS_AFTER_0190 {
                 sandbox.remove(field);
@@ -116,7 +151,7 @@ impl Era {
 
     /// Whether [`Self::adapt_sandbox`] would change anything at all.
     pub fn needs_adapting(self) -> bool {
-        self.has_closed_words() || self.refuses_unknown_fields()
+        self.has_closed_words() || self.refuses_unknown_fields() || self.overlooks_failed_builds()
     }
 
     pub fn adapt_snapshot(self, snapshot: &mut Map<String, Value>) {
@@ -251,6 +286,21 @@ mod tests {
             let word = sandbox["state"].as_str().unwrap();
             assert!(CLOSED.contains(&word), "{word}");
             assert_eq!(sandbox["desiredState"], "stopped");
+        }
+    }
+
+    #[test]
+    fn a_failed_build_is_an_error_to_clients_that_would_wait_on() {
+        for (version, source, shown) in [
+            ("0.150.0", "typescript-sdk", "error"),
+            ("0.190.0", "sdk-typescript", "error"),
+            ("0.200.0", "sdk-typescript", "build_failed"),
+            ("0.150.0", "python-sdk", "build_failed"),
+        ] {
+            let mut sandbox = json!({"state": "build_failed"});
+            let era = Era::from_headers(Some(version), Some(source));
+            era.adapt_sandbox(sandbox.as_object_mut().unwrap());
+            assert_eq!(sandbox["state"], shown, "{version} {source}");
         }
     }
 

@@ -28,3 +28,20 @@ impl FromBody for UpdateSandboxNetworkSettings {
         }
     }
 }
+
+/// The body that says whether what an organization's sandboxes send is limited by the host.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OrganizationLimitedEgress {
+    /// Takes effect for a sandbox when it is made or started.
+    pub sandbox_default_limited_network_egress: bool,
+}
+
+impl FromBody for OrganizationLimitedEgress {
+    fn from_fields(fields: &mut BodyFields) -> Self {
+        Self {
+            sandbox_default_limited_network_egress: fields
+                .required("sandboxDefaultLimitedNetworkEgress", "true or false"),
+        }
+    }
+}

@@ -141,6 +141,10 @@ pub struct Sandbox {
     #[serde(default)]
     #[schema(value_type = Vec<super::SandboxVolume>)]
     pub volumes: Vec<super::SandboxVolume>,
+    /// Only of a sandbox whose image was built for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<super::BuildInfo>)]
+    pub build_info: Option<super::BuildInfo>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub created_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -153,6 +157,9 @@ pub struct Sandbox {
     pub daemon_version: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub runner_id: Option<String>,
+    /// The sandbox beside which this one was made, and with which it goes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub linked_sandbox_id: Option<String>,
     /// Base of the toolbox; clients append `/{id}/...`.
     pub toolbox_proxy_url: String,
 }
@@ -389,7 +396,18 @@ impl crate::body::FromBody for CreateSandboxSnapshot {
 pub struct PortPreviewUrl {
     pub sandbox_id: String,
     pub url: String,
-    /// For callers without an API key, in the header `X-Daytona-Preview-Token`. Empty: there is none, and the key
-    /// is needed.
+    /// For visitors without an API key, in the header `X-Daytona-Preview-Token` or the query
+    /// `DAYTONA_SANDBOX_AUTH_KEY`.
     pub token: String,
+}
+
+/// Where a port of a sandbox is reached without any other credential, for a time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SignedPortPreviewUrl {
+    pub sandbox_id: String,
+    pub port: u16,
+    /// Part of the host name of the URL.
+    pub token: String,
+    pub url: String,
 }

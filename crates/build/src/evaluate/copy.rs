@@ -1,5 +1,7 @@
 //! `COPY` and `ADD`.
 
+use alcove_glob::PathPattern;
+
 use super::Evaluation;
 use crate::instruction::{CopyWords, REMOTE_REASON, is_remote};
 use crate::refusal::Refusal;
@@ -35,6 +37,30 @@ impl Evaluation<'_> {
                 "--chmod={text} is not supported: give the mode in octal digits"
             ))),
         });
+        let keeps_path = match words.flags.iter().find(|flag| flag.name == "parents") {
+            None => false,
+            Some(flag) => match flag.value.as_deref() {
+                None | Some("true" | "1") => true,
+                Some("false" | "0") => false,
+                Some(other) => return Err(refuse(format!("--parents={other} is not supported"))),
+            },
+        };
+        if keeps_path && words.is_add {
+            return Err(refuse(
+                "ADD --parents is not supported: COPY has it".to_owned(),
+            ));
+        }
+        let excludes = words.flags.iter().filter(|flag| flag.name == "exclude");
+        let excludes = excludes
+            .map(|flag| {
+                let pattern = self.expand(flag.value.as_deref().unwrap_or_default())?;
+                match PathPattern::parse(&pattern) {
+                    Some(parsed) if !parsed.is_empty() => Ok(pattern),
+                    _ => Err(format!("--exclude={pattern} is no pattern")),
+                }
+            })
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(refuse)?;
         let Some((target, sources)) = words.words.split_last() else {
             return Err(refuse("the target is missing".to_owned()));
         };
@@ -59,19 +85,17 @@ impl Evaluation<'_> {
             if path.is_empty() {
                 return Err(refuse(format!("the source {word:?} is empty")));
             }
-            let clean = crate::pattern::clean(&path).join("/");
-            // The folder itself means what is in it, and a slash at the end that it must be one.
-            paths.push(if clean.is_empty() {
-                ".".to_owned()
-            } else {
-                clean
+            paths.push(match path.split_once("/./").filter(|_| keeps_path) {
+                Some((base, kept)) => format!("{}/./{}", clean(base), clean(kept)),
+                None => clean(&path),
             });
         }
         let target = self.expand(target).map_err(refuse)?;
         if target.is_empty() {
             return Err(refuse("the target is empty".to_owned()));
         }
-        let is_written_as_folder = target.ends_with('/') || target == "." || target.ends_with("/.");
+        let is_written_as_folder =
+            keeps_path || target.ends_with('/') || target == "." || target.ends_with("/.");
         if paths.len() + inline.len() > 1 && !is_written_as_folder {
             let reason = "with several sources, the target must be a folder and end with a slash";
             return Err(refuse(reason.to_owned()));
@@ -85,6 +109,18 @@ impl Evaluation<'_> {
             owner: owner.filter(|owner| !owner.is_empty()),
             mode: mode.transpose()?,
             unpacks: words.is_add,
+            keeps_path,
+            excludes,
         })
+    }
+}
+
+/// The folder itself means what is in it, and a slash at the end that it must be one.
+fn clean(path: &str) -> String {
+    let clean = alcove_glob::clean(path).join("/");
+    if clean.is_empty() {
+        ".".to_owned()
+    } else {
+        clean
     }
 }

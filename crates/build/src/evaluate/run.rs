@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Evaluation;
 use crate::instruction::{Command, Flag, RunWords};
 use crate::refusal::Refusal;
-use crate::step::{Mount, MountKind, Run, Source};
+use crate::step::{InlineFile, Mount, MountKind, Run, Sharing, Source};
 
 /// Where a cache of a size that nobody names ends is the disk of the step.
 const MOUNTS_MAX: usize = 32;
@@ -26,8 +26,13 @@ impl Evaluation<'_> {
         }
         let mut env: BTreeMap<String, String> = self.arguments.clone();
         env.extend(self.config.env.iter().cloned());
+        let script = script(words);
         Ok(Run {
-            argv: self.argv(words)?,
+            argv: match script {
+                Some(_) => Vec::new(),
+                None => self.argv(words)?,
+            },
+            script,
             env,
             user: self.config.user.clone(),
             workdir: if self.config.workdir.is_empty() {
@@ -48,14 +53,7 @@ impl Evaluation<'_> {
         };
         match &words.heredocs[..] {
             [] => Ok(self.config.shell_form(text)),
-            [script] if text.trim() == script.word => {
-                if script.content.starts_with("#!") {
-                    return Err(
-                        "a heredoc that begins with #! is not supported: name the program before it".to_owned(),
-                    );
-                }
-                Ok(self.config.shell_form(&script.content))
-            }
+            [script] if text.trim() == script.word => Ok(self.config.shell_form(&script.content)),
             heredocs => {
                 // The shell reads them itself.
                 let mut script = text.clone();
@@ -122,15 +120,15 @@ impl Evaluation<'_> {
                     None => Source::Context,
                 };
                 let path = take("source").unwrap_or_default();
-                take("readonly");
-                if is_true(take("readwrite")) {
-                    return Err(refuse(
-                        "a bind that may be written to is not supported".to_owned(),
-                    ));
+                let is_read_only = take("readonly");
+                let is_writable = is_true(take("readwrite"));
+                if is_writable && is_true(is_read_only) {
+                    return Err(refuse("a bind is readonly or readwrite".to_owned()));
                 }
                 MountKind::Bind {
                     source,
-                    path: format!("/{}", crate::pattern::clean(&path).join("/")),
+                    is_writable,
+                    path: format!("/{}", alcove_glob::clean(&path).join("/")),
                 }
             }
             "cache" => {
@@ -139,9 +137,12 @@ impl Evaluation<'_> {
                         "a cache that starts from files is not supported".to_owned(),
                     ));
                 }
-                if let Some(sharing) = take("sharing").filter(|s| s != "locked" && s != "shared") {
-                    return Err(refuse(format!("sharing={sharing} is not supported")));
-                }
+                let sharing = match take("sharing").as_deref() {
+                    None | Some("shared") => Sharing::Shared,
+                    Some("private") => Sharing::Private,
+                    Some("locked") => Sharing::Locked,
+                    Some(other) => return Err(refuse(format!("sharing={other} is not known"))),
+                };
                 take("readwrite");
                 let number = |value: Option<String>, radix, otherwise| match value {
                     None => Ok(otherwise),
@@ -149,7 +150,11 @@ impl Evaluation<'_> {
                         .map_err(|_| refuse(format!("{value:?} is no number"))),
                 };
                 MountKind::Cache {
-                    id: take("id").or_else(|| target.clone()).unwrap_or_default(),
+                    // Without one it is known by where it is mounted.
+                    id: take("id").filter(|id| !id.is_empty()).unwrap_or_else(|| {
+                        self.config.resolve(target.as_deref().unwrap_or_default())
+                    }),
+                    sharing,
                     is_read_only: is_true(take("readonly")),
                     mode: number(take("mode"), 8, 0o755)? & 0o7777,
                     uid: number(take("uid"), 10, 0)?,
@@ -192,6 +197,21 @@ impl Evaluation<'_> {
             target,
             kind: mount,
         }))
+    }
+}
+
+/// A heredoc that is the whole command, and says itself what reads it. Nothing in it is expanded.
+fn script(words: &RunWords) -> Option<InlineFile> {
+    match (&words.command, &words.heredocs[..]) {
+        (Command::Shell(text), [script])
+            if text.trim() == script.word && script.content.starts_with("#!") =>
+        {
+            Some(InlineFile {
+                name: script.name.clone(),
+                content: script.content.clone(),
+            })
+        }
+        _ => None,
     }
 }
 

@@ -1,6 +1,8 @@
-//! Snapshots that are built from a Dockerfile.
+//! Images that are built from a Dockerfile.
 
-use alcove_domain::{NewBuiltSnapshot, Snapshot};
+use std::sync::Arc;
+
+use alcove_domain::{ImageBuild, NewBuiltSnapshot, Sandbox, Snapshot};
 
 use super::Control;
 use crate::builds::{self, BuildLog};
@@ -42,6 +44,45 @@ impl Control {
         follows: bool,
     ) -> Result<BuildLog, Error> {
         let snapshot = self.get_snapshot(caller, id_or_name).await?;
-        builds::log(&self.shared, &snapshot, follows).await
+        let build = builds::of(&self.shared, &snapshot).await?;
+        Ok(builds::log(&self.shared, build, follows))
+    }
+
+    /// A sandbox, and the build of its image where it was built for it.
+    pub async fn get_sandbox_and_build(
+        &self,
+        caller: &Caller,
+        id_or_name: &str,
+    ) -> Result<(Arc<Sandbox>, Option<ImageBuild>), Error> {
+        let sandbox = self.get_sandbox(caller, id_or_name).await?;
+        let build = builds::of_sandbox(&self.shared, &sandbox).await?;
+        Ok((sandbox, build))
+    }
+
+    /// A sandbox whose image was built for it, or is being built, and the build.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] also for one that was made otherwise.
+    pub async fn get_built_sandbox(
+        &self,
+        caller: &Caller,
+        id_or_name: &str,
+    ) -> Result<(Arc<Sandbox>, ImageBuild), Error> {
+        let (sandbox, build) = self.get_sandbox_and_build(caller, id_or_name).await?;
+        let build = build.ok_or_else(|| Error::NotFound {
+            message: format!("Sandbox {} was not built from a Dockerfile", sandbox.name),
+        })?;
+        Ok((sandbox, build))
+    }
+
+    /// What the build of a sandbox's image said. With `follows` it ends when the build does, else with what there is.
+    pub async fn sandbox_build_log(
+        &self,
+        caller: &Caller,
+        id_or_name: &str,
+        follows: bool,
+    ) -> Result<BuildLog, Error> {
+        let (_, build) = self.get_built_sandbox(caller, id_or_name).await?;
+        Ok(builds::log(&self.shared, build, follows))
     }
 }

@@ -36,6 +36,8 @@ pub(super) enum Beside {
     Nothing,
     Snapshot(Box<Snapshot>),
     Fork(Box<Sandbox>),
+    /// The snapshot that it waited for: nothing is inserted, but it must be there still.
+    Image(Box<Snapshot>),
 }
 
 /// The command of a wish and the row that goes with it.
@@ -82,6 +84,7 @@ pub(super) fn prepare(
                 updated_at: now,
                 last_used_at: None,
                 deactivated_at: None,
+                build_key: None,
             };
             let command = Command::Snapshot { snapshot: id };
             Ok((command, Beside::Snapshot(Box::new(snapshot))))
@@ -97,7 +100,7 @@ impl Beside {
     /// What the caller hears if the row's name belongs to another.
     pub fn name_taken(&self) -> Option<Error> {
         match self {
-            Self::Nothing => None,
+            Self::Nothing | Self::Image(_) => None,
             Self::Snapshot(snapshot) => Some(wishes::name_taken(&snapshot.name)),
             Self::Fork(child) => Some(name_taken(&child.name)),
         }
@@ -105,7 +108,7 @@ impl Beside {
 
     pub fn event(&self, at: Timestamp) -> Option<NewOutboxEntry<'_>> {
         match self {
-            Self::Nothing | Self::Snapshot(_) => None,
+            Self::Nothing | Self::Snapshot(_) | Self::Image(_) => None,
             Self::Fork(child) => Some(NewOutboxEntry {
                 change: OutboxChange::Created,
                 sandbox: child,
@@ -114,9 +117,17 @@ impl Beside {
         }
     }
 
+    /// Gives the sandbox what it waited for.
+    pub fn dress(&self, next: &mut Sandbox) {
+        if let Self::Image(snapshot) = self {
+            snapshot.dress(next);
+        }
+    }
+
     pub async fn insert(&self, tx: &Tx, settings: &Settings) -> Result<(), StoreError> {
         match self {
             Self::Nothing => Ok(()),
+            Self::Image(snapshot) => tx.snapshot_hold(&snapshot.id, &snapshot.image).await,
             Self::Snapshot(snapshot) => {
                 tx.snapshot_insert(snapshot).await?;
                 match &snapshot.organization_id {
@@ -237,7 +248,8 @@ impl WorkEnd {
         if let Some(child) = &self.child
             && let Some(entry) = shared.directory.get(child)
         {
-            super::ask(shared, &entry, Ask::Begin).await;
+            let fault = self.undone.clone();
+            super::ask(shared, &entry, Ask::Begin { fault }).await;
         }
     }
 }

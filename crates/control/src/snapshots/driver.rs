@@ -7,16 +7,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use alcove_domain::snapshot::{registry_of, repository_of};
-use alcove_domain::{OrganizationId, Snapshot, SnapshotEvent, SnapshotId, SnapshotState};
-use alcove_runner_api::{
-    ImageEntry, Pull, PullFault, PullFaultCode, PullState, RegistryCredentials,
-};
+use alcove_domain::{Snapshot, SnapshotEvent, SnapshotId, SnapshotState};
+use alcove_runner_api::{ImageEntry, Pull, PullFault, PullFaultCode, PullState};
 use alcove_store::StoreError;
 use futures_util::StreamExt as _;
 use tokio::sync::watch;
 
-use crate::Error;
 use crate::builds;
 use crate::images;
 use crate::probe::Step;
@@ -195,10 +191,12 @@ impl Driver {
             return Ok(Next::Later);
         }
         let tx = self.shared.store.begin().await?;
-        tx.snapshot_delete(&self.id).await?;
-        tx.commit().await?;
+        let now = self.shared.clock.now();
+        tx.snapshot_delete(&self.id, now).await?;
+        let told = tx.commit_events().await?;
         self.shared.reached(Step::OutcomeWritten).await;
         self.shared.note_snapshot_written();
+        self.shared.events.wake(told);
         self.shared.images.note_release();
         Ok(Next::Settled)
     }
@@ -277,7 +275,7 @@ impl Driver {
             tracing::error!(snapshot.id = %self.id, "a snapshot that cannot be pulled waits for it");
             return None;
         };
-        match self.login(org, &reference).await {
+        match self.shared.pull_login(org, &reference).await {
             Ok((credentials, is_plain)) => Some(Pull {
                 name: images::name_of(&self.id),
                 reference,
@@ -291,29 +289,6 @@ impl Driver {
                 None
             }
         }
-    }
-
-    /// What to pull with, and whether without TLS: the organization's own registry, else the operator's.
-    async fn login(
-        &self,
-        org: &OrganizationId,
-        reference: &str,
-    ) -> Result<(Option<RegistryCredentials>, bool), Error> {
-        let host = registry_of(reference);
-        let own = self
-            .shared
-            .registry_login(org, host, repository_of(reference))
-            .await?;
-        let is_plain = own.as_ref().is_some_and(|login| login.is_plain);
-        let own = own.filter(|login| !login.username.is_empty());
-        let credentials = match own {
-            Some(login) => Some(RegistryCredentials {
-                username: login.username,
-                password: login.password.0,
-            }),
-            None => self.shared.settings.credentials.find(org, host).await?,
-        };
-        Ok((credentials, is_plain))
     }
 
     async fn fail(&self, fault: &PullFault) -> Result<(), StoreError> {
@@ -347,8 +322,9 @@ impl Driver {
         snapshot.updated_at = self.shared.clock.now();
         change(&mut snapshot);
         tx.snapshot_update(&snapshot).await?;
-        tx.commit().await?;
+        let told = tx.commit_events().await?;
         self.shared.note_snapshot_written();
+        self.shared.events.wake(told);
         Ok(true)
     }
 }

@@ -61,6 +61,7 @@ async fn insert(
         updated_at: now,
         last_used_at: None,
         deactivated_at: None,
+        build_key: None,
     };
     let task = {
         let (shared, snapshot) = (Arc::clone(shared), snapshot.clone());
@@ -78,9 +79,10 @@ async fn write_new(shared: &Arc<Shared>, snapshot: &Snapshot) -> Result<(), Erro
     };
     let tx = shared.store.begin().await.map_err(failed)?;
     insert_in_tx(shared, &tx, snapshot).await.map_err(failed)?;
-    tx.commit().await.map_err(failed)?;
+    let told = tx.commit_events().await.map_err(failed)?;
     shared.reached(Step::WishWritten).await;
     shared.note_snapshot_written();
+    shared.events.wake(told);
     drive(shared, &snapshot.id);
     Ok(())
 }
@@ -229,9 +231,10 @@ async fn write_change(
     if event == SnapshotEvent::Activate {
         hold_quota(shared, &tx, &snapshot).await.map_err(failed)?;
     }
-    tx.commit().await.map_err(failed)?;
+    let told = tx.commit_events().await.map_err(failed)?;
     shared.reached(Step::WishWritten).await;
     shared.note_snapshot_written();
+    shared.events.wake(told);
     drive(shared, id);
     Ok(snapshot)
 }

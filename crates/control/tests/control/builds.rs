@@ -2,7 +2,7 @@
 
 use alcove_control::Error;
 use alcove_domain::{BuildInfo, NewBuiltSnapshot, Snapshot, SnapshotState};
-use alcove_runner_api::{BuildFault, BuildFaultCode};
+use alcove_runner_api::{BaseImage, BuildFault, BuildFaultCode, ImageDigest};
 use alcove_testkit::{TestControl, eventually, within};
 use futures_util::StreamExt as _;
 
@@ -53,7 +53,8 @@ async fn a_built_snapshot_is_building_and_then_active() {
     let order = kit.runner.builds().remove(0);
     assert_eq!(order.organization, kit.caller.organization.to_string());
     assert_eq!(order.contexts, ["0a1b"]);
-    assert_eq!(order.images["default"].0, "sha256:default");
+    let digest = ImageDigest("sha256:default".to_owned());
+    assert_eq!(order.images["default"], BaseImage::Here { digest });
     assert!(order.limit.as_secs() > 3500, "{:?}", order.limit);
     kit.runner.resume_work();
     let made = becomes(&kit, "mine:1", SnapshotState::Active).await;
@@ -123,7 +124,7 @@ async fn a_build_that_runs_out_of_time_fails() {
 async fn what_cannot_be_built_is_refused_before_anything_is_written() {
     let kit = TestControl::open().await;
     for (dockerfile, words) in [
-        ("FROM none\n", "none"),
+        ("FROM -none\n", "none"),
         ("FROM default\nADD https://x /y\n", "line 2"),
         ("RUN x\n", "line 1"),
         (" ", "empty"),
@@ -161,10 +162,67 @@ async fn a_snapshot_that_goes_takes_its_build_with_it() {
     let cancelled = kit.runner.cancelled_builds();
     assert_eq!(cancelled.len(), 1);
     assert_eq!(kit.runner.forgotten_builds(), cancelled);
+    // A build that was too far to be ended leaves no name.
+    let name = format!("+snapshot-{}", snapshot.id);
+    kit.runner.resume_work();
+    eventually("its image has no name", async || {
+        kit.runner
+            .released()
+            .iter()
+            .filter(|it| **it == name)
+            .count()
+            >= 2
+            && !kit.runner.has_image(&name)
+    })
+    .await;
     let left = kit
         .store
         .reader()
         .build_find_by_snapshot(&snapshot.id)
         .await;
     assert!(left.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn an_image_that_is_no_snapshot_is_to_be_pulled_with_the_organizations_login() {
+    let kit = TestControl::open().await;
+    let registry = alcove_domain::RegistryRequest {
+        name: "mine".to_owned(),
+        url: "http://registry.example:5000".to_owned(),
+        username: "me".to_owned(),
+        password: Some(alcove_domain::Secret("secret".to_owned())),
+        project: None,
+    };
+    let registry = alcove_control::CreateRegistry {
+        request: registry,
+        kind: None,
+        is_default: false,
+    };
+    kit.control
+        .create_registry(&kit.caller, registry)
+        .await
+        .unwrap();
+    let text = "FROM registry.example:5000/team/base:1 AS base\nFROM python\nCOPY --from=base /x /x\nCOPY --from=default /y /y\n";
+    let request = request("mine", text);
+    kit.control
+        .build_snapshot(&kit.caller, request)
+        .await
+        .unwrap();
+    becomes(&kit, "mine", SnapshotState::Active).await;
+    let images = kit.runner.builds().remove(0).images;
+    assert_eq!(images.len(), 3);
+    assert!(matches!(images["default"], BaseImage::Here { .. }));
+    let pull = |name: &str| match &images[name] {
+        BaseImage::Pull(pull) => pull.clone(),
+        BaseImage::Here { .. } => panic!("{name} is here"),
+    };
+    let own = pull("registry.example:5000/team/base:1");
+    let login = own.credentials.unwrap();
+    assert_eq!(
+        (login.username.as_str(), login.password.as_str()),
+        ("me", "secret")
+    );
+    assert!(own.is_plain);
+    let public = pull("python");
+    assert_eq!((public.credentials, public.is_plain), (None, false));
 }

@@ -1,4 +1,5 @@
 use alcove_control::{Event, EventBody, EventStream};
+use alcove_domain::{MountRequest, NewSandbox, NewSnapshot};
 use alcove_testkit::{TestControl, within};
 use futures_util::{FutureExt as _, StreamExt as _};
 
@@ -27,6 +28,30 @@ fn describe(event: &Event) -> String {
             "{} should be {new_desired_state}, not {old_desired_state}",
             sandbox.name
         ),
+        EventBody::SnapshotCreated { snapshot } => format!("{} created", snapshot.name),
+        EventBody::SnapshotStateUpdated {
+            snapshot,
+            old_state,
+            new_state,
+        } => {
+            assert_eq!(snapshot.state, *new_state);
+            let (old, new) = (old_state.as_str(), new_state.as_str());
+            format!("{} {old} -> {new}", snapshot.name)
+        }
+        EventBody::SnapshotRemoved { snapshot } => format!("{} removed", snapshot.name),
+        EventBody::VolumeCreated { volume } => format!("{} created", volume.name),
+        EventBody::VolumeStateUpdated {
+            volume,
+            old_state,
+            new_state,
+        } => {
+            assert_eq!(volume.state(), *new_state);
+            format!("{} {old_state} -> {new_state}", volume.name)
+        }
+        EventBody::VolumeLastUsedAtUpdated { volume } => {
+            assert!(volume.last_used_at.is_some());
+            format!("{} used", volume.name)
+        }
     }
 }
 
@@ -106,11 +131,11 @@ async fn a_listener_hears_everything_of_its_organization_in_order() {
 
 #[tokio::test]
 async fn a_listener_that_falls_far_behind_misses_nothing() {
-    const ROUNDS: usize = 200;
+    const ROUNDS: usize = 300;
     let kit = TestControl::open().await;
     let mut events = kit.control.subscribe_events(&kit.caller.organization);
     let id = make(&kit, "box").await.id.clone();
-    // Three events a stop and three a start: more than the listeners' buffer holds.
+    // Three events a stop and three a start: more than the buffer of listeners holds, by more than is read at once.
     for _ in 0..ROUNDS {
         kit.control
             .stop_sandbox(&kit.caller, id.as_str(), true)
@@ -136,4 +161,104 @@ async fn listeners_end_with_the_control_plane() {
     let mut events = kit.control.subscribe_events(&kit.caller.organization);
     let _parts = kit.kill().await;
     assert_eq!(within("the end", events.next()).await, None);
+}
+
+async fn hears(events: &mut EventStream, expected: &[&str]) {
+    for expected in expected {
+        assert_eq!(describe(&next(events).await), *expected);
+    }
+}
+
+#[tokio::test]
+async fn the_life_of_a_snapshot_is_told() {
+    let kit = TestControl::open().await;
+    let mut events = kit.control.subscribe_events(&kit.caller.organization);
+    let request = NewSnapshot {
+        name: "mine".to_owned(),
+        image_name: Some("host:5000/a/b:1".to_owned()),
+        ..NewSnapshot::default()
+    };
+    let made = kit.control.create_snapshot(&kit.caller, request);
+    made.await.unwrap();
+    hears(
+        &mut events,
+        &[
+            "mine created",
+            "mine pending -> pulling",
+            "mine pulling -> active",
+        ],
+    )
+    .await;
+    let gone = kit.control.delete_snapshot(&kit.caller, "mine");
+    gone.await.unwrap();
+    hears(&mut events, &["mine active -> removing", "mine removed"]).await;
+
+    // One that is made of a sandbox.
+    make(&kit, "box").await;
+    hears(&mut events, &["box created", "box creating -> started"]).await;
+    let made = kit
+        .control
+        .snapshot_sandbox(&kit.caller, "box", "ours".to_owned(), false);
+    made.await.unwrap();
+    hears(
+        &mut events,
+        &[
+            "ours created",
+            "box started -> snapshotting",
+            "ours snapshotting -> active",
+            "box snapshotting -> started",
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn the_life_of_a_volume_is_told() {
+    let kit = TestControl::open().await;
+    let mut events = kit.control.subscribe_events(&kit.caller.organization);
+    let made = kit
+        .control
+        .create_volume(&kit.caller, Some("data".to_owned()));
+    let volume = made.await.unwrap();
+    hears(
+        &mut events,
+        &[
+            "data created",
+            "data pending_create -> creating",
+            "data creating -> ready",
+        ],
+    )
+    .await;
+    let request = NewSandbox {
+        volumes: vec![MountRequest {
+            volume: "data".to_owned(),
+            mount_path: "/data".to_owned(),
+            subpath: None,
+        }],
+        ..named("box")
+    };
+    create(&kit, request).await.unwrap();
+    hears(
+        &mut events,
+        &["data used", "box created", "box creating -> started"],
+    )
+    .await;
+    let id = get(&kit, "box").await.unwrap().id.clone();
+    kit.control
+        .delete_sandbox(&kit.caller, "box")
+        .await
+        .unwrap();
+    vanishes(&kit, &id).await;
+    while describe(&next(&mut events).await) != "box destroying -> destroyed" {}
+    let gone = kit.control.delete_volume(&kit.caller, volume.id.as_str());
+    gone.await.unwrap();
+    hears(
+        &mut events,
+        &[
+            "data-deleted ready -> pending_delete",
+            "data-deleted pending_delete -> deleting",
+            "data-deleted deleting -> deleted",
+        ],
+    )
+    .await;
 }

@@ -358,13 +358,14 @@ async fn a_fork_runs_with_its_parents_disk_and_knows_where_it_comes_from() {
 async fn a_fork_whose_copy_fails_or_whose_parent_goes_ends_in_error_and_waits_for_nobody() {
     let kit = TestControl::open().await;
     make(&kit, "box").await;
-    kit.runner.fail_next_work(runner_api::FaultCode::Internal);
+    kit.runner
+        .fail_next_work(runner_api::FaultCode::HostDiskFull);
     let (control, caller) = (&kit.control, &kit.caller);
     let failed = control
         .fork_sandbox(caller, "box", Some("first".to_owned()))
         .await
         .unwrap_err();
-    assert_eq!(failed.fault(), Some(FaultCode::Lost));
+    assert_eq!(failed.fault(), Some(FaultCode::HostDiskFull));
     assert_eq!(
         get(&kit, "first").await.unwrap().state(),
         SandboxState::Error

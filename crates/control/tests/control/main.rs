@@ -2,17 +2,28 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod access;
+mod api_keys;
 mod builds;
+mod built;
+mod clock;
 mod events;
 mod kills;
 mod life;
 mod lifecycle;
+mod links;
 mod lists;
+mod network;
+mod previews;
 mod quotas;
 mod registries;
 mod reports;
+mod resumed_events;
 mod settings;
+mod signed_files;
 mod snapshots;
+mod ssh;
+mod ssh_keys;
 mod support;
 mod timers;
 mod volumes;
+mod warm;

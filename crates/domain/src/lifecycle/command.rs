@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Command, DesiredState, Goal, Lifecycle, Phase, Refusal, Standing, Step};
+use super::{BuildNews, Command, DesiredState, Goal, Lifecycle, Phase, Refusal, Standing, Step};
 
 impl Lifecycle {
     /// Takes or refuses a wish.
@@ -170,6 +170,20 @@ impl Lifecycle {
             Standing::Errored { .. } => Err(Refusal::Errored { state }),
             Standing::Moving => Err(Refusal::InProgress { state }),
             Standing::Gone => Err(Refusal::Gone),
+        }
+    }
+
+    /// Takes what there is to tell of the build that it waits for.
+    pub fn take_build(self, news: BuildNews, at: Timestamp) -> Step {
+        if !self.awaits_image() {
+            return self.keep();
+        }
+        let desired = self.desired;
+        match news {
+            BuildNews::Begun if self.phase == Phase::BuildingSnapshot => self.keep(),
+            BuildNews::Begun => self.settle(Phase::BuildingSnapshot, desired, at),
+            BuildNews::Made => self.order_start(Phase::Creating, at),
+            BuildNews::Failed(fault) => self.settle(Phase::BuildFailed { fault }, desired, at),
         }
     }
 

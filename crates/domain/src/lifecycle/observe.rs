@@ -348,11 +348,12 @@ impl Lifecycle {
         }
     }
 
-    /// Gives up the open order: it has had its time. A delete is never given up.
+    /// Gives up the open order: it has had its time. A delete is never given up. A sandbox that waits for a copy is given
+    /// up when that cannot be made.
     pub fn give_up(self, fault: Fault, at: Timestamp) -> Step {
         let desired = self.desired;
         match self.phase {
-            Phase::Creating => {
+            Phase::Creating | Phase::Unknown => {
                 let has_disk = false;
                 self.settle(Phase::Error { fault, has_disk }, desired, at)
             }
@@ -382,7 +383,6 @@ impl Lifecycle {
             | Phase::BuildFailed { .. }
             | Phase::Destroying
             | Phase::Destroyed
-            | Phase::Unknown
             | Phase::PullingSnapshot
             | Phase::Archived
             | Phase::Paused => self.keep(),

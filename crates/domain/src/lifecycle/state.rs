@@ -84,6 +84,7 @@ states! {
         TimedOut = "timed_out",
         Unsupported = "unsupported",
         VolumeUnusable = "volume_unusable",
+        BuildFailed = "build_failed",
         Internal = "internal",
     }
 }

@@ -153,6 +153,14 @@ fn every_observation() -> Vec<(&'static str, Observation)> {
     ]
 }
 
+fn every_news() -> Vec<(&'static str, BuildNews)> {
+    vec![
+        ("begun", BuildNews::Begun),
+        ("made", BuildNews::Made),
+        ("failed", BuildNews::Failed(fault(FaultCode::BuildFailed))),
+    ]
+}
+
 const ORIGINS: [Origin; 3] = [Origin::Answer, Origin::Stream, Origin::Inventory];
 
 fn lifecycle(phase: Phase, desired: DesiredState) -> Lifecycle {
@@ -208,6 +216,10 @@ fn every_state_has_one_outcome_for_every_event() {
         let _ = writeln!(table, "  give up: {}", describe(&given_up));
         let begun = lifecycle(phase.clone(), desired).begin(at(9));
         let _ = writeln!(table, "  begin: {}", describe(&begun));
+        for (told, news) in every_news() {
+            let step = lifecycle(phase.clone(), desired).take_build(news, at(9));
+            let _ = writeln!(table, "  build {told}: {}", describe(&step));
+        }
     }
     insta::assert_snapshot!(table);
 }
@@ -276,6 +288,7 @@ enum Happening {
     Observed(Origin, i64, Observation),
     GiveUp,
     Begin,
+    Build(BuildNews),
     Outrank(u64),
 }
 
@@ -297,25 +310,26 @@ fn happening() -> impl Strategy<Value = Happening> {
             .prop_map(|(origin, age, seen)| Happening::Observed(origin, age, seen)),
         1 => Just(Happening::GiveUp),
         1 => Just(Happening::Begin),
+        2 => prop::sample::select(every_news().into_iter().map(|(_, news)| news).collect::<Vec<_>>())
+            .prop_map(Happening::Build),
         1 => (0u64..20).prop_map(Happening::Outrank),
     ]
 }
 
-fn born(is_fork: bool) -> Lifecycle {
-    if is_fork {
-        Lifecycle::awaiting_copy(at(0))
-    } else {
-        Lifecycle::created(at(0))
-    }
+fn born() -> impl Strategy<Value = Lifecycle> {
+    prop::sample::select(vec![
+        Lifecycle::created(at(0)),
+        Lifecycle::awaiting_copy(at(0)),
+        Lifecycle::awaiting_image(at(0)),
+    ])
 }
 
 proptest! {
     #[test]
     fn no_run_of_events_reaches_a_forbidden_pair(
-        is_fork in any::<bool>(),
+        mut life in born(),
         events in prop::collection::vec(happening(), 1..60),
     ) {
-        let mut life = born(is_fork);
         for (second, event) in (1..).zip(events) {
             let before = life.clone();
             let mut effect = Effect::Settle;
@@ -337,6 +351,11 @@ proptest! {
                 Happening::GiveUp => life.give_up(fault(FaultCode::TimedOut), at(second)).lifecycle,
                 Happening::Begin => {
                     let step = life.begin(at(second));
+                    effect = step.effect;
+                    step.lifecycle
+                }
+                Happening::Build(news) => {
+                    let step = life.take_build(news, at(second));
                     effect = step.effect;
                     step.lifecycle
                 }
@@ -369,10 +388,9 @@ proptest! {
 
     #[test]
     fn a_deleted_sandbox_ends_destroyed_once_the_runner_says_so(
-        is_fork in any::<bool>(),
+        mut life in born(),
         events in prop::collection::vec(happening(), 0..30),
     ) {
-        let mut life = born(is_fork);
         for event in events {
             life = match event {
                 Happening::Command(command) => life.clone().command(command, at(1)).map_or(life, |step| step.lifecycle),
@@ -382,6 +400,7 @@ proptest! {
                 }
                 Happening::GiveUp => life.give_up(fault(FaultCode::TimedOut), at(1)).lifecycle,
                 Happening::Begin => life.begin(at(1)).lifecycle,
+                Happening::Build(news) => life.take_build(news, at(1)).lifecycle,
                 Happening::Outrank(current) => life.outrank(current),
             };
         }

@@ -164,6 +164,11 @@ pub fn check_image_name(name: &str, reasons: &mut Vec<Reason>) {
     }
 }
 
+/// Whether a text can name an image in a registry. Without a tag it means `latest`.
+pub fn is_reference(text: &str) -> bool {
+    text.len() <= IMAGE_NAME_MAX_BYTES && has_form_of_reference(text)
+}
+
 /// The registry that a reference is of: what stands before the first slash, if it looks like a host.
 pub fn registry_of(reference: &str) -> &str {
     match reference.split_once('/') {

@@ -5,19 +5,25 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use alcove_control::{AgentConnection, DialError, Error};
-use alcove_domain::SandboxId;
-use alcove_edge::{Edge, Gate, Refusal, Target};
+use alcove_control::{
+    Admission, AgentConnection, AgentStream, Credential, DialError, Error, Pass, ToolboxTarget,
+    Visitor,
+};
+use alcove_domain::{Port, SandboxId, SandboxState};
+use alcove_edge::{Arrival, Edge, Gate, Previews};
 use async_trait::async_trait;
 use axum::body::Body;
-use hyper::server::conn::http1;
+use http::{Request, Response};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 pub const KEY: &str = "dtn_good";
 pub const AGENT_TOKEN: &str = "agent-secret";
+pub const TOKEN: &str = "preview-token";
+pub const PASS: &str = "pass";
 
 /// A control plane that knows one key and one sandbox, `box`.
 #[derive(Clone)]
@@ -26,29 +32,66 @@ pub struct FakeGate {
     pub dials: Arc<AtomicUsize>,
     pub activity: Arc<AtomicUsize>,
     pub dial_error: Arc<Mutex<Option<DialError>>>,
+    pub is_public: Arc<Mutex<bool>>,
 }
 
 #[async_trait]
 impl Gate for FakeGate {
-    async fn admit(&self, bearer: &str, id_or_name: &str) -> Result<Target, Refusal> {
-        if bearer != KEY {
-            return Err(Refusal::Control(Error::Unauthenticated {
-                message: "Invalid credentials",
-                code: "UNAUTHORIZED",
-            }));
+    async fn admit_toolbox(
+        &self,
+        visitor: &Visitor<'_>,
+        id_or_name: &str,
+    ) -> Result<ToolboxTarget, Error> {
+        let is_good = match visitor.bearer {
+            Some(bearer) => bearer == KEY,
+            None => visitor.preview_token == Some(TOKEN),
+        };
+        if !is_good {
+            return Err(unauthenticated());
         }
-        if id_or_name != "box" {
-            return Err(Refusal::Control(Error::NotFound {
-                message: format!("Sandbox with ID or name {id_or_name} not found"),
-            }));
-        }
-        Ok(Target {
-            sandbox: "box".parse().unwrap(),
-            generation: 1,
+        known(id_or_name)
+    }
+
+    async fn admit_port(
+        &self,
+        visitor: &Visitor<'_>,
+        place: &str,
+        _: Port,
+    ) -> Result<Admission, Error> {
+        let has_our_bearer = visitor.bearer == Some(KEY);
+        let by = if *self.is_public.lock().unwrap() {
+            Credential::Public
+        } else if has_our_bearer {
+            Credential::Bearer
+        } else if visitor.preview_token == Some(TOKEN) {
+            Credential::PreviewToken
+        } else if visitor.pass == Some(PASS) {
+            Credential::Pass
+        } else {
+            return Err(unauthenticated());
+        };
+        Ok(Admission {
+            target: known(place)?,
+            by,
+            has_our_bearer,
+            pass: (by == Credential::PreviewToken).then(|| Pass {
+                value: PASS.to_owned(),
+                lasts: Duration::from_mins(1),
+            }),
         })
     }
 
-    async fn dial(&self, _: &SandboxId) -> Result<AgentConnection, DialError> {
+    async fn dial_port(
+        &self,
+        _: &SandboxId,
+        port: Port,
+    ) -> Result<Box<dyn AgentStream>, DialError> {
+        self.dials.fetch_add(1, Ordering::SeqCst);
+        let stream = TcpStream::connect(("127.0.0.1", port.get())).await;
+        Ok(Box::new(stream.map_err(|_| DialError::NobodyListens)?))
+    }
+
+    async fn dial_agent(&self, _: &SandboxId) -> Result<AgentConnection, DialError> {
         if let Some(error) = *self.dial_error.lock().unwrap() {
             return Err(error);
         }
@@ -67,6 +110,26 @@ impl Gate for FakeGate {
     }
 }
 
+fn unauthenticated() -> Error {
+    Error::Unauthenticated {
+        message: "Invalid credentials",
+        code: "UNAUTHORIZED",
+    }
+}
+
+fn known(id_or_name: &str) -> Result<ToolboxTarget, Error> {
+    if id_or_name != "box" {
+        return Err(Error::NotFound {
+            message: format!("Sandbox with ID or name {id_or_name} not found"),
+        });
+    }
+    Ok(ToolboxTarget {
+        sandbox: "box".parse().unwrap(),
+        generation: 1,
+        state: SandboxState::Started,
+    })
+}
+
 pub struct Bench {
     pub gate: FakeGate,
     pub edge: Edge<FakeGate>,
@@ -79,6 +142,11 @@ pub struct Bench {
 impl Bench {
     /// A proxy whose agent nobody plays yet.
     pub async fn start() -> Self {
+        Self::with_previews(Previews::default()).await
+    }
+
+    /// The same, with what an operator may decide of previews.
+    pub async fn with_previews(previews: Previews) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("agent.sock");
         let agent = UnixListener::bind(&socket).unwrap();
@@ -87,29 +155,34 @@ impl Bench {
             dials: Arc::default(),
             activity: Arc::default(),
             dial_error: Arc::default(),
+            is_public: Arc::default(),
         };
-        let edge = Edge::new(gate.clone());
+        let previews = Previews {
+            domains: vec!["localhost".to_owned()],
+            ..previews
+        };
+        let edge = Edge::new(gate.clone(), previews);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let serving = edge.clone();
         tokio::spawn(async move {
             loop {
-                let (stream, _) = listener.accept().await.unwrap();
+                let (stream, peer) = listener.accept().await.unwrap();
                 stream.set_nodelay(true).unwrap();
                 let edge = serving.clone();
                 tokio::spawn(async move {
-                    let service = service_fn(move |request: hyper::Request<_>| {
+                    let service = service_fn(move |mut request: hyper::Request<_>| {
                         let edge = edge.clone();
+                        let is_tls = false;
+                        request.extensions_mut().insert(Arrival { peer, is_tls });
                         async move {
                             Ok::<_, std::convert::Infallible>(
-                                edge.handle(request.map(Body::new)).await,
+                                answer(&edge, request.map(Body::new)).await,
                             )
                         }
                     });
-                    let _ = http1::Builder::new()
-                        .timer(TokioTimer::new())
-                        .serve_connection(TokioIo::new(stream), service)
-                        .with_upgrades()
+                    let _ = auto::Builder::new(TokioExecutor::new())
+                        .serve_connection_with_upgrades(TokioIo::new(stream), service)
                         .await;
                 });
             }
@@ -153,6 +226,13 @@ impl Bench {
              Connection: close\r\n\r\n"
         ))
         .await
+    }
+}
+
+async fn answer(edge: &Edge<FakeGate>, request: Request<Body>) -> Response<Body> {
+    match edge.preview_of(&request) {
+        Some(preview) => edge.preview(preview, request).await,
+        None => edge.toolbox(request).await,
     }
 }
 

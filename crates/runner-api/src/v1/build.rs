@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ImageDigest, ImageEntry};
+use super::{ImageDigest, ImageEntry, RegistryCredentials};
 
 /// An order to build an image. Ordered again under the same name it goes on with the steps that are done already: an
 /// image that has the name is the one.
@@ -22,9 +22,33 @@ pub struct Build {
     /// Parts of the context, as the organization has uploaded them. Later ones lie over earlier ones.
     pub contexts: Vec<String>,
     /// What the names of images in the Dockerfile mean.
-    pub images: BTreeMap<String, ImageDigest>,
+    pub images: BTreeMap<String, BaseImage>,
     /// Time for all of it.
     pub limit: Duration,
+}
+
+/// What the name of an image in a Dockerfile means.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "from", rename_all = "camelCase")]
+pub enum BaseImage {
+    /// An image that is on the runner.
+    Here { digest: ImageDigest },
+    /// One that its registry is asked for.
+    Pull(PullOfBase),
+}
+
+/// An image that is brought for a build.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PullOfBase {
+    /// As people write it: registry, repository, tag or digest.
+    pub reference: String,
+    /// For the registry of the reference; none is anonymous.
+    pub credentials: Option<RegistryCredentials>,
+    /// The registry of the reference is asked without TLS, though the runner's own settings do not say so.
+    pub is_plain: bool,
+    /// Largest image, of its compressed layers together and of its files together.
+    pub max_bytes: u64,
 }
 
 /// What became of a build.
@@ -44,6 +68,8 @@ pub enum BuildFaultCode {
     Refused,
     /// A command failed, or a file is not there.
     StepFailed,
+    /// An image that the Dockerfile names cannot be had from its registry.
+    BaseImage,
     /// A part of the context is not there, or cannot be unpacked.
     Context,
     /// It took too long.

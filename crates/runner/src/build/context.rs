@@ -60,7 +60,7 @@ pub fn layers(
             Ok(None) => Err(fault::context(format!(
                 "the part {key} of the context was not uploaded"
             ))),
-            Err(error) => Err(fault::internal(error)),
+            Err(error) => Err(fault::unreadable_context(key, error)),
         }
     };
     let mut text = Vec::new();

@@ -5,6 +5,7 @@ use std::error::Error;
 use alcove_build::Refusal;
 use alcove_runner_api::{BuildFault, BuildFaultCode};
 
+use super::caches::CacheError;
 use crate::host::HostError;
 use crate::image::ImageError;
 
@@ -38,9 +39,24 @@ pub fn host(line: usize, error: &HostError) -> BuildFault {
     }
 }
 
+pub fn cache(line: usize, error: CacheError) -> BuildFault {
+    match error {
+        CacheError::Cancelled => cancelled(),
+        CacheError::TooMany { .. } => step(line, &error.to_string()),
+        CacheError::Dress(_) => internal(error),
+        CacheError::Volume(error) => host(line, &HostError::Volume(error)),
+    }
+}
+
 pub fn step(line: usize, reason: &str) -> BuildFault {
     let message = format!("Dockerfile line {line}: {reason}");
     BuildFault::new(BuildFaultCode::StepFailed, message)
+}
+
+/// While the step ran, and other than its own disk.
+pub fn full(line: usize) -> BuildFault {
+    let message = format!("Dockerfile line {line}: the host has no disk space left");
+    BuildFault::new(BuildFaultCode::HostDiskFull, message)
 }
 
 pub fn image(error: &ImageError) -> BuildFault {
@@ -57,6 +73,14 @@ pub fn image(error: &ImageError) -> BuildFault {
         }
         _ => internal(error),
     }
+}
+
+/// The log gets the chain; the user is told that coming again may help.
+pub fn unreadable_context(key: &str, error: impl Error) -> BuildFault {
+    tracing::error!(error = chain(&error), "a part of a context cannot be read");
+    context(format!(
+        "the part {key} of the context cannot be read now: the object storage of the server failed"
+    ))
 }
 
 pub fn context(message: impl Into<String>) -> BuildFault {

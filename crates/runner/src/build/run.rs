@@ -6,10 +6,12 @@ use alcove_build::{Base, Config, Dockerfile, Plan, Source, StagePlan};
 use alcove_runner_api::{Build, BuildFault, ImageEntry};
 use tokio_util::sync::CancellationToken;
 
+use super::bases::Bases;
 use super::log::LogWriter;
 use super::step::Steps;
-use super::{Builds, context, fault};
+use super::{Builds, bases, context, fault};
 use crate::disk_pool::blocking;
+use crate::faults::Step as FaultStep;
 use crate::image::{BUILD_PREFIX, BuiltConfig, ImageConfig, Sha256Digest};
 
 /// What everything that has no base starts from: an image without layers.
@@ -22,23 +24,43 @@ pub async fn run(
     cancel: &CancellationToken,
 ) -> Result<ImageEntry, BuildFault> {
     let file = Dockerfile::parse(&order.dockerfile).map_err(|refusal| fault::refused(&refusal))?;
+    let bases = bases::resolve(builds, order, &file.images(), log, cancel).await?;
+    let ended = run_on(builds, order, log, cancel, &file, &bases).await;
+    // A build that is cut short by the end of the server goes on with the same images.
+    if !builds.stop.is_cancelled() {
+        bases.release(builds).await;
+    }
+    ended
+}
+
+async fn run_on(
+    builds: &Builds,
+    order: &Build,
+    log: &LogWriter,
+    cancel: &CancellationToken,
+    file: &Dockerfile,
+    bases: &Bases,
+) -> Result<ImageEntry, BuildFault> {
     let images = &builds.host.images;
     let plan = file
         .plan(|name| {
-            let image = images.get(order.images.get(name)?)?;
+            let image = images.get(bases.images.get(name)?)?;
             Some(from_image(&image.config))
         })
         .map_err(|refusal| fault::refused(&refusal))?;
     let context = if uses_context(&plan) {
         let (images, contexts, order) = (images.clone(), builds.contexts.clone(), order.clone());
         let unpacked = blocking(move || context::layers(&images, &contexts, &order)).await;
-        unpacked.map_err(fault::internal)??
+        let layers = unpacked.map_err(fault::internal)??;
+        builds.hit(FaultStep::ContextUnpacked)?;
+        layers
     } else {
         Vec::new()
     };
     let mut steps = Steps {
         builds,
         order,
+        bases,
         log,
         cancel,
         context,
@@ -54,12 +76,15 @@ pub async fn run(
     }
     let (layers, config) = last.unwrap_or_default();
     let image = compose(builds, &order.name, layers, to_image(config)).await?;
+    builds.hit(FaultStep::Composed)?;
     // What is too much goes after a build, where nobody waits for it.
     let images = images.clone();
     let forgotten = blocking(move || images.forget_old_builds()).await;
     if let Ok(Err(error)) = forgotten {
         tracing::warn!(%error, "cannot forget old steps of builds");
     }
+    let caches = builds.caches.clone();
+    builds.tasks.spawn(async move { caches.tidy().await });
     Ok(image)
 }
 

@@ -1,20 +1,24 @@
 //! One step: known already, or done in a sandbox of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use alcove_agent_api::{BuildCopyRequest, BuildInlineFile, BuildRunRequest};
 use alcove_build::{Action, Copy, MountKind, Run, Source, Step, StepKey};
 use alcove_domain::SandboxId;
-use alcove_runner_api::{Build, BuildFault, DiskOrigin, Resources, SandboxSpec};
+use alcove_runner_api::{Build, BuildFault, DiskOrigin, NetworkSpec, Resources, SandboxSpec};
 use tokio_util::sync::CancellationToken;
 
 use super::agent::{Agent, AgentError};
+use super::bases::Bases;
+use super::caches::{Held, Wanted};
 use super::log::LogWriter;
 use super::run::{compose, name_of};
 use super::{Builds, SANDBOX_PREFIX, fault};
 use crate::cancel::Cancel;
 use crate::driver::Driver;
-use crate::image::{BUILD_PREFIX, ImageConfig, Sha256Digest};
+use crate::faults::Step as FaultStep;
+use crate::host::is_full;
+use crate::image::{BUILD_PREFIX, ImageConfig, Layer, Sha256Digest};
 use crate::making::Extras;
 use crate::mounts::{ExtraMount, ExtraTree};
 
@@ -29,6 +33,10 @@ const RESOURCES: Resources = Resources {
 /// Where the source of a copy is mounted.
 const SOURCE_POINT: &str = "/.alcove-build-source";
 
+/// Where a program is that stands in the Dockerfile, and the memory for it.
+const SCRIPT_POINT: &str = "/.alcove-build-script";
+const SCRIPT_BYTES: u64 = 16 << 20;
+
 /// Memory of a mount that names no size.
 const TMPFS_BYTES: u64 = 1 << 30;
 
@@ -42,6 +50,7 @@ const TITLE_MAX_CHARS: usize = 200;
 pub struct Steps<'a> {
     pub builds: &'a Builds,
     pub order: &'a Build,
+    pub bases: &'a Bases,
     pub log: &'a LogWriter,
     pub cancel: &'a CancellationToken,
     pub context: Vec<Sha256Digest>,
@@ -54,7 +63,7 @@ pub struct Steps<'a> {
 impl Steps<'_> {
     /// The layers of an image that the order names.
     pub fn layers_of(&self, name: &str) -> Result<Vec<Sha256Digest>, BuildFault> {
-        let digest = self.order.images.get(name);
+        let digest = self.bases.images.get(name);
         let digest =
             digest.ok_or_else(|| fault::step(0, &format!("there is no image {name:?}")))?;
         let layers = self.builds.host.images.layers_of(digest);
@@ -120,7 +129,16 @@ impl Work<'_, '_> {
     }
 
     fn fault(&self, error: &AgentError) -> BuildFault {
-        fault::step(self.step.line, &error.to_string())
+        self.failed(&error.to_string())
+    }
+
+    /// Why the step failed: the host's lack of room, where that is the matter, and else the reason that it has itself.
+    fn failed(&self, reason: &str) -> BuildFault {
+        if is_full(&self.steps.builds.host.data_dir) {
+            fault::full(self.step.line)
+        } else {
+            fault::step(self.step.line, reason)
+        }
     }
 
     async fn command(&mut self, run: &Run) -> Result<Vec<Sha256Digest>, BuildFault> {
@@ -134,23 +152,21 @@ impl Work<'_, '_> {
         if let Some(layers) = self.known(&key)? {
             return Ok(layers);
         }
+        let (mut caches, places) = self.caches(run).await?;
         let mut mounts = Vec::new();
-        for mount in &run.mounts {
+        for (index, mount) in run.mounts.iter().enumerate() {
             let tree = match &mount.kind {
-                MountKind::Bind { source, path } => ExtraTree::Layers {
-                    layers: self.folders(&self.steps.layers_of_source(source)?),
+                MountKind::Bind {
+                    source,
+                    path,
+                    is_writable,
+                } => ExtraTree::Layers {
+                    layers: self.places(&self.steps.layers_of_source(source)?),
                     path: path.clone(),
+                    is_writable: *is_writable,
                 },
-                MountKind::Cache {
-                    mode,
-                    uid,
-                    gid,
-                    is_read_only,
-                    ..
-                } => ExtraTree::OnDisk {
-                    mode: *mode,
-                    uid: *uid,
-                    gid: *gid,
+                MountKind::Cache { is_read_only, .. } => ExtraTree::Opened {
+                    folder: caches[places[&index]].folder.clone(),
                     is_read_only: *is_read_only,
                 },
                 MountKind::Tmpfs { size_bytes } => ExtraTree::Memory {
@@ -164,9 +180,21 @@ impl Work<'_, '_> {
                 tree,
             });
         }
+        if run.script.is_some() {
+            mounts.push(ExtraMount {
+                point: SCRIPT_POINT.to_owned(),
+                tree: ExtraTree::Memory {
+                    size_bytes: SCRIPT_BYTES,
+                },
+            });
+        }
         let user = if run.user.is_empty() { ROOT } else { &run.user };
         let request = BuildRunRequest {
             argv: run.argv.clone(),
+            script: run.script.as_ref().map(|script| BuildInlineFile {
+                name: format!("{SCRIPT_POINT}/{}", script.name),
+                content: script.content.clone(),
+            }),
             cwd: run.workdir.clone(),
             env: BTreeMap::new(),
         };
@@ -177,21 +205,73 @@ impl Work<'_, '_> {
             ..Extras::default()
         };
         let log = self.steps.log;
-        self.in_sandbox(&key, user, run.env.clone(), extras, async |agent| {
+        let ended = self.in_sandbox(&key, user, run.env.clone(), extras, async |agent| {
+            self.steps.builds.caches.unmount(&mut caches).await;
             let end = agent
                 .run(&request, log)
                 .await
                 .map_err(|error| self.fault(&error))?;
             match (end.exit_code, end.reason) {
                 (0, None) => Ok(None),
-                (_, Some(reason)) => Err(fault::step(self.step.line, &reason)),
+                (_, Some(reason)) => Err(self.failed(&reason)),
                 (code, None) => {
                     let reason = format!("the command returned the exit code {code}");
-                    Err(fault::step(self.step.line, &reason))
+                    Err(self.failed(&reason))
                 }
             }
-        })
-        .await
+        });
+        let ended = ended.await;
+        // Where no sandbox came about, they are in the scratch still.
+        self.steps.builds.caches.unmount(&mut caches).await;
+        ended
+    }
+
+    /// The caches that a command mounts, and which of them each mount means.
+    async fn caches(&self, run: &Run) -> Result<(Vec<Held>, HashMap<usize, usize>), BuildFault> {
+        let Steps {
+            builds,
+            order,
+            cancel,
+            ..
+        } = self.steps;
+        let mut wanted: Vec<(usize, Wanted<'_>)> = Vec::new();
+        for (index, mount) in run.mounts.iter().enumerate() {
+            if let MountKind::Cache {
+                id,
+                sharing,
+                mode,
+                uid,
+                gid,
+                ..
+            } = &mount.kind
+            {
+                let cache = Wanted {
+                    organization: &order.organization,
+                    id,
+                    sharing: *sharing,
+                    mode: *mode,
+                    uid: *uid,
+                    gid: *gid,
+                };
+                wanted.push((index, cache));
+            }
+        }
+        // In one order everywhere, so that no two steps wait for each other.
+        wanted.sort_by_key(|(_, cache)| cache.id);
+        let (mut held, mut places) = (Vec::new(), HashMap::new());
+        for (index, cache) in wanted {
+            match builds.caches.take(&cache, &held, cancel).await {
+                Ok(taken) => {
+                    places.insert(index, held.len());
+                    held.push(taken);
+                }
+                Err(error) => {
+                    builds.caches.unmount(&mut held).await;
+                    return Err(fault::cache(self.step.line, error));
+                }
+            }
+        }
+        Ok((held, places))
     }
 
     async fn folder(&mut self, path: &str) -> Result<Vec<Sha256Digest>, BuildFault> {
@@ -226,8 +306,9 @@ impl Work<'_, '_> {
             mounts.push(ExtraMount {
                 point: SOURCE_POINT.to_owned(),
                 tree: ExtraTree::Layers {
-                    layers: self.folders(&layers),
+                    layers: self.places(&layers),
                     path: "/".to_owned(),
+                    is_writable: false,
                 },
             });
         }
@@ -248,6 +329,8 @@ impl Work<'_, '_> {
             mode: copy.mode,
             keeps_owner: copy.source != Source::Context,
             unpacks: copy.unpacks,
+            keeps_path: copy.keeps_path,
+            excludes: copy.excludes.clone(),
             is_dry: true,
         };
         let extras = Extras {
@@ -274,12 +357,9 @@ impl Work<'_, '_> {
         .await
     }
 
-    fn folders(&self, layers: &[Sha256Digest]) -> Vec<std::path::PathBuf> {
+    fn places(&self, layers: &[Sha256Digest]) -> Vec<Layer> {
         let images = &self.steps.builds.host.images;
-        layers
-            .iter()
-            .map(|layer| images.folder_of(*layer))
-            .collect()
+        layers.iter().map(|layer| images.layer(*layer)).collect()
     }
 
     /// Does the work in a sandbox on the layers so far, makes a layer of what it wrote, and notes the result under the
@@ -319,6 +399,7 @@ impl Work<'_, '_> {
             disk: DiskOrigin::New,
             entrypoint: Vec::new(),
             volumes: Vec::new(),
+            network: NetworkSpec::default(),
         };
         let line = self.step.line;
         let mut driver = Driver::absent(host.clone(), sandbox.clone());
@@ -327,6 +408,7 @@ impl Work<'_, '_> {
                 .step_start(&spec, extras)
                 .await
                 .map_err(|error| fault::host(line, &error))?;
+            builds.hit(FaultStep::StepMade)?;
             let agent = Agent {
                 sockets: &host.sockets,
                 sandbox: sandbox.as_str(),
@@ -336,6 +418,7 @@ impl Work<'_, '_> {
                 found = work(&agent) => found?,
                 () = cancel.cancelled() => return Err(fault::cancelled()),
             };
+            builds.hit(FaultStep::StepRun)?;
             let key = match found {
                 Some(Found::Known(layers)) => return Ok(layers),
                 Some(Found::Key(key)) => key,
@@ -363,6 +446,7 @@ impl Work<'_, '_> {
         };
         let ended = ended.await;
         driver.step_remove().await;
+        builds.hit(FaultStep::StepRemoved)?;
         ended
     }
 }

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{DiskError, Disks, failed, ranges};
+use super::{DiskError, Disks, failed, full, ranges, says_full};
 use crate::cancel::Cancel;
 
 /// How drafts are named. No sandbox's id starts with a plus sign, so they belong to no sandbox.
@@ -58,15 +58,20 @@ impl Disks {
     /// A copy of a disk that nobody writes to. Blocks.
     pub fn copy(&self, name: &str, cancel: &Cancel) -> Result<Draft, DiskError> {
         let draft = self.draft();
+        self.copy_to(name, &draft.path, cancel)?;
+        Ok(draft)
+    }
+
+    /// A copy of a disk that nobody writes to, in this file. Blocks.
+    pub fn copy_to(&self, name: &str, to: &Path, cancel: &Cancel) -> Result<(), DiskError> {
         let path = self.path(name);
-        ranges::copy(&path, &draft.path, cancel).map_err(|error| {
+        ranges::copy(&path, to, cancel).map_err(|error| {
             if cancel.is_cancelled() {
                 DiskError::Cancelled
             } else {
                 failed("copy", &path)(error)
             }
-        })?;
-        Ok(draft)
+        })
     }
 
     /// Makes a draft the disk of this name, in place of the one that had it. Blocks until it is on the
@@ -139,10 +144,8 @@ fn run(
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    // Where the host has no room, it is the program that learns of it.
-    if said.contains("No space left on device") {
-        let full = io::Error::from_raw_os_error(libc::ENOSPC);
-        return Err(failed("make larger", path)(full));
+    if says_full(&said) {
+        return Err(failed("make larger", path)(full()));
     }
     // The host's path is nobody's business.
     let output = said.replace(&*path.to_string_lossy(), "the disk");

@@ -23,6 +23,20 @@ const LOOP_CONFIGURE: libc::c_ulong = 0x4C0A;
 const LO_FLAGS_AUTOCLEAR: u32 = 4;
 const LO_FLAGS_DIRECT_IO: u32 = 16;
 
+/// What a device is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    ReadWrite,
+    ReadOnly,
+}
+
+impl Access {
+    fn open(self, path: &Path) -> io::Result<File> {
+        let writes = self == Self::ReadWrite;
+        OpenOptions::new().read(true).write(writes).open(path)
+    }
+}
+
 /// `struct loop_info64` of the kernel.
 #[repr(C)]
 struct LoopInfo {
@@ -117,7 +131,11 @@ impl LoopDevice {
     /// Puts the file behind a free device, with direct input and output: the page cache of the file system on
     /// top is enough, a second one below would only double the memory.
     pub fn attach(file: &Path) -> io::Result<Self> {
-        let backing = OpenOptions::new().read(true).write(true).open(file)?;
+        Self::attach_for(file, Access::ReadWrite)
+    }
+
+    fn attach_for(file: &Path, access: Access) -> io::Result<Self> {
+        let backing = access.open(file)?;
         let control = OpenOptions::new()
             .read(true)
             .write(true)
@@ -130,6 +148,7 @@ impl LoopDevice {
                 .read(true)
                 .write(true)
                 .open(number.path())?;
+            // A file that is open for reading makes a device for reading.
             match configure(&device, &backing) {
                 Ok(()) => {
                     return Ok(Self {
@@ -146,12 +165,9 @@ impl LoopDevice {
 
     /// The device that stands on the file already, or a new one. Two devices on one file would be two file systems that
     /// do not know of each other: for one file, this must not be called twice at the same time.
-    pub fn attach_shared(file: &Path) -> io::Result<Self> {
+    pub fn attach_shared(file: &Path, access: Access) -> io::Result<Self> {
         if let Some(number) = backing_files().get(file).copied() {
-            let device = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .open(number.path())?;
+            let device = access.open(&number.path())?;
             // Looked at once it is open: from then on it does not free itself.
             if number.is_backed_by(file) {
                 return Ok(Self {
@@ -160,7 +176,7 @@ impl LoopDevice {
                 });
             }
         }
-        Self::attach(file)
+        Self::attach_for(file, access)
     }
 
     pub fn number(&self) -> LoopNumber {

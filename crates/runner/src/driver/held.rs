@@ -64,7 +64,7 @@ impl Why {
 pub(super) struct Live {
     pub(super) record: Record,
     pub(super) running: Running,
-    pub(super) pidfd: OwnedFd,
+    pub(super) pidfd: Arc<OwnedFd>,
 }
 
 pub(super) fn live(made: Made) -> Held {
@@ -76,7 +76,7 @@ pub(super) fn live(made: Made) -> Held {
     Held::Running(Box::new(Live {
         record,
         running,
-        pidfd,
+        pidfd: Arc::new(pidfd),
     }))
 }
 
@@ -89,12 +89,30 @@ pub(super) fn token(held: &Held) -> Option<Arc<str>> {
     }
 }
 
+/// The first process, while it runs and is not held still.
+pub(super) fn process(held: &Held) -> Option<Arc<OwnedFd>> {
+    match held {
+        Held::Running(live) if live.running.hold != Hold::Processes => {
+            Some(Arc::clone(&live.pidfd))
+        }
+        _ => None,
+    }
+}
+
 pub(super) fn image(held: &Held) -> Option<ImageDigest> {
     match held {
         Held::Absent { .. } => None,
         Held::Stopped { record, .. } => Some(record.image.clone()),
         Held::Running(live) => Some(live.record.image.clone()),
         Held::Archived { header, .. } => Some(header.image.clone()),
+    }
+}
+
+/// The version of the policy that is in force, where there are processes.
+pub(super) fn network_version(held: &Held) -> Option<u64> {
+    match held {
+        Held::Running(live) => Some(live.running.spec.network.version),
+        Held::Absent { .. } | Held::Stopped { .. } | Held::Archived { .. } => None,
     }
 }
 

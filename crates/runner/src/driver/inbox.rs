@@ -45,3 +45,30 @@ impl Inbox {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alcove_runner_api::Order;
+
+    use super::super::Driver;
+    use super::*;
+
+    fn size_of_future<F: Future>(_: impl FnOnce(Driver, mpsc::Receiver<Message>) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// There is one for each sandbox that is stopped, perhaps for weeks.
+    #[test]
+    fn a_driver_that_waits_takes_little_memory() {
+        let waiting = size_of_future(Driver::run);
+        assert!(waiting < 2048, "{waiting} bytes");
+        // What the first message makes a mailbox take, and keep.
+        let mailbox = 32 * size_of::<Message>();
+        assert!(mailbox < 2048, "{mailbox} bytes");
+        let order = size_of::<Order>();
+        assert!(
+            order > 128,
+            "the control: {order} bytes would need no room apart"
+        );
+    }
+}

@@ -55,6 +55,7 @@ impl Driver {
         }
         let mounts = self.host.mounts.clone();
         let made = self.extras.made.clone();
+        let disk_layers = &self.host.disk_layers;
         let prepared = async {
             let disk = mounts
                 .open_disk(mounted.clone())
@@ -63,10 +64,13 @@ impl Driver {
             blocking(move || take_points_away(&disk, &made))
                 .await
                 .map_err(HostError::Disk)??;
-            mounts
-                .view(mounted.clone(), image.layers.clone())
-                .await
-                .map_err(HostError::Mount)
+            let below = disk_layers.attach(&image.layers).await;
+            let below = below.map_err(HostError::Disk)?;
+            let view = mounts
+                .view(mounted.clone(), image.layers.clone(), below.clone())
+                .await;
+            disk_layers.release(&below).await;
+            view.map_err(HostError::Mount)
         };
         let view = prepared.await;
         // The view keeps the disk mounted for as long as it is needed.

@@ -4,21 +4,21 @@
 //! short, leaves the sandbox as it was.
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 
 use alcove_domain::SandboxId;
-use alcove_runner_api::{Generation, Goal, ImageEntry, Resources, Work};
+use alcove_runner_api::{Generation, Goal, NetworkSpec, Resources, Work};
 
 use super::Driver;
 use super::held::{Held, Live, Why};
 use super::inbox::Inbox;
 use crate::archive::Header;
 use crate::cancel::Cancel;
-use crate::disk::{self, Draft};
-use crate::disk_pool::{AttachedDisk, blocking};
+use crate::disk;
+use crate::disk_pool::blocking;
 use crate::faults::Step;
 use crate::host::{HostError, admit};
-use crate::image::Capture;
 use crate::journal::{Hold, Phase, Record, Running};
 use crate::making::LastDevice;
 
@@ -28,6 +28,7 @@ impl Driver {
         let result = match goal {
             Goal::Paused => self.pause().await.map(|()| None),
             Goal::Archived => self.archive(inbox).await.map(|()| None),
+            Goal::Networked(network) => self.network(network).await.map(|()| None),
             Goal::Resized(resources) => self.resize(resources, inbox).await.map(|()| None),
             Goal::Captured { name } => self.capture(name, inbox).await.map(Some),
             Goal::Copied { .. } if is_done => Ok(None),
@@ -69,7 +70,7 @@ impl Driver {
     }
 
     /// Runs blocking work, and tells it when a newer order has come.
-    async fn long<T: Send + 'static>(
+    pub(super) async fn long<T: Send + 'static>(
         &self,
         inbox: &mut Inbox,
         work: impl FnOnce(&Cancel) -> Result<T, HostError> + Send + 'static,
@@ -110,19 +111,24 @@ impl Driver {
             .and_then(|()| self.hit(Step::Held));
         if frozen.is_err() {
             // It goes on, and its record says so.
-            self.let_go_on();
+            self.thaw();
         }
         frozen
     }
 
-    /// Lets the processes of a running sandbox go on, if they are held, and notes the generation.
-    pub(super) fn go_on(&mut self, live: Box<Live>) -> Held {
-        self.held = Held::Running(live);
-        self.let_go_on();
-        self.take_held()
+    /// Lets the processes of a running sandbox go on, if they are held, under the policy that is ordered, and notes the
+    /// generation.
+    pub(super) async fn let_go_on(&mut self, network: NetworkSpec) {
+        match self.network(network).await {
+            Ok(()) => self.thaw(),
+            // The report says that it is held still, or which policy it runs under. Both are ordered again.
+            Err(error) => {
+                tracing::error!(sandbox.id = %self.sandbox, %error, "cannot set what a sandbox may reach");
+            }
+        }
     }
 
-    fn let_go_on(&mut self) {
+    fn thaw(&mut self) {
         let group = self.host.limits.group(&self.sandbox);
         let Held::Running(live) = &mut self.held else {
             return;
@@ -202,14 +208,19 @@ impl Driver {
             .map_err(HostError::Disk)
     }
 
-    /// A copy of the disk as it is at one moment. A running sandbox's writers wait meanwhile.
-    async fn copy_disk(&mut self, inbox: &mut Inbox) -> Result<Draft, HostError> {
+    /// A copy of the disk as it is at one moment, in this file, but not synced yet. A running sandbox's writers wait
+    /// meanwhile.
+    pub(super) async fn copy_disk(
+        &mut self,
+        to: &Path,
+        inbox: &mut Inbox,
+    ) -> Result<(), HostError> {
         admit(&self.host.bounds, &self.host.data_dir)?;
         let device = match &self.held {
             Held::Running(live) => live.running.loop_device,
             Held::Stopped { device, .. } => {
                 self.release_disk(*device).await?;
-                return self.copy_file(inbox).await;
+                return self.copy_file(to, inbox).await;
             }
             Held::Absent { .. } | Held::Archived { .. } => {
                 return Err(self.not("running or stopped"));
@@ -222,7 +233,7 @@ impl Driver {
             .await
             .map_err(HostError::Mount)?;
         let copied = match mounts.open_disk(mounted.clone()).await {
-            Ok(folder) => self.copy_held(folder, inbox).await,
+            Ok(folder) => self.copy_held(folder, to, inbox).await,
             Err(error) => Err(HostError::Mount(error)),
         };
         if let Err(error) = mounts.release_disk(mounted).await {
@@ -231,7 +242,12 @@ impl Driver {
         copied
     }
 
-    async fn copy_held(&mut self, folder: OwnedFd, inbox: &mut Inbox) -> Result<Draft, HostError> {
+    async fn copy_held(
+        &mut self,
+        folder: OwnedFd,
+        to: &Path,
+        inbox: &mut Inbox,
+    ) -> Result<(), HostError> {
         let Held::Running(live) = &mut self.held else {
             return Err(self.not("running"));
         };
@@ -248,7 +264,7 @@ impl Driver {
         let held = folder.clone();
         let held = blocking(move || disk::hold(&held)).await;
         let copied = match held {
-            Ok(Ok(())) => self.copy_file(inbox).await,
+            Ok(Ok(())) => self.copy_file(to, inbox).await,
             Ok(Err(source)) => Err(HostError::Io {
                 step: "hold the file system still",
                 source,
@@ -270,15 +286,16 @@ impl Driver {
         copied
     }
 
-    async fn copy_file(&self, inbox: &mut Inbox) -> Result<Draft, HostError> {
+    async fn copy_file(&self, to: &Path, inbox: &mut Inbox) -> Result<(), HostError> {
         let (disks, name) = (self.host.disks.clone(), self.sandbox.to_string());
-        let draft = self
-            .long(inbox, move |cancel| {
-                disks.copy(&name, cancel).map_err(HostError::ChangeDisk)
-            })
-            .await?;
-        self.hit(Step::DiskCopied)?;
-        Ok(draft)
+        let to = to.to_owned();
+        self.long(inbox, move |cancel| {
+            disks
+                .copy_to(&name, &to, cancel)
+                .map_err(HostError::ChangeDisk)
+        })
+        .await?;
+        self.hit(Step::DiskCopied)
     }
 
     async fn copy(
@@ -288,7 +305,8 @@ impl Driver {
         inbox: &mut Inbox,
     ) -> Result<(), HostError> {
         let image = self.image()?;
-        let draft = self.copy_disk(inbox).await?;
+        let draft = self.host.disks.draft();
+        self.copy_disk(draft.path(), inbox).await?;
         let host = &self.host;
         let full = |e| HostError::Range(crate::ranges::MakeRangeError::Full(e));
         let range = host.ranges.claim().map_err(full)?;
@@ -315,54 +333,12 @@ impl Driver {
         settled
     }
 
-    fn image(&self) -> Result<alcove_runner_api::ImageDigest, HostError> {
+    pub(super) fn image(&self) -> Result<alcove_runner_api::ImageDigest, HostError> {
         match &self.held {
             Held::Running(live) => Ok(live.record.image.clone()),
             Held::Stopped { record, .. } => Ok(record.image.clone()),
             Held::Absent { .. } | Held::Archived { .. } => Err(self.not("running or stopped")),
         }
-    }
-
-    async fn capture(&mut self, name: String, inbox: &mut Inbox) -> Result<ImageEntry, HostError> {
-        let base = self.image()?;
-        let image = self
-            .host
-            .images
-            .get(&base)
-            .ok_or_else(|| HostError::ImageMissing {
-                digest: base.0.clone(),
-            })?;
-        let draft = self.copy_disk(inbox).await?;
-        let pool = &self.host.disk_pool;
-        let disk = pool
-            .attach(draft.name(), None)
-            .await
-            .map_err(HostError::Disk)?;
-        let AttachedDisk { mounted, number } = disk;
-        let mounts = self.host.mounts.clone();
-        let view = mounts.view(mounted.clone(), image.layers.clone()).await;
-        // The view keeps the disk mounted for as long as it is needed.
-        if let Err(error) = mounts.release_disk(mounted).await {
-            tracing::error!(sandbox.id = %self.sandbox, %error, "cannot unmount a disk that was captured");
-        }
-        let images = self.host.images.clone();
-        let captured = match view {
-            Ok(view) => {
-                self.long(inbox, move |cancel| {
-                    let (base, view) = (&base, &view);
-                    let capture = Capture { base, view, cancel };
-                    images.capture(&name, &capture).map_err(HostError::Capture)
-                })
-                .await
-            }
-            Err(error) => Err(HostError::Mount(error)),
-        };
-        if let Err(error) = pool.await_release(draft.name(), Some(number)).await {
-            tracing::warn!(sandbox.id = %self.sandbox, %error, "a captured copy is slow to go");
-        }
-        let entry = captured?;
-        self.hit(Step::Captured)?;
-        Ok(entry)
     }
 
     async fn archive(&mut self, inbox: &mut Inbox) -> Result<(), HostError> {

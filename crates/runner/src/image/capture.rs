@@ -1,4 +1,5 @@
-//! A sandbox's files as an image: the layers that it was made from, and one of what it has written since.
+//! What a sandbox has written, as files of a layer: for the steps of builds, and where an image would have too many
+//! layers that are disks.
 //!
 //! What overlayfs keeps in the writable layer is turned into an archive in the words of the OCI
 //! specification, and goes through the same door as every other layer: the store sees no difference between
@@ -15,11 +16,12 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, openat, readlinkat, stat
 use rustix::io::Errno;
 use serde_json::json;
 
+use super::collect::Pin;
 use super::content::Sha256Digest;
 use super::error::ImageError;
 use super::layer;
 use super::limits::Limits;
-use super::record::{BuiltConfig, ImageConfig, ImageRecord, VERSION};
+use super::record::{BuiltConfig, ImageConfig};
 use super::store::{ImageStore, entry};
 use super::tar_writer::{self, Content, Xattrs};
 use crate::cancel::Cancel;
@@ -38,14 +40,10 @@ const BUFFER: usize = 1 << 20;
 pub struct Capture<'a> {
     /// The image that the sandbox was made from.
     pub base: &'a ImageDigest,
+    /// Layers of the base that are disks, by their place in it, to be turned into files.
+    pub below: &'a [(usize, DiskView)],
     pub view: &'a DiskView,
     pub cancel: &'a Cancel,
-}
-
-/// A layer that was made of what a sandbox has written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct CapturedLayer {
-    size_bytes: u64,
 }
 
 impl ImageStore {
@@ -55,17 +53,18 @@ impl ImageStore {
             return Ok(entry(name, &image));
         }
         let base = self.record(capture.base)?;
-        let below = base.layers.clone();
-        self.capture_layer(capture.view, capture.cancel, &below, |layer, layers| {
-            let record = ImageRecord {
-                version: VERSION,
-                digest: identity(&base.config, &layers),
-                layers,
-                config: base.config,
-                size_bytes: base.size_bytes + layer.size_bytes,
-            };
-            self.keep_image(record, name)
-        })
+        let mut layers = base.layers;
+        // Nobody takes a layer away before its image is there.
+        let mut pins = Vec::with_capacity(capture.below.len() + 1);
+        for (index, view) in capture.below {
+            let (digest, pin) = self.capture_layer(view, capture.cancel)?;
+            layers[*index] = digest;
+            pins.push(pin);
+        }
+        let (digest, pin) = self.capture_layer(capture.view, capture.cancel)?;
+        layers.push(digest);
+        pins.push(pin);
+        self.compose(name, &layers, base.config)
     }
 
     /// Makes an image of these layers and of what a sandbox on them has written, without a configuration.
@@ -76,19 +75,18 @@ impl ImageStore {
         view: &DiskView,
         cancel: &Cancel,
     ) -> Result<ImageEntry, ImageError> {
-        self.capture_layer(view, cancel, layers, |_, layers| {
-            self.compose(name, &layers, ImageConfig::default())
-        })
+        let (digest, _pin) = self.capture_layer(view, cancel)?;
+        let mut layers = layers.to_vec();
+        layers.push(digest);
+        self.compose(name, &layers, ImageConfig::default())
     }
 
-    /// Makes a layer of what a sandbox has written, and lets `keep` make an image of it and those below.
+    /// Makes a layer of what a sandbox has written.
     fn capture_layer(
         &self,
         view: &DiskView,
         cancel: &Cancel,
-        layers: &[Sha256Digest],
-        keep: impl FnOnce(CapturedLayer, Vec<Sha256Digest>) -> Result<ImageEntry, ImageError>,
-    ) -> Result<ImageEntry, ImageError> {
+    ) -> Result<(Sha256Digest, Pin<'_>), ImageError> {
         let unpacked = self.new_layer()?;
         let folder = unpacked.path().join("fs");
         let (reader, writer) = io::pipe().map_err(ImageError::Capture)?;
@@ -111,17 +109,9 @@ impl ImageStore {
             }
             (Err(error), _) => return Err(ImageError::Capture(error)),
         };
-        let mut layers = layers.to_vec();
-        layers.push(digest);
-        let pin = self.pin(layers.iter().copied());
+        let pin = self.pin(std::iter::once(digest));
         self.keep_layer(unpacked, digest, outcome)?;
-        let layer = CapturedLayer {
-            size_bytes: outcome.size_bytes,
-        };
-        // Nobody takes the layer away before its image is there.
-        let made = keep(layer, layers);
-        drop(pin);
-        made
+        Ok((digest, pin))
     }
 }
 

@@ -13,6 +13,7 @@ use alcove_runner_api::{Collected, ImageDigest};
 use super::content::Sha256Digest;
 use super::error::ImageError;
 use super::store::{ImageStore, fail, sync_folder};
+use crate::faults::Step;
 
 /// Layers of images that are being made, and how many makers each has.
 #[derive(Debug, Default)]
@@ -71,7 +72,8 @@ impl ImageStore {
         }
         let mut names = known.names.clone();
         names.remove(name);
-        self.write_names(&mut known, names)
+        self.write_names(&mut known, names)?;
+        self.hit(Step::NameForgotten)
     }
 
     /// Removes every image that has no name and is not needed, and every layer that is of no image then.
@@ -100,8 +102,14 @@ impl ImageStore {
             if let (Some(folder), true) = (images.parent(), collected.images > 0) {
                 sync_folder(folder)?;
             }
+            if collected.images > 0 {
+                self.hit(Step::ImagesRemoved)?;
+            }
             self.set_aside(&known, &mut collected)?
         };
+        if !layers.is_empty() {
+            self.hit(Step::LayersAside)?;
+        }
         for layer in layers {
             fs::remove_dir_all(&layer).map_err(fail("remove", &layer))?;
         }
@@ -124,7 +132,10 @@ impl ImageStore {
         }
         let mut needed: BTreeSet<String> = BTreeSet::new();
         for image in known.images.values() {
-            let folders = image.layers.iter().filter_map(|layer| layer.parent());
+            let folders = image
+                .layers
+                .iter()
+                .filter_map(|layer| layer.path().parent());
             let names = folders.filter_map(|folder| folder.file_name()?.to_str());
             needed.extend(names.map(str::to_owned));
         }

@@ -76,7 +76,7 @@ fn layers_of_an_image_that_is_being_made_stay() {
     let place = Place::new();
     let store = place.open();
     place.import(&store, "a", of("x"));
-    let layer = store.get_by_name("a").unwrap().layers[0].clone();
+    let layer = store.get_by_name("a").unwrap().layers[0].path().to_owned();
     let name = layer
         .parent()
         .unwrap()
@@ -168,7 +168,7 @@ fn a_kill_at_any_point_leaves_whole_images_or_none() {
         assert_eq!(place.count("tmp"), 0);
         for image in store.list() {
             let found = store.get(&image.digest).unwrap();
-            assert!(found.layers.iter().all(|layer| layer.exists()));
+            assert!(found.layers.iter().all(|layer| layer.path().exists()));
         }
         assert!(store.get_by_name("kept").is_some());
         assert_eq!(place.count("layers"), store.list().len());

@@ -22,6 +22,8 @@ pub struct Limits {
     pub pax_bytes: u64,
     /// Largest owner id: a sandbox has 65,536 ids, and a larger one would be nobody's inside.
     pub owner_id: u64,
+    /// Disk space that pulls leave to the host.
+    pub disk_reserve_bytes: u64,
 }
 
 const MIB: u64 = 1024 * 1024;
@@ -39,6 +41,7 @@ impl Default for Limits {
             path_depth: 256,
             pax_bytes: MIB,
             owner_id: 65_535,
+            disk_reserve_bytes: 0,
         }
     }
 }

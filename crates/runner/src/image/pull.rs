@@ -24,6 +24,7 @@ use super::manifest::{self, Descriptions, Found, LayerSource};
 use super::record::{ImageRecord, VERSION};
 use super::store::{ImageStore, entry};
 use crate::cancel::Cancel;
+use crate::faults::Step;
 use crate::registry::{Client, RegistryError, RegistrySettings, parse_reference};
 
 /// Attempts at one blob or description, with a pause between that doubles.
@@ -120,6 +121,7 @@ struct Puller<'a> {
 impl Puller<'_> {
     fn run(&self, reference: &Reference) -> Result<ImageEntry, PullError> {
         let found = self.find(reference)?;
+        self.store.hit(Step::ImageDescribed)?;
         let total_bytes = found.layers.iter().map(|layer| layer.blob_bytes).sum();
         self.check_size("compressed layers", total_bytes)?;
         // Before the first look at what is there: from here on nobody takes it away.
@@ -136,7 +138,6 @@ impl Puller<'_> {
             self.check_size("files", size_bytes)?;
             done_bytes += layer.blob_bytes;
         }
-        self.check_cancel()?;
         let record = ImageRecord {
             version: VERSION,
             digest: found.digest,
@@ -144,7 +145,11 @@ impl Puller<'_> {
             config: found.config,
             size_bytes,
         };
-        Ok(self.store.keep_image(record, &self.order.name)?)
+        // Under the lock of who takes the name away: a pull that was given up by then does not bring it back.
+        let mut known = self.store.known();
+        self.check_cancel()?;
+        let name = &self.order.name;
+        Ok(self.store.keep_image_in(&mut known, record, name)?)
     }
 
     fn find(&self, reference: &Reference) -> Result<Found, PullError> {
@@ -197,12 +202,20 @@ impl Puller<'_> {
             if let Some(known) = self.known(layer)? {
                 return Ok(known);
             }
-            let blob = self.again(|| self.download(&wanted, done_bytes, total_bytes))?;
+            let fetched = self.again(|| self.download(&wanted, done_bytes, total_bytes));
+            let blob = fetched.inspect_err(|error| {
+                if error.code() == PullFaultCode::HostDiskFull {
+                    // To be gone on with later, it would keep the disk full until then.
+                    downloads.forget(&wanted);
+                }
+            })?;
+            self.store.hit(Step::LayerFetched)?;
             let unpacked = self.unpack(layer, blob, size_bytes);
             // Of no more use, or it would fail the same way again.
             downloads.forget(&wanted);
             let size_bytes = unpacked?;
             self.store.note_owner(layer.diff_id, &self.owner)?;
+            self.store.hit(Step::LayerOwned)?;
             Ok(size_bytes)
         })
     }
@@ -235,6 +248,13 @@ impl Puller<'_> {
             if self.began.elapsed() > TIME_LIMIT {
                 return Err(DownloadError::OutOfTime { limit: TIME_LIMIT });
             }
+            // What is still to come counts too: no pull begins that cannot end.
+            let left = wanted.bytes.saturating_sub(bytes);
+            let room = self.store.room_for(left);
+            room.map_err(|source| DownloadError::File {
+                doing: "find room for",
+                source,
+            })?;
             (self.parts.progress)(Progress {
                 done_bytes: done_bytes + bytes,
                 total_bytes,
@@ -255,6 +275,8 @@ impl Puller<'_> {
         let blob = Stoppable {
             inner: blob,
             cancel: self.parts.cancel,
+            store: self.store,
+            until_look: 0,
         };
         let mut limits = *self.store.limits();
         // Headers and padding come on top of the files.
@@ -428,10 +450,15 @@ fn is_too_long(error: &ImageError) -> bool {
     false
 }
 
-/// Ends the unpacking of a blob that nobody wants any more.
+/// Bytes of a blob between two looks at the disk space that is left.
+const LOOK_BYTES: usize = 1 << 20;
+
+/// Ends the unpacking of a blob that nobody wants any more, or that the host has no room for.
 struct Stoppable<'a, R> {
     inner: R,
     cancel: &'a Cancel,
+    store: &'a ImageStore,
+    until_look: usize,
 }
 
 impl<R: Read> Read for Stoppable<'_, R> {
@@ -440,7 +467,13 @@ impl<R: Read> Read for Stoppable<'_, R> {
             // Not `Interrupted`, which readers take for a reason to try again.
             return Err(io::Error::other("nobody wants it any more"));
         }
-        self.inner.read(buffer)
+        if self.until_look == 0 {
+            self.store.room_for(0)?;
+            self.until_look = LOOK_BYTES;
+        }
+        let count = self.inner.read(buffer)?;
+        self.until_look = self.until_look.saturating_sub(count);
+        Ok(count)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Pulls that break off, are killed, run side by side, or are not wanted any more. With a real registry; they need root.
+//! Pulls that break off, are killed, fail at a step, run side by side, or are not wanted any more. With a real registry; they need root.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::path::Path;
@@ -10,6 +10,7 @@ use alcove_testkit::registry::{CuttingProxy, OCI_LAYER, TestRegistry};
 
 use super::tests::{Place, big, insecure, layer, order, push, small};
 use super::*;
+use crate::image::Limits;
 
 #[test]
 fn a_broken_connection_is_taken_up_where_it_broke() {
@@ -161,4 +162,113 @@ fn a_pull_that_nobody_wants_any_more_ends() {
     // What has come stays for the next one.
     assert_eq!(place.count("downloads"), 1);
     place.pull(&store, &order(&registry.host(), "1")).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pull_that_was_given_up_names_nothing_and_stands_in_nobodys_way() {
+    use alcove_runner_api::PullState;
+    let registry = TestRegistry::open();
+    let layer = big();
+    let digest = Sha256Digest::of(&layer.blob).to_string();
+    push(&registry, "1", "amd64", &[layer]);
+    let proxy = CuttingProxy::start(registry.port());
+    let place = Place::plain(&proxy.host());
+    let store = Arc::new(place.open());
+    let settings = RegistrySettings {
+        hosts: [(proxy.host(), insecure())].into(),
+    };
+    let pulls = crate::pulls::Pulls::new(Arc::clone(&store), settings);
+    let order = order(&proxy.host(), "1");
+    proxy.hold_at(&digest);
+    let mut first = pulls.start(order.clone()).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while proxy.requests_for(&digest).is_empty() {
+        assert!(Instant::now() < deadline, "it asks for no layer");
+        tokio::task::yield_now().await;
+    }
+    // The registry does not answer, and that takes the first one time to see.
+    pulls.give_up(&order.name);
+    store.forget_name(&order.name).unwrap();
+    let mut second = pulls.start(order.clone()).unwrap();
+    assert!(!second.borrow().is_over() && !first.borrow().is_over());
+    proxy.mend();
+    let limit = Duration::from_secs(30);
+    let ended = tokio::time::timeout(limit, first.wait_for(PullState::is_over)).await;
+    let ended = ended.unwrap().unwrap().clone();
+    assert!(
+        matches!(&ended, PullState::Failed { fault } if fault.code == PullFaultCode::Cancelled),
+        "{ended:?}"
+    );
+    let ended = tokio::time::timeout(limit, second.wait_for(PullState::is_over)).await;
+    let ended = ended.unwrap().unwrap().clone();
+    assert!(matches!(ended, PullState::Done { .. }), "{ended:?}");
+    // The end of the first one did not make the second one unknown, and neither holds the other's name.
+    assert!(store.get_by_name(&order.name).is_some());
+    pulls.close().await;
+}
+
+#[test]
+fn a_pull_leaves_the_host_its_reserve_and_itself_no_trace() {
+    let registry = TestRegistry::open();
+    push(&registry, "1", "amd64", &[layer(OCI_LAYER, small("a"))]);
+    let place = Place::plain(&registry.host());
+    let all = Limits {
+        disk_reserve_bytes: 1 << 60,
+        ..Limits::default()
+    };
+    let store = ImageStore::open_with(&place.path("store"), all).unwrap();
+    let fault = place
+        .pull(&store, &order(&registry.host(), "1"))
+        .unwrap_err();
+    assert_eq!(fault.code, PullFaultCode::HostDiskFull, "{fault:?}");
+    for folder in ["downloads", "layers", "tmp", "images"] {
+        assert_eq!(place.count(folder), 0, "{folder}");
+    }
+    drop(store);
+    // The control: with room it comes.
+    place
+        .pull(&place.open(), &order(&registry.host(), "1"))
+        .unwrap();
+}
+
+/// Ends the pull at a step of it, once.
+#[derive(Debug)]
+struct FailAt(Step);
+
+impl crate::faults::Faults for FailAt {
+    fn at(&self, step: Step) -> io::Result<()> {
+        if step == self.0 {
+            return Err(rustix::io::Errno::NOSPC.into());
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_pull_that_fails_at_any_step_leaves_no_image_and_its_layers_to_the_collector() {
+    let registry = TestRegistry::open();
+    push(&registry, "1", "amd64", &[layer(OCI_LAYER, small("a"))]);
+    let order = order(&registry.host(), "1");
+    for step in [
+        Step::ImageDescribed,
+        Step::LayerFetched,
+        Step::LayerUnpacked,
+        Step::LayerNamed,
+        Step::LayerOwned,
+        Step::ImageWritten,
+    ] {
+        let place = Place::plain(&registry.host());
+        let store = place.open().with_faults(Arc::new(FailAt(step)));
+        let fault = place.pull(&store, &order).unwrap_err();
+        assert_eq!(fault.code, PullFaultCode::HostDiskFull, "{step:?}");
+        assert_eq!(store.get_by_name(&order.name), None, "{step:?}");
+        let store = store.with_faults(Arc::new(crate::faults::NoFaults));
+        // Nothing has a name: the collector takes all of it, in this process as in the next.
+        store.collect(&std::collections::BTreeSet::new()).unwrap();
+        for folder in ["layers", "tmp", "images"] {
+            assert_eq!(place.count(folder), 0, "{step:?}: {folder}");
+        }
+        place.pull(&store, &order).unwrap();
+        assert!(store.get_by_name(&order.name).is_some(), "{step:?}");
+    }
 }

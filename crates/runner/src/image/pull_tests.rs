@@ -210,7 +210,8 @@ fn top(store: &ImageStore, image: &ImageEntry) -> PathBuf {
         .layers
         .last()
         .unwrap()
-        .clone()
+        .path()
+        .to_owned()
 }
 
 #[test]
@@ -240,7 +241,7 @@ fn layers_of_every_compression_come_with_their_links_owners_and_whiteouts() {
     );
     let found = store.get(&image.digest).unwrap();
     assert_eq!(found.layers.len(), 3);
-    let lowest = &found.layers[0];
+    let lowest = found.layers[0].path();
     let owned = std::fs::metadata(lowest.join("owned")).unwrap();
     assert_eq!((owned.uid(), owned.gid()), (1000, 7));
     let (one, two) = (lowest.join("one"), lowest.join("two"));
@@ -250,7 +251,7 @@ fn layers_of_every_compression_come_with_their_links_owners_and_whiteouts() {
     let length = rustix::fs::getxattr(lowest.join("noted"), "user.note", &mut value).unwrap();
     assert_eq!(&value[..length], b"kept");
     // Overlayfs's own word for what is removed: a device of number zero.
-    let whiteout = std::fs::symlink_metadata(found.layers[2].join("one")).unwrap();
+    let whiteout = std::fs::symlink_metadata(found.layers[2].path().join("one")).unwrap();
     assert_eq!(whiteout.rdev(), 0);
     assert_eq!(place.count("downloads"), 0);
 }

@@ -12,6 +12,9 @@ use super::error::ImageError;
 /// The formats below. A new one is read and written beside the old one for a release.
 pub const VERSION: u32 = 1;
 
+/// The format of a layer that is a disk. A server that does not know them leaves out the images that have one.
+pub const DISK_LAYER_VERSION: u32 = 2;
+
 /// What an image says about the programs in it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -64,7 +67,28 @@ pub struct ImageRecord {
 #[serde(rename_all = "camelCase")]
 pub struct LayerRecord {
     pub version: u32,
+    /// Bytes of all files; of a disk what it takes on the host's.
     pub size_bytes: u64,
+    #[serde(default, skip_serializing_if = "LayerKind::is_files")]
+    pub kind: LayerKind,
+}
+
+/// What stands beside the record of a layer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum LayerKind {
+    /// `fs/`, with the files.
+    #[default]
+    Files,
+    /// `disk.ext4`, a disk that a sandbox wrote to.
+    Disk,
+}
+
+impl LayerKind {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+    fn is_files(&self) -> bool {
+        *self == Self::Files
+    }
 }
 
 /// `names.json`: the one place that says which image a name means.
@@ -87,11 +111,11 @@ pub fn decode<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, Image
         source,
     };
     let AnyVersion { version } = serde_json::from_slice(bytes).map_err(bad)?;
-    if version > VERSION {
+    if version > DISK_LAYER_VERSION {
         return Err(ImageError::NewerRecord {
             path: path.to_owned(),
             found: version,
-            known: VERSION,
+            known: DISK_LAYER_VERSION,
         });
     }
     serde_json::from_slice(bytes).map_err(bad)
@@ -127,12 +151,12 @@ mod tests {
 
     #[test]
     fn a_record_of_a_newer_version_is_called_that() {
-        let newer = br#"{"version":2,"shape":"unknown"}"#;
+        let newer = br#"{"version":3,"shape":"unknown"}"#;
         assert!(matches!(
             decode::<NamesRecord>(Path::new("names.json"), newer),
             Err(ImageError::NewerRecord {
-                found: 2,
-                known: 1,
+                found: 3,
+                known: 2,
                 ..
             })
         ));

@@ -5,7 +5,6 @@
 
 use std::fs::{self, File, FileTimes};
 use std::io::Read;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -78,11 +77,6 @@ impl ImageStore {
         Ok(self.record(digest)?.layers)
     }
 
-    /// The files of a layer.
-    pub fn folder_of(&self, layer: Sha256Digest) -> PathBuf {
-        self.layer_path(layer).join("fs")
-    }
-
     /// What a build has made under this name, if it is there still. It counts as used just now.
     #[expect(
         clippy::disallowed_methods,
@@ -97,6 +91,18 @@ impl ImageStore {
             tracing::warn!(%error, "cannot note the use of a finished step");
         }
         Some(image)
+    }
+
+    /// Gives an image that is here another name, beside those that it has.
+    pub fn name_image(&self, digest: &ImageDigest, name: &str) -> Result<(), ImageError> {
+        let digest: Sha256Digest = digest.0.parse()?;
+        let mut known = self.known();
+        if !known.images.contains_key(&digest) || known.names.get(name) == Some(&digest) {
+            return Ok(());
+        }
+        let mut names = known.names.clone();
+        names.insert(name.to_owned(), digest);
+        self.write_names(&mut known, names)
     }
 
     /// Takes their names from the steps that were not used for longest, so that at most [`BUILDS_KEPT_MAX`] have one.

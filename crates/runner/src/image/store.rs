@@ -5,6 +5,7 @@
 //! <dir>/names.json            name -> digest of an image
 //! <dir>/images/<hex>.json     an image: its configuration and its layers
 //! <dir>/layers/<hex>/fs/      an unpacked layer, named by the digest of its plain tar archive
+//! <dir>/layers/<hex>/disk.ext4 in place of `fs`: a disk; <hex> is made up then
 //! <dir>/layers/<hex>/owners/  who has brought this content from a registry
 //! <dir>/downloads/            blobs on their way from a registry; kept over a kill
 //! <dir>/tmp/                  what is being made; emptied when the store is opened
@@ -21,26 +22,27 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use alcove_runner_api::v1::{ImageDigest, ImageEntry};
-use rustix::fs::FlockOperation;
-use rustix::io::Errno;
 
 use super::collect::Pins;
 use super::content::Sha256Digest;
+use super::disk_layer::Layer;
 use super::downloads::Downloads;
 use super::error::ImageError;
+use super::guard::lock;
 use super::layer;
 use super::layout::Layout;
 use super::limits::Limits;
 use super::manifest::{self, LayerSource};
-use super::record::{self, ImageConfig, ImageRecord, LayerRecord, NamesRecord, VERSION};
+use super::record::{self, ImageConfig, ImageRecord, LayerKind, LayerRecord, NamesRecord, VERSION};
+use crate::faults::{Faults, NoFaults, Step};
 
 /// An image that sandboxes can start from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
     pub digest: ImageDigest,
     pub config: ImageConfig,
-    /// Folders to stack, lowest first. They must not be changed.
-    pub layers: Vec<PathBuf>,
+    /// What to stack, lowest first. It must not be changed.
+    pub layers: Vec<Layer>,
     /// Bytes of all files in all layers.
     pub size_bytes: u64,
 }
@@ -48,11 +50,12 @@ pub struct Image {
 /// Images in a folder. All calls block; imports of several images may run side by side.
 #[derive(Debug)]
 pub struct ImageStore {
-    dir: PathBuf,
-    limits: Limits,
+    pub(super) dir: PathBuf,
+    pub(super) limits: Limits,
     known: Mutex<Known>,
     pins: Pins,
     downloads: Downloads,
+    pub(super) faults: Arc<dyn Faults>,
     _lock: File,
 }
 
@@ -99,6 +102,7 @@ impl ImageStore {
             known: Mutex::default(),
             pins: Pins::default(),
             downloads: Downloads::open(downloads.clone()).map_err(fail("make", &downloads))?,
+            faults: Arc::new(NoFaults),
             _lock: lock,
         };
         store.empty_tmp()?;
@@ -165,7 +169,7 @@ impl ImageStore {
     }
 
     /// Takes names away. Names that nobody has are no error.
-    pub(super) fn forget_names(&self, forgotten: &[String]) -> Result<(), ImageError> {
+    pub(crate) fn forget_names(&self, forgotten: &[String]) -> Result<(), ImageError> {
         let mut known = self.known();
         let mut names = known.names.clone();
         names.retain(|name, _| !forgotten.contains(name));
@@ -194,7 +198,7 @@ impl ImageStore {
             layers: record
                 .layers
                 .iter()
-                .map(|diff_id| self.layer_path(*diff_id).join("fs"))
+                .map(|diff_id| self.layer(*diff_id))
                 .collect(),
             size_bytes: record.size_bytes,
         }
@@ -264,12 +268,7 @@ impl ImageStore {
 
     /// The folder of a layer that is being made, with an empty `fs` in it.
     pub(super) fn new_layer(&self) -> Result<tempfile::TempDir, ImageError> {
-        let tmp = self.dir.join("tmp");
-        let unpacked = tempfile::Builder::new()
-            .prefix("layer-")
-            .permissions(Permissions::from_mode(0o700))
-            .tempdir_in(&tmp)
-            .map_err(fail("make a folder in", &tmp))?;
+        let unpacked = self.new_folder()?;
         let folder = unpacked.path().join("fs");
         fs::create_dir(&folder).map_err(fail("make", &folder))?;
         // It becomes the root folder inside, which everyone may read there. On the host the folder around it
@@ -286,16 +285,37 @@ impl ImageStore {
         diff_id: Sha256Digest,
         outcome: layer::Unpacked,
     ) -> Result<(), ImageError> {
-        let path = self.layer_path(diff_id);
         let record = LayerRecord {
             version: VERSION,
             size_bytes: outcome.size_bytes,
+            kind: LayerKind::Files,
         };
+        self.name_layer(unpacked, diff_id, &record, |folder| {
+            // One sync of the file system in place of one for each of tens of thousands of files.
+            Ok(rustix::fs::syncfs(File::open(folder)?)?)
+        })?;
+        tracing::info!(
+            layer.digest = %diff_id,
+            layer.size_bytes = outcome.size_bytes,
+            layer.skipped_entries = outcome.skipped,
+            "unpacked layer {diff_id}"
+        );
+        Ok(())
+    }
+
+    /// Renames what was made in `tmp` to the name of the layer, once `sync` has brought it to the disk.
+    pub(super) fn name_layer(
+        &self,
+        unpacked: tempfile::TempDir,
+        id: Sha256Digest,
+        record: &LayerRecord,
+        sync: impl FnOnce(&Path) -> io::Result<()>,
+    ) -> Result<(), ImageError> {
+        self.hit(Step::LayerUnpacked)?;
+        let path = self.layer_path(id);
         let record_path = unpacked.path().join("layer.json");
-        fs::write(&record_path, record::encode(&record)).map_err(fail("write", &record_path))?;
-        // One sync of the file system in place of one for each of tens of thousands of files.
-        let sync = || -> io::Result<()> { Ok(rustix::fs::syncfs(File::open(unpacked.path())?)?) };
-        sync().map_err(fail("sync", unpacked.path()))?;
+        fs::write(&record_path, record::encode(record)).map_err(fail("write", &record_path))?;
+        sync(unpacked.path()).map_err(fail("sync", unpacked.path()))?;
         match fs::rename(unpacked.path(), &path) {
             Ok(()) => {
                 // It has another name now: nothing is left to take away.
@@ -310,17 +330,7 @@ impl ImageStore {
             Err(source) => return Err(fail("rename a new layer to", &path)(source)),
         }
         sync_folder(&self.dir.join("layers"))?;
-        tracing::info!(
-            layer.digest = %diff_id,
-            layer.size_bytes = outcome.size_bytes,
-            layer.skipped_entries = outcome.skipped,
-            "unpacked layer {diff_id}"
-        );
-        Ok(())
-    }
-
-    pub(super) fn limits(&self) -> &Limits {
-        &self.limits
+        self.hit(Step::LayerNamed)
     }
 
     /// What is written down of an image.
@@ -336,17 +346,30 @@ impl ImageStore {
         record: ImageRecord,
         name: &str,
     ) -> Result<ImageEntry, ImageError> {
+        self.keep_image_in(&mut self.known(), record, name)
+    }
+
+    /// The same for who holds the lock.
+    pub(super) fn keep_image_in(
+        &self,
+        known: &mut Known,
+        record: ImageRecord,
+        name: &str,
+    ) -> Result<ImageEntry, ImageError> {
         let digest = record.digest;
         // The lock is held over the writes, so that names.json never loses one of two imports, and nobody removes the
         // image before it has its name.
-        let mut known = self.known();
         self.write_record(&self.image_path(digest), &record)?;
         let image = Arc::new(self.image(record));
         let entry = entry(name, &image);
+        // Known before it has its name: where that cannot be written, the image still needs its layers for as long as
+        // it is written down, and is taken away with them.
+        known.images.insert(digest, image);
+        self.hit(Step::ImageWritten)?;
         let mut names = known.names.clone();
         names.insert(name.to_owned(), digest);
-        self.write_names(&mut known, names)?;
-        known.images.insert(digest, image);
+        self.write_names(known, names)?;
+        self.hit(Step::ImageNamed)?;
         Ok(entry)
     }
 
@@ -496,22 +519,6 @@ fn check_name(name: &str) -> Result<(), ImageError> {
         return Err(ImageError::BadName);
     }
     Ok(())
-}
-
-fn lock(path: &Path) -> Result<File, ImageError> {
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path)
-        .map_err(fail("open", path))?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(Errno::WOULDBLOCK) => Err(ImageError::Locked {
-            path: path.parent().unwrap_or(path).to_owned(),
-        }),
-        Err(errno) => Err(fail("lock", path)(errno.into())),
-    }
 }
 
 pub(super) fn read_layer_record(layer: &Path) -> Result<Option<LayerRecord>, ImageError> {

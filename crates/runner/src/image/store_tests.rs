@@ -74,7 +74,10 @@ fn an_imported_image_is_there_after_a_restart() {
     let image = store.get(&entry.digest).unwrap();
     assert_eq!(image.config.env, ["A=2", "B=x=y"]);
     assert_eq!(image.config.workdir, "/home/daytona");
-    assert_eq!(fs::read(image.layers[0].join("bin/sh")).unwrap(), b"#!");
+    assert_eq!(
+        fs::read(image.layers[0].path().join("bin/sh")).unwrap(),
+        b"#!"
+    );
     drop(store);
 
     let store = place.open();
@@ -92,7 +95,8 @@ fn only_root_can_come_near_the_layers() {
     let archive = place.archive("a.tar", small());
     let store = place.open();
     let entry = store.import_oci(&archive, "default").unwrap();
-    let fs_folder = &store.get(&entry.digest).unwrap().layers[0];
+    let image = store.get(&entry.digest).unwrap();
+    let fs_folder = image.layers[0].path();
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(fs_folder), 0o755);
     assert_eq!(mode(fs_folder.parent().unwrap()), 0o700);
@@ -314,7 +318,8 @@ fn an_image_that_lost_a_layer_is_left_out_and_mended_by_an_import() {
         let damaged = store.import_oci(&archive, "a").unwrap();
         (damaged, store.import_oci(&other, "b").unwrap())
     };
-    let layer = place.open().get(&damaged.digest).unwrap().layers[0].clone();
+    let image = place.open().get(&damaged.digest).unwrap();
+    let layer = image.layers[0].path();
     fs::remove_file(layer.parent().unwrap().join("layer.json")).unwrap();
     let store = place.open();
     assert_eq!(store.list(), [whole]);
@@ -417,7 +422,7 @@ fn a_kill_at_any_point_leaves_whole_layers_or_none() {
         assert_eq!(place.count("tmp"), 0, "after {seen}");
         for image in store.list() {
             let layer = &store.get(&image.digest).unwrap().layers[0];
-            assert_eq!(count_files(layer), count, "after {seen}");
+            assert_eq!(count_files(layer.path()), count, "after {seen}");
         }
         assert_eq!(place.count("layers"), store.list().len(), "after {seen}");
         drop(store);
@@ -427,7 +432,7 @@ fn a_kill_at_any_point_leaves_whole_layers_or_none() {
     let store = place.open();
     let entry = store.import_oci(&archive, "big").unwrap();
     assert_eq!(
-        count_files(&store.get(&entry.digest).unwrap().layers[0]),
+        count_files(store.get(&entry.digest).unwrap().layers[0].path()),
         count
     );
 }

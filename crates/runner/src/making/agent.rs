@@ -23,8 +23,18 @@ use crate::spawner_client::Spawned;
 const AGENT_USER_MISSING: i32 = 3;
 
 /// Variables that make programs trust what the host trusts; each has its own idea of where to look.
-const CERTIFICATE_VARIABLES: [&str; 3] =
-    ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"];
+const CERTIFICATE_VARIABLES: [&str; 5] = [
+    "SSL_CERT_FILE",
+    "REQUESTS_CA_BUNDLE",
+    "NODE_EXTRA_CA_CERTS",
+    "CURL_CA_BUNDLE",
+    "GIT_SSL_CAINFO",
+];
+
+/// What programs look for that can use a proxy, and what tells them when not to.
+const PROXY_VARIABLES: [&str; 4] = ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"];
+const NO_PROXY_VARIABLES: [&str; 2] = ["NO_PROXY", "no_proxy"];
+const NO_PROXY: &str = "localhost,127.0.0.1,::1";
 
 /// A sandbox's share of memory that `/dev/shm` may take.
 const SHM_DIVISOR: u64 = 2;
@@ -84,8 +94,7 @@ pub(super) struct SpawnFds {
 
 pub(super) async fn spawn(
     start: &Start<'_>,
-    image: &Image,
-    token: &str,
+    config: &OwnedFd,
     group: &Group,
     fds: SpawnFds,
 ) -> Result<Spawned, HostError> {
@@ -96,7 +105,6 @@ pub(super) async fn spawn(
         record,
         ..
     } = start;
-    let config = agent_config(start, image, token)?;
     let log = std::fs::OpenOptions::new()
         .create(true)
         .write(true)
@@ -114,6 +122,7 @@ pub(super) async fn spawn(
         fds.listener.as_fd(),
         config.as_fd(),
         host.agent_program.as_fd(),
+        host.git_program.as_fd(),
         log.as_fd(),
     ];
     descriptors.extend(limits.iter().map(AsFd::as_fd));
@@ -130,8 +139,8 @@ pub(super) async fn spawn(
         .map_err(HostError::Spawn)
 }
 
-/// The agent's configuration as a sealed file in memory: it holds a secret and is on no disk.
-fn agent_config(start: &Start<'_>, image: &Image, token: &str) -> Result<OwnedFd, HostError> {
+/// The agent's configuration.
+pub(super) fn config_text(start: &Start<'_>, image: &Image, token: &str) -> Vec<u8> {
     let Start {
         host,
         sandbox,
@@ -149,6 +158,17 @@ fn agent_config(start: &Start<'_>, image: &Image, token: &str) -> Result<OwnedFd
     for name in CERTIFICATE_VARIABLES {
         env.entry(name.to_owned()).or_insert_with(|| bundle.clone());
     }
+    // Those that are narrowed do not reach it: everything can be reached through it.
+    if let Some(proxy) = &host.egress.proxy
+        && spec.network.policy.is_open()
+    {
+        let set = PROXY_VARIABLES.map(|name| (name, proxy.as_str()));
+        let unset = NO_PROXY_VARIABLES.map(|name| (name, NO_PROXY));
+        for (name, value) in set.into_iter().chain(unset) {
+            env.entry(name.to_owned())
+                .or_insert_with(|| value.to_owned());
+        }
+    }
     env.extend(spec.env.clone());
     let mut config = serde_json::json!({
         "sandboxId": sandbox,
@@ -156,6 +176,7 @@ fn agent_config(start: &Start<'_>, image: &Image, token: &str) -> Result<OwnedFd
         "user": spec.user,
         "env": env,
         "limits": true,
+        "git": true,
     });
     if !image.config.workdir.is_empty() {
         config["workdir"] = image.config.workdir.clone().into();
@@ -168,13 +189,17 @@ fn agent_config(start: &Start<'_>, image: &Image, token: &str) -> Result<OwnedFd
     if let Some(seconds) = host.bounds.execute_timeout_seconds {
         config["executeTimeoutSeconds"] = seconds.into();
     }
+    config.to_string().into_bytes()
+}
+
+/// The configuration as a sealed file in memory: it holds a secret and is on no disk.
+pub(super) fn sealed(bytes: &[u8]) -> Result<OwnedFd, HostError> {
     let failed = |e: rustix::io::Errno| HostError::Io {
         step: "write the agent's configuration",
         source: e.into(),
     };
     let file = rustix::fs::memfd_create("agent", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
         .map_err(failed)?;
-    let bytes = config.to_string().into_bytes();
     let mut written = 0;
     while written < bytes.len() {
         let offset = u64::try_from(written).unwrap_or(u64::MAX);

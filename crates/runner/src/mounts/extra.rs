@@ -6,7 +6,6 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,12 +14,13 @@ use rustix::fs::{
     unlinkat,
 };
 use rustix::io::Errno;
-use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
+use rustix::mount::{MountAttrFlags, MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 
 use super::{
-    LAY_OVER, MountError, OPTIONS_MAX_BYTES, RootPlan, SHIFT_IDS, as_user, attach, classic_mount,
-    shift_ids, step,
+    DISK, LAY_OVER, MountError, OPTIONS_MAX_BYTES, RootPlan, SHIFT_IDS, as_user, attach,
+    classic_mount, new_folder, shift_ids, shift_ids_and_set, step,
 };
+use crate::image::Layer;
 
 /// Deepest mount point.
 const DEPTH_MAX: usize = 64;
@@ -29,22 +29,26 @@ const DEPTH_MAX: usize = 64;
 pub type MadePoints = Arc<Mutex<Vec<(PathBuf, bool)>>>;
 
 /// Something to mount below a root.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct ExtraMount {
     /// Absolute, as the sandbox sees it. Made if it is missing.
     pub point: String,
     pub tree: ExtraTree,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum ExtraTree {
-    /// Layers over each other, lowest first, and of them what is at `path`. For reading only.
-    Layers { layers: Vec<PathBuf>, path: String },
-    /// An empty folder on the sandbox's disk, beside its writable layer.
-    OnDisk {
-        mode: u32,
-        uid: u32,
-        gid: u32,
+    /// Layers over each other, lowest first, and of them what is at `path`. What is written there is on the sandbox's disk,
+    /// beside its own files, and goes with it.
+    Layers {
+        layers: Vec<Layer>,
+        path: String,
+        is_writable: bool,
+    },
+    /// A folder that is opened without rights. Other sandboxes write to it, so neither devices nor set-user-id programs
+    /// of it mean anything.
+    Opened {
+        folder: Arc<OwnedFd>,
         is_read_only: bool,
     },
     /// Memory, which counts as the sandbox's.
@@ -63,23 +67,32 @@ pub(super) fn attach_below(
     let own = work.join(format!("m{index:x}"));
     fs::create_dir(&own).map_err(step("make a folder in the scratch"))?;
     let tree = match &mount.tree {
-        ExtraTree::Layers { layers, path } => layers_at(&own, plan, layers, path, attached)?,
-        ExtraTree::OnDisk {
-            mode,
-            uid,
-            gid,
+        ExtraTree::Layers {
+            layers,
+            path,
+            is_writable,
+        } => {
+            let upper = if *is_writable {
+                Some(upper_on_disk(work, plan, index).map_err(step("prepare a writable mount"))?)
+            } else {
+                None
+            };
+            layers_at(&own, plan, layers, path, upper.as_deref(), attached)?
+        }
+        ExtraTree::Opened {
+            folder,
             is_read_only,
         } => {
-            let path = PathBuf::from(format!("{:x}/mount-{index:x}", plan.disk.0));
-            fs::create_dir(&path)
-                .and_then(|()| chown(&path, Some(*uid), Some(*gid)))
-                .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(*mode)))
-                .map_err(step("make a folder for a mount"))?;
-            let tree = clone_tree(&path).map_err(step("open a folder of a build"))?;
-            shift_ids(tree.as_fd(), plan.user_namespace.as_fd()).map_err(step(SHIFT_IDS))?;
+            let flags = OpenTreeFlags::OPEN_TREE_CLONE
+                | OpenTreeFlags::OPEN_TREE_CLOEXEC
+                | OpenTreeFlags::AT_EMPTY_PATH;
+            let tree = open_tree(folder, "", flags).map_err(step("open a folder of a build"))?;
+            let mut flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
             if *is_read_only {
-                read_only(&tree).map_err(step("close a folder to writers"))?;
+                flags |= MountAttrFlags::MOUNT_ATTR_RDONLY;
             }
+            shift_ids_and_set(tree.as_fd(), plan.user_namespace.as_fd(), flags)
+                .map_err(step(SHIFT_IDS))?;
             tree
         }
         ExtraTree::Memory { size_bytes } => {
@@ -109,12 +122,29 @@ fn clone_tree(path: &Path) -> rustix::io::Result<OwnedFd> {
     open_tree(CWD, path, flags)
 }
 
-/// Layers over each other, for reading, and of them what is at a path.
+/// A folder for what is written to a mount, and for overlayfs to work in, seen with the ids of inside.
+fn upper_on_disk(work: &Path, plan: &RootPlan, index: usize) -> io::Result<PathBuf> {
+    let name = format!("mount-{index:x}");
+    // Made on the disk itself, where root is the root of inside.
+    let folder = plan.disk.folder().join(&name);
+    // Of an attempt before.
+    match fs::remove_dir_all(&folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    for path in [folder.clone(), folder.join("upper"), folder.join("work")] {
+        new_folder(&path)?;
+    }
+    Ok(work.join(DISK).join(name))
+}
+
+/// Layers over each other, and of them what is at a path. For reading, where there is no `upper`.
 fn layers_at(
     own: &Path,
     plan: &RootPlan,
-    layers: &[PathBuf],
+    layers: &[Layer],
     path: &str,
+    upper: Option<&Path>,
     attached: &mut Vec<PathBuf>,
 ) -> Result<OwnedFd, MountError> {
     // Overlayfs wants two layers at least where nothing can be written.
@@ -124,7 +154,7 @@ fn layers_at(
     for (index, layer) in layers.iter().rev().enumerate() {
         let point = own.join(format!("{index:x}l"));
         fs::create_dir(&point).map_err(step("make a folder in the scratch"))?;
-        let tree = clone_tree(layer).map_err(step("open a layer"))?;
+        let tree = clone_tree(&plan.mounted.place(layer)?).map_err(step("open a layer"))?;
         shift_ids(tree.as_fd(), plan.user_namespace.as_fd()).map_err(step(SHIFT_IDS))?;
         attach(tree.as_fd(), &point).map_err(step("attach a layer"))?;
         attached.push(point.clone());
@@ -141,7 +171,13 @@ fn layers_at(
         fs::create_dir(&other).map_err(step("make a folder in the scratch"))?;
         lower = format!("{}:{lower}", other.display());
     }
-    let options = format!("lowerdir={lower},redirect_dir=follow");
+    let options = match upper {
+        None => format!("lowerdir={lower},redirect_dir=follow,metacopy=off"),
+        Some(upper) => format!(
+            "lowerdir={lower},upperdir={upper}/upper,workdir={upper}/work,redirect_dir=on,metacopy=off",
+            upper = upper.display()
+        ),
+    };
     if options.len() >= OPTIONS_MAX_BYTES {
         return Err(MountError::TooManyLayers {
             layers: layers.len(),
@@ -149,7 +185,10 @@ fn layers_at(
     }
     let merged = own.join("r");
     fs::create_dir(&merged).map_err(step("make a folder in the scratch"))?;
-    let flags = libc::MS_NODEV | libc::MS_NOSUID | libc::MS_NOATIME | libc::MS_RDONLY;
+    let mut flags = libc::MS_NODEV | libc::MS_NOSUID | libc::MS_NOATIME;
+    if upper.is_none() {
+        flags |= libc::MS_RDONLY;
+    }
     as_user(plan.id_base, || {
         classic_mount("overlay", &merged, "overlay", flags, &options)
     })
@@ -221,10 +260,6 @@ fn point_in(root: &Path, point: &str, is_folder: bool, made: &MadePoints) -> io:
         }
     }
     Ok(in_root(&root, &path, OFlags::PATH)?)
-}
-
-fn read_only(tree: &OwnedFd) -> io::Result<()> {
-    super::set_attributes(tree.as_fd(), super::MOUNT_ATTR_RDONLY, 0)
 }
 
 /// Where a folder of the root really is, links resolved, below the root.

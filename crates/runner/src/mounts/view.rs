@@ -10,8 +10,10 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, openat, openat2, unli
 use rustix::mount::{OpenTreeFlags, UnmountFlags, open_tree, unmount};
 
 use super::{
-    LAY_OVER, MountError, MountedDisk, Mounts, OPTIONS_MAX_BYTES, Scratch, classic_mount, step,
+    LAY_OVER, MountError, MountedDisk, MountedLayers, Mounts, OPTIONS_MAX_BYTES, Scratch,
+    classic_mount, step,
 };
+use crate::image::Layer;
 
 /// What a sandbox sees, and which part of it is its own.
 #[derive(Debug)]
@@ -26,7 +28,7 @@ impl Mounts {
     /// The folder that the disk is mounted on. It keeps the disk mounted.
     pub async fn open_disk(&self, disk: MountedDisk) -> Result<OwnedFd, MountError> {
         self.run(move |_| {
-            let path = PathBuf::from(format!("{:x}", disk.0));
+            let path = disk.folder();
             let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
             openat(CWD, path, flags, Mode::empty()).map_err(step("open the disk"))
         })
@@ -38,9 +40,15 @@ impl Mounts {
     pub async fn view(
         &self,
         disk: MountedDisk,
-        layers: Vec<PathBuf>,
+        layers: Vec<Layer>,
+        mounted: MountedLayers,
     ) -> Result<DiskView, MountError> {
-        self.run(move |scratch| scratch.view(&disk, &layers)).await
+        self.run(move |scratch| {
+            let places: Result<Vec<PathBuf>, MountError> =
+                layers.iter().map(|layer| mounted.place(layer)).collect();
+            scratch.view(&disk, &places?)
+        })
+        .await
     }
 }
 
@@ -92,7 +100,7 @@ fn view_in(
         lower.push(':');
         lower.push_str(&empty.to_string_lossy());
     }
-    let options = format!("lowerdir={lower},redirect_dir=follow");
+    let options = format!("lowerdir={lower},redirect_dir=follow,metacopy=off");
     if options.len() >= OPTIONS_MAX_BYTES {
         return Err(MountError::TooManyLayers {
             layers: layers.len(),

@@ -1,11 +1,13 @@
 //! What an operator may say about the network, and the names and addresses that follow from it.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use alcove_domain::Ipv4Network;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -68,6 +70,13 @@ impl Ipv4Pool {
         let is_inside = (1..=self.capacity()).contains(&index.0);
         is_inside.then(|| Ipv4Addr::from_bits(self.network.to_bits() + 1 + u32::from(index.0)))
     }
+
+    /// The slot that has an address; `None` for one that is no sandbox's.
+    pub fn index_of(self, address: Ipv4Addr) -> Option<SlotIndex> {
+        let distance = address.to_bits().checked_sub(self.gateway().to_bits())?;
+        let index = SlotIndex(u16::try_from(distance).ok()?);
+        (self.address(index) == Some(address)).then_some(index)
+    }
 }
 
 impl Default for Ipv4Pool {
@@ -118,6 +127,67 @@ fn mask(address: Ipv4Addr, prefix_len: u8) -> Ipv4Addr {
     Ipv4Addr::from_bits(address.to_bits() & bits)
 }
 
+/// A network that is closed to sandboxes unless the operator opens it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PrivateNetwork(Ipv4Network);
+
+/// Why a text is no network that can be opened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PrivateNetworkError {
+    #[error("`{0}` is not an IPv4 network such as 10.20.0.0/16")]
+    Syntax(String),
+    #[error("bits are set behind the prefix; did you mean {0}?")]
+    HostBits(PrivateNetwork),
+    #[error(
+        "{0} is not within 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 100.64.0.0/10 or 198.18.0.0/15; public networks are \
+         open anyway, and others stay closed"
+    )]
+    NotPrivate(PrivateNetwork),
+}
+
+impl PrivateNetwork {
+    pub(super) fn contains(self, address: Ipv4Addr) -> bool {
+        self.0.contains(address)
+    }
+
+    fn homes() -> [Ipv4Network; 5] {
+        [
+            ([10, 0, 0, 0], 8),
+            ([172, 16, 0, 0], 12),
+            ([192, 168, 0, 0], 16),
+            ([100, 64, 0, 0], 10),
+            ([198, 18, 0, 0], 15),
+        ]
+        .map(|(address, prefix_len)| Ipv4Network::new(address.into(), prefix_len))
+    }
+}
+
+impl fmt::Display for PrivateNetwork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for PrivateNetwork {
+    type Err = PrivateNetworkError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let syntax = |_| PrivateNetworkError::Syntax(text.to_owned());
+        let network: Ipv4Network = text.parse().map_err(syntax)?;
+        // A typing error must not open more than was meant.
+        if !text.starts_with(&format!("{}/", network.address())) {
+            return Err(PrivateNetworkError::HostBits(Self(network)));
+        }
+        let is_within = |home: &Ipv4Network| {
+            home.prefix_len() <= network.prefix_len() && home.contains(network.address())
+        };
+        if !Self::homes().iter().any(is_within) {
+            return Err(PrivateNetworkError::NotPrivate(Self(network)));
+        }
+        Ok(Self(network))
+    }
+}
+
 /// The number of a slot within its pool, from 1. Stays with a sandbox for as long as it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -140,8 +210,31 @@ pub struct NetworkConfig {
     pub table: String,
     pub ready_slots: usize,
     pub quarantine: Duration,
+    /// Networks of the host's neighbourhood that sandboxes may reach, as far as their policies say. The host itself, other
+    /// sandboxes and link-local addresses stay closed.
+    pub allow_private: Vec<PrivateNetwork>,
     /// Where the resolver finds the servers to ask.
     pub resolv_conf: PathBuf,
+    /// The servers to ask instead of those, if there are any.
+    pub dns_servers: Vec<SocketAddr>,
+    /// Where the outbound proxy listens, on this host or elsewhere. Sandboxes that nothing narrows reach it, also where
+    /// nobody else there is open to them.
+    pub proxy: Vec<SocketAddrV4>,
+    /// How much one sandbox may send and get, gate and resolver included. What is more is thrown away.
+    pub upload_limit: Option<Rate>,
+    pub download_limit: Option<Rate>,
+}
+
+/// A bound on what one sandbox sends or gets, in millions of bits a second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    pub mbit: NonZeroU32,
+}
+
+impl Rate {
+    pub(super) fn bytes_per_second(self) -> u64 {
+        u64::from(self.mbit.get()) * 125_000
+    }
 }
 
 impl NetworkConfig {
@@ -157,7 +250,12 @@ impl NetworkConfig {
             table: format!("alcove_{tag}"),
             ready_slots: DEFAULT_READY_SLOTS,
             quarantine: DEFAULT_QUARANTINE,
+            allow_private: Vec::new(),
             resolv_conf: PathBuf::from("/etc/resolv.conf"),
+            dns_servers: Vec::new(),
+            proxy: Vec::new(),
+            upload_limit: None,
+            download_limit: None,
         }
     }
 
@@ -218,6 +316,40 @@ mod tests {
     }
 
     #[test]
+    fn only_what_is_private_can_be_opened() {
+        let parse = |text: &str| text.parse::<PrivateNetwork>();
+        for good in [
+            "10.0.0.0/8",
+            "10.20.0.0/16",
+            "192.168.1.7/32",
+            "100.64.0.0/10",
+        ] {
+            assert_eq!(parse(good).unwrap().to_string(), good);
+        }
+        assert!(matches!(
+            parse("10.0.0.1"),
+            Err(PrivateNetworkError::Syntax(_))
+        ));
+        assert_eq!(
+            parse("10.20.0.1/16").unwrap_err().to_string(),
+            "bits are set behind the prefix; did you mean 10.20.0.0/16?"
+        );
+        for other in [
+            "0.0.0.0/0",
+            "8.8.8.0/24",
+            "169.254.0.0/16",
+            "127.0.0.0/8",
+            "192.0.0.0/8",
+        ] {
+            let refused = parse(other);
+            assert!(
+                matches!(refused, Err(PrivateNetworkError::NotPrivate(_))),
+                "{other}"
+            );
+        }
+    }
+
+    #[test]
     fn an_overlap_is_seen_in_both_directions() {
         let pool: Ipv4Pool = "10.200.16.0/24".parse().unwrap();
         assert!(pool.overlaps(Ipv4Addr::new(10, 0, 0, 0), 8));
@@ -244,6 +376,7 @@ mod tests {
             if let Some(first) = first {
                 prop_assert!(pool.contains(first));
                 prop_assert_ne!(first, pool.gateway());
+                prop_assert_eq!(pool.index_of(first), Some(SlotIndex(a)));
             }
             if a != b && first.is_some() {
                 prop_assert_ne!(first, second);

@@ -1,24 +1,22 @@
-//! Forgetting the connections of an address, so that its next holder does not inherit them.
+//! Forgetting connections: all of an address, so that its next holder does not inherit them, or those that a new
+//! policy does not allow any more.
 
 use std::io;
 use std::net::Ipv4Addr;
 
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
 
+use super::nfnetlink::{
+    FLAG_ACK, FLAG_REQUEST, Head, Message, NESTED, attribute, attributes, messages, request,
+};
+
 const SUBSYSTEM_CONNTRACK: u16 = 1;
 const MESSAGE_GET: u16 = 1;
 const MESSAGE_DELETE: u16 = 2;
-const FLAGS_REQUEST_ACK: u16 = 0x1 | 0x4;
-const FLAGS_REQUEST_DUMP: u16 = 0x1 | 0x300;
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
-
-/// Length of a message's own header, and of that of its family behind it.
-const HEADER: usize = 16;
-const FAMILY_HEADER: usize = 4;
-const NESTED: u16 = 0x8000;
+const FLAG_DUMP: u16 = 0x300;
 
 const TUPLE_ORIG: u16 = 1;
+const TUPLE_REPLY: u16 = 2;
 const IDENTITY: u16 = 12;
 const ZONE: u16 = 18;
 const FILTER: u16 = 25;
@@ -36,31 +34,103 @@ const FILTER_FLAG_DESTINATION: u32 = 2;
 /// Each connection is looked up and then deleted by its own tuple: kernel 6.1 takes a filter when it
 /// lists, and refuses it when it deletes (`make guest` shows it).
 pub(super) fn forget(address: Ipv4Addr) -> io::Result<()> {
-    let mut socket = Socket::new(NETLINK_NETFILTER)?;
-    socket.bind_auto()?;
-    socket.connect(&SocketAddr::new(0, 0))?;
+    let socket = open()?;
     for (attribute, flag) in [
         (IP_V4_SRC, FILTER_FLAG_SOURCE),
         (IP_V4_DST, FILTER_FLAG_DESTINATION),
     ] {
         for connection in list(&socket, &list_request(attribute, flag, address))? {
-            delete(&socket, &delete_request(&connection))?;
+            delete(&socket, &delete_request(&connection.identity))?;
         }
     }
     Ok(())
 }
 
-/// What tells a connection from all others: those attributes of its entry that a delete must repeat.
-type Identity = Vec<u8>;
+/// Deletes the connections that `address` began to others than those it reaches, and those that were begun to it by
+/// others than those that reach it. Walks the kernel's whole table twice.
+pub(super) fn cut(
+    address: Ipv4Addr,
+    reaches: impl Fn(Ipv4Addr) -> bool,
+    is_reached_by: impl Fn(Ipv4Addr) -> bool,
+) -> io::Result<()> {
+    let socket = open()?;
+    // One whose other end cannot be read is not known to be allowed.
+    for connection in list(
+        &socket,
+        &list_request(IP_V4_SRC, FILTER_FLAG_SOURCE, address),
+    )? {
+        if !connection.peer.is_some_and(&reaches) {
+            delete(&socket, &delete_request(&connection.identity))?;
+        }
+    }
+    for connection in list(
+        &socket,
+        &list_request(IP_V4_DST, FILTER_FLAG_DESTINATION, address),
+    )? {
+        if !connection.beginner.is_some_and(&is_reached_by) {
+            delete(&socket, &delete_request(&connection.identity))?;
+        }
+    }
+    Ok(())
+}
 
-fn list(socket: &Socket, request: &[u8]) -> io::Result<Vec<Identity>> {
+fn open() -> io::Result<Socket> {
+    let mut socket = Socket::new(NETLINK_NETFILTER)?;
+    socket.bind_auto()?;
+    socket.connect(&SocketAddr::new(0, 0))?;
+    Ok(socket)
+}
+
+/// One entry of the kernel's table.
+#[derive(Debug, PartialEq, Eq)]
+struct Connection {
+    /// What tells it from all others: those of its attributes that a delete must repeat.
+    identity: Vec<u8>,
+    /// Who answers, after any translation of addresses: where packets go when the firewall sees them.
+    peer: Option<Ipv4Addr>,
+    /// Who began it.
+    beginner: Option<Ipv4Addr>,
+}
+
+impl Connection {
+    fn read(entry: &[u8]) -> Self {
+        let mut identity = Vec::new();
+        let (mut peer, mut beginner) = (None, None);
+        for (kind, value, whole) in attributes(entry) {
+            if [TUPLE_ORIG, IDENTITY, ZONE].contains(&kind) {
+                identity.extend_from_slice(whole);
+            }
+            if kind == TUPLE_REPLY {
+                peer = source(value);
+            }
+            if kind == TUPLE_ORIG {
+                beginner = source(value);
+            }
+        }
+        Self {
+            identity,
+            peer,
+            beginner,
+        }
+    }
+}
+
+fn source(tuple: &[u8]) -> Option<Ipv4Addr> {
+    let find = |bytes, wanted| {
+        attributes(bytes).find_map(|(kind, value, _)| (kind == wanted).then_some(value))
+    };
+    let address: [u8; 4] = find(find(tuple, TUPLE_IP)?, IP_V4_SRC)?.try_into().ok()?;
+    Some(address.into())
+}
+
+fn list(socket: &Socket, request: &[u8]) -> io::Result<Vec<Connection>> {
     socket.send(request, 0)?;
     let mut found = Vec::new();
     loop {
         let (answer, _) = socket.recv_from_full()?;
         for message in messages(&answer) {
             match Message::read(message)? {
-                Message::Entry(attributes) => found.push(identity(attributes)),
+                Message::Entry(attributes) => found.push(Connection::read(attributes)),
                 Message::Code(0) | Message::Done => return Ok(found),
                 Message::Code(code) => return Err(io::Error::from_raw_os_error(-code)),
             }
@@ -80,67 +150,6 @@ fn delete(socket: &Socket, request: &[u8]) -> io::Result<()> {
     }
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Message<'a> {
-    /// An acknowledgement, or a failure: zero for success.
-    Code(i32),
-    Done,
-    /// The attributes of one connection.
-    Entry(&'a [u8]),
-}
-
-impl<'a> Message<'a> {
-    fn read(message: &'a [u8]) -> io::Result<Self> {
-        let invalid = || io::Error::from(io::ErrorKind::InvalidData);
-        let kind = number(message, 4).ok_or_else(invalid)?;
-        match kind {
-            NLMSG_ERROR => {
-                let code = message
-                    .get(HEADER..HEADER + 4)
-                    .and_then(|b| b.try_into().ok());
-                Ok(Self::Code(i32::from_ne_bytes(code.ok_or_else(invalid)?)))
-            }
-            NLMSG_DONE => Ok(Self::Done),
-            _ => message
-                .get(HEADER + FAMILY_HEADER..)
-                .map(Self::Entry)
-                .ok_or_else(invalid),
-        }
-    }
-}
-
-fn number(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
-}
-
-/// The messages of one packet. What is left of a broken one is passed over.
-fn messages(mut packet: &[u8]) -> impl Iterator<Item = &[u8]> {
-    std::iter::from_fn(move || {
-        let length = u32::from_ne_bytes(packet.get(..4)?.try_into().ok()?);
-        let length = usize::try_from(length)
-            .ok()
-            .filter(|length| *length >= HEADER)?;
-        let message = packet.get(..length)?;
-        packet = packet.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some(message)
-    })
-}
-
-fn identity(mut attributes: &[u8]) -> Identity {
-    let mut kept = Vec::new();
-    while let (Some(length), Some(kind)) = (number(attributes, 0), number(attributes, 2)) {
-        let padded = usize::from(length).next_multiple_of(4);
-        let Some(whole) = attributes.get(..padded).filter(|whole| whole.len() >= 4) else {
-            break;
-        };
-        if [TUPLE_ORIG, IDENTITY, ZONE].contains(&(kind & !NESTED)) {
-            kept.extend_from_slice(whole);
-        }
-        attributes = &attributes[padded..];
-    }
-    kept
-}
-
 fn list_request(attribute_kind: u16, flag: u32, address: Ipv4Addr) -> Vec<u8> {
     let ip = attribute(
         TUPLE_IP | NESTED,
@@ -150,36 +159,24 @@ fn list_request(attribute_kind: u16, flag: u32, address: Ipv4Addr) -> Vec<u8> {
     let mut flags = attribute(FILTER_ORIG_FLAGS, &flag.to_ne_bytes());
     flags.extend(attribute(FILTER_REPLY_FLAGS, &0_u32.to_ne_bytes()));
     let filter = attribute(FILTER | NESTED, &flags);
-    request(MESSAGE_GET, FLAGS_REQUEST_DUMP, &[tuple, filter].concat())
+    request(
+        head(MESSAGE_GET, FLAG_REQUEST | FLAG_DUMP),
+        &[tuple, filter].concat(),
+    )
 }
 
 fn delete_request(connection: &[u8]) -> Vec<u8> {
-    request(MESSAGE_DELETE, FLAGS_REQUEST_ACK, connection)
+    request(head(MESSAGE_DELETE, FLAG_REQUEST | FLAG_ACK), connection)
 }
 
-fn request(kind: u16, flags: u16, attributes: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(HEADER + FAMILY_HEADER + attributes.len()).unwrap_or(u32::MAX);
-    let mut message = Vec::new();
-    message.extend(length.to_ne_bytes());
-    message.extend(((SUBSYSTEM_CONNTRACK << 8) | kind).to_ne_bytes());
-    message.extend(flags.to_ne_bytes());
-    message.extend(1_u32.to_ne_bytes());
-    message.extend(0_u32.to_ne_bytes());
-    // Family, version, resource id.
-    message.extend([u8::try_from(libc::AF_INET).unwrap_or_default(), 0, 0, 0]);
-    message.extend(attributes);
-    message
-}
-
-/// A type, a length and a value, padded to four bytes.
-fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(4 + value.len()).unwrap_or(u16::MAX);
-    let mut bytes = Vec::with_capacity(value.len().next_multiple_of(4) + 4);
-    bytes.extend(length.to_ne_bytes());
-    bytes.extend(kind.to_ne_bytes());
-    bytes.extend(value);
-    bytes.resize(bytes.len().next_multiple_of(4), 0);
-    bytes
+fn head(kind: u16, flags: u16) -> Head {
+    Head {
+        kind: (SUBSYSTEM_CONNTRACK << 8) | kind,
+        flags,
+        sequence: 1,
+        family: u8::try_from(libc::AF_INET).unwrap_or_default(),
+        resource: 0,
+    }
 }
 
 #[cfg(test)]
@@ -197,28 +194,18 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_is_deleted_by_what_tells_it_apart() {
+    fn a_connection_is_deleted_by_what_tells_it_apart_and_judged_by_who_answers() {
         let tuple = attribute(TUPLE_ORIG | NESTED, b"12345");
         let identity_number = attribute(IDENTITY, &7_u32.to_be_bytes());
         let status = attribute(3, &1_u32.to_be_bytes());
-        let entry = [tuple.clone(), status, identity_number.clone()].concat();
-        assert_eq!(identity(&entry), [tuple, identity_number].concat());
+        let answers = Ipv4Addr::new(203, 0, 113, 7);
+        let ip = attribute(TUPLE_IP | NESTED, &attribute(IP_V4_SRC, &answers.octets()));
+        let reply = attribute(TUPLE_REPLY | NESTED, &ip);
+        let entry = [tuple.clone(), status, reply, identity_number.clone()].concat();
+        let connection = Connection::read(&entry);
+        assert_eq!(connection.identity, [tuple, identity_number].concat());
+        assert_eq!(connection.peer, Some(answers));
         // A length that leads nowhere ends the walk.
-        assert_eq!(identity(&[0, 0, 1, 0, 9, 9, 9, 9]), Vec::<u8>::new());
-        assert_eq!(identity(&[200, 0, 1, 0]), Vec::<u8>::new());
-    }
-
-    #[test]
-    fn a_packet_of_several_messages_is_taken_apart_and_a_broken_one_is_an_error() {
-        let (entry, done) = (request(0, 2, b"abcd"), request(0, 2, &[]));
-        let packet = [entry.clone(), done.clone()].concat();
-        assert_eq!(
-            messages(&packet).collect::<Vec<_>>(),
-            [&entry[..], &done[..]]
-        );
-        assert_eq!(messages(&[0; 20]).count(), 0);
-        assert_eq!(Message::read(&entry).ok(), Some(Message::Entry(b"abcd")));
-        assert!(Message::read(&[]).is_err());
-        assert!(Message::read(&[16, 0, 0, 0, 2, 0, 0, 0]).is_err());
+        assert_eq!(Connection::read(&[200, 0, 1, 0]).peer, None);
     }
 }

@@ -1,22 +1,23 @@
 //! The sandboxes' resolver: passes queries on to the host's own servers and answers back.
 //!
 //! It listens on the gateway's address only, holds no cache, and reads no more of a message than its
-//! question. Each query goes out from a socket of its own (a fresh source port) under a fresh random
+//! question. For sandboxes that may reach some names only it does more, and passes on less ([`listed`]). Each query goes out from a socket of its own (a fresh source port) under a fresh random
 //! id, so that an answer cannot be guessed. One sandbox can hold no more than its share of the queries
 //! under way.
 
+mod answer;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzzing;
+mod listed;
 mod upstreams;
 mod wire;
 
-use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::fd::OwnedFd;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+use rustix::net::SocketType;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::time::timeout;
@@ -25,7 +26,13 @@ use tokio_util::task::TaskTracker;
 
 use self::upstreams::Upstreams;
 use self::wire::{MAX_MESSAGE, Query, Rcode};
-use super::config::Ipv4Pool;
+use super::config::{Ipv4Pool, NetworkConfig};
+use super::links;
+use super::names::NameRule;
+use super::outside::Outside;
+use super::policy::Policies;
+use super::shares::{Limit, Share, Shares};
+use super::sockets::bound_socket;
 
 const PORT: u16 = 53;
 
@@ -51,8 +58,6 @@ const STREAM_IDLE: Duration = Duration::from_secs(10);
 /// Longer answers do not come as datagrams: the client is told to use a stream.
 const MAX_DATAGRAM: usize = 4096;
 
-const LISTEN_BACKLOG: i32 = 128;
-
 /// The sockets, bound and not yet served.
 #[derive(Debug)]
 pub(super) struct Resolver {
@@ -65,24 +70,33 @@ pub(super) struct Resolver {
 struct Shared {
     upstreams: Upstreams,
     pool: Ipv4Pool,
-    datagrams: Mutex<Pending>,
-    streams: Mutex<Pending>,
+    policies: Arc<Policies>,
+    outside: Outside,
+    datagrams: Arc<Shares>,
+    streams: Arc<Shares>,
 }
 
 impl Resolver {
-    pub fn bind(pool: Ipv4Pool, resolv_conf: PathBuf) -> io::Result<Self> {
+    pub fn bind(config: &NetworkConfig, policies: Arc<Policies>) -> io::Result<Self> {
+        let pool = config.pool;
         let gateway = pool.gateway();
-        let datagrams = std::net::UdpSocket::from(bound_socket(SocketType::DGRAM, gateway)?);
-        let listener = bound_socket(SocketType::STREAM, gateway)?;
-        rustix::net::listen(&listener, LISTEN_BACKLOG)?;
+        let upstreams = if config.dns_servers.is_empty() {
+            Upstreams::new(config.resolv_conf.clone(), gateway)
+        } else {
+            Upstreams::named(config.dns_servers.clone(), gateway)
+        };
+        let datagrams = std::net::UdpSocket::from(bound_socket(SocketType::DGRAM, gateway, PORT)?);
+        let listener = bound_socket(SocketType::STREAM, gateway, PORT)?;
         Ok(Self {
             datagrams: UdpSocket::from_std(datagrams)?,
             streams: TcpListener::from_std(listener.into())?,
             shared: Arc::new(Shared {
-                upstreams: Upstreams::new(resolv_conf, gateway),
+                upstreams,
                 pool,
-                datagrams: Mutex::new(Pending::new(DATAGRAM_LIMIT)),
-                streams: Mutex::new(Pending::new(STREAM_LIMIT)),
+                policies,
+                outside: Outside::new(config.clone()),
+                datagrams: Shares::new(DATAGRAM_LIMIT),
+                streams: Shares::new(STREAM_LIMIT),
             }),
         })
     }
@@ -97,14 +111,14 @@ impl Resolver {
                 received = datagrams.recv_from(&mut buffer) => {
                     // An error is a client's (it has closed its port): nothing to do about it here.
                     let Ok((length, client)) = received else { continue };
-                    let Some(permit) = self.shared.admit(client, Transport::Datagram) else { continue };
+                    let Some(share) = self.shared.admit(client, Transport::Datagram) else { continue };
                     let (datagrams, shared) = (Arc::clone(&datagrams), Arc::clone(&self.shared));
                     let message = buffer[..length].to_vec();
                     tasks.spawn(until(stop.clone(), async move {
-                        if let Some(answer) = shared.answer(&message, Transport::Datagram).await {
+                        if let Some(answer) = shared.answer(client, &message, Transport::Datagram).await {
                             let _ = datagrams.send_to(&answer, client).await;
                         }
-                        drop(permit);
+                        drop(share);
                     }));
                 }
                 accepted = self.streams.accept() => {
@@ -113,11 +127,11 @@ impl Resolver {
                         tokio::time::sleep(Duration::from_millis(50)).await;
                         continue;
                     };
-                    let Some(permit) = self.shared.admit(client, Transport::Stream) else { continue };
+                    let Some(share) = self.shared.admit(client, Transport::Stream) else { continue };
                     let shared = Arc::clone(&self.shared);
                     tasks.spawn(until(stop.clone(), async move {
-                        let _ = shared.serve_stream(stream).await;
-                        drop(permit);
+                        let _ = shared.serve_stream(client, stream).await;
+                        drop(share);
                     }));
                 }
             }
@@ -140,15 +154,7 @@ enum Transport {
 }
 
 impl Shared {
-    fn pending(&self, transport: Transport) -> MutexGuard<'_, Pending> {
-        let pending = match transport {
-            Transport::Datagram => &self.datagrams,
-            Transport::Stream => &self.streams,
-        };
-        pending.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn admit(self: &Arc<Self>, client: SocketAddr, transport: Transport) -> Option<Permit> {
+    fn admit(&self, client: SocketAddr, transport: Transport) -> Option<Share> {
         let IpAddr::V4(client) = client.ip() else {
             return None;
         };
@@ -156,37 +162,68 @@ impl Shared {
         if !self.pool.contains(client) {
             return None;
         }
-        let is_admitted = self.pending(transport).enter(client);
-        is_admitted.then(|| Permit {
-            shared: Arc::clone(self),
-            client,
-            transport,
-        })
+        let shares = match transport {
+            Transport::Datagram => &self.datagrams,
+            Transport::Stream => &self.streams,
+        };
+        shares.enter(client)
     }
 
     /// The answer to a client's message; `None` where silence is right.
-    async fn answer(&self, message: &[u8], transport: Transport) -> Option<Vec<u8>> {
+    async fn answer(
+        &self,
+        client: SocketAddr,
+        message: &[u8],
+        transport: Transport,
+    ) -> Option<Vec<u8>> {
         let query = match Query::parse(message) {
             Ok(query) => query,
             Err(rejection) => return wire::rejection_answer(message, rejection),
         };
+        let IpAddr::V4(client) = client.ip() else {
+            return None;
+        };
+        if let Some(name) = query.name()
+            && let Some(label) = links::peer_label(&name)
+        {
+            return Some(self.answer_peer(&query, client, label).await);
+        }
+        match self.policies.names().rule(client) {
+            NameRule::Any => Some(self.forward(&query, transport).await),
+            NameRule::None => Some(query.refusal(Rcode::NoSuchName)),
+            NameRule::Listed(names) => Some(self.answer_listed(&query, names).await),
+        }
+    }
+
+    /// Where a linked sandbox is. Names of this kind are known here or not at all: no server outside hears of them.
+    async fn answer_peer(&self, query: &Query<'_>, client: Ipv4Addr, label: &str) -> Vec<u8> {
+        match self.policies.peer_address(client, label).await {
+            None => query.refusal(Rcode::NoSuchName),
+            // Not to be kept: it has another one when it has been started again.
+            Some(address) if query.asks_for_addresses() => query.addresses(&[address], 0),
+            Some(_) => query.refusal(Rcode::NoError),
+        }
+    }
+
+    /// What the host's own servers say to a query.
+    async fn forward(&self, query: &Query<'_>, transport: Transport) -> Vec<u8> {
         let mut failure = None;
         for server in self.upstreams.servers().into_iter().take(MAX_ATTEMPTS) {
-            match timeout(UPSTREAM_TIMEOUT, ask(&query, server, transport)).await {
+            match timeout(UPSTREAM_TIMEOUT, ask(query, server, transport)).await {
                 Ok(Ok(answer)) if wire::is_failure(&answer) => failure = Some(answer),
-                Ok(Ok(answer)) => return Some(answer),
+                Ok(Ok(answer)) => return answer,
                 Ok(Err(_)) | Err(_) => self.upstreams.demote(server),
             }
         }
-        Some(failure.unwrap_or_else(|| query.refusal(Rcode::ServerFailure)))
+        failure.unwrap_or_else(|| query.refusal(Rcode::ServerFailure))
     }
 
-    async fn serve_stream(&self, mut stream: TcpStream) -> io::Result<()> {
+    async fn serve_stream(&self, client: SocketAddr, mut stream: TcpStream) -> io::Result<()> {
         loop {
             let Ok(message) = timeout(STREAM_IDLE, read_framed(&mut stream)).await else {
                 return Ok(());
             };
-            let Some(answer) = self.answer(&message?, Transport::Stream).await else {
+            let Some(answer) = self.answer(client, &message?, Transport::Stream).await else {
                 return Ok(());
             };
             timeout(STREAM_IDLE, write_framed(&mut stream, &answer)).await??;
@@ -267,109 +304,4 @@ async fn write_framed(stream: &mut TcpStream, message: &[u8]) -> io::Result<()> 
     framed.extend_from_slice(&length.to_be_bytes());
     framed.extend_from_slice(message);
     stream.write_all(&framed).await
-}
-
-fn bound_socket(kind: SocketType, address: Ipv4Addr) -> io::Result<OwnedFd> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = rustix::net::socket_with(AddressFamily::INET, kind, flags, None)?;
-    // The address may come back later than we do when somebody reconfigures the loopback interface.
-    sockopt::set_ip_freebind(&socket, true)?;
-    if kind == SocketType::STREAM {
-        sockopt::set_socket_reuseaddr(&socket, true)?;
-    }
-    rustix::net::bind(&socket, &SocketAddr::from((address, PORT)))?;
-    Ok(socket)
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Limit {
-    total: usize,
-    per_sandbox: usize,
-}
-
-/// Who has how many queries under way.
-#[derive(Debug)]
-struct Pending {
-    limit: Limit,
-    total: usize,
-    by_client: HashMap<Ipv4Addr, usize>,
-}
-
-impl Pending {
-    fn new(limit: Limit) -> Self {
-        Self {
-            limit,
-            total: 0,
-            by_client: HashMap::new(),
-        }
-    }
-
-    fn enter(&mut self, client: Ipv4Addr) -> bool {
-        let count = self.by_client.get(&client).copied().unwrap_or(0);
-        if self.total >= self.limit.total || count >= self.limit.per_sandbox {
-            return false;
-        }
-        self.total += 1;
-        self.by_client.insert(client, count + 1);
-        true
-    }
-
-    fn leave(&mut self, client: Ipv4Addr) {
-        self.total = self.total.saturating_sub(1);
-        if let Some(count) = self.by_client.get_mut(&client) {
-            *count -= 1;
-            if *count == 0 {
-                self.by_client.remove(&client);
-            }
-        }
-    }
-}
-
-/// A place among the pending queries, given back on drop.
-#[derive(Debug)]
-struct Permit {
-    shared: Arc<Shared>,
-    client: Ipv4Addr,
-    transport: Transport,
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.shared.pending(self.transport).leave(self.client);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_sandbox_cannot_take_the_share_of_others() {
-        let mut pending = Pending::new(STREAM_LIMIT);
-        let greedy = Ipv4Addr::new(10, 200, 0, 2);
-        let admitted = (0..STREAM_LIMIT.total)
-            .filter(|_| pending.enter(greedy))
-            .count();
-        assert_eq!(admitted, STREAM_LIMIT.per_sandbox);
-        assert!(pending.enter(Ipv4Addr::new(10, 200, 0, 3)));
-        pending.leave(greedy);
-        assert!(pending.enter(greedy));
-    }
-
-    #[test]
-    fn all_sandboxes_together_have_a_limit_and_nothing_is_left_when_they_are_done() {
-        let mut pending = Pending::new(STREAM_LIMIT);
-        let clients: Vec<_> = (0..200)
-            .map(|last| Ipv4Addr::new(10, 200, 1, last))
-            .collect();
-        let mut entered: Vec<&Ipv4Addr> = Vec::new();
-        for _ in 0..STREAM_LIMIT.per_sandbox {
-            entered.extend(clients.iter().filter(|client| pending.enter(**client)));
-        }
-        assert_eq!(entered.len(), STREAM_LIMIT.total);
-        for client in entered {
-            pending.leave(*client);
-        }
-        assert!(pending.total == 0 && pending.by_client.is_empty());
-    }
 }

@@ -212,6 +212,24 @@ impl Netlink {
         Ok(answers.into_iter().filter_map(route_of).collect())
     }
 
+    /// Whether packets to an address leave the host.
+    ///
+    /// # Errors
+    /// From the kernel; that there is no way at all is one.
+    pub fn leads_elsewhere(&mut self, address: Ipv4Addr) -> io::Result<bool> {
+        let mut message = RouteMessage::default();
+        message.header.address_family = AddressFamily::Inet;
+        message.header.destination_prefix_length = 32;
+        message
+            .attributes
+            .push(RouteAttribute::Destination(RouteAddress::Inet(address)));
+        let answers = self.exchange(RouteNetlinkMessage::GetRoute(message), 0)?;
+        Ok(answers.iter().any(|answer| match answer {
+            RouteNetlinkMessage::NewRoute(route) => route.header.kind == RouteType::Unicast,
+            _ => false,
+        }))
+    }
+
     /// Says once and for all which hardware address has `address`, so that nobody asks by broadcast and
     /// the entry does not count against the host's limit of learnt neighbours.
     pub fn neighbour_add(&mut self, interface: u32, address: Ipv4Addr, mac: Mac) -> io::Result<()> {

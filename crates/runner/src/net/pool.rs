@@ -15,6 +15,7 @@ use super::config::{NetworkConfig, SlotIndex};
 use super::conntrack;
 use super::indices::Indices;
 use super::netlink::Netlink;
+use super::policy::Policies;
 use super::slot::{self, NetworkSlot, SlotError, SlotPlan};
 
 /// How often the departing interfaces are looked at. The kernel takes some tens of milliseconds.
@@ -62,6 +63,7 @@ pub(super) struct Pool {
 #[derive(Debug)]
 struct Shared {
     config: NetworkConfig,
+    policies: Arc<Policies>,
     mtu: u32,
     state: Mutex<State>,
     changed: Condvar,
@@ -109,6 +111,7 @@ impl Pool {
     /// Starts the pool. `adopted` slots are in use; the interfaces of `strays` are removed.
     pub fn start(
         config: NetworkConfig,
+        policies: Arc<Policies>,
         mtu: u32,
         adopted: &[SlotIndex],
         strays: &[SlotIndex],
@@ -134,6 +137,7 @@ impl Pool {
             .collect();
         let shared = Arc::new(Shared {
             config,
+            policies,
             mtu,
             state: Mutex::new(State {
                 indices,
@@ -397,6 +401,15 @@ impl Shared {
                 && let Err(error) = conntrack::forget(address)
             {
                 tracing::warn!(error = &error as &dyn std::error::Error, %address, "cannot forget the connections of {address}");
+            }
+            if let Err(error) = self.policies.clear(departure.index) {
+                // The next holder's policy takes the place of what is left.
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    slot = departure.index.0,
+                    "cannot take the policy of slot {} away",
+                    departure.index
+                );
             }
             let mut state = self.lock();
             state

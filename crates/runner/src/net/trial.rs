@@ -56,7 +56,7 @@ fn try_in_new_namespace(config: &NetworkConfig) -> Trial {
         .enable_all()
         .build();
     trial.rules = Some(match runtime {
-        Ok(runtime) => runtime.block_on(table::apply(config)),
+        Ok(runtime) => runtime.block_on(table::apply(config, "")),
         Err(error) => Err(TableError::Run(error)),
     });
     trial

@@ -5,6 +5,7 @@
 //! rules are compared with what they were when we made them.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use netlink_sys::protocols::NETLINK_NETFILTER;
@@ -12,7 +13,9 @@ use netlink_sys::{AsyncSocket as _, AsyncSocketExt as _, SocketAddr, TokioSocket
 use tokio_util::sync::CancellationToken;
 
 use super::config::NetworkConfig;
-use super::table::{self, TableError};
+use super::nfnetlink::port;
+use super::policy::Policies;
+use super::table::{self, Found, TableError};
 
 /// The kernel's group for changes of nftables.
 const GROUP_NFTABLES: u32 = 7;
@@ -26,18 +29,26 @@ const PAUSE: Duration = Duration::from_millis(500);
 pub(super) struct TableWatch {
     events: TokioSocket,
     config: NetworkConfig,
-    expected: String,
+    policies: Arc<Policies>,
+    /// The table as it was without a policy in it.
+    expected: Found,
 }
 
 impl TableWatch {
-    /// Puts the table in place and listens from then on.
-    pub async fn start(config: NetworkConfig) -> Result<Self, TableError> {
+    /// Puts the table in place, with all entries that should be in it, and listens from then on.
+    pub async fn start(config: NetworkConfig, policies: Arc<Policies>) -> Result<Self, TableError> {
         let events = listen().map_err(TableError::Watch)?;
-        table::apply(&config).await?;
-        let expected = table::current(&config).await?.unwrap_or_default();
+        let state = policies.lock().await;
+        table::apply(&config, &state.script(&config)).await?;
+        let mut expected = table::current(&config).await?.unwrap_or_default();
+        for set in state.elements(&config).keys() {
+            expected.elements.remove(set);
+        }
+        drop(state);
         Ok(Self {
             events,
             config,
+            policies,
             expected,
         })
     }
@@ -69,10 +80,14 @@ impl TableWatch {
     }
 
     async fn repair(&self) -> Result<(), TableError> {
-        if table::current(&self.config).await?.as_deref() == Some(self.expected.as_str()) {
+        // From the look to the repair, so that neither misses a change of ours.
+        let state = self.policies.lock().await;
+        let mut expected = self.expected.clone();
+        expected.elements.extend(state.elements(&self.config));
+        if table::current(&self.config).await?.as_ref() == Some(&expected) {
             return Ok(());
         }
-        table::apply(&self.config).await?;
+        table::apply(&self.config, &state.script(&self.config)).await?;
         tracing::warn!(
             table = self.config.table,
             "the firewall table was changed by somebody else and is back"
@@ -80,10 +95,11 @@ impl TableWatch {
         Ok(())
     }
 
-    /// Waits for news and says whether it names our table.
+    /// Waits for news and says whether it names our table, and the change is not ours.
     async fn changed(&mut self) -> io::Result<bool> {
         let (datagram, _) = self.events.recv_from_full().await?;
-        Ok(mentions(&datagram, &self.config.table))
+        let is_own = port(&datagram).is_some_and(|port| self.policies.is_own(port));
+        Ok(!is_own && mentions(&datagram, &self.config.table))
     }
 }
 

@@ -11,7 +11,10 @@ use std::time::Duration;
 use super::namespaces::Outcome;
 use super::{Check, Subject, Trouble};
 use crate::disk::{Disks, LoopDevice, LoopNumber};
-use crate::mounts::{LAY_OVER, MountError, MountedDisk, Mounts, RootPlan, SHIFT_IDS};
+use crate::image::Layer;
+use crate::mounts::{
+    LAY_OVER, MountError, MountedDisk, MountedLayers, Mounts, RootPlan, SHIFT_IDS,
+};
 
 /// What it takes on the data folder is 200 KiB.
 const DISK_BYTES: u64 = 64 << 20;
@@ -185,7 +188,9 @@ async fn mount_all(
         .make_root(RootPlan {
             mounts: Vec::new(),
             made: Arc::default(),
-            layers: vec![layer],
+            notes_tmp: false,
+            layers: vec![Layer::Folder(layer)],
+            mounted: MountedLayers::default(),
             disk: disk.clone(),
             user_namespace,
             id_base: alcove_spawner::protocol::REHEARSAL_ID_BASE,

@@ -21,10 +21,10 @@ pub enum CollectError {
 }
 
 impl Runner {
-    /// Ends the pull for this name and takes the name away from its image. The image itself stays for as long as
+    /// Gives up the pull for this name and takes the name away from its image. The image itself stays for as long as
     /// something needs it.
     pub async fn release_image(&self, name: &str) -> Result<(), CollectError> {
-        self.inner.pulls.cancel(name).await;
+        self.inner.pulls.give_up(name);
         let (images, name) = (self.inner.host.images.clone(), name.to_owned());
         let forgotten = tokio::task::spawn_blocking(move || images.forget_name(&name));
         Ok(forgotten.await.map_err(CollectError::Task)??)

@@ -6,9 +6,18 @@ use std::sync::Arc;
 
 use crate::build::{ContextSource, NoContexts};
 use crate::faults::{Faults, NoFaults};
-use crate::host::Bounds;
+use crate::host::{Bounds, Egress};
 use crate::net::{Ipv4Pool, NetworkConfig};
 use crate::registry::RegistrySettings;
+
+/// The static programs that a runner needs.
+#[derive(Debug, Clone, Default)]
+pub struct Programs {
+    pub agent: PathBuf,
+    /// Does the agent's git operations.
+    pub git: PathBuf,
+    pub spawner: PathBuf,
+}
 
 /// How a runner is set up.
 #[derive(Debug, Clone)]
@@ -17,13 +26,13 @@ pub struct RunnerConfig {
     /// Name of the parent control group; unique on the host.
     pub cgroup_parent: String,
     pub network: NetworkConfig,
-    pub agent_program: PathBuf,
-    pub spawner_program: PathBuf,
+    pub programs: Programs,
     /// Disks and id ranges to hold ready.
     pub ready_parts: usize,
     /// Size of the disks that are held ready.
     pub ready_disk_bytes: u64,
     pub bounds: Bounds,
+    pub egress: Egress,
     /// How registries of images are reached.
     pub registries: RegistrySettings,
     /// Where builds find what organizations have uploaded for them.
@@ -33,18 +42,18 @@ pub struct RunnerConfig {
 
 impl RunnerConfig {
     /// The usual set-up for a data folder. `key` tells this instance from others on the host.
-    pub fn new(data_dir: &Path, key: &[u8], pool: Ipv4Pool, agent: &Path, spawner: &Path) -> Self {
+    pub fn new(data_dir: &Path, key: &[u8], pool: Ipv4Pool, programs: Programs) -> Self {
         use sha2::{Digest, Sha256};
         let name = hex::encode(&Sha256::digest(key)[..3]);
         Self {
             data_dir: data_dir.to_owned(),
             cgroup_parent: format!("alcove-{name}"),
             network: NetworkConfig::for_instance(key, pool),
-            agent_program: agent.to_owned(),
-            spawner_program: spawner.to_owned(),
+            programs,
             ready_parts: 8,
             ready_disk_bytes: 3 << 30,
             bounds: Bounds::default(),
+            egress: Egress::default(),
             registries: RegistrySettings::default(),
             contexts: Arc::new(NoContexts),
             faults: Arc::new(NoFaults),

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::fd::OwnedFd;
 
 use alcove_domain::SandboxId;
-use alcove_runner_api::{Fault, FaultCode};
+use alcove_runner_api::{Fault, FaultCode, NetworkSpec};
 
 use super::{OpenError, Runner, part};
 use crate::archive::Header;
@@ -141,9 +141,12 @@ impl Found {
         }
     }
 
-    pub(super) fn slot(&self) -> Option<SlotIndex> {
+    /// Where in the network it is, and what it may reach.
+    pub(super) fn slot(&self) -> Option<(SlotIndex, NetworkSpec)> {
         match (&self.record.phase, &self.pidfd) {
-            (Phase::Running(running), Some(_)) => Some(running.slot),
+            (Phase::Running(running), Some(_)) => {
+                Some((running.slot, running.spec.network.clone()))
+            }
             _ => None,
         }
     }

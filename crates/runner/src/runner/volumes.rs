@@ -33,7 +33,7 @@ impl Runner {
             VolumeGoal::Present { bytes } => {
                 admit(&host.bounds, &host.data_dir)?;
                 let made = host.volumes.ensure(&order.volume, bytes).await;
-                made.map_err(HostError::Volume)
+                made.map(|_is_new| ()).map_err(HostError::Volume)
             }
             VolumeGoal::Absent => {
                 let removed = host.volumes.remove(&order.volume).await;

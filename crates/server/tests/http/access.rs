@@ -1,6 +1,6 @@
 //! Who may call what. Goes through the list of all routes, so that none can be forgotten.
 
-use alcove_server::{Access, ROUTES, Route};
+use alcove_server::{Access, Route, all_routes};
 use axum::body::Body;
 use http::{Request, StatusCode};
 use serde_json::json;
@@ -16,19 +16,21 @@ fn example(route: &Route, sandbox: &str) -> String {
         .replace("{organizationId}", sandbox)
         .replace("{regionId}", "us")
         .replace("{sandboxClass}", "container")
+        .replace("{userId}", sandbox)
         .replace("{id}", sandbox)
         .replace("{volumeId}", sandbox)
         .replace("{name}", sandbox)
         .replace("{isPublic}", "true")
         .replace("{port}", "2280")
+        .replace("{token}", "some-token")
         // The one number that every setter takes: refusals of others come before the look-up.
         .replace("{interval}", "0")
         .replace("{ttlMinutes}", "5")
 }
 
 /// What every operation that has a body finds its required fields in.
-const BODY: &str = r#"{"labels": {}, "name": "x", "url": "a.com", "username": "", "sandboxClass": "container", "totalCpuQuota": 1,
-    "totalMemoryQuota": 1, "totalDiskQuota": 1, "totalGpuQuota": 1}"#;
+const BODY: &str = r#"{"labels": {}, "name": "x", "snapshot": "x", "pool": 1, "url": "a.com", "username": "", "sandboxClass": "container", "sandboxDefaultLimitedNetworkEgress": true, "totalCpuQuota": 1,
+    "totalMemoryQuota": 1, "totalDiskQuota": 1, "totalGpuQuota": 1, "permissions": []}"#;
 
 fn request(route: &Route, authorization: Option<&str>) -> Request<Body> {
     let mut request = Request::builder()
@@ -43,7 +45,7 @@ fn request(route: &Route, authorization: Option<&str>) -> Request<Body> {
 #[tokio::test]
 async fn no_route_but_the_public_ones_answers_without_a_valid_key() {
     let server = Server::start().await;
-    for route in ROUTES {
+    for route in all_routes() {
         for authorization in [
             None,
             Some("Bearer wrong"),
@@ -67,7 +69,7 @@ async fn no_route_but_the_public_ones_answers_without_a_valid_key() {
 #[tokio::test]
 async fn every_route_of_a_sandbox_says_not_found_for_one_that_is_not_ones_own() {
     let server = Server::start().await;
-    for route in ROUTES.iter().filter(|route| route.path.contains('{')) {
+    for route in all_routes().filter(|route| route.path.contains('{')) {
         let key = format!("Bearer {}", server.kit.key);
         let answer = server.send(request(route, Some(&key))).await;
         assert_eq!(

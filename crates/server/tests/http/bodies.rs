@@ -1,10 +1,10 @@
 //! No field of a request body is swallowed.
 //!
-//! `bodies.json` is an extract of the contract: every operation on sandboxes, snapshots, workspaces, volumes and quotas
-//! that has a body, with its fields. Each field of each operation that this server has is sent by itself. It must change
+//! `bodies.json` is an extract of the contract: every operation on sandboxes, snapshots, workspaces, volumes, warm pools
+//! and quotas that has a body, with its fields. Each field of each operation that this server has is sent by itself. It must change
 //! something that can be seen, or be refused.
 
-use alcove_server::ROUTES;
+use alcove_server::all_routes;
 use alcove_testkit::{TestStore, eventually};
 use http::StatusCode;
 use serde_json::{Map, Value, json};
@@ -50,8 +50,7 @@ struct Field {
 /// Those of the contract's operations that this server has.
 fn operations() -> Vec<Operation> {
     let all: Vec<Operation> = serde_json::from_str(include_str!("bodies.json")).unwrap();
-    let known: Vec<(String, &str)> = ROUTES
-        .iter()
+    let known: Vec<(String, &str)> = all_routes()
         .map(|route| (nameless(route.path), route.method))
         .collect();
     let here: Vec<Operation> = all
@@ -80,6 +79,8 @@ fn nameless(path: &str) -> String {
 /// A value that asks for something out of the ordinary.
 fn sample(field: &Field) -> Value {
     match field.name.as_str() {
+        "expiresAt" => json!("2100-01-01T00:00:00Z"),
+        "permissions" => json!(["write:sandboxes"]),
         "networkAllowList" => json!("10.0.0.0/8"),
         "domainAllowList" => json!("example.com"),
         "outboundProxyUrl" | "otelEndpointOverride" => json!("http://example.com:3128"),
@@ -112,6 +113,10 @@ fn base(operation: &Operation) -> Map<String, Value> {
             ("name".to_owned(), json!("plain")),
             ("imageName".to_owned(), json!("tiny:1")),
         ]),
+        "createWarmPool" => Map::from_iter([
+            ("snapshot".to_owned(), json!("default")),
+            ("pool".to_owned(), json!(1)),
+        ]),
         "resizeSandbox" => Map::from_iter([("cpu".to_owned(), json!(2))]),
         _ => required
             .map(|field| (field.name.clone(), plain(field)))
@@ -123,8 +128,10 @@ fn base(operation: &Operation) -> Map<String, Value> {
 fn plain(field: &Field) -> Value {
     match field.kind.as_str() {
         "map<string>" => json!({}),
+        "array<string>" => json!([]),
         "string" => json!("plain"),
         "number" => json!(9),
+        "boolean" => json!(false),
         "SandboxClass" => json!("container"),
         other => panic!("a plain {other} for {}", field.name),
     }
@@ -138,8 +145,12 @@ struct Outcome {
 }
 
 async fn outcome(operation: &Operation, body: &Value) -> Outcome {
-    let store = TestStore::default();
+    let mut store = TestStore::default();
     store.runner.add_image("tiny", "");
+    let is_about_pools = operation.path.contains("/warm-pools");
+    if is_about_pools {
+        store.settings.warm_pool_bytes = 1 << 30;
+    }
     let server = Server::over(store.open().await);
     let organization = server.kit.caller.organization.to_string();
     let volume = server
@@ -150,9 +161,13 @@ async fn outcome(operation: &Operation, body: &Value) -> Outcome {
     if is_about_one {
         server.create(json!({"name": SANDBOX})).await;
     }
-    let registry = if operation.path.contains("docker-registry/") {
+    let id = if operation.path.contains("docker-registry/") {
         let body = json!({"name": "r", "url": "a.com", "username": "", "password": ""});
         let made = server.put("POST", "/api/docker-registry", body).await;
+        made.json()["id"].as_str().unwrap().to_owned()
+    } else if is_about_pools && operation.path.contains("{id}") {
+        let body = json!({"snapshot": "default", "pool": 2});
+        let made = server.put("POST", "/api/warm-pools", body).await;
         made.json()["id"].as_str().unwrap().to_owned()
     } else {
         "{id}".to_owned()
@@ -163,7 +178,7 @@ async fn outcome(operation: &Operation, body: &Value) -> Outcome {
         .path
         .split('/')
         .map(|segment| match segment {
-            "{id}" => registry.as_str(),
+            "{id}" => id.as_str(),
             "{organizationId}" => organization.as_str(),
             "{regionId}" => "us",
             parameter if parameter.starts_with('{') => SANDBOX,
@@ -193,6 +208,9 @@ async fn outcome(operation: &Operation, body: &Value) -> Outcome {
             "/api/snapshots?sort=name&order=asc".to_owned(),
             format!("/api/organizations/{organization}/usage"),
             "/api/docker-registry".to_owned(),
+            "/api/warm-pools".to_owned(),
+            "/api/organizations".to_owned(),
+            "/api/api-keys".to_owned(),
         ] {
             seen.push(server.ask("GET", &path).await.ok());
         }
@@ -209,7 +227,14 @@ fn forget_the_random(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             let id = fields.remove("id");
-            for name in ["organizationId", "requestId", "lastUsedAt", "volumeId"] {
+            for name in [
+                "organizationId",
+                "requestId",
+                "lastUsedAt",
+                "volumeId",
+                "value",
+                "userId",
+            ] {
                 fields.remove(name);
             }
             if fields.get("name") == id.as_ref() {

@@ -8,10 +8,10 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use crate::support::{Listening, Server, within};
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+pub type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// Opens a socket as the SDKs do, without an Authorization header.
-async fn open(listening: &Listening) -> Socket {
+pub async fn open(listening: &Listening) -> Socket {
     let url = format!(
         "ws://127.0.0.1:{}/api/socket.io/?EIO=4&transport=websocket&source=sdk-python\
          &sdkVersion=0.226.1&t=1",
@@ -48,7 +48,7 @@ async fn event(socket: &mut Socket) -> (String, Value) {
     (event[0].as_str().unwrap().to_owned(), event[1].clone())
 }
 
-async fn joined(server: &Server, listening: &Listening) -> Socket {
+pub async fn joined(server: &Server, listening: &Listening) -> Socket {
     let mut socket = open(listening).await;
     say(
         &mut socket,
@@ -113,4 +113,53 @@ async fn polling_is_not_offered() {
         .ask("GET", "/api/socket.io/?EIO=4&transport=polling")
         .await;
     assert!(answer.status.is_client_error(), "{answer:?}");
+}
+
+#[tokio::test]
+async fn snapshots_and_volumes_are_told_of_with_the_whole_object() {
+    let server = Server::start().await;
+    let listening = server.listen().await;
+    let mut socket = joined(&server, &listening).await;
+    tokio::task::yield_now().await;
+    let answer = server
+        .put("POST", "/api/volumes", json!({"name": "data"}))
+        .await;
+    let made = answer.ok();
+    let (name, payload) = event(&mut socket).await;
+    assert_eq!(
+        (name.as_str(), &payload["id"]),
+        ("volume.created", &made["id"])
+    );
+    let (name, payload) = event(&mut socket).await;
+    assert_eq!(name, "volume.state.updated");
+    assert_eq!(payload["oldState"], "pending_create");
+    assert_eq!(payload["newState"], "creating");
+    assert_eq!(payload["volume"]["id"], made["id"]);
+    let (_, payload) = event(&mut socket).await;
+    assert_eq!(payload["newState"], "ready");
+
+    let body = json!({"name": "mine", "imageName": "host:5000/a/b:1"});
+    let made = server.put("POST", "/api/snapshots", body).await.ok();
+    let (name, payload) = event(&mut socket).await;
+    assert_eq!(
+        (name.as_str(), &payload["id"]),
+        ("snapshot.created", &made["id"])
+    );
+    loop {
+        let (name, payload) = event(&mut socket).await;
+        assert_eq!(name, "snapshot.state.updated");
+        assert_eq!(payload["snapshot"]["id"], made["id"]);
+        if payload["newState"] == "active" {
+            break;
+        }
+    }
+    let gone = server.ask("DELETE", "/api/snapshots/mine").await;
+    assert_eq!(gone.status, 200, "{gone:?}");
+    let (_, payload) = event(&mut socket).await;
+    assert_eq!(payload["newState"], "removing");
+    let (name, payload) = event(&mut socket).await;
+    assert_eq!(
+        (name.as_str(), &payload["id"]),
+        ("snapshot.removed", &made["id"])
+    );
 }

@@ -87,11 +87,18 @@ async fn the_preview_of_the_toolboxs_port_is_the_toolbox() {
         .await
         .ok();
     let base = sandbox["toolboxProxyUrl"].as_str().unwrap();
+    assert_eq!(preview["url"], format!("{base}/{id}"));
+    let token = preview["token"].as_str().unwrap();
+    assert!(!token.is_empty());
+    let other = server
+        .ask("GET", "/api/sandbox/a/ports/3000/preview-url")
+        .await
+        .ok();
     assert_eq!(
-        preview,
-        json!({"sandboxId": id, "url": format!("{base}/{id}"), "token": ""})
+        other,
+        json!({"sandboxId": id, "url": format!("http://3000-{id}.localhost:3000"), "token": token})
     );
-    for port in ["3000", "0", "65536", "-1", "x"] {
+    for port in ["0", "03000", "65536", "-1", "x"] {
         let path = format!("/api/sandbox/a/ports/{port}/preview-url");
         let refused = server.ask("GET", &path).await;
         assert_eq!(refused.status, 400, "{port}");

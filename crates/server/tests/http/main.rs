@@ -2,18 +2,26 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod access;
+mod actions;
 mod bodies;
 mod builds;
 mod errors;
+mod event_streams;
 mod events;
 mod generations;
+mod network;
+mod previews;
 mod quotas;
+mod regions;
 mod registries;
 mod sandboxes;
 mod serving;
+mod ssh;
 mod storage;
 mod support;
 mod tls;
 mod toolbox;
+mod vercel;
 mod volumes;
+mod warm_pools;
 mod workspaces;

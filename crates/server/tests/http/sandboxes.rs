@@ -1,5 +1,6 @@
 //! Sandboxes and snapshots over HTTP.
 
+use alcove_testkit::eventually;
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -47,6 +48,33 @@ async fn a_sandbox_is_found_by_id_and_by_name() {
     assert_eq!(by_name.ok()["id"], made["id"]);
     let extra = server.ask("GET", "//api//sandbox//my%20box/").await;
     assert_eq!(extra.ok()["id"], made["id"]);
+}
+
+#[tokio::test]
+async fn a_linked_sandbox_says_whom_it_follows_but_not_in_lists() {
+    let server = Server::start().await;
+    let owner = server.create(json!({"name": "app"})).await;
+    assert!(owner.get("linkedSandboxId").is_none());
+    let linked = |auto_delete: i64, owner: &str| json!({"name": "db", "linkedSandbox": owner, "autoDeleteInterval": auto_delete});
+    let refused = server.put("POST", "/api/sandbox", linked(-1, "app")).await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{}", refused.text);
+    let missing = server.put("POST", "/api/sandbox", linked(0, "no")).await;
+    assert_eq!(missing.status, StatusCode::NOT_FOUND, "{}", missing.text);
+    let follower = server.create(linked(0, "app")).await;
+    assert_eq!(follower["linkedSandboxId"], owner["id"]);
+    let again = server.put("POST", "/api/sandbox", json!({"linkedSandbox": "db", "autoDeleteInterval": 0, "buildInfo": {"dockerfileContent": "FROM x"}}));
+    let again = again.await;
+    assert_eq!(again.status, StatusCode::BAD_REQUEST, "{}", again.text);
+    assert!(again.text.contains("a linked sandbox"), "{}", again.text);
+    let list = server.ask("GET", "/api/sandbox").await;
+    assert!(!list.text.contains("linkedSandboxId"), "{}", list.text);
+    let gone = server.ask("DELETE", "/api/sandbox/app").await;
+    assert_eq!(gone.status, StatusCode::OK, "{}", gone.text);
+    eventually("the follower goes too", async || {
+        let asked = server.ask("GET", "/api/sandbox/db").await;
+        asked.status == StatusCode::NOT_FOUND
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -283,7 +311,7 @@ async fn the_configuration_has_every_field_that_old_clients_require() {
     }
     assert_eq!(
         config["proxyTemplateUrl"],
-        "http://{{PORT}}-{{sandboxId}}.127.0.0.1:3000"
+        "http://{{PORT}}-{{sandboxId}}.localhost:3000"
     );
     assert!(config.get("analyticsApiUrl").is_none());
     assert_eq!(server.ask("GET", "/api/health").await.ok()["status"], "ok");

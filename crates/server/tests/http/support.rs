@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use alcove_edge::Edge;
 use alcove_server::{App, AppService, Options};
 use alcove_testkit::TestControl;
 use axum::body::Body;
@@ -51,12 +50,11 @@ impl Server {
     }
 
     pub fn with_options(kit: TestControl, options: Options) -> Self {
-        let edge = Edge::new(kit.control.clone());
         let options = Options {
             public_url: "http://127.0.0.1:3000/".to_owned(),
             ..options
         };
-        let app = App::new(kit.control.clone(), edge, &options);
+        let app = App::new(kit.control.clone(), &options);
         Self {
             kit,
             service: app.clone().into_service(),

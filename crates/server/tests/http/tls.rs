@@ -139,3 +139,53 @@ async fn a_new_certificate_is_shown_to_the_next_connection() {
     assert_eq!(health(kept).await, "HTTP/1.1 200 OK");
     shutdown.cancel();
 }
+
+#[tokio::test]
+async fn where_tls_is_required_who_asks_without_may_be_told_where_to_ask() {
+    let pair = pair();
+    let certificate = Certificate::from_pem(pair.chain.as_bytes(), pair.key.as_bytes()).unwrap();
+    let (port, shutdown) = listen(certificate, TlsMode::Redirected).await;
+    let mut plain = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let request = format!(
+        "GET /api/health?a=b HTTP/1.1\r\nhost: localhost:{port}\r\nconnection: close\r\n\r\n"
+    );
+    plain.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    within(plain.read_to_string(&mut answer)).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 308"), "{answer}");
+    let location = format!("location: https://localhost:{port}/api/health?a=b\r\n");
+    assert!(answer.contains(&location), "{answer}");
+    let tls = connect(port, &connector(&pair, &[])).await.unwrap();
+    assert_eq!(health(tls).await, "HTTP/1.1 200 OK");
+    shutdown.cancel();
+}
+
+#[tokio::test]
+async fn an_authority_sees_the_answer_to_its_challenge_and_nothing_else() {
+    let (shown, answer) = (pair(), pair());
+    let certificate = Certificate::default();
+    let (port, shutdown) = listen(certificate.clone(), TlsMode::Offered).await;
+    // There is no certificate yet.
+    assert!(connect(port, &connector(&shown, &[])).await.is_err());
+    let challenge = connector(&answer, &["acme-tls/1"]);
+    assert!(connect(port, &challenge).await.is_err());
+    certificate
+        .replace(shown.chain.as_bytes(), shown.key.as_bytes())
+        .unwrap();
+    certificate
+        .answer_challenge("localhost", answer.chain.as_bytes(), answer.key.as_bytes())
+        .unwrap();
+    let looked = connect(port, &challenge).await.unwrap();
+    assert_eq!(
+        looked.get_ref().1.alpn_protocol(),
+        Some(b"acme-tls/1".as_slice())
+    );
+    assert!(!health(looked).await.starts_with("HTTP"));
+    // Others are shown the certificate meanwhile, whatever else they speak.
+    let offers = ["acme-tls/1", "http/1.1"];
+    let tls = connect(port, &connector(&shown, &offers)).await.unwrap();
+    assert_eq!(health(tls).await, "HTTP/1.1 200 OK");
+    certificate.end_challenge("localhost");
+    assert!(connect(port, &challenge).await.is_err());
+    shutdown.cancel();
+}

@@ -43,7 +43,7 @@ pub(crate) struct DraftName(PathBuf);
 impl DraftName {
     /// A second name for a file that is on the disk already.
     pub fn link(file: &Path, name: PathBuf) -> Result<Self, StorageError> {
-        fs::hard_link(file, &name).map_err(failed("give a part of an upload a second name"))?;
+        fs::hard_link(file, &name).map_err(failed("give a file a second name"))?;
         Ok(Self(name))
     }
 

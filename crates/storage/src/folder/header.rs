@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
@@ -84,11 +85,24 @@ pub(crate) fn read(file: &File) -> Result<Object, StorageError> {
             failed("read the header of an object")(error)
         }
     })?;
-    let text = decode(&bytes)?;
     let metadata = file
         .metadata()
         .map_err(failed("look at the file of an object"))?;
-    if metadata.len() != HEADER_BYTES + text.size {
+    let modified = metadata
+        .modified()
+        .map_err(failed("read when an object was written"))?;
+    of(&bytes, metadata.len(), modified)
+}
+
+/// What the header says with which an object begins that has so many bytes all told.
+pub(crate) fn of(start: &[u8], length: u64, modified: SystemTime) -> Result<Object, StorageError> {
+    let bytes = start
+        .first_chunk::<HEADER_SIZE>()
+        .ok_or(StorageError::Damaged {
+            what: "its header is cut off",
+        })?;
+    let text = decode(bytes)?;
+    if length != HEADER_BYTES + text.size {
         return Err(StorageError::Damaged {
             what: "its length is another one than its header says",
         });
@@ -100,9 +114,7 @@ pub(crate) fn read(file: &File) -> Result<Object, StorageError> {
     Ok(Object {
         size: text.size,
         sha256,
-        modified: metadata
-            .modified()
-            .map_err(failed("read when an object was written"))?,
+        modified,
         content_type: text.content_type,
         metadata: text.metadata,
     })

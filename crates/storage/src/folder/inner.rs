@@ -1,18 +1,22 @@
 //! The folder itself, worked on by one step after another; nothing here waits for a client.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, utimensat};
+use rustix::io::Errno;
+
 use super::draft::{Draft, DraftName, Drafts, Sealed};
 use super::header::{self, HEADER_BYTES, Said};
-use super::ledger::{Hold, Ledger};
+use super::ledger::{Hold, Ledger, Settled};
 use super::uploads::{self, Uploads};
 use super::{Limits, walk};
 use crate::error::failed;
+use crate::faults::{Faults, Step};
 use crate::{Bucket, Key, Object, PutOptions, StorageError, UploadId};
 
 /// Copied at a time.
@@ -25,12 +29,17 @@ pub(super) struct Inner {
     pub uploads: Uploads,
     pub ledger: Arc<Ledger>,
     pub limits: Limits,
+    faults: Arc<dyn Faults>,
     /// Held while files get and lose names.
     names: Mutex<()>,
 }
 
 impl Inner {
-    pub fn open(folder: &Path, limits: Limits) -> Result<Self, StorageError> {
+    pub fn open(
+        folder: &Path,
+        limits: Limits,
+        faults: Arc<dyn Faults>,
+    ) -> Result<Self, StorageError> {
         let ledger = Arc::new(Ledger::new(limits.clone()));
         let objects = folder.join("objects");
         for bucket in Bucket::ALL {
@@ -46,8 +55,13 @@ impl Inner {
             uploads: Uploads::open(folder.join("uploads"), &ledger)?,
             ledger,
             limits,
+            faults,
             names: Mutex::new(()),
         })
+    }
+
+    pub fn hit(&self, step: Step) -> Result<(), StorageError> {
+        self.faults.at(step).map_err(failed("pass a fault point"))
     }
 
     pub fn open_object(&self, key: &Key) -> Result<Option<(File, Object)>, StorageError> {
@@ -59,6 +73,22 @@ impl Inner {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(failed("open an object")(error)),
         }
+    }
+
+    /// The file of an object under a second name, as a draft. Its bytes are counted already.
+    pub fn sealed(&self, key: &Key) -> Result<Option<(Sealed, Object)>, StorageError> {
+        let Some((file, object)) = self.open_object(key)? else {
+            return Ok(None);
+        };
+        let name = DraftName::link(&self.objects.join(key.file()), self.drafts.name())?;
+        let sealed = Sealed {
+            name,
+            hold: Hold::free(&self.ledger, key),
+            size: object.size,
+            sha256: object.sha256,
+            file,
+        };
+        Ok(Some((sealed, object)))
     }
 
     /// Gives a sealed draft its name.
@@ -81,22 +111,15 @@ impl Inner {
             if only_new && replaced.is_some() {
                 return Err(StorageError::Exists);
             }
-            sealed.hold.settle(sealed.size, replaced)?;
-            let named = make_folders(&self.objects, folder)
-                .and_then(|changed| fs::rename(sealed.name.path(), &path).map(|()| changed));
-            match named {
-                Ok(changed) => changed,
-                Err(error) => {
-                    if let Some(bytes) = replaced {
-                        // Counted as replaced, but it is there as before.
-                        self.ledger.put_back(key, bytes, sealed.size);
-                    } else {
-                        self.ledger.removed(key, sealed.size);
-                    }
-                    return Err(failed("name an object")(error));
-                }
-            }
+            // Dropped on the way, the old object counts again.
+            let settled = Settled::new(&self.ledger, key, sealed.hold, sealed.size, replaced)?;
+            let changed = make_folders(&self.objects, folder)
+                .and_then(|changed| fs::rename(sealed.name.path(), &path).map(|()| changed))
+                .map_err(failed("name an object"))?;
+            settled.keep();
+            changed
         };
+        self.hit(Step::Named)?;
         for folder in changed {
             sync_folder(&folder).map_err(failed("sync a folder of objects"))?;
         }
@@ -133,6 +156,7 @@ impl Inner {
             }
             sealed.hold.settle_part(sealed.size, replaced);
         }
+        self.hit(Step::PartNamed)?;
         self.uploads.sync_parts(id)?;
         header::read(&sealed.file)
     }
@@ -213,12 +237,40 @@ impl Inner {
         Ok(())
     }
 
-    pub fn delete(&self, key: &Key) -> Result<bool, StorageError> {
+    /// Makes an object young.
+    pub fn refresh(&self, key: &Key) -> Result<bool, StorageError> {
+        let path = self.objects.join(key.file());
+        let omit = Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_OMIT,
+        };
+        let times = Timestamps {
+            last_access: omit,
+            last_modification: Timespec {
+                tv_nsec: UTIME_NOW,
+                ..omit
+            },
+        };
+        let _names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        match utimensat(CWD, &path, &times, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(()) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(error) => Err(failed("note the use of an object")(error.into())),
+        }
+    }
+
+    /// Removes an object that is to go by what the file system says of it.
+    pub fn delete(
+        &self,
+        key: &Key,
+        is_to_go: impl FnOnce(&Metadata) -> bool,
+    ) -> Result<bool, StorageError> {
         let path = self.objects.join(key.file());
         let bucket = self.objects.join(key.bucket().as_str());
         let changed = {
             let _names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
             let bytes = match fs::metadata(&path) {
+                Ok(metadata) if !is_to_go(&metadata) => return Ok(false),
                 Ok(metadata) => metadata.len().saturating_sub(HEADER_BYTES),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
                 Err(error) => return Err(failed("look for an object")(error)),
@@ -232,6 +284,7 @@ impl Inner {
             }
             folder
         };
+        self.hit(Step::Deleted)?;
         sync_folder(&changed).map_err(failed("sync a folder of objects"))?;
         Ok(true)
     }
@@ -243,6 +296,7 @@ impl Inner {
             let bytes = self.uploads.bury(id, &grave)?;
             self.ledger.upload_ended(key, bytes);
         }
+        self.hit(Step::UploadBuried)?;
         self.uploads.sync()?;
         fs::remove_dir_all(&grave).map_err(failed("remove an upload"))
     }

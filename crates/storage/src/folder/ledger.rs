@@ -206,6 +206,51 @@ impl Hold {
     }
 }
 
+/// Bytes that are counted for an object that is about to be there. Dropped before it is, they are not.
+#[derive(Debug)]
+pub(crate) struct Settled {
+    ledger: Arc<Ledger>,
+    key: Key,
+    size: u64,
+    replaced: Option<u64>,
+    is_kept: bool,
+}
+
+impl Settled {
+    pub fn new(
+        ledger: &Arc<Ledger>,
+        key: &Key,
+        hold: Hold,
+        size: u64,
+        replaced: Option<u64>,
+    ) -> Result<Self, StorageError> {
+        hold.settle(size, replaced)?;
+        Ok(Self {
+            ledger: Arc::clone(ledger),
+            key: key.clone(),
+            size,
+            replaced,
+            is_kept: false,
+        })
+    }
+
+    /// The object is there.
+    pub fn keep(mut self) {
+        self.is_kept = true;
+    }
+}
+
+impl Drop for Settled {
+    fn drop(&mut self) {
+        match self.replaced {
+            _ if self.is_kept => {}
+            // Counted as replaced, but it is there as before.
+            Some(replaced) => self.ledger.put_back(&self.key, replaced, self.size),
+            None => self.ledger.removed(&self.key, self.size),
+        }
+    }
+}
+
 impl Drop for Hold {
     fn drop(&mut self) {
         if self.held == 0 {

@@ -86,8 +86,15 @@ impl Walk<'_> {
         if !is_wanted {
             return Ok(Next::GoOn);
         }
-        let Some(object) = look_at(file)? else {
-            return Ok(Next::GoOn);
+        let object = match look_at(file) {
+            Ok(Some(object)) => object,
+            Ok(None) => return Ok(Next::GoOn),
+            Err(StorageError::Damaged { what }) => {
+                tracing::error!(file = %file.display(), "an object is damaged: {what}");
+                self.found.damaged += 1;
+                return Ok(Next::GoOn);
+            }
+            Err(error) => return Err(error),
         };
         if self.is_full() {
             return Ok(Next::Full);
@@ -141,21 +148,12 @@ fn has_object(folder: &Path) -> Result<bool, StorageError> {
     Ok(false)
 }
 
-/// The object in a file; None if it is gone. A damaged one is told to the log and taken for gone: a list must not
-/// end at it.
+/// The object in a file; None if it is gone.
 fn look_at(file: &Path) -> Result<Option<Object>, StorageError> {
-    let opened = match File::open(file) {
-        Ok(opened) => opened,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed("open an object")(error)),
-    };
-    match header::read(&opened) {
-        Ok(object) => Ok(Some(object)),
-        Err(StorageError::Damaged { what }) => {
-            tracing::error!(file = %file.display(), "an object is damaged: {what}");
-            Ok(None)
-        }
-        Err(error) => Err(error),
+    match File::open(file) {
+        Ok(opened) => header::read(&opened).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed("open an object")(error)),
     }
 }
 

@@ -123,6 +123,13 @@ impl From<StorageError> for Failure {
             StorageError::BadRange { .. } => (StatusCode::RANGE_NOT_SATISFIABLE, "SIZE_INVALID"),
             StorageError::Body { .. } => (StatusCode::BAD_REQUEST, "BLOB_UPLOAD_INVALID"),
             StorageError::DiskFull => (StatusCode::INSUFFICIENT_STORAGE, "DENIED"),
+            StorageError::Foreign { .. } => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "the object store behind the registry failed"
+                );
+                (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE")
+            }
             _ => {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,

@@ -41,6 +41,10 @@ impl Registry {
             (CONTENT_DIGEST, digest.to_string()),
         ];
         if method == Method::HEAD {
+            // Who asks may be about to push a manifest that names it.
+            if !self.store.refresh(&key).await? {
+                return Err(Failure::no_blob());
+            }
             return Ok(answer(StatusCode::OK, &headers, Body::empty()));
         }
         let status = if range.is_some() {

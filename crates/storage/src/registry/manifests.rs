@@ -14,7 +14,7 @@ use super::name::{Digest, Reference, Repository, Tag};
 use crate::{Bucket, List, PutOptions, body_of};
 
 /// Largest manifest: as other registries have it.
-const MANIFEST_MAX_BYTES: usize = 4 << 20;
+pub(super) const MANIFEST_MAX_BYTES: usize = 4 << 20;
 /// How long one may take to come.
 const MANIFEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Blobs and manifests that one manifest may name.
@@ -194,7 +194,8 @@ impl Registry {
             } else {
                 repository.blob(&digest)?
             };
-            if self.store.head(&key).await?.is_none() {
+            // Young again: who takes old blobs away leaves it alone until the manifest is there.
+            if !self.store.refresh(&key).await? {
                 return Err(Failure::unknown_part(digest));
             }
         }

@@ -10,6 +10,9 @@ const NAME_MAX_BYTES: usize = 255;
 const TAG_MAX_BYTES: usize = 128;
 /// No part of a repository's name is this, so that what is in a repository and other repositories stay apart.
 const END: &str = "_";
+/// Where the blobs and manifests of an owner are.
+pub(super) const BLOBS: &str = "blobs";
+pub(super) const MANIFESTS: &str = "manifests";
 
 /// The name of a repository: `OWNER/NAME…`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +43,7 @@ impl Repository {
     }
 
     pub fn blob(&self, digest: &Digest) -> Result<Key, Failure> {
-        self.key(&format!("blobs/{}", digest.hex()))
+        self.key(&format!("{BLOBS}/{}", digest.hex()))
     }
 
     pub fn upload(&self) -> Result<Key, Failure> {
@@ -48,7 +51,7 @@ impl Repository {
     }
 
     pub fn manifest(&self, digest: &Digest) -> Result<Key, Failure> {
-        self.key(&format!("manifests/{}/{END}/{}", self.rest, digest.hex()))
+        self.key(&format!("{MANIFESTS}/{}/{END}/{}", self.rest, digest.hex()))
     }
 
     pub fn tag(&self, tag: &Tag) -> Result<Key, Failure> {
@@ -62,7 +65,7 @@ impl Repository {
 
     /// What the paths of all its manifests begin with.
     pub fn manifests(&self) -> String {
-        format!("{}/manifests/{}/{END}/", self.owner, self.rest)
+        format!("{}/{MANIFESTS}/{}/{END}/", self.owner, self.rest)
     }
 }
 
@@ -120,7 +123,7 @@ impl Digest {
         self.0
     }
 
-    fn hex(&self) -> String {
+    pub fn hex(&self) -> String {
         hex::encode(self.0)
     }
 }

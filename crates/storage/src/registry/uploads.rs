@@ -25,7 +25,7 @@ impl Registry {
         }
         if let Some(digest) = &query.mount
             && is_open(repository, query.from.as_deref())
-            && self.store.head(&repository.blob(digest)?).await?.is_some()
+            && self.store.refresh(&repository.blob(digest)?).await?
         {
             return Ok(created(repository, digest));
         }

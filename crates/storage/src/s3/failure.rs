@@ -36,6 +36,13 @@ pub(super) fn failure(error: StorageError) -> S3Error {
         }
         StorageError::Body { .. } => S3ErrorCode::IncompleteBody,
         StorageError::DiskFull => S3ErrorCode::ServiceUnavailable,
+        StorageError::Foreign { .. } => {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the object store behind the S3 face failed"
+            );
+            S3ErrorCode::ServiceUnavailable
+        }
         StorageError::Damaged { .. } | StorageError::Io { .. } => {
             tracing::error!(
                 error = &error as &dyn std::error::Error,

@@ -3,5 +3,6 @@
 
 mod access;
 mod blobs;
+mod collect;
 mod manifests;
 mod support;

@@ -1,6 +1,9 @@
 //! A registry over a folder of its own.
 
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use alcove_storage::registry::{Door, Registry, Visitor};
 use alcove_storage::{FolderStore, Limits};
@@ -30,7 +33,7 @@ impl Door for SecretsOf {
 
 pub struct TestRegistry {
     pub registry: Registry,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 #[derive(Debug)]
@@ -66,8 +69,32 @@ impl TestRegistry {
         let door = Arc::new(SecretsOf);
         Self {
             registry: Registry::new(Arc::new(store), door, "http://localhost:3000"),
-            _folder: folder,
+            folder,
         }
+    }
+
+    /// Makes all blobs look as if they had been written then.
+    pub fn age(&self, to: SystemTime) {
+        for path in files(&self.folder.path().join("objects")) {
+            let is_blob = path.components().any(|part| part.as_os_str() == "dblobs");
+            if is_blob {
+                let file = File::options().write(true).open(&path).unwrap();
+                file.set_modified(to).unwrap();
+            }
+        }
+    }
+
+    /// Takes the end of some manifest away.
+    pub fn damage_a_manifest(&self) {
+        let all = files(&self.folder.path().join("objects"));
+        let is_manifest = |path: &&PathBuf| {
+            path.components()
+                .any(|part| part.as_os_str() == "dmanifests")
+        };
+        let path = all.iter().find(is_manifest).unwrap();
+        let file = File::options().write(true).open(path).unwrap();
+        let bytes = file.metadata().unwrap().len();
+        file.set_len(bytes - 1).unwrap();
     }
 
     pub async fn send(
@@ -136,6 +163,19 @@ impl TestRegistry {
         let headers = [("content-type", media_type)];
         self.ask_with("PUT", &path, &headers, text.to_owned()).await
     }
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else {
+            found.push(path);
+        }
+    }
+    found
 }
 
 pub fn image(config: &str, layer: &str) -> String {

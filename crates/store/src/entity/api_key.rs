@@ -17,6 +17,7 @@ pub struct Model {
     pub permissions: String,
     pub created_at: i64,
     pub expires_at: Option<i64>,
+    pub last_used_at: Option<i64>,
 }
 
 #[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]

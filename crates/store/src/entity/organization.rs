@@ -13,6 +13,8 @@ pub struct Model {
     pub created_at: i64,
     /// None where the operator's number holds.
     pub volume_quota: Option<i64>,
+    /// Whether packets of its sandboxes are marked for the host's shaping.
+    pub is_egress_limited: bool,
 }
 
 #[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]

@@ -11,7 +11,7 @@ pub struct Model {
     pub kind: String,
     pub old_value: Option<String>,
     pub new_value: Option<String>,
-    /// The row of the sandbox right after the event, as JSON.
+    /// The row of the sandbox, snapshot or volume right after the event, as JSON.
     pub payload: String,
     pub created_at: i64,
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel, Serialize, Deserialize)]
 #[sea_orm(table_name = "sandboxes")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a column")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: String,
@@ -48,12 +49,35 @@ pub struct Model {
     /// JSON: what the state is about, in those that are about something.
     pub work: Option<String>,
     pub parent_id: Option<String>,
+    /// Events from before links have no such column.
+    #[serde(default)]
+    pub linked_sandbox_id: Option<String>,
     /// JSON list; empty leaves it to the image. Events from before have no such column.
     #[serde(default = "no_entrypoint")]
     pub entrypoint: String,
     /// JSON list of mounts; None for none. Events from before volumes have no such column.
     #[serde(default)]
     pub volumes: Option<String>,
+    /// Events from before sandboxes had images built for them have no such column.
+    #[serde(default)]
+    pub is_built: bool,
+    /// Events from before policies have none of the columns of the network.
+    #[serde(default)]
+    pub network_block_all: bool,
+    /// Comma-separated networks; None for none.
+    #[serde(default)]
+    pub network_allow_list: Option<String>,
+    /// Comma-separated names; None for none.
+    #[serde(default)]
+    pub domain_allow_list: Option<String>,
+    #[serde(default = "first_network_version")]
+    pub network_version: i64,
+    /// The version that the runner last said was in force.
+    #[serde(default)]
+    pub network_applied: Option<i64>,
+    /// When this run is to end. Events from before sessions have no such column.
+    #[serde(default)]
+    pub stop_at: Option<i64>,
     pub created_at: i64,
     pub updated_at: i64,
     pub last_activity_at: i64,
@@ -67,4 +91,8 @@ impl ActiveModelBehavior for ActiveModel {}
 
 fn no_entrypoint() -> String {
     "[]".to_owned()
+}
+
+fn first_network_version() -> i64 {
+    1
 }

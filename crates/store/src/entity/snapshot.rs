@@ -1,8 +1,9 @@
 //! One row of `snapshots`.
 
 use sea_orm::entity::prelude::*;
+use serde::{Deserialize, Serialize};
 
-#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
+#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel, Serialize, Deserialize)]
 #[sea_orm(table_name = "snapshots")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
@@ -31,6 +32,8 @@ pub struct Model {
     /// Whether the entrypoint is a caller's and not the image's.
     pub has_own_entrypoint: bool,
     pub deactivated_at: Option<i64>,
+    /// None for one that people see.
+    pub build_key: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]

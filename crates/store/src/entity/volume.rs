@@ -1,8 +1,9 @@
 //! One row of `volumes`.
 
 use sea_orm::entity::prelude::*;
+use serde::{Deserialize, Serialize};
 
-#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
+#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel, Serialize, Deserialize)]
 #[sea_orm(table_name = "volumes")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]

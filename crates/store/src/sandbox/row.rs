@@ -1,8 +1,10 @@
 //! Between the row and the domain's sandbox.
 
+use std::str::FromStr;
+
 use alcove_domain::{
-    DesiredState, Fault, FaultCode, Intervals, Lifecycle, Phase, Resources, Sandbox, SandboxClass,
-    SandboxId, SandboxState, SnapshotId, VolumeId, VolumeMount,
+    DesiredState, Fault, FaultCode, Intervals, Lifecycle, NetworkPolicy, Phase, Resources, Sandbox,
+    SandboxClass, SandboxId, SandboxNetwork, SandboxState, SnapshotId, VolumeId, VolumeMount,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -121,6 +123,7 @@ pub(crate) fn to_row(sandbox: &Sandbox) -> Model {
         name_lower: sandbox.name.to_lowercase(),
         snapshot_id: sandbox.snapshot_id.to_string(),
         snapshot: sandbox.snapshot.clone(),
+        is_built: sandbox.is_built,
         image: sandbox.image.clone(),
         entrypoint: json_list(&sandbox.entrypoint),
         class: sandbox.class.as_str().to_owned(),
@@ -138,6 +141,7 @@ pub(crate) fn to_row(sandbox: &Sandbox) -> Model {
         auto_delete_minutes: sandbox.intervals.auto_delete_minutes.map(Into::into),
         ttl_minutes: sandbox.intervals.ttl_minutes.map(Into::into),
         auto_destroy_at: sandbox.auto_destroy_at.map(Timestamp::as_millisecond),
+        stop_at: sandbox.stop_at.map(Timestamp::as_millisecond),
         state: life.phase.state().as_str().to_owned(),
         desired_state: life.desired.as_str().to_owned(),
         generation: bigint(life.generation),
@@ -150,7 +154,13 @@ pub(crate) fn to_row(sandbox: &Sandbox) -> Model {
         auto_pause_minutes: sandbox.intervals.auto_pause_minutes.into(),
         work: work_of(&life.phase),
         parent_id: sandbox.parent_id.as_ref().map(ToString::to_string),
+        linked_sandbox_id: sandbox.linked_to.as_ref().map(ToString::to_string),
         volumes: mounts_to_text(&sandbox.volumes),
+        network_block_all: sandbox.network.policy.block_all,
+        network_allow_list: sandbox.network.policy.networks_text(),
+        domain_allow_list: sandbox.network.policy.domains_text(),
+        network_version: bigint(sandbox.network.version),
+        network_applied: sandbox.network.applied.map(bigint),
         created_at: sandbox.created_at.as_millisecond(),
         updated_at: sandbox.updated_at.as_millisecond(),
         last_activity_at: sandbox.last_activity_at.as_millisecond(),
@@ -160,12 +170,14 @@ pub(crate) fn to_row(sandbox: &Sandbox) -> Model {
 
 pub(crate) fn from_row(row: Model) -> Result<Sandbox, StoreError> {
     let phase = phase_from_row(&row)?;
+    let network = network_from_row(&row)?;
     Ok(Sandbox {
         id: place("id").id(row.id)?,
         organization_id: place("organization_id").id(row.organization_id)?,
         name: row.name,
         snapshot_id: place("snapshot_id").id(row.snapshot_id)?,
         snapshot: row.snapshot,
+        is_built: row.is_built,
         image: row.image,
         entrypoint: place("entrypoint").list(&row.entrypoint)?,
         class: place("class").word(&row.class, SandboxClass::parse)?,
@@ -189,10 +201,16 @@ pub(crate) fn from_row(row: Model) -> Result<Sandbox, StoreError> {
             ttl_minutes: place("ttl_minutes").small_option(row.ttl_minutes)?,
         },
         auto_destroy_at: place("auto_destroy_at").time_option(row.auto_destroy_at)?,
+        stop_at: place("stop_at").time_option(row.stop_at)?,
+        network,
         volumes: mounts_from_text(row.volumes.as_deref())?,
         parent_id: row
             .parent_id
             .map(|id| place("parent_id").id(id))
+            .transpose()?,
+        linked_to: row
+            .linked_sandbox_id
+            .map(|id| place("linked_sandbox_id").id(id))
             .transpose()?,
         lifecycle: Lifecycle {
             phase,
@@ -206,6 +224,30 @@ pub(crate) fn from_row(row: Model) -> Result<Sandbox, StoreError> {
         last_activity_at: place("last_activity_at").time(row.last_activity_at)?,
         version: place("version").unsigned(row.version)?,
     })
+}
+
+fn network_from_row(row: &Model) -> Result<SandboxNetwork, StoreError> {
+    Ok(SandboxNetwork {
+        policy: NetworkPolicy {
+            block_all: row.network_block_all,
+            allow_networks: entries("network_allow_list", row.network_allow_list.as_deref())?,
+            allow_domains: entries("domain_allow_list", row.domain_allow_list.as_deref())?,
+        },
+        version: place("network_version").unsigned(row.network_version)?,
+        applied: row
+            .network_applied
+            .map(|version| place("network_applied").unsigned(version))
+            .transpose()?,
+    })
+}
+
+/// A list that cannot be read must not become an empty one, which allows more.
+fn entries<T: FromStr>(column: &'static str, text: Option<&str>) -> Result<Vec<T>, StoreError> {
+    let Some(text) = text else {
+        return Ok(Vec::new());
+    };
+    let entry = |entry: &str| entry.parse().map_err(|_| place(column).bad(text));
+    text.split(',').map(entry).collect()
 }
 
 fn phase_from_row(row: &Model) -> Result<Phase, StoreError> {

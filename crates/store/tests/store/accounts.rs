@@ -21,6 +21,7 @@ async fn a_key_is_found_by_its_hash_and_replaced_by_its_name(place: Place) {
         name: "Personal".to_owned(),
         created_by: user.id.clone(),
         is_personal: true,
+        is_egress_limited: false,
         created_at: at(1),
     };
     let key = |byte: u8| ApiKey {
@@ -33,6 +34,7 @@ async fn a_key_is_found_by_its_hash_and_replaced_by_its_name(place: Place) {
         permissions: Permissions::all(),
         created_at: at(1),
         expires_at: Some(at(9)),
+        last_used_at: None,
     };
     let tx = store.begin().await.unwrap();
     tx.user_insert(&user).await.unwrap();

@@ -1,5 +1,5 @@
 use alcove_domain::{DesiredState, Goal, SandboxState};
-use alcove_store::{Claim, NewOutboxEntry, OpenCommand, OutboxChange, OwnerId};
+use alcove_store::{Claim, NewOutboxEntry, OpenCommand, OutboxChange, OutboxEvent, OwnerId};
 
 use crate::support::*;
 
@@ -89,13 +89,14 @@ async fn the_outbox_keeps_order_and_the_whole_sandbox(place: Place) {
     });
     let tx = store.begin().await.unwrap();
     let sequence = tx.outbox_append(&entries).await.unwrap();
-    tx.commit().await.unwrap();
+    assert_eq!(tx.commit_events().await.unwrap(), sequence);
     let read = store.reader().outbox_list_after(0, 10).await.unwrap();
-    assert_eq!(
-        read.iter().map(|entry| entry.change).collect::<Vec<_>>(),
-        changes
-    );
-    assert!(read.iter().all(|entry| entry.sandbox == first));
+    let wanted = changes.map(|change| OutboxEvent::Sandbox {
+        change,
+        sandbox: Box::new(first.clone()),
+    });
+    let found: Vec<_> = read.iter().map(|entry| entry.event.clone()).collect();
+    assert_eq!(found, wanted);
     let last = store.reader().outbox_last_sequence().await.unwrap();
     assert_eq!(last, read[2].sequence);
     assert_eq!(sequence, Some(last));

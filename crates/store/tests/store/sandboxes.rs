@@ -1,6 +1,6 @@
 use alcove_domain::{
-    Command, DesiredState, Fault, FaultCode, Intervals, OrganizationId, Phase, Resources,
-    SandboxId, SnapshotId,
+    Command, DesiredState, Fault, FaultCode, Intervals, NetworkPolicy, OrganizationId, Phase,
+    Resources, SandboxId, SandboxNetwork, SnapshotId,
 };
 use alcove_store::StoreError;
 use uuid::Uuid;
@@ -31,6 +31,15 @@ async fn a_sandbox_comes_back_as_it_was_written(place: Place) {
             auto_pause_minutes: 4,
             auto_delete_minutes: Some(0),
             ttl_minutes: Some(9),
+        };
+        first.network = SandboxNetwork {
+            policy: NetworkPolicy {
+                block_all: true,
+                allow_networks: vec!["1.0.0.0/8".parse().unwrap(), "2.2.2.2/32".parse().unwrap()],
+                allow_domains: vec!["*.example.com".parse().unwrap()],
+            },
+            version: 5,
+            applied: Some(4),
         };
         insert(&store, &first).await.unwrap();
         store.close().await;
@@ -131,6 +140,7 @@ async fn what_is_being_made_of_a_sandbox_and_where_it_comes_from_is_kept(place: 
     for (number, phase) in (10..).zip(phases) {
         let mut wanted = sandbox(number, &format!("box-{number}"));
         wanted.parent_id = Some(SandboxId::from_uuid(Uuid::from_u128(1)));
+        wanted.linked_to = Some(SandboxId::from_uuid(Uuid::from_u128(2)));
         wanted.lifecycle.phase = phase;
         insert(&store, &wanted).await.unwrap();
         let found = store.reader().sandbox_find(&wanted.id).await.unwrap();

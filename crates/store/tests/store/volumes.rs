@@ -2,7 +2,7 @@ use alcove_domain::{
     DesiredState, Phase, Sandbox, Volume, VolumeEvent, VolumeId, VolumeMount, VolumePhase,
     VolumeState,
 };
-use alcove_store::{Store, StoreError};
+use alcove_store::{OutboxEvent, Store, StoreError, VolumeChange};
 use uuid::Uuid;
 
 use crate::support::*;
@@ -16,6 +16,7 @@ on_both_databases! {
     a_sandbox_keeps_its_mounts,
     deleted_volumes_go_after_a_while,
     the_number_of_volumes_is_set_and_counted,
+    what_happens_to_a_volume_is_told_in_the_same_transaction,
 }
 
 fn volume(number: u128, name: &str) -> Volume {
@@ -253,6 +254,7 @@ async fn the_number_of_volumes_is_set_and_counted(place: Place) {
         name: "Personal".to_owned(),
         created_by: alcove_domain::UserId::from_uuid(Uuid::from_u128(4)),
         is_personal: true,
+        is_egress_limited: false,
         created_at: at(1),
     };
     let tx = store.begin().await.unwrap();
@@ -267,4 +269,46 @@ async fn the_number_of_volumes_is_set_and_counted(place: Place) {
     assert!(tx.volume_quota_put(&org(), None).await.unwrap());
     let stranger = alcove_domain::OrganizationId::from_uuid(Uuid::from_u128(8));
     assert!(!tx.volume_quota_put(&stranger, Some(1)).await.unwrap());
+}
+
+async fn what_happens_to_a_volume_is_told_in_the_same_transaction(place: Place) {
+    let store = place.open().await;
+    let first = volume(1, "data");
+    // Taken back: nothing was told.
+    let tx = store.begin().await.unwrap();
+    tx.volume_insert(&first).await.unwrap();
+    drop(tx);
+    put(&store, &first).await.unwrap();
+    let next = go_on(&store, first.clone(), VolumeEvent::Begin).await;
+    // The same state once more is no news, and neither is a stale version.
+    let same = Volume {
+        version: next.version + 1,
+        ..next.clone()
+    };
+    write(&store, &same).await.unwrap();
+    assert!(write(&store, &same).await.is_err());
+    let user = with_volumes(1, &[(&first, "/a"), (&first, "/b")]);
+    let tx = store.begin().await.unwrap();
+    tx.volume_touch(&user, at(40)).await.unwrap();
+    let sequence = tx.commit_events().await.unwrap();
+
+    let told = store.reader().outbox_list_after(0, 10).await.unwrap();
+    assert_eq!(told.last().map(|entry| entry.sequence), sequence);
+    assert!(told.iter().all(|entry| entry.organization == org()));
+    let after = Volume {
+        last_used_at: Some(at(40)),
+        ..same
+    };
+    let (old, new) = (first.state(), next.state());
+    let wanted = [
+        (VolumeChange::Created, first),
+        (VolumeChange::State { old, new }, next),
+        (VolumeChange::LastUsed, after),
+    ];
+    let wanted = wanted.map(|(change, volume)| OutboxEvent::Volume {
+        change,
+        volume: Box::new(volume),
+    });
+    let told: Vec<_> = told.into_iter().map(|entry| entry.event).collect();
+    assert_eq!(told, wanted);
 }

@@ -1,7 +1,13 @@
 //! Builds on a played host.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use alcove_domain::BuildId;
-use alcove_runner_api::{Build, BuildFault, BuildLogPiece, BuildOutcome, OrderError};
+use alcove_runner_api::{
+    Build, BuildFault, BuildFaultCode, BuildLogPiece, BuildOutcome, OrderError,
+};
+use tokio::sync::Notify;
 
 use super::{FakeRunner, image};
 
@@ -12,6 +18,7 @@ pub(super) struct Builds {
     faults: Vec<BuildFault>,
     cancelled: Vec<BuildId>,
     forgotten: Vec<BuildId>,
+    running: HashMap<String, Arc<Notify>>,
 }
 
 impl FakeRunner {
@@ -35,16 +42,26 @@ impl FakeRunner {
     }
 
     pub(super) async fn run_build(&self, order: Build) -> Result<BuildOutcome, OrderError> {
+        let cancel = Arc::new(Notify::new());
         let life = {
             let mut state = self.state();
             if !state.is_alive {
                 return Err(OrderError::Unavailable);
             }
             state.builds.ordered.push(order.clone());
+            let running = &mut state.builds.running;
+            running.insert(order.id.clone(), Arc::clone(&cancel));
             state.life
         };
-        self.pass(&self.host.work_gate, life).await?;
+        tokio::select! {
+            passed = self.pass(&self.host.work_gate, life) => passed?,
+            () = cancel.notified() => {
+                let fault = BuildFault::new(BuildFaultCode::Cancelled, "the build was cancelled");
+                return Ok(BuildOutcome::Failed { fault });
+            }
+        }
         let mut state = self.state();
+        state.builds.running.remove(&order.id);
         if let Some(fault) = state.builds.faults.pop() {
             return Ok(BuildOutcome::Failed { fault });
         }
@@ -55,7 +72,11 @@ impl FakeRunner {
     }
 
     pub(super) fn note_cancelled_build(&self, build: &BuildId) {
-        self.state().builds.cancelled.push(build.clone());
+        let mut state = self.state();
+        state.builds.cancelled.push(build.clone());
+        if let Some(running) = state.builds.running.remove(build.as_str()) {
+            running.notify_one();
+        }
     }
 
     pub(super) fn note_forgotten_build(&self, build: &BuildId) {

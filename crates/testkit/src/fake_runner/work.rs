@@ -59,6 +59,11 @@ impl State {
                 let spec = spec.map(|spec| SandboxSpec { resources, ..spec });
                 (observed, spec, done(None))
             }
+            (Goal::Networked(network), observed) => {
+                let network = network.clone();
+                let spec = spec.map(|spec| SandboxSpec { network, ..spec });
+                (observed, spec, done(None))
+            }
             (Goal::Captured { name }, observed) => {
                 let entry = image(name, "daytona");
                 if !self.images.contains(&entry) {

@@ -14,6 +14,8 @@ struct Shared {
     cuts: AtomicBool,
     /// First lines and ranges of all requests.
     requests: Mutex<Vec<String>>,
+    /// A word of a request; with it the answers end.
+    hold_at: Mutex<Option<String>>,
     connections: AtomicUsize,
 }
 
@@ -36,6 +38,7 @@ impl CuttingProxy {
             left: AtomicU64::new(u64::MAX),
             cuts: AtomicBool::new(true),
             requests: Mutex::default(),
+            hold_at: Mutex::default(),
             connections: AtomicUsize::new(0),
         });
         let proxy = Self {
@@ -66,6 +69,13 @@ impl CuttingProxy {
     pub fn hold_after(&self, bytes: u64) {
         self.shared.cuts.store(false, Ordering::Relaxed);
         self.shared.left.store(bytes, Ordering::Relaxed);
+    }
+
+    /// From the next request with this word in its first line on, nothing is answered, and nothing ends. Who is known
+    /// to have asked so is known to wait.
+    pub fn hold_at(&self, word: &str) {
+        let hold_at = self.shared.hold_at.lock();
+        *hold_at.unwrap_or_else(PoisonError::into_inner) = Some(word.to_owned());
     }
 
     /// Everything passes from now on, what was held too.
@@ -158,6 +168,16 @@ fn note(shared: &Shared, bytes: &[u8]) {
     let Some(first) = lines.next().filter(|line| line.contains(" HTTP/1.1")) else {
         return;
     };
+    let mut hold_at = shared
+        .hold_at
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    if hold_at.as_ref().is_some_and(|word| first.contains(word)) {
+        *hold_at = None;
+        shared.cuts.store(false, Ordering::Relaxed);
+        shared.left.store(0, Ordering::Relaxed);
+    }
+    drop(hold_at);
     let range = lines.find(|line| line.to_ascii_lowercase().starts_with("range:"));
     let request = format!("{first} {}", range.unwrap_or_default());
     let requests = shared.requests.lock();

@@ -19,6 +19,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use tokio::task::JoinHandle;
 
 use super::blocking;
 use crate::agent::Agent;
@@ -132,20 +133,32 @@ fn content(file: OpenFile, headers: &HeaderMap, modified: Timestamp) -> Response
     response
 }
 
-/// A body that breaks off when the file does.
+/// A body that breaks off when the file does. While a piece is sent the next one is read.
 fn pieces(reading: Reading) -> impl futures_util::Stream<Item = io::Result<Bytes>> {
-    stream::unfold(Some(reading), |reading| async move {
-        let (piece, reading) = next_piece(reading?).await;
-        Some((piece.transpose()?, Some(reading?)))
+    stream::unfold(Some(Ahead::read(reading)), |ahead| async move {
+        let (piece, ahead) = ahead?.next().await;
+        Some((piece.transpose()?, ahead))
     })
 }
 
-/// The next piece, and the reading unless it is broken.
-async fn next_piece(mut reading: Reading) -> (io::Result<Option<Bytes>>, Option<Reading>) {
-    let read = tokio::task::spawn_blocking(move || (reading.next_piece(), reading)).await;
-    match read {
-        Ok((piece, reading)) => (piece, Some(reading)),
-        Err(_) => (Err(io::ErrorKind::Other.into()), None),
+/// A piece that is being read.
+struct Ahead(JoinHandle<(io::Result<Option<Bytes>>, Reading)>);
+
+impl Ahead {
+    fn read(mut reading: Reading) -> Self {
+        Self(tokio::task::spawn_blocking(move || {
+            (reading.next_piece(), reading)
+        }))
+    }
+
+    /// The piece, and the one behind it unless this is the last or the file broke off.
+    async fn next(self) -> (io::Result<Option<Bytes>>, Option<Self>) {
+        match self.0.await {
+            Ok((Ok(piece), reading)) if reading.is_over() => (Ok(piece), None),
+            Ok((Ok(Some(piece)), reading)) => (Ok(Some(piece)), Some(Self::read(reading))),
+            Ok((piece, _)) => (piece, None),
+            Err(_) => (Err(io::ErrorKind::Other.into()), None),
+        }
     }
 }
 
@@ -237,7 +250,8 @@ struct Parts {
 
 enum Current {
     Between,
-    In(Reading),
+    /// None: all of it is out but the line break behind it.
+    In(Option<Ahead>),
     /// The closing boundary is out, or must not come because a file broke off.
     Over,
 }
@@ -246,19 +260,19 @@ impl Parts {
     async fn next(&mut self) -> Option<io::Result<Bytes>> {
         match std::mem::replace(&mut self.current, Current::Over) {
             Current::Over => None,
-            Current::In(reading) => {
-                let (piece, reading) = next_piece(reading).await;
-                match (piece, reading) {
-                    (Ok(Some(piece)), Some(reading)) => {
-                        self.current = Current::In(reading);
-                        Some(Ok(piece))
+            Current::In(ahead) => {
+                if let Some(ahead) = ahead {
+                    match ahead.next().await {
+                        (Ok(Some(piece)), ahead) => {
+                            self.current = Current::In(ahead);
+                            return Some(Ok(piece));
+                        }
+                        (Ok(None), _) => {}
+                        (Err(error), _) => return Some(Err(error)),
                     }
-                    (Ok(_), _) => {
-                        self.current = Current::Between;
-                        Some(Ok(Bytes::from_static(b"\r\n")))
-                    }
-                    (Err(error), _) => Some(Err(error)),
                 }
+                self.current = Current::Between;
+                Some(Ok(Bytes::from_static(b"\r\n")))
             }
             Current::Between => {
                 let Some(asked) = self.paths.pop_front() else {
@@ -295,7 +309,8 @@ impl Parts {
         };
         match opened {
             Ok((size, first, reading)) => {
-                self.current = Current::In(reading);
+                let is_over = first.is_none() || reading.is_over();
+                self.current = Current::In((!is_over).then(|| Ahead::read(reading)));
                 let first = first.unwrap_or_default();
                 let length = size.or(first.is_empty().then_some(0));
                 let length = length.map(|length| format!("Content-Length: {length}\r\n"));

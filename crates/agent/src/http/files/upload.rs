@@ -13,9 +13,11 @@ use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Method, StatusCode, Uri};
 use http_body_util::BodyExt;
 use serde::Serialize;
+use tokio::task::JoinHandle;
 
 use super::blocking;
 use crate::agent::Agent;
+use crate::file::error::FileError;
 use crate::file::write::Writing;
 use crate::http::ApiError;
 use crate::http::multipart::{Multipart, MultipartError, is_multipart};
@@ -36,11 +38,30 @@ impl From<MultipartError> for ApiError {
     }
 }
 
-/// A file that is being written, with what has not reached it yet.
+/// A file that is being written, with what has not reached it yet: what waits, and at most one piece that is being
+/// written meanwhile.
 struct Sink {
-    writing: Writing,
+    state: Progress,
     waiting: Vec<Bytes>,
     waiting_bytes: usize,
+}
+
+enum Progress {
+    Resting(Box<Writing>),
+    Busy(JoinHandle<Result<Writing, FileError>>),
+}
+
+impl Progress {
+    /// When what was given to it is written.
+    async fn rest(self) -> Result<Writing, ApiError> {
+        match self {
+            Self::Resting(writing) => Ok(*writing),
+            Self::Busy(written) => {
+                let written = written.await;
+                Ok(written.map_err(|_| crate::http::error::panicked())??)
+            }
+        }
+    }
 }
 
 impl Sink {
@@ -54,7 +75,7 @@ impl Sink {
             Ok::<_, ApiError>(writing)
         });
         Ok(Self {
-            writing: writing.await?,
+            state: Progress::Resting(Box::new(writing.await?)),
             waiting: Vec::new(),
             waiting_bytes: 0,
         })
@@ -66,33 +87,32 @@ impl Sink {
         if self.waiting_bytes < WRITE_BYTES {
             return Ok(self);
         }
-        let Self {
-            mut writing,
-            waiting,
-            ..
-        } = self;
-        let writing = blocking(move || {
-            waiting.iter().try_for_each(|piece| writing.write(piece))?;
-            Ok::<_, ApiError>(writing)
+        let Self { state, waiting, .. } = self;
+        let mut writing = state.rest().await?;
+        let written = tokio::task::spawn_blocking(move || {
+            writing.write_pieces(waiting.iter().map(AsRef::as_ref))?;
+            Ok(writing)
         });
         Ok(Self {
-            writing: writing.await?,
+            state: Progress::Busy(written),
             waiting: Vec::new(),
             waiting_bytes: 0,
         })
     }
 
     async fn commit(self) -> Result<u64, ApiError> {
-        let Self {
-            mut writing,
-            waiting,
-            ..
-        } = self;
-        blocking(move || {
-            waiting.iter().try_for_each(|piece| writing.write(piece))?;
+        let Self { state, waiting, .. } = self;
+        let mut writing = state.rest().await?;
+        let written = blocking(move || {
+            writing.write_pieces(waiting.iter().map(AsRef::as_ref))?;
+            drop(waiting);
             writing.commit()
-        })
-        .await
+        });
+        let written = written.await?;
+        if let Some(replaced) = written.replaced {
+            tokio::task::spawn_blocking(move || drop(replaced));
+        }
+        Ok(written.bytes)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use alcove_agent_api::ExecuteRequest;
@@ -31,6 +32,8 @@ pub struct Copies {
     pub snapshot: Option<Summary>,
     /// A file of as many bytes, written and synced where the data folder is.
     pub floor: Option<Summary>,
+    /// The same file copied and synced, one piece after the other. What is copied is not in memory.
+    pub copied_file: Option<Summary>,
 }
 
 #[derive(Debug, Default)]
@@ -38,6 +41,7 @@ struct Samples {
     fork: Vec<Duration>,
     snapshot: Vec<Duration>,
     floor: Vec<Duration>,
+    copied_file: Vec<Duration>,
 }
 
 pub async fn measure(
@@ -69,15 +73,18 @@ pub async fn measure(
         fork: Summary::of(&samples.fork),
         snapshot: Summary::of(&samples.snapshot),
         floor: Summary::of(&samples.floor),
+        copied_file: Summary::of(&samples.copied_file),
     })
 }
 
 async fn fill(client: &Client, sandbox: &Sandbox, arguments: &Arguments) -> anyhow::Result<()> {
-    // Bytes that nothing makes smaller.
+    let (bytes, files) = (arguments.size_mib << 20, arguments.files);
+    let each = bytes.div_ceil(files);
+    // Bytes that nothing makes smaller. A tiny image has no split.
     let command = format!(
-        "cd && mkdir full && cd full && head -c {}M /dev/urandom | split -a 6 -b {} - && ls | wc -l && sync .",
-        arguments.size_mib,
-        (arguments.size_mib << 20).div_ceil(arguments.files),
+        "cd && mkdir full && cd full || exit; \
+         if command -v split >/dev/null; then head -c {bytes} /dev/urandom | split -a 6 -b {each} -; else \
+         i=0; while [ $i -lt {files} ]; do head -c {each} /dev/urandom >$i || exit; i=$((i+1)); done; fi; sync ."
     );
     let request = ExecuteRequest {
         command: format!("sh -c '{command}'"),
@@ -115,22 +122,37 @@ async fn round(
     until_active(client, &name).await?;
     samples.snapshot.push(began.elapsed());
 
-    let path = server.data_dir()?.join("floor");
+    let folder = server.data_dir()?;
     let size = arguments.size_mib;
-    let floor = tokio::task::spawn_blocking(move || -> std::io::Result<Duration> {
-        let piece = vec![0x5a; 1 << 20];
-        let began = Instant::now();
-        let mut file = fs::File::create(&path)?;
-        for _ in 0..size {
-            file.write_all(&piece)?;
-        }
-        file.sync_all()?;
-        let took = began.elapsed();
-        fs::remove_file(&path)?;
-        Ok(took)
-    });
-    samples.floor.push(floor.await?.context("no room")?);
+    let floor = tokio::task::spawn_blocking(move || floor(&folder, size));
+    let (written, copied) = floor.await?.context("no room")?;
+    samples.floor.push(written);
+    samples.copied_file.push(copied);
     Ok(())
+}
+
+/// How long the host takes to write a file of this size, and to copy it.
+fn floor(folder: &Path, size_mib: u64) -> std::io::Result<(Duration, Duration)> {
+    let (path, copy) = (folder.join("floor"), folder.join("floor-copy"));
+    let piece = vec![0x5a; 1 << 20];
+    let began = Instant::now();
+    let mut file = fs::File::create(&path)?;
+    for _ in 0..size_mib {
+        file.write_all(&piece)?;
+    }
+    file.sync_all()?;
+    let written = began.elapsed();
+    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?;
+
+    let began = Instant::now();
+    let mut from = fs::File::open(&path)?;
+    let mut to = fs::File::create(&copy)?;
+    std::io::copy(&mut from, &mut to)?;
+    to.sync_all()?;
+    let copied = began.elapsed();
+    fs::remove_file(&path)?;
+    fs::remove_file(&copy)?;
+    Ok((written, copied))
 }
 
 async fn until_active(client: &Client, name: &str) -> anyhow::Result<()> {

@@ -37,7 +37,8 @@ impl Results {
             summaries.extend([
                 ("fork", copies.fork.as_ref()),
                 ("snapshot", copies.snapshot.as_ref()),
-                ("floor: one file of that size", copies.floor.as_ref()),
+                ("floor: one file written", copies.floor.as_ref()),
+                ("floor: one file copied", copies.copied_file.as_ref()),
             ]);
         }
         let mut out = String::new();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use alcove_agent_api::{ExecuteRequest, ExecuteResponse};
+use alcove_agent_api::{ExecAnswer, ExecRequest, ExecuteRequest, ExecuteResponse};
 use alcove_client::Toolbox;
 use alcove_runner::TOKEN_HEADER;
 use anyhow::{Context, ensure};
@@ -33,6 +33,8 @@ pub struct Execute {
     pub agent: Option<Summary>,
     /// Spawn and wait of the same shell with the same command, on the host.
     pub bare: Option<Summary>,
+    /// The same as a client of Vercel Sandbox asks for it: waited for, with what it says.
+    pub vercel: Option<Summary>,
     pub throughput: Throughput,
 }
 
@@ -62,6 +64,7 @@ pub async fn measure(
     let shell = shell_like(&subject.toolbox).await?;
     let mut direct = Direct::connect(&subject.agent).await?;
     let (mut api, mut agent, mut bare) = (Vec::new(), Vec::new(), Vec::new());
+    let mut vercel = Vec::new();
     for round in 0..WARM_UP + arguments.rounds {
         if stop.is_cancelled() {
             break;
@@ -70,17 +73,20 @@ pub async fn measure(
             timed(execute(&subject.toolbox)).await?,
             timed(direct.execute()).await?,
             timed(async { tokio::task::spawn_blocking(spawn_of(&shell)).await? }).await?,
+            timed(follow(subject)).await?,
         ];
         if round >= WARM_UP {
             api.push(took[0]);
             agent.push(took[1]);
             bare.push(took[2]);
+            vercel.push(took[3]);
         }
     }
     Ok(Execute {
         api: Summary::of(&api),
         agent: Summary::of(&agent),
         bare: Summary::of(&bare),
+        vercel: Summary::of(&vercel),
         throughput: throughput(subject, arguments, shell, stop).await?,
     })
 }
@@ -101,6 +107,27 @@ fn request() -> ExecuteRequest {
 async fn execute(toolbox: &Toolbox) -> anyhow::Result<()> {
     let answer = toolbox.execute(&request()).await?;
     ensure!(answer.exit_code == 0, "`true` answered {answer:?}");
+    Ok(())
+}
+
+async fn follow(subject: &Subject) -> anyhow::Result<()> {
+    let request = ExecRequest {
+        command: "true".to_owned(),
+        wait: true,
+        logs: true,
+        ..ExecRequest::default()
+    };
+    let answer = subject
+        .client
+        .run_command(&subject.sandbox.id, &request)
+        .await?;
+    let last = answer.trim_ascii_end().rsplit(|byte| *byte == b'\n').next();
+    let last: ExecAnswer = serde_json::from_slice(last.unwrap_or_default())
+        .with_context(|| format!("the answer was {}", String::from_utf8_lossy(&answer)))?;
+    ensure!(
+        last.command.exit_code == Some(0),
+        "`true` answered {last:?}"
+    );
     Ok(())
 }
 

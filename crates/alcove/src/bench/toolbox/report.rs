@@ -34,6 +34,10 @@ impl Results {
                 ("execute `true`, API", execute.api.as_ref()),
                 ("execute `true`, agent's socket", execute.agent.as_ref()),
                 ("spawn of the same shell", execute.bare.as_ref()),
+                (
+                    "`true` for a client of Vercel Sandbox",
+                    execute.vercel.as_ref(),
+                ),
             ]);
         }
         for (name, summary) in [
@@ -61,6 +65,15 @@ impl Results {
                 rows.push(Row::at_most("execute, agent, p50", 1.5, agent.p50_ms, "ms"));
                 rows.push(Row::at_most("execute, agent, p99", 4.0, agent.p99_ms, "ms"));
             }
+            if let (Some(vercel), Some(api)) = (&execute.vercel, &execute.api) {
+                let more = vercel.p50_ms - api.p50_ms;
+                rows.push(Row::at_most(
+                    "Vercel command over execute, p50",
+                    1.0,
+                    more,
+                    "ms",
+                ));
+            }
             let rate = &execute.throughput;
             let what = format!(
                 "{} clients {:.0}/s, {} bare loops {:.0}/s",
@@ -86,6 +99,19 @@ impl Results {
             ] {
                 let what = format!("{:.0} of {:.0} MiB/s", speed.api, speed.loopback);
                 rows.push(Row::at_least(name, 0.5, speed.ratio(), &what));
+            }
+            for (name, speed) in [
+                ("upload / loopback, then a plain write", &transfer.upload),
+                ("download / loopback, then a plain read", &transfer.download),
+            ] {
+                let (ratio, alone) = (speed.ratio_to_both(), speed.file);
+                rows.push(Row {
+                    name,
+                    // Says how much of a miss is the file's.
+                    target: "none".to_owned(),
+                    measured: format!("{ratio:.2} (the file alone {alone:.0} MiB/s)"),
+                    is_met: true,
+                });
             }
             rows.push(growth("transfer, agent grows", transfer.growth.agent_bytes));
             rows.push(growth(

@@ -3,7 +3,7 @@
 use std::fs::File;
 
 use alcove_api_types::daytona::{CreateSandbox, Sandbox};
-use alcove_client::Toolbox;
+use alcove_client::{Client, Toolbox};
 use alcove_runner::journal::{Journal, Phase};
 use alcove_runner::socket_path;
 use anyhow::{Context, bail};
@@ -16,6 +16,7 @@ use super::super::proc::{self, ProcessMemory};
 pub struct Subject {
     pub sandbox: Sandbox,
     pub toolbox: Toolbox,
+    pub client: Client,
     pub agent: Agent,
     pub server_pid: i32,
 }
@@ -53,6 +54,7 @@ impl Subject {
         };
         Ok(Self {
             toolbox: client.toolbox(&sandbox)?,
+            client,
             sandbox,
             agent,
             server_pid: server.pid().context("the server does not run")?,

@@ -3,6 +3,8 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use alcove_agent_api::ExecuteRequest;
+use alcove_client::Toolbox;
 use anyhow::{Context, ensure};
 use bytes::Bytes;
 use futures_util::{Stream, stream};
@@ -17,6 +19,9 @@ const TURNS: u64 = 3;
 
 /// What is sent at a time.
 const PIECE_BYTES: usize = 64 << 10;
+
+/// What `dd` reads and writes at a time.
+const DD_BYTES: u64 = 256 << 10;
 
 const PATH: &str = "/tmp/alcove-bench-transfer";
 
@@ -34,6 +39,8 @@ pub struct Transfer {
 pub struct Speed {
     pub api: f64,
     pub loopback: f64,
+    /// A plain write or read of such a file in the sandbox, by `dd`.
+    pub file: f64,
 }
 
 impl Speed {
@@ -41,13 +48,34 @@ impl Speed {
         self.api / self.loopback
     }
 
-    fn of(bytes: u64, api: Duration, loopback: Duration) -> Self {
-        let mib = bytes_in_mib(bytes * TURNS);
+    /// Of the speed that the loopback copy and then the file alone would have, one after the other.
+    pub fn ratio_to_both(&self) -> f64 {
+        self.api * (1.0 / self.loopback + 1.0 / self.file)
+    }
+
+    fn of(
+        bytes: u64,
+        Took {
+            api,
+            loopback,
+            file,
+        }: Took,
+    ) -> Self {
+        let speed = |took: Duration| bytes_in_mib(bytes * TURNS) / took.as_secs_f64();
         Self {
-            api: mib / api.as_secs_f64(),
-            loopback: mib / loopback.as_secs_f64(),
+            api: speed(api),
+            loopback: speed(loopback),
+            file: speed(file),
         }
     }
+}
+
+/// Time of all turns of one way.
+#[derive(Default)]
+struct Took {
+    api: Duration,
+    loopback: Duration,
+    file: Duration,
 }
 
 pub async fn measure(subject: &Subject, bytes: u64) -> anyhow::Result<Transfer> {
@@ -56,7 +84,7 @@ pub async fn measure(subject: &Subject, bytes: u64) -> anyhow::Result<Transfer> 
     // Connections, and buffers that stay.
     toolbox.upload_from(PATH, content(1 << 20)).await?;
     download(subject, 1 << 20).await?;
-    let (mut up, mut down) = ([Duration::ZERO; 2], [Duration::ZERO; 2]);
+    let (mut up, mut down) = (Took::default(), Took::default());
     let mut growth: Option<Growth> = None;
     for _ in 0..TURNS {
         let watch = subject.watch_growth()?;
@@ -65,25 +93,54 @@ pub async fn measure(subject: &Subject, bytes: u64) -> anyhow::Result<Transfer> 
             .upload_from(PATH, content(bytes))
             .await
             .context("the upload failed")?;
-        up[0] += began.elapsed();
+        up.api += began.elapsed();
         let began = Instant::now();
         download(subject, bytes).await?;
-        down[0] += began.elapsed();
+        down.api += began.elapsed();
         let grown = watch.end()?;
         growth = Some(growth.map_or(grown, |before| before.or(grown)));
 
         let began = Instant::now();
         loopback.upload(bytes).await?;
-        up[1] += began.elapsed();
+        up.loopback += began.elapsed();
         let began = Instant::now();
         loopback.download(bytes).await?;
-        down[1] += began.elapsed();
+        down.loopback += began.elapsed();
+
+        let pieces = bytes.div_ceil(DD_BYTES);
+        let began = Instant::now();
+        dd(
+            toolbox,
+            &format!("if=/dev/zero of={PATH}.dd count={pieces}"),
+        )
+        .await?;
+        up.file += began.elapsed();
+        let began = Instant::now();
+        dd(toolbox, &format!("if={PATH}.dd of=/dev/null")).await?;
+        down.file += began.elapsed();
+        // The next upload needs the room: it stands beside the file that it replaces.
+        run(toolbox, format!("rm {PATH}.dd")).await?;
     }
     Ok(Transfer {
-        upload: Speed::of(bytes, up[0], up[1]),
-        download: Speed::of(bytes, down[0], down[1]),
+        upload: Speed::of(bytes, up),
+        download: Speed::of(bytes, down),
         growth: growth.context("there is no turn")?,
     })
+}
+
+async fn dd(toolbox: &Toolbox, what: &str) -> anyhow::Result<()> {
+    run(toolbox, format!("dd bs={DD_BYTES} {what}")).await
+}
+
+async fn run(toolbox: &Toolbox, command: String) -> anyhow::Result<()> {
+    let request = ExecuteRequest {
+        command,
+        ..ExecuteRequest::default()
+    };
+    let answer = toolbox.execute(&request).await?;
+    let command = &request.command;
+    ensure!(answer.exit_code == 0, "{command} ended with {answer:?}");
+    Ok(())
 }
 
 async fn download(subject: &Subject, bytes: u64) -> anyhow::Result<()> {

@@ -14,7 +14,8 @@ const MAX_SERVERS: usize = 3;
 
 #[derive(Debug)]
 pub(super) struct Upstreams {
-    path: PathBuf,
+    /// None where the operator named the servers.
+    path: Option<PathBuf>,
     /// Our own address: asking it would make a loop.
     own: Ipv4Addr,
     state: Mutex<State>,
@@ -30,9 +31,21 @@ struct State {
 impl Upstreams {
     pub fn new(path: PathBuf, own: Ipv4Addr) -> Self {
         Self {
-            path,
+            path: Some(path),
             own,
             state: Mutex::default(),
+        }
+    }
+
+    /// These and no others.
+    pub fn named(servers: Vec<SocketAddr>, own: Ipv4Addr) -> Self {
+        Self {
+            path: None,
+            own,
+            state: Mutex::new(State {
+                servers,
+                ..State::default()
+            }),
         }
     }
 
@@ -40,11 +53,11 @@ impl Upstreams {
     pub fn servers(&self) -> Vec<SocketAddr> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let is_fresh = state.looked_at.is_some_and(|at| at.elapsed() < LOOK_EVERY);
-        if !is_fresh {
+        if let Some(path) = self.path.as_ref().filter(|_| !is_fresh) {
             state.looked_at = Some(Instant::now());
             // Read each time, rather than when its time of change has moved: two writes can have the
             // same time. It is small.
-            let text = fs::read_to_string(&self.path).unwrap_or_default();
+            let text = fs::read_to_string(path).unwrap_or_default();
             if text != state.text {
                 state.servers = parse(&text, self.own);
                 state.text = text;
@@ -116,6 +129,15 @@ mod tests {
             [before[1], before[0]],
             "only the first can be demoted"
         );
+    }
+
+    #[test]
+    fn servers_that_the_operator_named_are_asked_and_take_turns() {
+        let servers = ["192.0.2.1:5353", "192.0.2.2:53"].map(|text| text.parse().unwrap());
+        let upstreams = Upstreams::named(servers.to_vec(), OWN);
+        assert_eq!(upstreams.servers(), servers);
+        upstreams.demote(servers[0]);
+        assert_eq!(upstreams.servers(), [servers[1], servers[0]]);
     }
 
     #[test]

@@ -1,13 +1,18 @@
 //! As much of the DNS message format as a forwarder must understand: the header and one question.
 //!
-//! What follows the question is passed on unread. Input is hostile on both sides: every function here
+//! What follows the question is passed on unread; for sandboxes that may reach only some names it is not passed on at
+//! all ([`super::listed`]). Input is hostile on both sides: every function here
 //! takes any bytes and neither panics nor trusts a length.
+
+use std::net::Ipv4Addr;
+
+use alcove_domain::HostName;
 
 /// The largest message: the stream form has two bytes for the length.
 pub(super) const MAX_MESSAGE: usize = 65_535;
 
-const HEADER: usize = 12;
-const MAX_NAME: usize = 255;
+pub(super) const HEADER: usize = 12;
+pub(super) const MAX_NAME: usize = 255;
 const MAX_LABEL: u8 = 63;
 
 const FLAG_RESPONSE: u8 = 0x80;
@@ -20,11 +25,19 @@ const OPCODE_MASK: u8 = 0x78;
 const TYPE_IXFR: u16 = 251;
 const TYPE_AXFR: u16 = 252;
 
+const TYPE_A: u16 = 1;
+const CLASS_INTERNET: u16 = 1;
+/// The name that stands right behind the header, as a pointer to it.
+const POINTER_TO_QUESTION: u16 = 0xc00c;
+
 /// The answers that the forwarder gives itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rcode {
+    /// There is such a name, and nothing of what was asked for.
+    NoError = 0,
     FormatError = 1,
     ServerFailure = 2,
+    NoSuchName = 3,
     NotImplemented = 4,
 }
 
@@ -72,6 +85,46 @@ impl<'a> Query<'a> {
             message,
             question_end,
         })
+    }
+
+    /// The name that is asked for; `None` where no host can be called so.
+    pub fn name(&self) -> Option<HostName> {
+        let mut labels = &self.message[HEADER..self.question_end - 4];
+        let mut name = String::new();
+        while let Some((&length, rest)) = labels.split_first() {
+            let (label, rest) = rest.split_at_checked(usize::from(length))?;
+            // A dot within a label would make two of it.
+            if label.contains(&b'.') {
+                return None;
+            }
+            name.push_str(str::from_utf8(label).ok()?);
+            if !rest.is_empty() {
+                name.push('.');
+            }
+            labels = rest;
+        }
+        HostName::parse(&name)
+    }
+
+    pub fn asks_for_addresses(&self) -> bool {
+        self.message[self.question_end - 4..self.question_end]
+            == question_tail(TYPE_A, CLASS_INTERNET)
+    }
+
+    /// An answer with these addresses for the question's name, which this is about whatever aliases there were.
+    pub fn addresses(&self, addresses: &[Ipv4Addr], ttl_secs: u32) -> Vec<u8> {
+        let mut answer = self.empty_answer(0, 0);
+        let mut count: u16 = 0;
+        for address in addresses {
+            answer.extend(POINTER_TO_QUESTION.to_be_bytes());
+            answer.extend(question_tail(TYPE_A, CLASS_INTERNET));
+            answer.extend(ttl_secs.to_be_bytes());
+            answer.extend(4_u16.to_be_bytes());
+            answer.extend(address.octets());
+            count += 1;
+        }
+        answer[6..8].copy_from_slice(&count.to_be_bytes());
+        answer
     }
 
     pub fn id(&self) -> u16 {
@@ -128,6 +181,24 @@ impl<'a> Query<'a> {
     }
 }
 
+/// A query for the addresses of a name that holds nothing else.
+pub(super) fn address_query(name: &HostName) -> Vec<u8> {
+    let mut message = vec![0, 0, FLAG_RECURSION_DESIRED, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    for label in name.as_str().split('.') {
+        // A name's labels have 63 bytes at most.
+        message.push(u8::try_from(label.len()).unwrap_or_default());
+        message.extend(label.as_bytes());
+    }
+    message.push(0);
+    message.extend(question_tail(TYPE_A, CLASS_INTERNET));
+    message
+}
+
+fn question_tail(kind: u16, class: u16) -> [u8; 4] {
+    let ([a, b], [c, d]) = (kind.to_be_bytes(), class.to_be_bytes());
+    [a, b, c, d]
+}
+
 /// The answer to a message that [`Query::parse`] rejected; `None` where silence is right.
 pub(super) fn rejection_answer(message: &[u8], rejection: Rejection) -> Option<Vec<u8>> {
     let Rejection::Answer(rcode) = rejection else {
@@ -154,8 +225,12 @@ pub(super) fn is_failure(response: &[u8]) -> bool {
     matches!(rcode(response), Some(2 | 4 | 5))
 }
 
-fn rcode(response: &[u8]) -> Option<u8> {
+pub(super) fn rcode(response: &[u8]) -> Option<u8> {
     response.get(3).map(|byte| byte & 0x0f)
+}
+
+pub(super) fn is_truncated(header: &[u8; HEADER]) -> bool {
+    header[2] & FLAG_TRUNCATED != 0
 }
 
 /// Where the first question ends: behind its name, type and class.
@@ -252,6 +327,54 @@ mod tests {
     }
 
     #[test]
+    fn the_name_of_a_question_is_read_in_its_one_form() {
+        let name = |message: &[u8]| Query::parse(message).unwrap().name();
+        let is = |text: &str| HostName::parse(text);
+        assert_eq!(name(&query("Example.ORG", 1)), is("example.org"));
+        assert_eq!(name(&query("a-b._c.example", 28)), is("a-b._c.example"));
+        for other in ["a b.example", "1.2.3.4", "\u{fc}.example", "a*.example"] {
+            assert_eq!(name(&query(other, 1)), None, "{other}");
+        }
+        let root = [0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 1];
+        assert_eq!(name(&root), None);
+        let mut dotted = query("aXevil.example", 1);
+        dotted[HEADER + 2] = b'.';
+        assert_eq!(name(&dotted), None, "a dot is no part of a label");
+    }
+
+    #[test]
+    fn a_query_of_our_own_holds_the_name_and_nothing_else() {
+        let asked = HostName::parse("Www.Example.org.").unwrap();
+        let message = address_query(&asked);
+        assert_eq!(message[2..], query("www.example.org", TYPE_A)[2..]);
+        let ours = Query::parse(&message).unwrap();
+        assert_eq!(ours.name(), Some(asked));
+        assert!(ours.asks_for_addresses());
+        assert!(
+            !Query::parse(&query("a.b", 28))
+                .unwrap()
+                .asks_for_addresses()
+        );
+    }
+
+    #[test]
+    fn addresses_fit_into_the_shortest_datagram_and_are_read_back() {
+        let label = "a".repeat(63);
+        let longest = format!("{label}.{label}.{label}.{}", "a".repeat(61));
+        let message = query(&longest, 1);
+        let addresses: Vec<Ipv4Addr> = (0..15).map(|last| Ipv4Addr::new(192, 0, 2, last)).collect();
+        assert_eq!(addresses.len(), super::super::answer::MAX_ADDRESSES);
+        let answer = Query::parse(&message).unwrap().addresses(&addresses, 77);
+        assert!(answer.len() <= 512, "{}", answer.len());
+        let read = super::super::answer::read(&answer).unwrap();
+        let expected = super::super::answer::Answer::Addresses {
+            addresses,
+            ttl_secs: 77,
+        };
+        assert_eq!(read, expected);
+    }
+
+    #[test]
     fn an_answer_of_our_own_repeats_id_and_question() {
         let message = query("example.org", 28);
         let query = Query::parse(&message).unwrap();
@@ -269,6 +392,10 @@ mod tests {
                     prop_assert!(query.refusal(Rcode::ServerFailure).len() <= message.len());
                     prop_assert!(query.truncation().len() <= message.len());
                     let _ = query.is_answered_by(&message, 1);
+                    if let Some(name) = query.name() {
+                        let ours = address_query(&name);
+                        prop_assert_eq!(Query::parse(&ours).unwrap().name(), Some(name));
+                    }
                 }
                 Err(rejection) => {
                     if let Some(answer) = rejection_answer(&message, rejection) {

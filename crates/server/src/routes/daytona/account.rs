@@ -1,43 +1,18 @@
-//! Who the caller is.
+//! Who the caller is, and what the administrator makes of organizations.
 
 use alcove_api_types::ErrorBody;
-use alcove_api_types::daytona::{ApiKey, Organization, User};
-use alcove_domain::Permission;
+use alcove_api_types::daytona::{Organization, OrganizationLimitedEgress, OrganizationUser, User};
 use axum::Json;
 use axum::extract::State;
+use http::StatusCode;
 
 use crate::app::App;
 use crate::error::ApiError;
-use crate::extract::Authenticated;
+use crate::extract::{Authenticated, BodyOf, PathOf};
+use crate::routes::daytona::quota::no_such_organization;
 
 /// Days without use after which a snapshot would be put away, in minutes; shown, nothing acts on it.
 const SNAPSHOT_DEACTIVATION_MINUTES: u32 = 20_160;
-
-/// The key that the caller came with, without its secret part.
-#[utoipa::path(get, path = "/api/api-keys/current", tag = "api-keys",
-    operation_id = "getCurrentApiKey",
-    responses((status = 200, body = ApiKey), (status = 401, body = ErrorBody)))]
-pub(crate) async fn api_key(
-    State(app): State<App>,
-    Authenticated(caller): Authenticated,
-) -> Result<Json<ApiKey>, ApiError> {
-    let key = app.control().current_api_key(&caller).await?;
-    Ok(Json(ApiKey {
-        name: key.name,
-        value: format!("{}{}{}", key.prefix, "*".repeat(20), key.suffix),
-        created_at: key.created_at.into(),
-        permissions: key
-            .permissions
-            .iter()
-            .map(Permission::as_str)
-            .map(str::to_owned)
-            .collect(),
-        last_used_at: None,
-        expires_at: key.expires_at.map(Into::into),
-        user_id: key.user_id.to_string(),
-        organization_id: Some(key.organization_id.to_string()),
-    }))
-}
 
 /// The caller.
 #[utoipa::path(get, path = "/api/users/me", tag = "users", operation_id = "getAuthenticatedUser",
@@ -66,7 +41,71 @@ pub(crate) async fn organizations(
     Authenticated(caller): Authenticated,
 ) -> Result<Json<Vec<Organization>>, ApiError> {
     let organization = app.control().current_organization(&caller).await?;
-    Ok(Json(vec![Organization {
+    Ok(Json(vec![shown(&app, organization)]))
+}
+
+/// The caller's organization. Any other is not found.
+#[utoipa::path(get, path = "/api/organizations/{organizationId}", tag = "organizations",
+    operation_id = "getOrganization", params(("organizationId" = String, Path)),
+    responses((status = 200, body = Organization), (status = 404, body = ErrorBody)))]
+pub(crate) async fn organization(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    PathOf(id): PathOf<String>,
+) -> Result<Json<Organization>, ApiError> {
+    let organization = app.control().get_organization(&caller, &id).await?;
+    Ok(Json(shown(&app, organization)))
+}
+
+/// The members of the caller's organization.
+#[utoipa::path(get, path = "/api/organizations/{organizationId}/users", tag = "organizations",
+    operation_id = "listOrganizationMembers", params(("organizationId" = String, Path)),
+    responses((status = 200, body = Vec<OrganizationUser>), (status = 404, body = ErrorBody)))]
+pub(crate) async fn members(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    PathOf(id): PathOf<String>,
+) -> Result<Json<Vec<OrganizationUser>>, ApiError> {
+    let organization = app.control().get_organization(&caller, &id).await?;
+    let owner = app.control().owner_of(&organization).await?;
+    Ok(Json(vec![OrganizationUser {
+        user_id: owner.id.to_string(),
+        organization_id: organization.id.to_string(),
+        name: owner.name,
+        email: owner.email,
+        role: "owner".to_owned(),
+        assigned_roles: Vec::new(),
+        created_at: organization.created_at.into(),
+        updated_at: organization.created_at.into(),
+    }]))
+}
+
+/// Says whether what an organization's sandboxes send is marked for the host to limit, as the administrator of the
+/// server. Takes effect for a sandbox when it is made or started.
+#[utoipa::path(post, path = "/api/organizations/{organizationId}/sandbox-default-limited-network-egress",
+    tag = "organizations", operation_id = "updateSandboxDefaultLimitedNetworkEgress",
+    params(("organizationId" = String, Path)), request_body = OrganizationLimitedEgress,
+    responses((status = 204), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody),
+        (status = 404, body = ErrorBody)))]
+pub(crate) async fn limit_egress(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    PathOf(id): PathOf<String>,
+    BodyOf(body): BodyOf<OrganizationLimitedEgress>,
+) -> Result<StatusCode, ApiError> {
+    let organization = id.parse().map_err(|_| no_such_organization(&id))?;
+    app.control()
+        .limit_egress(
+            &caller,
+            &organization,
+            body.sandbox_default_limited_network_egress,
+        )
+        .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn shown(app: &App, organization: alcove_domain::Organization) -> Organization {
+    Organization {
         id: organization.id.to_string(),
         name: organization.name,
         created_by: organization.created_by.to_string(),
@@ -86,7 +125,7 @@ pub(crate) async fn organizations(
         max_secrets_per_sandbox: 0,
         snapshot_deactivation_timeout_minutes: SNAPSHOT_DEACTIVATION_MINUTES,
         default_queue_timeout: None,
-        sandbox_limited_network_egress: false,
+        sandbox_limited_network_egress: organization.is_egress_limited,
         preview_warning_enabled: false,
         sso_enabled: false,
         scim_enabled: false,
@@ -99,5 +138,5 @@ pub(crate) async fn organizations(
         sandbox_lifecycle_rate_limit_ttl_seconds: None,
         experimental_config: serde_json::Map::new(),
         otel_config: None,
-    }]))
+    }
 }

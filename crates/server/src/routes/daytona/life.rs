@@ -73,10 +73,7 @@ pub(crate) async fn recover(
     QueryOf(mut query): QueryOf,
 ) -> Result<Response, ApiError> {
     let skip_start = query.boolean("skipStart").unwrap_or(false);
-    let reasons = query.into_reasons();
-    if !reasons.is_empty() {
-        return Err(ApiError::invalid(&reasons));
-    }
+    query.finish()?;
     let control = app.control();
     let sandbox = control.recover_sandbox(&caller, &id, skip_start).await?;
     Ok(present::sandbox_answer(&app, era, &sandbox))
@@ -155,10 +152,7 @@ pub(crate) async fn forks(
     QueryOf(mut query): QueryOf,
 ) -> Result<Response, ApiError> {
     let with_destroyed = query.boolean("includeDestroyed").unwrap_or(false);
-    let reasons = query.into_reasons();
-    if !reasons.is_empty() {
-        return Err(ApiError::invalid(&reasons));
-    }
+    query.finish()?;
     let forks = app
         .control()
         .list_forks(&caller, &id, with_destroyed)

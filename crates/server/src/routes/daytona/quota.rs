@@ -239,6 +239,6 @@ fn change(quota: &mut Quota, body: &UpdateRegionQuota) {
     );
 }
 
-fn no_such_organization(id: &str) -> ApiError {
+pub(super) fn no_such_organization(id: &str) -> ApiError {
     ApiError::not_found(&format!("Organization with ID {id} not found"))
 }

@@ -146,10 +146,7 @@ pub(crate) async fn push_access(
     QueryOf(mut query): QueryOf,
 ) -> Result<Json<RegistryPushAccess>, ApiError> {
     let region = query.text("regionId");
-    let reasons = query.into_reasons();
-    if !reasons.is_empty() {
-        return Err(ApiError::invalid(&reasons));
-    }
+    query.finish()?;
     let host = app
         .registry_host()
         .ok_or_else(|| ApiError::not_served("This server has no registry"))?;

@@ -1,19 +1,27 @@
 //! Sandboxes one at a time.
 
 use alcove_api_types::ErrorBody;
-use alcove_api_types::daytona::{CreateSandbox, Sandbox, ToolboxProxyUrl, UpdateLastActivity};
-use alcove_domain::{NetworkSettings, NewSandbox};
+use alcove_api_types::daytona::{
+    CreateBuildInfo, CreateSandbox, Sandbox, ToolboxProxyUrl, UpdateLastActivity, Url,
+};
+use alcove_control::BuildLog;
+use alcove_domain::{BuildInfo, NetworkSettings, NewSandbox};
 use axum::Json;
+use axum::body::Body;
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt as _;
 use http::StatusCode;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 
 use crate::app::App;
 use crate::error::ApiError;
 use crate::extract::{Authenticated, BodyOf, ClientEra, PathOf, QueryOf};
 use crate::present;
+use crate::query::Query;
 
-/// Makes a sandbox and answers when it is started, or after a while as it then is.
+/// Makes a sandbox and answers when it is started, or after a while as it then is. One whose image must be built first is
+/// answered at once, as `pending_build`.
 #[utoipa::path(post, path = "/api/sandbox", tag = "sandbox", operation_id = "createSandbox",
     request_body = CreateSandbox,
     responses((status = 200, body = Sandbox), (status = 400, body = ErrorBody),
@@ -49,6 +57,7 @@ fn new_sandbox(body: CreateSandbox) -> NewSandbox {
         auto_archive_interval: body.auto_archive_interval,
         auto_delete_interval: body.auto_delete_interval,
         ttl_minutes: body.ttl_minutes,
+        stop_at: None,
         queue_timeout: body.queue_timeout,
         cpu: body.cpu,
         memory: body.memory,
@@ -67,7 +76,14 @@ fn new_sandbox(body: CreateSandbox) -> NewSandbox {
         linked_sandbox: body.linked_sandbox,
         volumes: super::volume::mounts(body.volumes),
         secret_count: body.secrets.len(),
-        has_build_info: body.build_info.is_some(),
+        build_info: body.build_info.map(build_info),
+    }
+}
+
+pub(super) fn build_info(body: CreateBuildInfo) -> BuildInfo {
+    BuildInfo {
+        dockerfile: body.dockerfile_content,
+        context_hashes: body.context_hashes,
     }
 }
 
@@ -81,8 +97,65 @@ pub(crate) async fn get(
     ClientEra(era): ClientEra,
     PathOf(id): PathOf<String>,
 ) -> Result<Response, ApiError> {
-    let sandbox = app.control().get_sandbox(&caller, &id).await?;
-    Ok(present::sandbox_answer(&app, era, &sandbox))
+    let (sandbox, build) = app.control().get_sandbox_and_build(&caller, &id).await?;
+    Ok(match build {
+        Some(build) => {
+            let shown = present::built_sandbox(&app, &sandbox, build);
+            present::shown_sandbox_answer(era, shown)
+        }
+        None => present::sandbox_answer(&app, era, &sandbox),
+    })
+}
+
+/// What the build of a sandbox's image said, as text. With `follow` the answer grows until the build is over.
+#[utoipa::path(get, path = "/api/sandbox/{sandboxIdOrName}/build-logs", tag = "sandbox",
+    operation_id = "getBuildLogs",
+    params(("sandboxIdOrName" = String, Path), ("follow" = Option<bool>, Query)),
+    responses((status = 200, body = String, content_type = "text/plain"), (status = 404, body = ErrorBody)))]
+pub(crate) async fn build_logs(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    PathOf(id): PathOf<String>,
+    QueryOf(query): QueryOf,
+) -> Result<Response, ApiError> {
+    let follows = follows(query)?;
+    let log = app
+        .control()
+        .sandbox_build_log(&caller, &id, follows)
+        .await?;
+    Ok(log_answer(log))
+}
+
+/// Whether a log is followed.
+pub(super) fn follows(mut query: Query) -> Result<bool, ApiError> {
+    let follows = query.boolean("follow").unwrap_or(false);
+    query.finish()?;
+    Ok(follows)
+}
+
+/// The log of a build as an answer that grows with it.
+pub(super) fn log_answer(log: BuildLog) -> Response {
+    let body = Body::from_stream(log.map(Ok::<_, std::convert::Infallible>));
+    let headers = [
+        (CONTENT_TYPE, "text/plain; charset=utf-8"),
+        (CACHE_CONTROL, "no-store"),
+    ];
+    (headers, body).into_response()
+}
+
+/// Where the log of the build of a sandbox's image is read. Clients append `?follow=true`.
+#[utoipa::path(get, path = "/api/sandbox/{sandboxIdOrName}/build-logs-url", tag = "sandbox",
+    operation_id = "getBuildLogsUrl", params(("sandboxIdOrName" = String, Path)),
+    responses((status = 200, body = Url), (status = 404, body = ErrorBody)))]
+pub(crate) async fn build_logs_url(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    PathOf(id): PathOf<String>,
+) -> Result<Json<Url>, ApiError> {
+    let (sandbox, _) = app.control().get_built_sandbox(&caller, &id).await?;
+    Ok(Json(Url {
+        url: format!("{}/api/sandbox/{}/build-logs", app.public_url(), sandbox.id),
+    }))
 }
 
 /// Deletes a sandbox in any state. Its name is free at once.
@@ -128,10 +201,7 @@ pub(crate) async fn stop(
     QueryOf(mut query): QueryOf,
 ) -> Result<Response, ApiError> {
     let force = query.boolean("force").unwrap_or(false);
-    let reasons = query.into_reasons();
-    if !reasons.is_empty() {
-        return Err(ApiError::invalid(&reasons));
-    }
+    query.finish()?;
     let sandbox = app.control().stop_sandbox(&caller, &id, force).await?;
     Ok(present::sandbox_answer(&app, era, &sandbox))
 }

@@ -26,6 +26,8 @@ const PAGE_MAX: i64 = 200;
         ("name" = Option<String>, Query, description = "Start of the name, in any case"),
         ("labels" = Option<String>, Query, description = "JSON object; all must match"),
         ("includeErroredDeleted" = Option<bool>, Query),
+        ("includeWarm" = Option<bool>, Query,
+            description = "Adds none: sandboxes of warm pools belong to no organization before they are taken"),
         ("states" = Option<Vec<api::SandboxState>>, Query),
         ("snapshots" = Option<Vec<String>>, Query),
         ("regionIds" = Option<Vec<String>>, Query),
@@ -58,7 +60,9 @@ pub(crate) async fn list(
         cursor: query.text("cursor"),
     };
     let has_gpu = asks_for_gpu(&mut query);
-    refuse(query)?;
+    // Whichever it is: nobody owns what is warm.
+    query.boolean("includeWarm");
+    query.finish()?;
     if has_gpu {
         return Ok(present::sandboxes_answer(
             era,
@@ -108,7 +112,7 @@ pub(crate) async fn page(
         limit: query.integer("limit"),
         page: query.integer("page"),
     };
-    refuse(query)?;
+    query.finish()?;
     let page = app.control().list_sandboxes_page(&caller, list).await?;
     let page = SandboxPage {
         items: page
@@ -130,7 +134,7 @@ pub(super) async fn all(
     mut query: Query,
 ) -> Result<Vec<api::Sandbox>, ApiError> {
     let filter = filter(&mut query);
-    refuse(query)?;
+    query.finish()?;
     let mut sandboxes = Vec::new();
     for page in 1.. {
         let list = PageSandboxes {
@@ -147,15 +151,6 @@ pub(super) async fn all(
         }
     }
     Ok(sandboxes)
-}
-
-pub(super) fn refuse(query: Query) -> Result<(), ApiError> {
-    let reasons = query.into_reasons();
-    if reasons.is_empty() {
-        Ok(())
-    } else {
-        Err(ApiError::invalid(&reasons))
-    }
 }
 
 /// No host here has a GPU, so a list of sandboxes with one is empty.

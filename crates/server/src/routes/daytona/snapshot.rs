@@ -3,15 +3,13 @@
 use alcove_api_types::ErrorBody;
 use alcove_api_types::daytona::{CreateSnapshot, Snapshot, SnapshotPage, Url};
 use alcove_control::ListSnapshots;
-use alcove_domain::{BuildInfo, NewBuiltSnapshot, NewSnapshot, SnapshotSort};
+use alcove_domain::{NewBuiltSnapshot, NewSnapshot, SnapshotSort};
 use axum::Json;
-use axum::body::Body;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
-use futures_util::StreamExt as _;
+use axum::response::Response;
 use http::StatusCode;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 
+use super::sandbox::{build_info, follows, log_answer};
 use super::sandbox_list::order;
 use crate::app::App;
 use crate::error::ApiError;
@@ -39,10 +37,7 @@ pub(crate) async fn list(
         limit: query.integer("limit"),
         page: query.integer("page"),
     };
-    let reasons = query.into_reasons();
-    if !reasons.is_empty() {
-        return Err(ApiError::invalid(&reasons));
-    }
+    query.finish()?;
     let page = app.control().list_snapshots(&caller, list).await?;
     Ok(present::snapshots_answer(&app, era, &page))
 }
@@ -87,10 +82,7 @@ pub(crate) async fn create(
     if let (Some(build), None) = (&body.build_info, &image_name) {
         let request = NewBuiltSnapshot {
             name: body.name,
-            info: BuildInfo {
-                dockerfile: build.dockerfile_content.clone(),
-                context_hashes: build.context_hashes.clone(),
-            },
+            info: build_info(build.clone()),
             entrypoint: body.entrypoint,
             cpu: body.cpu,
             memory: body.memory,
@@ -173,23 +165,14 @@ pub(crate) async fn build_logs(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
     PathOf(id): PathOf<String>,
-    QueryOf(mut query): QueryOf,
+    QueryOf(query): QueryOf,
 ) -> Result<Response, ApiError> {
-    let follows = query.boolean("follow").unwrap_or(false);
-    let reasons = query.into_reasons();
-    if !reasons.is_empty() {
-        return Err(ApiError::invalid(&reasons));
-    }
+    let follows = follows(query)?;
     let log = app
         .control()
         .snapshot_build_log(&caller, &id, follows)
         .await?;
-    let body = Body::from_stream(log.map(Ok::<_, std::convert::Infallible>));
-    let headers = [
-        (CONTENT_TYPE, "text/plain; charset=utf-8"),
-        (CACHE_CONTROL, "no-store"),
-    ];
-    Ok((headers, body).into_response())
+    Ok(log_answer(log))
 }
 
 /// Where the log of a snapshot's build is read. Clients append `?follow=true`.

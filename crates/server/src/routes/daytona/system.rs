@@ -20,14 +20,12 @@ const AUTO_ARCHIVE_MAX_MINUTES: u32 = alcove_domain::interval::AUTO_ARCHIVE_MAX_
     responses((status = 200, body = Configuration)), security(()))]
 pub(crate) async fn config(State(app): State<App>) -> Json<Configuration> {
     let base = app.public_url();
-    // A preview's host name is made of port and sandbox, in front of our own.
-    let (scheme, host) = base.split_once("://").unwrap_or(("http", base));
     Json(Configuration {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         oidc: Oidc::default(),
         linked_accounts_enabled: false,
         announcements: BTreeMap::new(),
-        proxy_template_url: format!("{scheme}://{{{{PORT}}}}-{{{{sandboxId}}}}.{host}"),
+        proxy_template_url: app.preview_url("{{PORT}}", "{{sandboxId}}"),
         proxy_toolbox_url: app.toolbox_url().to_owned(),
         default_snapshot: app.control().settings().default_snapshot.clone(),
         dashboard_url: format!("{base}/dashboard"),

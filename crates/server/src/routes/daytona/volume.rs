@@ -7,7 +7,6 @@ use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
 
-use super::sandbox_list;
 use crate::app::App;
 use crate::error::ApiError;
 use crate::extract::{Authenticated, BodyOf, PathOf, QueryOf};
@@ -24,7 +23,7 @@ pub(crate) async fn list(
     QueryOf(mut query): QueryOf,
 ) -> Result<Json<Vec<Volume>>, ApiError> {
     let with_deleted = query.boolean("includeDeleted").unwrap_or(false);
-    sandbox_list::refuse(query)?;
+    query.finish()?;
     let volumes = app.control().list_volumes(&caller, with_deleted).await?;
     Ok(Json(volumes.iter().map(present::volume).collect()))
 }

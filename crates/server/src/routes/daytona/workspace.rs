@@ -11,6 +11,7 @@ use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 
+use super::sandbox::{build_info, follows, log_answer};
 use super::sandbox_list;
 use super::settings::{is_public, minutes};
 use crate::app::App;
@@ -87,7 +88,7 @@ fn new_sandbox(body: CreateWorkspace) -> Result<NewSandbox, ApiError> {
         auto_stop_interval: body.auto_stop_interval,
         auto_archive_interval: body.auto_archive_interval,
         volumes: super::volume::mounts(body.volumes),
-        has_build_info: body.build_info.is_some(),
+        build_info: body.build_info.map(build_info),
         ..NewSandbox::default()
     })
 }
@@ -114,7 +115,7 @@ pub(crate) async fn get(
     QueryOf(mut query): QueryOf,
 ) -> Result<Response, ApiError> {
     query.boolean("verbose");
-    sandbox_list::refuse(query)?;
+    query.finish()?;
     let sandbox = app.control().get_sandbox(&caller, &id).await?;
     Ok(answer(&app, &sandbox))
 }
@@ -131,7 +132,7 @@ pub(crate) async fn delete(
     QueryOf(mut query): QueryOf,
 ) -> Result<StatusCode, ApiError> {
     query.boolean("force");
-    sandbox_list::refuse(query)?;
+    query.finish()?;
     app.control().delete_sandbox(&caller, &id).await?;
     Ok(StatusCode::OK)
 }
@@ -257,23 +258,24 @@ pub(crate) async fn backup(
     Ok(answer(&app, &sandbox))
 }
 
-/// What was said while a workspace's image was built. No workspace here was built: each was made from a snapshot.
+/// What the build of a workspace's image said, as text. With `follow` the answer grows until the build is over.
 #[utoipa::path(get, path = "/api/workspace/{workspaceId}/build-logs", tag = "workspace",
     operation_id = "getBuildLogsWorkspace_deprecated",
     params(("workspaceId" = String, Path), ("follow" = Option<bool>, Query)),
-    responses((status = 404, description = "There is no such workspace, or it was not built", body = ErrorBody)))]
+    responses((status = 200, body = String, content_type = "text/plain"),
+        (status = 404, description = "There is no such workspace, or it was not built", body = ErrorBody)))]
 pub(crate) async fn build_logs(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
     PathOf(id): PathOf<String>,
-    QueryOf(mut query): QueryOf,
+    QueryOf(query): QueryOf,
 ) -> Result<Response, ApiError> {
-    query.boolean("follow");
-    sandbox_list::refuse(query)?;
-    app.control().get_sandbox(&caller, &id).await?;
-    Err(ApiError::not_found(&format!(
-        "Workspace {id} was not built, so it has no build logs"
-    )))
+    let follows = follows(query)?;
+    let log = app
+        .control()
+        .sandbox_build_log(&caller, &id, follows)
+        .await?;
+    Ok(log_answer(log))
 }
 
 #[cfg(test)]

@@ -90,10 +90,14 @@ fn sandbox(n: u128) -> Sandbox {
             ttl_minutes,
             ..Intervals::default()
         },
+        stop_at: None,
         auto_destroy_at: ttl_minutes
             .map(|minutes| created_at + SignedDuration::from_mins(minutes.into())),
+        network: alcove_domain::SandboxNetwork::new(alcove_domain::NetworkPolicy::default()),
         volumes: Vec::new(),
         parent_id: None,
+        linked_to: None,
+        is_built: false,
         lifecycle,
         agent_version: None,
         created_at,

@@ -1,0 +1,238 @@
+//! Programs run as they are named.
+
+use std::io::Write;
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::Method;
+use http_body_util::{BodyExt, Full};
+use serde_json::{Value, json};
+
+use crate::support::{TestAgent, eventually, is_running};
+
+fn lines(text: &str) -> Vec<Value> {
+    text.lines()
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+fn said(lines: &[Value], stream: &str) -> String {
+    let of_stream = lines.iter().filter(|line| line["stream"] == stream);
+    of_stream
+        .map(|line| line["data"].as_str().unwrap())
+        .collect()
+}
+
+#[tokio::test]
+async fn a_followed_program_begins_speaks_and_ends() {
+    let agent = TestAgent::start().await;
+    let request = json!({
+        "command": "sh", "args": ["-c", "echo $0 $1 $A; echo err >&2; pwd; exit 7", "a b", "c"],
+        "env": { "A": "x y" }, "cwd": agent.dir.path(), "wait": true, "logs": true, "sessionId": "s1",
+    });
+    let answer = agent.post("/exec", &request).await.expect(200);
+    let lines = lines(answer.text());
+    let (first, last) = (&lines[0]["command"], &lines.last().unwrap()["command"]);
+    assert_eq!(first["exitCode"], Value::Null);
+    assert!(first["id"].as_str().unwrap().starts_with("cmd_"));
+    assert_eq!(first["name"], "sh");
+    assert_eq!(first["sessionId"], "s1");
+    assert_eq!(first["args"][2], "a b");
+    assert!(first["startedAt"].as_i64().unwrap() > 1_600_000_000_000);
+    assert_eq!((&last["id"], &last["exitCode"]), (&first["id"], &json!(7)));
+    assert!(last["durationMs"].is_u64());
+    let wanted = format!("a b c x y\n{}\n", agent.dir.path().display());
+    assert_eq!(said(&lines, "stdout"), wanted);
+    assert_eq!(said(&lines, "stderr"), "err\n");
+}
+
+#[tokio::test]
+async fn without_logs_there_are_two_lines_and_the_log_is_kept() {
+    let agent = TestAgent::start().await;
+    let request = json!({ "command": "echo", "args": ["kept"], "wait": true });
+    let answer = agent.post("/exec", &request).await.expect(200);
+    let two = lines(answer.text());
+    assert_eq!(two.len(), 2, "{two:?}");
+    let id = two[1]["command"]["id"].as_str().unwrap();
+    for _ in 0..2 {
+        let logs = agent.get(&format!("/exec/{id}/logs")).await.expect(200);
+        assert_eq!(
+            lines(logs.text()),
+            [json!({ "stream": "stdout", "data": "kept\n" })]
+        );
+    }
+    let listed = agent.get("/exec").await.expect(200).json();
+    assert_eq!(listed["commands"][0], two[1]["command"]);
+}
+
+#[tokio::test]
+async fn a_stream_says_what_it_is_and_speaks_before_the_program_ends() {
+    let agent = TestAgent::start().await;
+    let request = json!({
+        "command": "sh", "args": ["-c", "echo first; read line < go; echo $line"],
+        "wait": true, "logs": true, "cwd": agent.dir.path(),
+    });
+    let go = agent.path("go");
+    agent.execute(&format!("mkfifo {go}")).await;
+    let request =
+        TestAgent::request(Method::POST, "/exec").body(Full::new(Bytes::from(request.to_string())));
+    let mut answer = agent.send(request.unwrap()).await.unwrap();
+    assert_eq!(answer.headers()["content-type"], "application/x-ndjson");
+    let mut text = String::new();
+    while !text.contains("first") {
+        let frame = answer.body_mut().frame().await.unwrap().unwrap();
+        text.push_str(std::str::from_utf8(frame.data_ref().unwrap()).unwrap());
+    }
+    std::fs::write(go, "second\n").unwrap();
+    let rest = answer.into_body().collect().await.unwrap().to_bytes();
+    text.push_str(std::str::from_utf8(&rest).unwrap());
+    let lines = lines(&text);
+    assert_eq!(said(&lines, "stdout"), "first\nsecond\n");
+    assert_eq!(lines.last().unwrap()["command"]["exitCode"], 0);
+}
+
+#[tokio::test]
+async fn a_cut_character_waits_for_its_rest_and_no_text_is_replaced() {
+    let agent = TestAgent::start().await;
+    let script = r"printf '\303'; printf x >&2; sleep 0.1; printf '\251|\377|\342\202'";
+    let request = json!({ "command": "sh", "args": ["-c", script], "wait": true, "logs": true });
+    let answer = agent.post("/exec", &request).await.expect(200);
+    let lines = lines(answer.text());
+    assert_eq!(said(&lines, "stdout"), "\u{e9}|\u{fffd}|\u{fffd}");
+    assert_eq!(said(&lines, "stderr"), "x");
+}
+
+#[tokio::test]
+async fn a_signal_ends_all_of_a_program_and_is_its_exit_code() {
+    let agent = TestAgent::start().await;
+    for (signal, code) in [(None, 143), (Some(9), 137)] {
+        let word = format!("71{code}");
+        let script = format!("sleep {word} & sleep {word}; true");
+        let request = json!({ "command": "sh", "args": ["-c", script] });
+        let answer = agent.post("/exec", &request).await.expect(200).json();
+        assert_eq!(answer["command"]["exitCode"], Value::Null);
+        let id = answer["command"]["id"].as_str().unwrap();
+        eventually("it runs", || is_running(&word)).await;
+        let kill = signal.map_or(json!({}), |signal| json!({ "signal": signal }));
+        agent
+            .post(&format!("/exec/{id}/kill"), &kill)
+            .await
+            .expect(200);
+        let over = agent
+            .get(&format!("/exec/{id}?wait=true"))
+            .await
+            .expect(200);
+        assert_eq!(over.json()["command"]["exitCode"], code);
+        eventually("all of it is gone", || !is_running(&word)).await;
+        // Once more does no harm.
+        agent
+            .post(&format!("/exec/{id}/kill"), &kill)
+            .await
+            .expect(200);
+    }
+}
+
+#[tokio::test]
+async fn time_that_is_up_kills_whether_or_not_somebody_waits() {
+    let agent = TestAgent::start().await;
+    let request = json!({ "command": "sleep", "args": ["72001"], "timeout": 100 });
+    let answer = agent.post("/exec", &request).await.expect(200).json();
+    let id = answer["command"]["id"].as_str().unwrap();
+    let over = agent
+        .get(&format!("/exec/{id}?wait=true"))
+        .await
+        .expect(200);
+    assert_eq!(over.json()["command"]["exitCode"], 137);
+    assert!(!is_running("72001"));
+}
+
+#[tokio::test]
+async fn a_caller_that_leaves_ends_nothing() {
+    let agent = TestAgent::start().await;
+    let done = agent.dir.path().join("done");
+    let script = format!("echo on; read x < go; echo y > {}", done.display());
+    agent.execute(&format!("mkfifo {}", agent.path("go"))).await;
+    let request = json!({
+        "command": "sh", "args": ["-c", script], "wait": true, "logs": true, "cwd": agent.dir.path(),
+    });
+    let request =
+        TestAgent::request(Method::POST, "/exec").body(Full::new(Bytes::from(request.to_string())));
+    let mut answer = agent.send(request.unwrap()).await.unwrap();
+    answer.body_mut().frame().await.unwrap().unwrap();
+    drop(answer);
+    std::fs::write(agent.path("go"), "x\n").unwrap();
+    eventually("it goes on", || done.exists()).await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_run_is_refused_with_its_reason() {
+    let agent = TestAgent::start().await;
+    for (request, code) in [
+        (
+            json!({ "command": "no-such-program" }),
+            "EXECUTABLE_NOT_FOUND",
+        ),
+        (json!({ "command": "./nothing" }), "EXECUTABLE_NOT_FOUND"),
+        (
+            json!({ "command": "true", "cwd": "/nowhere" }),
+            "BAD_REQUEST",
+        ),
+        (json!({ "command": "true", "args": ["\0"] }), "BAD_REQUEST"),
+        (
+            json!({ "command": "true", "env": { "A=B": "" } }),
+            "BAD_REQUEST",
+        ),
+        (json!({ "command": "true", "timeout": 0 }), "BAD_REQUEST"),
+    ] {
+        let answer = agent.post("/exec", &request).await.expect(400).json();
+        assert_eq!(answer["code"], code, "{request}");
+    }
+    assert_eq!(agent.get("/exec").await.json(), json!({ "commands": [] }));
+}
+
+#[tokio::test]
+async fn an_archive_is_unpacked_as_it_comes() {
+    let agent = TestAgent::start().await;
+    let mut header = tar::Header::new_ustar();
+    header.set_size(2);
+    header.set_mode(0o755);
+    let zip = GzEncoder::new(Vec::new(), Compression::fast());
+    let mut archive = tar::Builder::new(zip);
+    archive
+        .append_data(&mut header, "a/b.sh", &b"hi"[..])
+        .unwrap();
+    let archive = archive.into_inner().unwrap().finish().unwrap();
+    let uri = format!("/files/unpack?path={}", agent.dir.path().display());
+    let send = |body: Vec<u8>| {
+        let request = TestAgent::request(Method::POST, &uri)
+            .body(Full::new(Bytes::from(body)))
+            .unwrap();
+        agent.send(request)
+    };
+    assert_eq!(send(archive.clone()).await.unwrap().status(), 201);
+    let made = agent.dir.path().join("a/b.sh");
+    assert_eq!(std::fs::read(&made).unwrap(), b"hi");
+    std::fs::remove_file(&made).unwrap();
+    let half = archive[..archive.len() / 2].to_vec();
+    assert_eq!(send(half).await.unwrap().status(), 400);
+    let mut none = Vec::new();
+    none.write_all(b"no archive").unwrap();
+    assert_eq!(send(none).await.unwrap().status(), 400);
+    assert!(!made.exists());
+}
+
+#[tokio::test]
+async fn a_new_folder_needs_the_one_around_it_and_a_free_name() {
+    let agent = TestAgent::start().await;
+    let make = |path: &str, status| {
+        let uri = format!("/files/folder?path={}&parents=false", agent.path(path));
+        let agent = &agent;
+        async move { agent.post(&uri, &json!({})).await.expect(status) }
+    };
+    make("new", 201).await;
+    make("new", 409).await;
+    make("none/new", 404).await;
+    make("new/inner", 201).await;
+}

@@ -1,0 +1,21 @@
+//! The JSON of Vercel Sandbox, as its clients from 0.0.24 to 3.5 read and write it.
+//!
+//! Absent is never `null` here, but for an exit code and the end of a list; times are milliseconds.
+
+mod command;
+mod error;
+mod file;
+mod network;
+mod sandbox;
+mod snapshot;
+
+pub use command::{KillCommand, RunCommand};
+pub use error::{VercelError, VercelErrorBody};
+pub use file::FilePath;
+pub use network::{PolicyAnswer, PolicyMode, PolicyRequest};
+pub use sandbox::{
+    CreateSandbox, ExtendTimeout, MakeSnapshot, OlderAnswer, OlderPage, OlderPagination,
+    Pagination, Route, Sandbox, SandboxAnswer, SandboxPage, Session, SessionAnswer, SessionPage,
+    Source,
+};
+pub use snapshot::{OlderSnapshotPage, Snapshot, SnapshotAnswer, SnapshotPage};

@@ -1,0 +1,405 @@
+//! Sandboxes with sessions.
+
+use std::sync::Arc;
+
+use alcove_domain::session::{self, ImageWord, SessionId, SessionRecord, SessionTerms};
+use alcove_domain::{
+    Command, NewSandbox, Permission, ResizeRequest, Sandbox, SandboxId, SandboxState, Snapshot,
+};
+
+use super::Control;
+use crate::driver::{self, Ask, Change, Wish};
+use crate::sandboxes::{self, Until};
+use crate::sessions::{
+    NewSession, Session, SessionChange, apply, kept_for, no_snapshot, stopped, timeout,
+};
+use crate::{Caller, Error};
+
+impl Control {
+    /// Makes a sandbox with its first session, which runs when this answers.
+    pub async fn create_session(
+        &self,
+        caller: &Caller,
+        request: NewSession,
+    ) -> Result<Session, Error> {
+        let mut reasons = Vec::new();
+        if let Some(name) = &request.name {
+            session::check_name(name, &mut reasons);
+        }
+        let timeout_ms = timeout(request.timeout_ms, &mut reasons);
+        let ports = session::check_ports(&request.ports, &mut reasons);
+        session::check_tags(&request.tags, &mut reasons);
+        let sizes = request
+            .vcpus
+            .and_then(|vcpus| session::check_vcpus(vcpus, &mut reasons));
+        Error::check(reasons)?;
+        let word = match (&request.image, &request.runtime) {
+            (Some(image), _) => Some(session::image_word(image)),
+            (None, runtime) => runtime.as_deref().map(session::runtime_word),
+        };
+        let (snapshot, image) = match (&request.snapshot, word) {
+            (Some(snapshot), _) => (Some(snapshot.clone()), None),
+            (None, None) => (None, None),
+            (None, Some(ImageWord::Snapshot(name))) => (Some(name.to_owned()), None),
+            (None, Some(ImageWord::Reference(image))) => (None, Some(image.to_owned())),
+            (None, Some(ImageWord::Like(name))) => {
+                let known = self
+                    .shared
+                    .find_snapshot(&caller.organization, name)
+                    .await?;
+                (known.map(|snapshot| snapshot.name.clone()), None)
+            }
+        };
+        let is_persistent = request.is_persistent.unwrap_or(true);
+        let terms = SessionTerms {
+            project: request.project,
+            is_persistent,
+            timeout_ms,
+            ports,
+            runtime: request.runtime,
+            image: request.image,
+            source_snapshot: request.snapshot.clone(),
+            current_snapshot: request.snapshot,
+        };
+        let now = self.shared.clock.now();
+        let record = SessionRecord::first(terms, request.tags, now);
+        let made = self
+            .create_sandbox(
+                caller,
+                NewSandbox {
+                    name: request.name,
+                    snapshot,
+                    image,
+                    env: request.env,
+                    labels: record.labels(),
+                    target: request.region,
+                    auto_stop_interval: Some(0),
+                    auto_delete_interval: Some(kept_for(is_persistent)),
+                    stop_at: Some(record.ends_at()),
+                    network: request.network.unwrap_or_default(),
+                    ..NewSandbox::default()
+                },
+            )
+            .await?;
+        if made.state() != SandboxState::Started {
+            return Err(Error::Unavailable {
+                message: "The sandbox did not start in time",
+                retry_after: None,
+                cause: None,
+            });
+        }
+        let Some((cpu, memory)) = sizes else {
+            return Ok(Session::of(made));
+        };
+        match self.size(caller, &made, cpu, memory).await {
+            Ok(sandbox) => Ok(Session::of(sandbox)),
+            Err(error) => {
+                // Nothing half-made may hold the name.
+                let gone = self.delete_sandbox(caller, made.id.as_str()).await;
+                if let Err(gone) = gone {
+                    tracing::warn!(sandbox.id = %made.id, error = %gone, "a sandbox of the wrong size is left");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn size(
+        &self,
+        caller: &Caller,
+        sandbox: &Arc<Sandbox>,
+        cpu: i64,
+        memory: i64,
+    ) -> Result<Arc<Sandbox>, Error> {
+        let now = sandbox.resources;
+        if i64::from(now.cpu_cores) == cpu && i64::from(now.memory_gib) == memory {
+            return Ok(Arc::clone(sandbox));
+        }
+        let request = ResizeRequest {
+            cpu: Some(cpu),
+            memory: Some(memory),
+            disk: None,
+        };
+        self.resize_sandbox(caller, sandbox.id.as_str(), request)
+            .await
+    }
+
+    /// A sandbox of the caller's by its name, in a project or in any.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] also for one of another project.
+    pub fn find_session_sandbox(
+        &self,
+        caller: &Caller,
+        project: Option<&str>,
+        name: &str,
+    ) -> Result<Session, Error> {
+        let entry = sandboxes::find(&self.shared, caller, name)?;
+        let session = Session::of(entry.current());
+        if session.record.is_in(project) {
+            return Ok(session);
+        }
+        Err(Error::NotFound {
+            message: format!("Sandbox {name} not found"),
+        })
+    }
+
+    /// The same with a session that runs, and whether that has begun now. Callers at the same time get the same one.
+    pub async fn resume_session(
+        &self,
+        caller: &Caller,
+        project: Option<&str>,
+        name: &str,
+    ) -> Result<(Session, bool), Error> {
+        let found = self.find_session_sandbox(caller, project, name)?;
+        if found.sandbox.state() == SandboxState::Started {
+            return Ok((found, false));
+        }
+        caller.require(Permission::WriteSandboxes)?;
+        let shared = Arc::clone(&self.shared);
+        let id = found.sandbox.id.clone();
+        let (control, caller) = (self.clone(), caller.clone());
+        // A caller that goes away must not leave a session without its end.
+        let task = async move { control.begin(&caller, &id).await };
+        let (session, resumed) = shared.finish("starting a session", task).await?;
+        self.events_told().await;
+        Ok((session, resumed))
+    }
+
+    async fn begin(&self, caller: &Caller, id: &SandboxId) -> Result<(Session, bool), Error> {
+        let shared = &self.shared;
+        let _turn = shared.session_turns.take(id).await;
+        let entry = sandboxes::find(shared, caller, id.as_str())?;
+        // What is under way comes to its end first.
+        let state = entry.sandbox().state();
+        let session = match session::status(state, true) {
+            "stopping" | "snapshotting" | "pending" => {
+                sandboxes::wait(shared, &entry, Until::Leaves(state)).await?;
+                Session::of(entry.current())
+            }
+            _ => Session::of(entry.current()),
+        };
+        if session.sandbox.state() == SandboxState::Started {
+            return Ok((session, false));
+        }
+        if !session.record.terms.is_persistent {
+            return Err(no_snapshot());
+        }
+        sandboxes::wish(shared, &entry, Wish::Plain(Command::Start)).await?;
+        let started = sandboxes::wait(shared, &entry, Until::Started).await?;
+        let mut record = SessionRecord::of(&started);
+        record.begin(shared.clock.now());
+        self.write(caller, &entry.id, &record, true).await?;
+        Ok((Session::of(entry.current()), true))
+    }
+
+    /// Writes what a record says, and with `is_running` when its session ends.
+    async fn write(
+        &self,
+        caller: &Caller,
+        id: &SandboxId,
+        record: &SessionRecord,
+        is_running: bool,
+    ) -> Result<(), Error> {
+        let labels = record.labels();
+        sandboxes::replace_labels(&self.shared, caller, id.as_str(), labels).await?;
+        if is_running {
+            let entry = sandboxes::find(&self.shared, caller, id.as_str())?;
+            let change = Change::StopAt(record.ends_at());
+            driver::ask_for(&self.shared, &entry, |reply| Ask::Change { change, reply }).await?;
+        }
+        Ok(())
+    }
+
+    /// The session of this id while it runs or is the last one of its sandbox. The id or name of a sandbox stands for its
+    /// last session.
+    ///
+    /// # Errors
+    /// `SANDBOX_STOPPED` for one that another has followed.
+    pub fn find_session(&self, caller: &Caller, session: &str) -> Result<Session, Error> {
+        let Some(id) = SessionId::parse(session) else {
+            return self.find_session_sandbox(caller, None, session);
+        };
+        let found = self.find_session_sandbox(caller, None, id.sandbox.as_str())?;
+        if found.record.number == id.number {
+            return Ok(found);
+        }
+        if id.number > found.record.number {
+            return Err(Error::NotFound {
+                message: format!("Session {session} not found"),
+            });
+        }
+        Err(stopped("This session is over; another has followed it"))
+    }
+
+    /// Ends a session and waits for it. One that is over stays so.
+    pub async fn stop_session(&self, caller: &Caller, session: &str) -> Result<Session, Error> {
+        caller.require(Permission::WriteSandboxes)?;
+        let found = self.find_session(caller, session)?;
+        let id = found.sandbox.id.clone();
+        let _turn = self.shared.session_turns.take(&id).await;
+        self.stop_in_turn(caller, &id).await
+    }
+
+    async fn stop_in_turn(&self, caller: &Caller, id: &SandboxId) -> Result<Session, Error> {
+        let found = self.find_session_sandbox(caller, None, id.as_str())?;
+        let state = found.sandbox.state();
+        if session::status(state, true) == "stopping" {
+            let entry = sandboxes::find(&self.shared, caller, id.as_str())?;
+            sandboxes::wait(&self.shared, &entry, Until::Stopped).await?;
+        } else if session::status(state, true) != "stopped" {
+            self.stop_sandbox(caller, id.as_str(), false).await?;
+        }
+        let mut ended = self.find_session_sandbox(caller, None, id.as_str())?;
+        if ended.record.stopped_at.is_none() {
+            ended.record.stopped_at = Some(self.shared.clock.now());
+            self.write(caller, id, &ended.record, false).await?;
+        }
+        self.find_session_sandbox(caller, None, id.as_str())
+    }
+
+    /// Lets a session that runs last so much longer.
+    pub async fn extend_session(
+        &self,
+        caller: &Caller,
+        session: &str,
+        ms: i64,
+    ) -> Result<Session, Error> {
+        caller.require(Permission::WriteSandboxes)?;
+        let mut reasons = Vec::new();
+        let ms = session::check_timeout("duration", ms, 1, &mut reasons);
+        Error::check(reasons)?;
+        let id = self.running_session(caller, session)?.sandbox.id.clone();
+        let _turn = self.shared.session_turns.take(&id).await;
+        let mut found = self.running_session(caller, session)?;
+        let longer = found.record.lasts_ms.saturating_add(ms);
+        let mut reasons = Vec::new();
+        let longer = i64::try_from(longer).unwrap_or(i64::MAX);
+        found.record.lasts_ms =
+            session::check_timeout("timeout", longer, session::TIMEOUT_MIN_MS, &mut reasons);
+        Error::check(reasons)?;
+        self.write(caller, &id, &found.record, true).await?;
+        self.find_session(caller, session)
+    }
+
+    fn running_session(&self, caller: &Caller, session: &str) -> Result<Session, Error> {
+        let found = self.find_session(caller, session)?;
+        sandboxes::running(&found.sandbox)?;
+        Ok(found)
+    }
+
+    /// Makes a snapshot of a session's files and ends the session.
+    pub async fn snapshot_session(
+        &self,
+        caller: &Caller,
+        session: &str,
+    ) -> Result<(Snapshot, Session), Error> {
+        let id = self.running_session(caller, session)?.sandbox.id.clone();
+        let _turn = self.shared.session_turns.take(&id).await;
+        let mut found = self.running_session(caller, session)?;
+        let at = self.shared.clock.now().as_millisecond();
+        let name = format!("{}-{at}", found.sandbox.name);
+        self.snapshot_sandbox(caller, id.as_str(), name.clone(), false)
+            .await?;
+        let snapshot = self.get_snapshot(caller, &name).await?;
+        found.record.terms.current_snapshot = Some(snapshot.id.to_string());
+        self.write(caller, &id, &found.record, false).await?;
+        let ended = self.stop_in_turn(caller, &id).await?;
+        Ok((snapshot, ended))
+    }
+
+    /// Makes a new sandbox with a copy of this one's files, on the same terms but for what is given.
+    pub async fn fork_session(
+        &self,
+        caller: &Caller,
+        project: Option<&str>,
+        name: &str,
+        new_name: Option<String>,
+        change: SessionChange,
+    ) -> Result<Session, Error> {
+        let mut reasons = Vec::new();
+        if let Some(name) = &new_name {
+            session::check_name(name, &mut reasons);
+        }
+        let source = self.find_session_sandbox(caller, project, name)?;
+        let mut terms = source.record.terms.clone();
+        let mut tags = source.record.tags.clone();
+        apply(&change, &mut terms, &mut tags, &mut reasons);
+        Error::check(reasons)?;
+        let forked = self
+            .fork_sandbox(caller, source.sandbox.id.as_str(), new_name)
+            .await?;
+        let record = SessionRecord::first(terms, tags, self.shared.clock.now());
+        self.write(caller, &forked.id, &record, true).await?;
+        let id = forked.id.as_str();
+        self.change_rest(caller, id, &change).await?;
+        self.find_session_sandbox(caller, None, id)
+    }
+
+    /// Changes the terms of a sandbox. A session that runs keeps its end; a network policy and sizes are changed at once.
+    pub async fn update_session(
+        &self,
+        caller: &Caller,
+        project: Option<&str>,
+        name: &str,
+        change: SessionChange,
+    ) -> Result<Session, Error> {
+        caller.require(Permission::WriteSandboxes)?;
+        let id = self
+            .find_session_sandbox(caller, project, name)?
+            .sandbox
+            .id
+            .clone();
+        let _turn = self.shared.session_turns.take(&id).await;
+        let mut found = self.find_session_sandbox(caller, project, id.as_str())?;
+        let mut reasons = Vec::new();
+        let record = &mut found.record;
+        apply(&change, &mut record.terms, &mut record.tags, &mut reasons);
+        Error::check(reasons)?;
+        self.write(caller, &id, &found.record, false).await?;
+        self.change_rest(caller, id.as_str(), &change).await?;
+        self.find_session_sandbox(caller, None, id.as_str())
+    }
+
+    async fn change_rest(
+        &self,
+        caller: &Caller,
+        id: &str,
+        change: &SessionChange,
+    ) -> Result<(), Error> {
+        if let Some(is_persistent) = change.is_persistent {
+            self.set_auto_delete(caller, id, kept_for(is_persistent))
+                .await?;
+        }
+        if let Some(network) = &change.network {
+            self.set_network(caller, id, network.clone()).await?;
+        }
+        if let Some(vcpus) = change.vcpus {
+            let mut reasons = Vec::new();
+            let sizes = session::check_vcpus(vcpus, &mut reasons);
+            Error::check(reasons)?;
+            if let Some((cpu, memory)) = sizes {
+                let sandbox = self.get_sandbox(caller, id).await?;
+                self.size(caller, &sandbox, cpu, memory).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes a sandbox, whatever it does; gives what it was.
+    pub async fn delete_session_sandbox(
+        &self,
+        caller: &Caller,
+        project: Option<&str>,
+        name: &str,
+    ) -> Result<Session, Error> {
+        let found = self.find_session_sandbox(caller, project, name)?;
+        let gone = self
+            .delete_sandbox(caller, found.sandbox.id.as_str())
+            .await?;
+        Ok(Session {
+            sandbox: gone,
+            record: found.record,
+        })
+    }
+}

@@ -1,0 +1,178 @@
+//! API keys, as their holders see them. How a key becomes a caller is told in `auth`.
+
+use std::sync::Arc;
+
+use alcove_domain::{ApiKey, NewApiKey, Permission, Reason, UserId};
+use alcove_store::StoreError;
+
+use crate::auth::{hash, last_characters};
+use crate::shared::Shared;
+use crate::{Caller, Error};
+
+/// Keys that one user may have in an organization: enough for any use, and a bound to what one can fill.
+const KEYS_MAX: u64 = 1_000;
+
+/// What the original's keys begin with; some programs look for it before they send anything.
+const PREFIX: &str = "dtn_";
+
+/// A new key with its text, which is shown this once.
+#[derive(Debug)]
+pub struct CreatedApiKey {
+    pub key: ApiKey,
+    pub text: String,
+}
+
+pub(crate) async fn create(
+    shared: &Arc<Shared>,
+    caller: &Caller,
+    wish: NewApiKey,
+) -> Result<CreatedApiKey, Error> {
+    caller.require(Permission::ManageApiKeys)?;
+    let beyond = wish.permissions.beyond(&caller.permissions);
+    if !beyond.is_empty() {
+        let words: Vec<&str> = beyond
+            .iter()
+            .map(|permission| permission.as_str())
+            .collect();
+        return Err(Error::Forbidden {
+            message: format!(
+                "Insufficient permissions for assigning: {}",
+                words.join(", ")
+            ),
+        });
+    }
+    let mut bytes = [0; 32];
+    shared.rng.fill(&mut bytes);
+    let text = format!("{PREFIX}{}", hex::encode(bytes));
+    let key = ApiKey {
+        hash: hash(&text),
+        organization_id: caller.organization.clone(),
+        user_id: caller.user.clone(),
+        name: wish.name,
+        prefix: text.chars().take(3).collect(),
+        suffix: last_characters(&text, 3),
+        permissions: wish.permissions,
+        created_at: shared.clock.now(),
+        expires_at: wish.expires_at,
+        last_used_at: None,
+    };
+    insert(shared, &key).await?;
+    Ok(CreatedApiKey { key, text })
+}
+
+async fn insert(shared: &Shared, key: &ApiKey) -> Result<(), Error> {
+    let failed = |error| match error {
+        StoreError::NameTaken => Error::Conflict {
+            message: "API key with this name already exists".to_owned(),
+            code: "API_KEY_EXISTS",
+            state: None,
+        },
+        other => Error::store("making an API key", other),
+    };
+    let tx = shared.store.begin().await.map_err(failed)?;
+    let count = tx.api_key_count(&key.organization_id, &key.user_id);
+    if count.await.map_err(failed)? >= KEYS_MAX {
+        return Err(Error::QuotaExceeded {
+            message: format!("A user can have at most {KEYS_MAX} API keys in an organization"),
+        });
+    }
+    tx.api_key_insert(key).await.map_err(failed)?;
+    tx.commit().await.map_err(failed)
+}
+
+/// Those of the caller, or of the whole organization for its owner: what was used last first, then what is youngest.
+pub(crate) async fn list(shared: &Shared, caller: &Caller) -> Result<Vec<ApiKey>, Error> {
+    caller.require(Permission::ManageApiKeys)?;
+    let user = (!owns_organization(shared, caller).await?).then_some(&caller.user);
+    let mut keys = shared
+        .store
+        .reader()
+        .api_key_list(&caller.organization, user)
+        .await
+        .map_err(|error| Error::store("listing API keys", error))?;
+    for key in &mut keys {
+        key.last_used_at = key.last_used_at.max(shared.keys.used_at(key.hash));
+    }
+    keys.sort_by(|one, other| {
+        (other.last_used_at, other.created_at, &one.name).cmp(&(
+            one.last_used_at,
+            one.created_at,
+            &other.name,
+        ))
+    });
+    Ok(keys)
+}
+
+/// One of the caller's own.
+pub(crate) async fn find(shared: &Shared, caller: &Caller, name: &str) -> Result<ApiKey, Error> {
+    caller.require(Permission::ManageApiKeys)?;
+    let mut key = find_of(shared, caller, &caller.user, name).await?;
+    key.last_used_at = key.last_used_at.max(shared.keys.used_at(key.hash));
+    Ok(key)
+}
+
+async fn find_of(
+    shared: &Shared,
+    caller: &Caller,
+    user: &UserId,
+    name: &str,
+) -> Result<ApiKey, Error> {
+    let keys = shared
+        .store
+        .reader()
+        .api_key_list(&caller.organization, Some(user))
+        .await
+        .map_err(|error| Error::store("looking for an API key", error))?;
+    let key = keys.into_iter().find(|key| key.name == name);
+    key.ok_or_else(not_found)
+}
+
+/// Ends a key: of the caller, or of another user of the caller's organization if the caller owns it. Written down before it
+/// returns; what stays by the key is cut at once.
+pub(crate) async fn delete(
+    shared: &Arc<Shared>,
+    caller: &Caller,
+    user: &str,
+    name: &str,
+) -> Result<(), Error> {
+    caller.require(Permission::ManageApiKeys)?;
+    let user = user.parse().map_err(|_| not_found())?;
+    if user != caller.user && !owns_organization(shared, caller).await? {
+        return Err(Error::access_denied());
+    }
+    let key = find_of(shared, caller, &user, name).await?;
+    if shared.keys.is_operators(key.hash) {
+        // The next start would make it again.
+        return Err(Error::refused(vec![Reason::invalid(
+            "The operator's key is set where the server is started, and changed there",
+        )]));
+    }
+    let failed = |error| Error::store("deleting an API key", error);
+    let (organization, name) = (caller.organization.clone(), name.to_owned());
+    let task = {
+        let shared = Arc::clone(shared);
+        async move {
+            let tx = shared.store.begin().await.map_err(failed)?;
+            let was_there = tx.api_key_delete(&organization, &user, &name);
+            if !was_there.await.map_err(failed)? {
+                return Err(not_found());
+            }
+            tx.commit().await.map_err(failed)?;
+            shared.keys.clear();
+            Ok(())
+        }
+    };
+    // A caller that goes away must not leave a deleted key that still opens.
+    shared.finish("deleting an API key", task).await
+}
+
+fn not_found() -> Error {
+    Error::NotFound {
+        message: "API key not found".to_owned(),
+    }
+}
+
+async fn owns_organization(shared: &Shared, caller: &Caller) -> Result<bool, Error> {
+    let organization = shared.current_organization(caller).await?;
+    Ok(organization.created_by == caller.user)
+}

@@ -1,0 +1,60 @@
+//! What stands before each step of the store: its lock, bounds, room on the disk, and tests that make steps fail.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
+
+use super::error::ImageError;
+use super::limits::Limits;
+use super::store::{ImageStore, fail};
+use crate::faults::{Faults, Step};
+
+impl ImageStore {
+    /// Lets somebody make its steps fail.
+    #[must_use]
+    pub fn with_faults(mut self, faults: Arc<dyn Faults>) -> Self {
+        self.faults = faults;
+        self
+    }
+
+    pub(super) fn hit(&self, step: Step) -> Result<(), ImageError> {
+        self.faults
+            .at(step)
+            .map_err(fail("pass a fault point of", &self.dir))
+    }
+
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Makes sure that the host keeps its reserve when so much more is written.
+    pub(super) fn room_for(&self, bytes: u64) -> io::Result<()> {
+        let space = rustix::fs::statvfs(&self.dir)?;
+        let left = space.f_bavail.saturating_mul(space.f_frsize);
+        if left < self.limits.disk_reserve_bytes.saturating_add(bytes) {
+            return Err(Errno::NOSPC.into());
+        }
+        Ok(())
+    }
+}
+
+/// Keeps other processes off the folder for as long as the file is open.
+pub(super) fn lock(path: &Path) -> Result<File, ImageError> {
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)
+        .map_err(fail("open", path))?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(Errno::WOULDBLOCK) => Err(ImageError::Locked {
+            path: path.parent().unwrap_or(path).to_owned(),
+        }),
+        Err(errno) => Err(fail("lock", path)(errno.into())),
+    }
+}

@@ -1,0 +1,178 @@
+//! From the control plane's objects to what these clients read.
+
+use alcove_api_types::vercel::{
+    PolicyAnswer, PolicyMode, PolicyRequest, Route, Sandbox, Session as SessionBody, Snapshot,
+};
+use alcove_control::{Caller, Session};
+use alcove_domain::{self as domain, NetworkPolicy, NetworkSettings, Port, SandboxState, session};
+use jiff::Timestamp;
+
+use crate::app::App;
+use crate::error::ApiError;
+
+/// What clients are told of a runtime where nobody named one: they do not do without.
+const RUNTIME_DEFAULT: &str = "node24";
+/// The vendor's command line wants a number here before it goes on.
+const INTERACTIVE_PORT: u16 = 26661;
+/// How long the address of a port is good for.
+const ROUTE_SECONDS: i64 = alcove_control::SIGNED_MAX_SECONDS;
+
+fn status(session: &Session) -> String {
+    session::status(session.sandbox.state(), true).to_owned()
+}
+
+fn policy(policy: &NetworkPolicy) -> PolicyAnswer {
+    if policy.block_all {
+        return PolicyAnswer::DenyAll;
+    }
+    if policy.is_open() {
+        return PolicyAnswer::AllowAll;
+    }
+    PolicyAnswer::Custom {
+        domains: policy
+            .allow_domains
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+        networks: policy
+            .allow_networks
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+    }
+}
+
+/// The policy that a client asks for, in ours.
+pub(super) fn settings(request: &PolicyRequest) -> Result<NetworkSettings, ApiError> {
+    if let Some(what) = request.unsupported.first() {
+        return Err(super::not_supported(&format!("{what} in a network policy")));
+    }
+    let list = |entries: &[String]| Some(entries.join(","));
+    Ok(match request.mode {
+        Some(PolicyMode::DenyAll) => NetworkSettings {
+            block_all: Some(true),
+            ..NetworkSettings::default()
+        },
+        Some(PolicyMode::AllowAll) => NetworkSettings {
+            block_all: Some(false),
+            ..NetworkSettings::default()
+        },
+        None => NetworkSettings {
+            block_all: Some(false),
+            allow_list: list(&request.networks),
+            domain_allow_list: list(&request.domains),
+        },
+    })
+}
+
+fn stopped_at(session: &Session) -> Option<Timestamp> {
+    let is_over = matches!(
+        session::status(session.sandbox.state(), true),
+        "stopped" | "failed"
+    );
+    let changed = session.sandbox.lifecycle.state_changed_at;
+    is_over.then(|| session.record.stopped_at.unwrap_or(changed))
+}
+
+pub(super) fn sandbox(session: &Session) -> Sandbox {
+    let (sandbox, record) = (&session.sandbox, &session.record);
+    let is_running = sandbox.state() == SandboxState::Started;
+    Sandbox {
+        name: sandbox.name.clone(),
+        persistent: record.terms.is_persistent,
+        created_at: sandbox.created_at.as_millisecond(),
+        updated_at: sandbox.updated_at.as_millisecond(),
+        status_updated_at: sandbox.lifecycle.state_changed_at.as_millisecond(),
+        current_session_id: session.id().to_string(),
+        status: status(session),
+        region: sandbox.region.clone(),
+        vcpus: sandbox.resources.cpu_cores,
+        memory: session::memory_mib(sandbox.resources),
+        runtime: runtime(session),
+        image: record.terms.image.clone(),
+        timeout: record.terms.timeout_ms,
+        expires_at: sandbox
+            .stop_at
+            .filter(|_| is_running)
+            .map(Timestamp::as_millisecond),
+        current_snapshot_id: record.terms.current_snapshot.clone(),
+        network_policy: policy(&sandbox.network.policy),
+        tags: record.tags.clone(),
+    }
+}
+
+fn runtime(session: &Session) -> String {
+    let runtime = session.record.terms.runtime.as_deref();
+    runtime.unwrap_or(RUNTIME_DEFAULT).to_owned()
+}
+
+pub(super) fn session(session: &Session, cwd: &str) -> SessionBody {
+    let (sandbox, record) = (&session.sandbox, &session.record);
+    let started = record.started_at.as_millisecond();
+    let stopped = stopped_at(session).map(Timestamp::as_millisecond);
+    SessionBody {
+        id: session.id().to_string(),
+        source_sandbox_name: sandbox.name.clone(),
+        project_id: record.terms.project.clone(),
+        memory: session::memory_mib(sandbox.resources),
+        vcpus: sandbox.resources.cpu_cores,
+        region: sandbox.region.clone(),
+        runtime: runtime(session),
+        timeout: record.lasts_ms,
+        status: status(session),
+        requested_at: started,
+        started_at: started,
+        created_at: started,
+        updated_at: sandbox.updated_at.as_millisecond(),
+        stopped_at: stopped,
+        duration: stopped.map(|stopped| (stopped - started).max(0)),
+        source_snapshot_id: record.terms.source_snapshot.clone(),
+        cwd: cwd.to_owned(),
+        interactive_port: INTERACTIVE_PORT,
+        network_policy: policy(&sandbox.network.policy),
+    }
+}
+
+/// Where the ports of a sandbox are shown. An address carries its own credential, for that port alone and for a day.
+pub(super) fn routes(
+    app: &App,
+    caller: &Caller,
+    session: &Session,
+) -> Result<Vec<Route>, ApiError> {
+    let ports = session.record.terms.ports.iter();
+    let ports = ports.filter_map(|port| Port::new(*port));
+    ports
+        .map(|port| {
+            let id = session.sandbox.id.as_str();
+            let signed = app
+                .control()
+                .sign_preview(caller, id, port, Some(ROUTE_SECONDS))?;
+            Ok(Route {
+                url: app.preview_url(port, &signed.label),
+                subdomain: format!("{port}-{}", signed.label),
+                port: port.get(),
+            })
+        })
+        .collect()
+}
+
+pub(super) fn snapshot(snapshot: &domain::Snapshot, region: &str) -> Snapshot {
+    let source = snapshot.source_sandbox_id.as_ref();
+    let source = source.map(ToString::to_string).unwrap_or_default();
+    let status = match snapshot.state {
+        domain::SnapshotState::Error | domain::SnapshotState::BuildFailed => "failed",
+        domain::SnapshotState::Removing => "deleted",
+        _ => "created",
+    };
+    Snapshot {
+        id: snapshot.id.to_string(),
+        source_session_id: source.clone(),
+        source_sandbox_id: source,
+        region: region.to_owned(),
+        status: status.to_owned(),
+        size_bytes: snapshot.size_bytes.unwrap_or_default(),
+        created_at: snapshot.created_at.as_millisecond(),
+        updated_at: snapshot.updated_at.as_millisecond(),
+        creation_method: "manual".to_owned(),
+    }
+}

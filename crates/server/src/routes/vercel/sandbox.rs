@@ -1,0 +1,304 @@
+//! Sandboxes by their names.
+
+use alcove_api_types::vercel::{CreateSandbox, Pagination, SandboxAnswer, SandboxPage, Source};
+use alcove_control::{Caller, ListSandboxes, NewSession, Session, SessionChange};
+use alcove_domain::session::{SessionRecord, project_label};
+use alcove_domain::{SandboxFilter, SandboxSort, SortOrder};
+use axum::Json;
+use axum::extract::State;
+use http::HeaderMap;
+
+use super::{agent, not_supported, present, refused};
+use crate::app::App;
+use crate::error::ApiError;
+use crate::extract::{Authenticated, BodyOf, PathOf, QueryOf};
+use crate::query::Query;
+
+/// Sandboxes on a page where the client does not say.
+const LIMIT_DEFAULT: i64 = 20;
+
+/// What these clients send beside a body or a path.
+pub(super) fn project(query: &mut Query) -> Option<String> {
+    query.text("projectId").or_else(|| query.text("project"))
+}
+
+/// The part of a request that both creates and changes have.
+fn supported(body: &CreateSandbox) -> Result<(), ApiError> {
+    match body.unsupported.first() {
+        None => Ok(()),
+        Some(what) => Err(not_supported(what)),
+    }
+}
+
+pub(super) fn new_session(
+    body: CreateSandbox,
+    is_persistent: bool,
+) -> Result<NewSession, ApiError> {
+    supported(&body)?;
+    let snapshot = match body.source.unwrap_or_default() {
+        Source { kind, .. } if kind.is_empty() || kind == "git" => None,
+        Source {
+            kind,
+            snapshot_id: Some(id),
+            ..
+        } if kind == "snapshot" => Some(id),
+        Source { kind, .. } if kind == "snapshot" => {
+            return Err(ApiError::invalid(&[
+                "source.snapshotId must be a string".to_owned()
+            ]));
+        }
+        Source { kind, .. } => return Err(not_supported(&format!("a source of type {kind}"))),
+    };
+    Ok(NewSession {
+        project: body.project.unwrap_or_default(),
+        name: body.name,
+        is_persistent: Some(body.persistent.unwrap_or(is_persistent)),
+        timeout_ms: body.timeout,
+        ports: body.ports.unwrap_or_default(),
+        vcpus: body.vcpus,
+        runtime: body.runtime,
+        image: body.image,
+        snapshot,
+        region: body.region,
+        env: body.env.unwrap_or_default(),
+        tags: body.tags.unwrap_or_default(),
+        network: body
+            .network_policy
+            .as_ref()
+            .map(present::settings)
+            .transpose()?,
+    })
+}
+
+fn change_of(body: &CreateSandbox) -> Result<SessionChange, ApiError> {
+    supported(body)?;
+    for (is_given, what) in [
+        (body.region.is_some(), "another region"),
+        (body.env.is_some(), "another environment"),
+        (body.source.is_some(), "another source"),
+        (
+            body.runtime.is_some() || body.image.is_some(),
+            "another image",
+        ),
+    ] {
+        if is_given {
+            return Err(not_supported(what));
+        }
+    }
+    let network = body.network_policy.as_ref().map(present::settings);
+    Ok(SessionChange {
+        is_persistent: body.persistent,
+        timeout_ms: body.timeout,
+        ports: body.ports.clone(),
+        vcpus: body.vcpus,
+        tags: body.tags.clone(),
+        network: network.transpose()?,
+    })
+}
+
+/// Makes a sandbox with a session that runs, and puts the source into it that it is to begin with.
+pub(super) async fn make(
+    app: &App,
+    caller: &Caller,
+    headers: &HeaderMap,
+    body: CreateSandbox,
+    is_persistent: bool,
+) -> Result<Session, ApiError> {
+    let source = body.source.clone().filter(|source| source.kind == "git");
+    let request = new_session(body, is_persistent)?;
+    let session = app
+        .control()
+        .create_session(caller, request)
+        .await
+        .map_err(refused)?;
+    let Some(source) = source else {
+        return Ok(session);
+    };
+    let id = session.sandbox.id.to_string();
+    if let Err(error) = agent::clone(app, headers, &id, source).await {
+        // A create that failed leaves nothing; the client may ask again by the same name.
+        let gone = app
+            .control()
+            .delete_session_sandbox(caller, None, &id)
+            .await;
+        gone.map_err(refused)?;
+        return Err(error);
+    }
+    Ok(session)
+}
+
+async fn answer(
+    app: &App,
+    caller: &Caller,
+    headers: &HeaderMap,
+    session: &Session,
+    resumed: Option<bool>,
+) -> Result<Json<SandboxAnswer>, ApiError> {
+    let cwd = agent::work_dir(app, headers, session).await;
+    Ok(Json(SandboxAnswer {
+        sandbox: present::sandbox(session),
+        session: Some(present::session(session, &cwd)),
+        routes: Some(present::routes(app, caller, session)?),
+        resumed,
+    }))
+}
+
+pub(crate) async fn create(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    headers: HeaderMap,
+    BodyOf(body): BodyOf<CreateSandbox>,
+) -> Result<Json<SandboxAnswer>, ApiError> {
+    let session = make(&app, &caller, &headers, body, true).await?;
+    answer(&app, &caller, &headers, &session, None).await
+}
+
+/// A sandbox with its last session; with `resume=true`, one that runs.
+pub(crate) async fn get(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    PathOf(name): PathOf<String>,
+    QueryOf(mut query): QueryOf,
+    headers: HeaderMap,
+) -> Result<Json<SandboxAnswer>, ApiError> {
+    let project = project(&mut query);
+    let is_wanted = query.boolean("resume").unwrap_or_default();
+    query.finish()?;
+    let control = app.control();
+    if !is_wanted {
+        let found = control.find_session_sandbox(&caller, project.as_deref(), &name);
+        return answer(&app, &caller, &headers, &found.map_err(refused)?, None).await;
+    }
+    let resumed = control
+        .resume_session(&caller, project.as_deref(), &name)
+        .await;
+    let (session, is_new) = resumed.map_err(refused)?;
+    answer(&app, &caller, &headers, &session, Some(is_new)).await
+}
+
+pub(crate) async fn list(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    QueryOf(mut query): QueryOf,
+) -> Result<Json<SandboxPage>, ApiError> {
+    let mut filter = SandboxFilter::default();
+    if let Some(project) = project(&mut query) {
+        filter.labels.extend([project_label(&project)]);
+    }
+    for tag in query.texts("tags") {
+        let Some((name, value)) = tag.split_once(':') else {
+            return Err(ApiError::invalid(&[
+                "tags must be a name, a colon and a value".to_owned(),
+            ]));
+        };
+        filter.labels.insert(name.to_owned(), value.to_owned());
+    }
+    filter.name_prefix = query.text("namePrefix");
+    let sort = query.word("sortBy", |word| match word {
+        "createdAt" => Some(SandboxSort::CreatedAt),
+        "name" => Some(SandboxSort::Name),
+        "statusUpdatedAt" => Some(SandboxSort::LastActivityAt),
+        _ => None,
+    });
+    let order = query.word("sortOrder", order);
+    let list = ListSandboxes {
+        filter,
+        sort: Some(sort.unwrap_or(SandboxSort::CreatedAt)),
+        order: Some(order.unwrap_or(SortOrder::Descending)),
+        limit: Some(query.integer("limit").unwrap_or(LIMIT_DEFAULT)),
+        cursor: query.text("cursor"),
+    };
+    query.finish()?;
+    let page = app
+        .control()
+        .list_sandboxes(&caller, list)
+        .await
+        .map_err(refused)?;
+    let sandboxes: Vec<_> = page
+        .items
+        .into_iter()
+        .map(|sandbox| {
+            let record = SessionRecord::of(&sandbox);
+            present::sandbox(&Session {
+                sandbox: sandbox.into(),
+                record,
+            })
+        })
+        .collect();
+    Ok(Json(SandboxPage {
+        pagination: Pagination {
+            count: sandboxes.len(),
+            next: page.next_cursor,
+        },
+        sandboxes,
+    }))
+}
+
+pub(super) fn order(word: &str) -> Option<SortOrder> {
+    match word {
+        "asc" => Some(SortOrder::Ascending),
+        "desc" => Some(SortOrder::Descending),
+        _ => None,
+    }
+}
+
+pub(crate) async fn update(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    PathOf(name): PathOf<String>,
+    QueryOf(mut query): QueryOf,
+    headers: HeaderMap,
+    BodyOf(body): BodyOf<CreateSandbox>,
+) -> Result<Json<SandboxAnswer>, ApiError> {
+    let project = project(&mut query);
+    query.finish()?;
+    let change = change_of(&body)?;
+    let changed = app
+        .control()
+        .update_session(&caller, project.as_deref(), &name, change)
+        .await;
+    answer(&app, &caller, &headers, &changed.map_err(refused)?, None).await
+}
+
+pub(crate) async fn fork(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    PathOf(name): PathOf<String>,
+    QueryOf(mut query): QueryOf,
+    headers: HeaderMap,
+    BodyOf(body): BodyOf<CreateSandbox>,
+) -> Result<Json<SandboxAnswer>, ApiError> {
+    let project = project(&mut query);
+    query.finish()?;
+    let change = change_of(&body)?;
+    let forked = app
+        .control()
+        .fork_session(&caller, project.as_deref(), &name, body.name, change)
+        .await;
+    answer(&app, &caller, &headers, &forked.map_err(refused)?, None).await
+}
+
+pub(crate) async fn delete(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    PathOf(name): PathOf<String>,
+    QueryOf(mut query): QueryOf,
+) -> Result<Json<SandboxAnswer>, ApiError> {
+    let project = project(&mut query);
+    // Snapshots here stand by themselves; none goes with a sandbox.
+    if query.boolean("deleteOrphanSnapshots") == Some(true) {
+        return Err(not_supported("deleteOrphanSnapshots"));
+    }
+    query.finish()?;
+    let gone = app
+        .control()
+        .delete_session_sandbox(&caller, project.as_deref(), &name)
+        .await
+        .map_err(refused)?;
+    Ok(Json(SandboxAnswer {
+        sandbox: present::sandbox(&gone),
+        session: None,
+        routes: None,
+        resumed: None,
+    }))
+}
