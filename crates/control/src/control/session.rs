@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use alcove_domain::session::{self, ImageWord, SessionId, SessionRecord, SessionTerms};
 use alcove_domain::{
-    Command, NewSandbox, Permission, ResizeRequest, Sandbox, SandboxId, SandboxState, Snapshot,
+    Command, NetworkSettings, NewSandbox, Permission, ResizeRequest, Sandbox, SandboxId,
+    SandboxState, Snapshot,
 };
 
 use super::Control;
@@ -286,6 +287,20 @@ impl Control {
         let found = self.find_session(caller, session)?;
         sandboxes::running(&found.sandbox)?;
         Ok(found)
+    }
+
+    /// Gives the sandbox of a session another network policy, at once.
+    pub async fn set_session_network(
+        &self,
+        caller: &Caller,
+        session: &str,
+        settings: NetworkSettings,
+    ) -> Result<Session, Error> {
+        let found = self.find_session(caller, session)?;
+        let changed = self
+            .set_network(caller, found.sandbox.id.as_str(), settings)
+            .await?;
+        Ok(Session::of(changed))
     }
 
     /// Makes a snapshot of a session's files and ends the session.

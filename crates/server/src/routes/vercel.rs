@@ -50,10 +50,10 @@ crate::routes::routes! {
     get "/v1/sandboxes/snapshots", Key => snapshot::list_older;
     get "/v1/sandboxes/snapshots/{snapshotId}", Key => snapshot::get;
     delete "/v1/sandboxes/snapshots/{snapshotId}", Key => snapshot::delete;
-    get "/v1/sandboxes/{sessionId}", Key => session::get_older;
-    post "/v1/sandboxes/{sessionId}/stop", Key => session::stop_older;
-    post "/v1/sandboxes/{sessionId}/extend-timeout", Key => session::extend_older;
-    post "/v1/sandboxes/{sessionId}/network-policy", Key => session::network_older;
+    get "/v1/sandboxes/{sessionId}", Key => session::get;
+    post "/v1/sandboxes/{sessionId}/stop", Key => session::stop;
+    post "/v1/sandboxes/{sessionId}/extend-timeout", Key => session::extend;
+    post "/v1/sandboxes/{sessionId}/network-policy", Key => session::network;
     post "/v1/sandboxes/{sessionId}/snapshot", Key => session::snapshot;
 
     post "/v2/sandboxes/sessions/{sessionId}/cmd", Key => cmd::run;

@@ -1,12 +1,13 @@
 //! Sandboxes by their names.
 
 use alcove_api_types::vercel::{CreateSandbox, Pagination, SandboxAnswer, SandboxPage, Source};
-use alcove_control::{Caller, ListSandboxes, NewSession, Session, SessionChange};
+use alcove_control::{Caller, Error, ListSandboxes, NewSession, Session, SessionChange};
 use alcove_domain::session::{SessionRecord, project_label};
 use alcove_domain::{SandboxFilter, SandboxSort, SortOrder};
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{FromRequestParts, State};
 use http::HeaderMap;
+use http::request::Parts;
 
 use super::{agent, not_supported, present, refused};
 use crate::app::App;
@@ -127,6 +128,57 @@ pub(super) async fn make(
     Ok(session)
 }
 
+/// A sandbox by its name in the path and by the project in the query, and who asks for it.
+pub(crate) struct Named {
+    app: App,
+    caller: Caller,
+    headers: HeaderMap,
+    name: String,
+    project: Option<String>,
+    /// Whether one that does not run is to be started.
+    resume: bool,
+    /// Whether snapshots of it that nothing else needs are to go with it.
+    with_snapshots: bool,
+}
+
+impl FromRequestParts<App> for Named {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let Authenticated(caller) = Authenticated::from_request_parts(parts, app).await?;
+        let PathOf(name) = PathOf::from_request_parts(parts, app).await?;
+        let mut query = Query::parse(parts.uri.query().unwrap_or_default());
+        let mut is_asked = |name| query.boolean(name).unwrap_or_default();
+        let (resume, with_snapshots) = (is_asked("resume"), is_asked("deleteOrphanSnapshots"));
+        let project = project(&mut query);
+        query.finish()?;
+        Ok(Self {
+            app: app.clone(),
+            caller,
+            headers: parts.headers.clone(),
+            name,
+            project,
+            resume,
+            with_snapshots,
+        })
+    }
+}
+
+impl Named {
+    fn project(&self) -> Option<&str> {
+        self.project.as_deref()
+    }
+
+    async fn answer(
+        &self,
+        session: Result<Session, Error>,
+        resumed: Option<bool>,
+    ) -> Result<Json<SandboxAnswer>, ApiError> {
+        let session = session.map_err(refused)?;
+        answer(&self.app, &self.caller, &self.headers, &session, resumed).await
+    }
+}
+
 async fn answer(
     app: &App,
     caller: &Caller,
@@ -154,26 +206,16 @@ pub(crate) async fn create(
 }
 
 /// A sandbox with its last session; with `resume=true`, one that runs.
-pub(crate) async fn get(
-    State(app): State<App>,
-    Authenticated(caller): Authenticated,
-    PathOf(name): PathOf<String>,
-    QueryOf(mut query): QueryOf,
-    headers: HeaderMap,
-) -> Result<Json<SandboxAnswer>, ApiError> {
-    let project = project(&mut query);
-    let is_wanted = query.boolean("resume").unwrap_or_default();
-    query.finish()?;
-    let control = app.control();
-    if !is_wanted {
-        let found = control.find_session_sandbox(&caller, project.as_deref(), &name);
-        return answer(&app, &caller, &headers, &found.map_err(refused)?, None).await;
+pub(crate) async fn get(named: Named) -> Result<Json<SandboxAnswer>, ApiError> {
+    let (caller, name) = (&named.caller, &named.name);
+    let control = named.app.control();
+    if !named.resume {
+        let found = control.find_session_sandbox(caller, named.project(), name);
+        return named.answer(found, None).await;
     }
-    let resumed = control
-        .resume_session(&caller, project.as_deref(), &name)
-        .await;
+    let resumed = control.resume_session(caller, named.project(), name).await;
     let (session, is_new) = resumed.map_err(refused)?;
-    answer(&app, &caller, &headers, &session, Some(is_new)).await
+    named.answer(Ok(session), Some(is_new)).await
 }
 
 pub(crate) async fn list(
@@ -243,56 +285,44 @@ pub(super) fn order(word: &str) -> Option<SortOrder> {
 }
 
 pub(crate) async fn update(
-    State(app): State<App>,
-    Authenticated(caller): Authenticated,
-    PathOf(name): PathOf<String>,
-    QueryOf(mut query): QueryOf,
-    headers: HeaderMap,
+    named: Named,
     BodyOf(body): BodyOf<CreateSandbox>,
 ) -> Result<Json<SandboxAnswer>, ApiError> {
-    let project = project(&mut query);
-    query.finish()?;
     let change = change_of(&body)?;
-    let changed = app
-        .control()
-        .update_session(&caller, project.as_deref(), &name, change)
+    let control = named.app.control();
+    let changed = control
+        .update_session(&named.caller, named.project(), &named.name, change)
         .await;
-    answer(&app, &caller, &headers, &changed.map_err(refused)?, None).await
+    named.answer(changed, None).await
 }
 
 pub(crate) async fn fork(
-    State(app): State<App>,
-    Authenticated(caller): Authenticated,
-    PathOf(name): PathOf<String>,
-    QueryOf(mut query): QueryOf,
-    headers: HeaderMap,
+    named: Named,
     BodyOf(body): BodyOf<CreateSandbox>,
 ) -> Result<Json<SandboxAnswer>, ApiError> {
-    let project = project(&mut query);
-    query.finish()?;
     let change = change_of(&body)?;
-    let forked = app
-        .control()
-        .fork_session(&caller, project.as_deref(), &name, body.name, change)
+    let control = named.app.control();
+    let forked = control
+        .fork_session(
+            &named.caller,
+            named.project(),
+            &named.name,
+            body.name,
+            change,
+        )
         .await;
-    answer(&app, &caller, &headers, &forked.map_err(refused)?, None).await
+    named.answer(forked, None).await
 }
 
-pub(crate) async fn delete(
-    State(app): State<App>,
-    Authenticated(caller): Authenticated,
-    PathOf(name): PathOf<String>,
-    QueryOf(mut query): QueryOf,
-) -> Result<Json<SandboxAnswer>, ApiError> {
-    let project = project(&mut query);
+pub(crate) async fn delete(named: Named) -> Result<Json<SandboxAnswer>, ApiError> {
     // Snapshots here stand by themselves; none goes with a sandbox.
-    if query.boolean("deleteOrphanSnapshots") == Some(true) {
+    if named.with_snapshots {
         return Err(not_supported("deleteOrphanSnapshots"));
     }
-    query.finish()?;
-    let gone = app
+    let gone = named
+        .app
         .control()
-        .delete_session_sandbox(&caller, project.as_deref(), &name)
+        .delete_session_sandbox(&named.caller, named.project(), &named.name)
         .await
         .map_err(refused)?;
     Ok(Json(SandboxAnswer {

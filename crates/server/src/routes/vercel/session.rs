@@ -1,5 +1,7 @@
 //! Sessions by their ids. Clients before 2 know nothing else, and call them sandboxes.
 
+use std::convert::Infallible;
+
 use alcove_api_types::body::WholeBody;
 use alcove_api_types::vercel::{
     CreateSandbox, ExtendTimeout, MakeSnapshot, OlderAnswer, OlderPage, OlderPagination,
@@ -9,12 +11,13 @@ use alcove_control::{Caller, ListSandboxes, Session};
 use alcove_domain::session::{SessionRecord, project_label};
 use alcove_domain::{SandboxFilter, SandboxSort, SortOrder};
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{FromRequestParts, State};
 use axum::response::{IntoResponse, Response};
+use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 
 use super::sandbox::{make, order, project};
-use super::{agent, not_supported, present, refused};
+use super::{agent, inner_path, not_supported, present, refused};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::extract::{Authenticated, BodyOf, PathOf, QueryOf};
@@ -22,11 +25,24 @@ use crate::extract::{Authenticated, BodyOf, PathOf, QueryOf};
 /// Sessions on a page where the client does not say.
 const LIMIT_DEFAULT: i64 = 20;
 
-/// In which words a session is told.
+/// In which words a session is told: those of the client's age, which its path says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Age {
+pub(crate) enum Age {
     Now,
     Before2,
+}
+
+impl FromRequestParts<App> for Age {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Infallible> {
+        let path = inner_path(parts.uri.path()).unwrap_or_default();
+        Ok(if path.starts_with("/v1/") {
+            Self::Before2
+        } else {
+            Self::Now
+        })
+    }
 }
 
 async fn told(
@@ -57,23 +73,14 @@ async fn told(
 }
 
 pub(crate) async fn get(
+    age: Age,
     State(app): State<App>,
     Authenticated(caller): Authenticated,
     PathOf(id): PathOf<String>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let session = app.control().find_session(&caller, &id).map_err(refused)?;
-    told(&app, &caller, &headers, &session, true, Age::Now).await
-}
-
-pub(crate) async fn get_older(
-    State(app): State<App>,
-    Authenticated(caller): Authenticated,
-    PathOf(id): PathOf<String>,
-    headers: HeaderMap,
-) -> Result<Response, ApiError> {
-    let session = app.control().find_session(&caller, &id).map_err(refused)?;
-    told(&app, &caller, &headers, &session, true, Age::Before2).await
+    told(&app, &caller, &headers, &session, true, age).await
 }
 
 /// What clients before 2 make is gone with its session.
@@ -199,6 +206,7 @@ pub(crate) async fn list_older(
 }
 
 pub(crate) async fn stop(
+    age: Age,
     State(app): State<App>,
     Authenticated(caller): Authenticated,
     PathOf(id): PathOf<String>,
@@ -209,24 +217,11 @@ pub(crate) async fn stop(
         .stop_session(&caller, &id)
         .await
         .map_err(refused)?;
-    told(&app, &caller, &headers, &ended, false, Age::Now).await
-}
-
-pub(crate) async fn stop_older(
-    State(app): State<App>,
-    Authenticated(caller): Authenticated,
-    PathOf(id): PathOf<String>,
-    headers: HeaderMap,
-) -> Result<Response, ApiError> {
-    let ended = app
-        .control()
-        .stop_session(&caller, &id)
-        .await
-        .map_err(refused)?;
-    told(&app, &caller, &headers, &ended, false, Age::Before2).await
+    told(&app, &caller, &headers, &ended, false, age).await
 }
 
 pub(crate) async fn extend(
+    age: Age,
     State(app): State<App>,
     Authenticated(caller): Authenticated,
     PathOf(id): PathOf<String>,
@@ -243,69 +238,26 @@ pub(crate) async fn extend(
         &headers,
         &longer.map_err(refused)?,
         false,
-        Age::Now,
+        age,
     )
     .await
-}
-
-pub(crate) async fn extend_older(
-    State(app): State<App>,
-    Authenticated(caller): Authenticated,
-    PathOf(id): PathOf<String>,
-    headers: HeaderMap,
-    BodyOf(body): BodyOf<ExtendTimeout>,
-) -> Result<Response, ApiError> {
-    let longer = app
-        .control()
-        .extend_session(&caller, &id, body.duration)
-        .await;
-    told(
-        &app,
-        &caller,
-        &headers,
-        &longer.map_err(refused)?,
-        false,
-        Age::Before2,
-    )
-    .await
-}
-
-async fn set_policy(
-    app: &App,
-    caller: &Caller,
-    id: &str,
-    request: &PolicyRequest,
-) -> Result<Session, ApiError> {
-    let settings = present::settings(request)?;
-    let session = app.control().find_session(caller, id).map_err(refused)?;
-    let sandbox = session.sandbox.id.as_str();
-    app.control()
-        .set_network(caller, sandbox, settings)
-        .await
-        .map_err(refused)?;
-    app.control().find_session(caller, id).map_err(refused)
 }
 
 pub(crate) async fn network(
+    age: Age,
     State(app): State<App>,
     Authenticated(caller): Authenticated,
     PathOf(id): PathOf<String>,
     headers: HeaderMap,
     BodyOf(WholeBody(policy)): BodyOf<WholeBody<PolicyRequest>>,
 ) -> Result<Response, ApiError> {
-    let session = set_policy(&app, &caller, &id, &policy).await?;
-    told(&app, &caller, &headers, &session, false, Age::Now).await
-}
-
-pub(crate) async fn network_older(
-    State(app): State<App>,
-    Authenticated(caller): Authenticated,
-    PathOf(id): PathOf<String>,
-    headers: HeaderMap,
-    BodyOf(WholeBody(policy)): BodyOf<WholeBody<PolicyRequest>>,
-) -> Result<Response, ApiError> {
-    let session = set_policy(&app, &caller, &id, &policy).await?;
-    told(&app, &caller, &headers, &session, false, Age::Before2).await
+    let policy = present::settings(&policy)?;
+    let changed = app
+        .control()
+        .set_session_network(&caller, &id, policy)
+        .await;
+    let session = changed.map_err(refused)?;
+    told(&app, &caller, &headers, &session, false, age).await
 }
 
 /// Makes a snapshot of a session, which ends with it.
