@@ -7,6 +7,7 @@ pub mod era;
 mod health;
 mod network;
 mod object_storage;
+mod organization;
 mod quota;
 mod region;
 mod registry;
@@ -17,14 +18,18 @@ mod volume;
 mod warm_pool;
 mod workspace;
 
-pub use account::{
-    ApiKey, ApiKeyResponse, CreateApiKey, Organization, OrganizationUser, User, UserPublicKey,
-};
+pub use account::{ApiKey, ApiKeyResponse, CreateApiKey, Organization, User, UserPublicKey};
 pub use config::{Configuration, Oidc};
 pub use create_sandbox::{BuildInfo, CreateBuildInfo, CreateSandbox, SandboxVolume};
 pub use health::{ComponentHealth, Health, Readiness};
 pub use network::{OrganizationLimitedEgress, UpdateSandboxNetworkSettings};
 pub use object_storage::StorageAccess;
+pub use organization::{
+    AvailableSandboxClass, CreateOrganization, CreateOrganizationInvitation,
+    CreateOrganizationRole, CreateUser, CreatedUser, OrganizationInvitation, OrganizationRole,
+    OrganizationSuspension, OrganizationUser, UpdateOrganizationDefaultRegion,
+    UpdateOrganizationInvitation, UpdateOrganizationMemberAccess, UpdateOrganizationRole,
+};
 pub use quota::{
     CreateRegionQuota, LimitChange, NO_LIMIT, OrganizationUsageOverview, RegionQuota,
     RegionUsageOverview, UpdateOrganizationQuota, UpdateRegionQuota,

@@ -5,7 +5,11 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use alcove_domain::{ApiKey, ApiKeyHash, Organization, OrganizationId, Permissions, User, UserId};
+use alcove_domain::{
+    Access, ApiKey, ApiKeyHash, Member, MemberRole, Organization, OrganizationId, Permissions,
+    User, UserId, role,
+};
+use alcove_store::{StoreError, Tx};
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
@@ -26,11 +30,12 @@ const NOTED_EVERY_MS: i64 = 10_000;
 /// How often who stays is asked for its key again, should nobody tell that it is gone.
 const RECHECK: Duration = Duration::from_mins(1);
 
-/// Keys by the hash of their text. A key that is changed or revoked must be forgotten here, after that is written down.
+/// Keys by the hash of their text, with what they and their users may do. Whoever changes or ends a key, a membership or a
+/// role clears it, after that is written down.
 #[derive(Default)]
 pub(crate) struct KeyCache {
     keys: RwLock<Cached>,
-    /// Keys were changed or revoked.
+    /// Keys, or the rights of their users, were changed or ended.
     changed: watch::Sender<()>,
     /// Last uses that are not written down yet.
     used: Mutex<HashMap<ApiKeyHash, Timestamp>>,
@@ -119,16 +124,14 @@ impl Shared {
             Ok(key) => key,
             Err(generation) => {
                 let found = self
-                    .store
-                    .reader()
-                    .api_key_find(hash)
+                    .read_key(hash)
                     .await
                     .map_err(|error| Error::Unavailable {
                         message: "Temporary authentication service error",
                         retry_after: None,
                         cause: Some(Box::new(error)),
                     })?;
-                let key = Arc::new(CachedKey::from(found.ok_or_else(Error::bad_credentials)?));
+                let key = Arc::new(found.ok_or_else(Error::bad_credentials)?);
                 self.keys.put(generation, hash, Arc::clone(&key));
                 key
             }
@@ -144,13 +147,39 @@ impl Shared {
         Ok(key.caller.clone())
     }
 
-    /// Waits until a caller's key has expired or is gone. What cannot be read may still be good.
+    /// A key with what it may do now. None as well where its user is no member of its organization any more.
+    async fn read_key(&self, hash: ApiKeyHash) -> Result<Option<CachedKey>, StoreError> {
+        let Some(key) = self.store.reader().api_key_find(hash).await? else {
+            return Ok(None);
+        };
+        let rights = self.rights(&key.organization_id, &key.user_id).await?;
+        Ok(rights.map(|(role, rights)| CachedKey::new(key, role, &rights)))
+    }
+
+    /// What a user is in an organization and may do there. None for whoever is no member.
+    pub async fn rights(
+        &self,
+        org: &OrganizationId,
+        user: &UserId,
+    ) -> Result<Option<(MemberRole, Permissions)>, StoreError> {
+        let reader = self.store.reader();
+        let Some(member) = reader.member_find(org, user).await? else {
+            return Ok(None);
+        };
+        let mut roles = role::built_in(self.opened_at);
+        if !member.access.assigned.is_empty() {
+            roles.extend(reader.role_list(org).await?);
+        }
+        Ok(Some((member.access.role, member.access.rights(&roles))))
+    }
+
+    /// Waits until a caller's key has expired or is gone, or its user is no member any more. What cannot be read may still
+    /// be good.
     pub async fn key_ended(&self, caller: &Caller) {
         let mut changed = self.keys.changed.subscribe();
         loop {
             changed.borrow_and_update();
-            let found = self.store.reader().api_key_find(caller.key).await;
-            let expires_at = match found {
+            let expires_at = match self.read_key(caller.key).await {
                 Ok(Some(key)) => key.expires_at,
                 Ok(None) => return,
                 Err(error) => {
@@ -207,20 +236,6 @@ impl Shared {
             })
     }
 
-    /// The user to whom an organization belongs: the only member that there can be so far.
-    pub async fn owner_of(&self, organization: &Organization) -> Result<User, Error> {
-        let found = self
-            .store
-            .reader()
-            .user_find(&organization.created_by)
-            .await;
-        found
-            .map_err(|error| Error::store("reading an organization's owner", error))?
-            .ok_or_else(|| Error::NotFound {
-                message: "User not found".to_owned(),
-            })
-    }
-
     /// When the server was set up.
     pub async fn set_up_at(&self) -> Result<Timestamp, Error> {
         let admin = self.store.reader().user_find_admin().await;
@@ -262,6 +277,7 @@ impl Shared {
                 id: UserId::from_uuid(uuid_v4(&*self.rng)),
                 name: "Administrator".to_owned(),
                 email: "admin@localhost".to_owned(),
+                is_email_verified: true,
                 is_admin: true,
                 created_at: now,
             };
@@ -271,15 +287,8 @@ impl Shared {
         let organization = if let Some(org) = known {
             org.id
         } else {
-            let org = Organization {
-                id: OrganizationId::from_uuid(uuid_v4(&*self.rng)),
-                name: "Personal".to_owned(),
-                created_by: user_id.clone(),
-                is_personal: true,
-                is_egress_limited: false,
-                created_at: now,
-            };
-            tx.organization_insert(&org).await.map_err(failed)?;
+            let org = personal_organization(self, &user_id);
+            insert_organization(&tx, &org).await.map_err(failed)?;
             org.id
         };
         let key = ApiKey {
@@ -304,13 +313,45 @@ impl Shared {
     }
 }
 
-impl From<ApiKey> for CachedKey {
-    fn from(key: ApiKey) -> Self {
+/// The organization that each user has alone.
+pub(crate) fn personal_organization(shared: &Shared, user: &UserId) -> Organization {
+    Organization {
+        id: OrganizationId::from_uuid(uuid_v4(&*shared.rng)),
+        name: "Personal".to_owned(),
+        created_by: user.clone(),
+        is_personal: true,
+        is_egress_limited: false,
+        suspension: None,
+        closing_since: None,
+        created_at: shared.clock.now(),
+    }
+}
+
+/// Writes an organization, with whoever makes it as its owner.
+pub(crate) async fn insert_organization(tx: &Tx, org: &Organization) -> Result<(), StoreError> {
+    tx.organization_insert(org).await?;
+    tx.member_put(&Member {
+        organization_id: org.id.clone(),
+        user_id: org.created_by.clone(),
+        access: Access {
+            role: MemberRole::Owner,
+            assigned: Vec::new(),
+        },
+        created_at: org.created_at,
+        updated_at: org.created_at,
+    })
+    .await
+}
+
+impl CachedKey {
+    fn new(key: ApiKey, role: MemberRole, rights: &Permissions) -> Self {
         Self {
             caller: Caller {
                 user: key.user_id,
                 organization: key.organization_id,
-                permissions: Arc::new(key.permissions),
+                role,
+                permissions: Arc::new(key.permissions.and(rights)),
+                is_whole_user: key.permissions == Permissions::all(),
                 key: key.hash,
             },
             expires_at: key.expires_at,
@@ -340,7 +381,9 @@ mod tests {
                 caller: Caller {
                     user: UserId::from_uuid(Uuid::nil()),
                     organization: OrganizationId::from_uuid(Uuid::nil()),
+                    role: MemberRole::Member,
                     permissions: Arc::default(),
+                    is_whole_user: false,
                     key: hash,
                 },
                 expires_at: None,

@@ -44,6 +44,7 @@ pub(crate) async fn create(
     request: NewBuiltSnapshot,
 ) -> Result<Snapshot, Error> {
     caller.require(Permission::WriteSnapshots)?;
+    shared.check_not_suspended(&caller.organization)?;
     crate::sandboxes::resolve_region(shared, request.region.as_deref())?;
     let resources =
         plan_built_snapshot(&request, shared.settings.default_resources).map_err(Error::refused)?;

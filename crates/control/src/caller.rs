@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use alcove_domain::{ApiKeyHash, OrganizationId, Permission, Permissions, UserId};
+use alcove_domain::{ApiKeyHash, MemberRole, OrganizationId, Permission, Permissions, UserId};
 
 use crate::Error;
 
@@ -11,7 +11,12 @@ use crate::Error;
 pub struct Caller {
     pub user: UserId,
     pub organization: OrganizationId,
+    /// What the user is in the organization.
+    pub role: MemberRole,
+    /// What both the key and the user's place in the organization allow.
     pub permissions: Arc<Permissions>,
+    /// Whether the key stands for all of its user: it was made with every permission.
+    pub is_whole_user: bool,
     /// The key that the caller came with.
     pub key: ApiKeyHash,
 }
@@ -25,6 +30,35 @@ impl Caller {
         } else {
             Err(Error::access_denied())
         }
+    }
+
+    /// # Errors
+    /// [`Error::Forbidden`] unless the caller owns the organization, with a key that stands for all of the user. What owners
+    /// decide is not among the permissions, so a key with some of them has no part in it.
+    pub fn require_owner(&self) -> Result<(), Error> {
+        self.require_user()?;
+        match self.role {
+            MemberRole::Owner => Ok(()),
+            MemberRole::Member => Err(Error::access_denied()),
+        }
+    }
+
+    /// # Errors
+    /// [`Error::Forbidden`] if the key does not stand for all of the user: what belongs to the person is not for it.
+    pub fn require_user(&self) -> Result<(), Error> {
+        if self.is_whole_user {
+            Ok(())
+        } else {
+            Err(Error::access_denied())
+        }
+    }
+
+    /// # Errors
+    /// [`Error::Forbidden`] unless the key stands for all of its user, whose keys are the user's own affair, or is allowed to
+    /// manage keys.
+    pub fn require_keys(&self) -> Result<(), Error> {
+        self.require_user()
+            .or_else(|_| self.require(Permission::ManageApiKeys))
     }
 
     /// # Errors

@@ -1,17 +1,25 @@
 //! The one door to the use-cases.
 
 mod builds;
+mod invitation;
 mod key;
 mod life;
+mod member;
 mod object_storage;
+mod organization;
 mod preview;
 mod quota;
 mod registries;
+mod role;
 mod session;
 mod snapshot;
 mod ssh;
+mod user;
 mod volume;
 mod warm_pool;
+
+pub use invitation::InvitationView;
+pub use member::MemberView;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,6 +35,7 @@ use alcove_store::Store;
 use crate::network;
 use crate::sandboxes::{self, Interval};
 use crate::shared::{Parts, Secrets, Shared};
+use crate::suspension;
 use crate::token::TokenKey;
 use crate::{
     Caller, Clock, Error, EventStream, ListSandboxes, PageSandboxes, Probe, ResumedEvents, Rng,
@@ -151,6 +160,7 @@ impl Control {
         reconcile::load(&shared).await?;
         crate::preview::load(&shared).await?;
         network::load(&shared).await?;
+        suspension::load(&shared).await?;
         // Once before the first caller, so that the default snapshot is there and what died meanwhile is
         // known. `listen` does it again, since it must not miss what happens in between.
         if let Err(error) = reconcile::compare(&shared).await {
@@ -212,24 +222,6 @@ impl Control {
 
     pub async fn current_user(&self, caller: &Caller) -> Result<User, Error> {
         self.shared.current_user(caller).await
-    }
-
-    /// The caller's organization, if that is the one that is asked for.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`] for any other, there or not.
-    pub async fn get_organization(&self, caller: &Caller, id: &str) -> Result<Organization, Error> {
-        if id != caller.organization.as_str() {
-            return Err(Error::NotFound {
-                message: format!("Organization with ID {id} not found"),
-            });
-        }
-        self.shared.current_organization(caller).await
-    }
-
-    /// The user to whom an organization belongs.
-    pub async fn owner_of(&self, organization: &Organization) -> Result<User, Error> {
-        self.shared.owner_of(organization).await
     }
 
     /// When the server was set up, and its region with it.

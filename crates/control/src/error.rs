@@ -136,6 +136,20 @@ impl Error {
         }
     }
 
+    pub(crate) fn forbidden(message: impl Into<String>) -> Self {
+        Self::Forbidden {
+            message: message.into(),
+        }
+    }
+
+    pub(crate) fn conflict(code: &'static str, message: impl Into<String>) -> Self {
+        Self::Conflict {
+            message: message.into(),
+            code,
+            state: None,
+        }
+    }
+
     pub(crate) fn bad_credentials() -> Self {
         Self::Unauthenticated {
             message: "Invalid credentials",
@@ -160,6 +174,9 @@ impl Error {
             },
             StoreError::OverQuota(exceeded) => Self::QuotaExceeded {
                 message: exceeded.to_string(),
+            },
+            StoreError::OrganizationClosed => Self::NotFound {
+                message: "Organization not found".to_owned(),
             },
             full if full.is_disk_full() => Self::DiskFull {
                 cause: Box::new(full),

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use alcove_domain::{ApiKey, NewApiKey, Permission, Reason, UserId};
+use alcove_domain::{
+    ApiKey, MemberRole, NewApiKey, OrganizationId, Permissions, Reason, User, UserId,
+};
 use alcove_store::StoreError;
 
 use crate::auth::{hash, last_characters};
@@ -22,13 +24,26 @@ pub struct CreatedApiKey {
     pub text: String,
 }
 
+/// Name of the key that a new user can be given.
+const FIRST_KEY_NAME: &str = "first";
+
+/// Makes a key of the caller's user, in the caller's organization where no other is named.
 pub(crate) async fn create(
     shared: &Arc<Shared>,
     caller: &Caller,
     wish: NewApiKey,
+    organization: Option<&str>,
 ) -> Result<CreatedApiKey, Error> {
-    caller.require(Permission::ManageApiKeys)?;
-    let beyond = wish.permissions.beyond(&caller.permissions);
+    caller.require_keys()?;
+    let elsewhere = organization.filter(|id| *id != caller.organization.as_str());
+    let (organization, rights) = match elsewhere {
+        None => (
+            caller.organization.clone(),
+            Permissions::clone(&caller.permissions),
+        ),
+        Some(id) => rights_elsewhere(shared, caller, id).await?,
+    };
+    let beyond = wish.permissions.beyond(&rights);
     if !beyond.is_empty() {
         let words: Vec<&str> = beyond
             .iter()
@@ -41,13 +56,52 @@ pub(crate) async fn create(
             ),
         });
     }
+    let made = make(shared, organization, caller.user.clone(), wish);
+    insert(shared, &made.key).await?;
+    Ok(made)
+}
+
+/// What the caller's user may do in another organization, for a key that stands for all of the user.
+async fn rights_elsewhere(
+    shared: &Shared,
+    caller: &Caller,
+    id: &str,
+) -> Result<(OrganizationId, Permissions), Error> {
+    caller.require_user()?;
+    let missing = || Error::NotFound {
+        message: format!("Organization with ID {id} not found"),
+    };
+    let organization: OrganizationId = id.parse().map_err(|_| missing())?;
+    let rights = shared.rights(&organization, &caller.user).await;
+    let (_, rights) = rights
+        .map_err(|error| Error::store("looking for a member", error))?
+        .ok_or_else(missing)?;
+    Ok((organization, rights))
+}
+
+/// A key to all of a new user, to be written with the user.
+pub(crate) fn first_key(shared: &Shared, user: &User, home: &OrganizationId) -> CreatedApiKey {
+    let wish = NewApiKey {
+        name: FIRST_KEY_NAME.to_owned(),
+        permissions: Permissions::all(),
+        expires_at: None,
+    };
+    make(shared, home.clone(), user.id.clone(), wish)
+}
+
+fn make(
+    shared: &Shared,
+    organization_id: OrganizationId,
+    user_id: UserId,
+    wish: NewApiKey,
+) -> CreatedApiKey {
     let mut bytes = [0; 32];
     shared.rng.fill(&mut bytes);
     let text = format!("{PREFIX}{}", hex::encode(bytes));
     let key = ApiKey {
         hash: hash(&text),
-        organization_id: caller.organization.clone(),
-        user_id: caller.user.clone(),
+        organization_id,
+        user_id,
         name: wish.name,
         prefix: text.chars().take(3).collect(),
         suffix: last_characters(&text, 3),
@@ -56,8 +110,7 @@ pub(crate) async fn create(
         expires_at: wish.expires_at,
         last_used_at: None,
     };
-    insert(shared, &key).await?;
-    Ok(CreatedApiKey { key, text })
+    CreatedApiKey { key, text }
 }
 
 async fn insert(shared: &Shared, key: &ApiKey) -> Result<(), Error> {
@@ -76,14 +129,19 @@ async fn insert(shared: &Shared, key: &ApiKey) -> Result<(), Error> {
             message: format!("A user can have at most {KEYS_MAX} API keys in an organization"),
         });
     }
+    // Whoever was removed meanwhile must not leave a key for the day of a return.
+    let member = tx.member_find(&key.organization_id, &key.user_id).await;
+    if member.map_err(failed)?.is_none() {
+        return Err(Error::bad_credentials());
+    }
     tx.api_key_insert(key).await.map_err(failed)?;
     tx.commit().await.map_err(failed)
 }
 
 /// Those of the caller, or of the whole organization for its owner: what was used last first, then what is youngest.
 pub(crate) async fn list(shared: &Shared, caller: &Caller) -> Result<Vec<ApiKey>, Error> {
-    caller.require(Permission::ManageApiKeys)?;
-    let user = (!owns_organization(shared, caller).await?).then_some(&caller.user);
+    caller.require_keys()?;
+    let user = (caller.role != MemberRole::Owner).then_some(&caller.user);
     let mut keys = shared
         .store
         .reader()
@@ -105,7 +163,7 @@ pub(crate) async fn list(shared: &Shared, caller: &Caller) -> Result<Vec<ApiKey>
 
 /// One of the caller's own.
 pub(crate) async fn find(shared: &Shared, caller: &Caller, name: &str) -> Result<ApiKey, Error> {
-    caller.require(Permission::ManageApiKeys)?;
+    caller.require_keys()?;
     let mut key = find_of(shared, caller, &caller.user, name).await?;
     key.last_used_at = key.last_used_at.max(shared.keys.used_at(key.hash));
     Ok(key)
@@ -135,9 +193,9 @@ pub(crate) async fn delete(
     user: &str,
     name: &str,
 ) -> Result<(), Error> {
-    caller.require(Permission::ManageApiKeys)?;
+    caller.require_keys()?;
     let user = user.parse().map_err(|_| not_found())?;
-    if user != caller.user && !owns_organization(shared, caller).await? {
+    if user != caller.user && caller.role != MemberRole::Owner {
         return Err(Error::access_denied());
     }
     let key = find_of(shared, caller, &user, name).await?;
@@ -170,9 +228,4 @@ fn not_found() -> Error {
     Error::NotFound {
         message: "API key not found".to_owned(),
     }
-}
-
-async fn owns_organization(shared: &Shared, caller: &Caller) -> Result<bool, Error> {
-    let organization = shared.current_organization(caller).await?;
-    Ok(organization.created_by == caller.user)
 }

@@ -21,6 +21,7 @@ use crate::order::{self, Heard};
 use crate::quota;
 use crate::shared::Shared;
 use crate::snapshots;
+use crate::suspension;
 use crate::volumes;
 
 const RETRY: Duration = Duration::from_secs(1);
@@ -201,6 +202,7 @@ pub(crate) async fn safety_net(shared: Arc<Shared>) {
         }
         begin_forks(&shared).await;
         links::take_up(&shared).await;
+        suspension::stop_what_runs(&shared).await;
         builds::sandboxes::tell_all(&shared).await;
         if let Err(error) = builds::sandboxes::let_go(&shared).await {
             tracing::error!(%error, "cannot let built images go");

@@ -37,6 +37,7 @@ pub(crate) async fn create(
     request: NewSandbox,
 ) -> Result<Arc<Sandbox>, Error> {
     caller.require(Permission::WriteSandboxes)?;
+    shared.check_not_suspended(&caller.organization)?;
     if request.build_info.is_some() {
         return builds::sandboxes::create(shared, caller, request).await;
     }
@@ -172,6 +173,9 @@ fn not_created(shared: &Shared, sandbox: &Sandbox, error: StoreError) -> Error {
 async fn write_new_in_tx(shared: &Shared, tx: &Tx, sandbox: &Sandbox) -> Result<(), Error> {
     let failed = |error| not_created(shared, sandbox, error);
     links::hold(tx, sandbox).await?;
+    tx.organization_hold(&sandbox.organization_id)
+        .await
+        .map_err(failed)?;
     if !sandbox.lifecycle.awaits_image() {
         tx.snapshot_hold(&sandbox.snapshot_id, &sandbox.image)
             .await
@@ -315,6 +319,9 @@ pub(crate) async fn wish(
     entry: &Arc<Entry>,
     wish: Wish,
 ) -> Result<Arc<Sandbox>, Error> {
+    if wish.makes_work() {
+        shared.check_not_suspended(&entry.sandbox().organization_id)?;
+    }
     driver::ask_for(shared, entry, |reply| Ask::Wish { wish, reply }).await
 }
 

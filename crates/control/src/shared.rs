@@ -18,6 +18,7 @@ use crate::probe::{Probe, Step};
 use crate::sessions::SessionTurns;
 use crate::snapshots::{SnapshotCache, SnapshotDrivers};
 use crate::ssh::SshSessions;
+use crate::suspension::Suspended;
 use crate::timers::Timers;
 use crate::token::TokenKey;
 use crate::volumes::VolumeWork;
@@ -44,6 +45,7 @@ pub(crate) struct Shared {
     pub session_turns: SessionTurns,
     pub warm: WarmKeeper,
     pub limited_egress: LimitedEgress,
+    pub suspended: Suspended,
     pub events: EventHub,
     pub timers: Timers,
     pub secrets: Secrets,
@@ -98,6 +100,7 @@ impl Shared {
             session_turns: SessionTurns::default(),
             warm: WarmKeeper::default(),
             limited_egress: LimitedEgress::default(),
+            suspended: Suspended::default(),
             events: EventHub::default(),
             timers: Timers::default(),
             secrets,

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use alcove_domain::ssh_key::{KEYS_MAX, name};
-use alcove_domain::{Permission, Reason, SshKey, SshKeyFingerprint, SshKeyId, SshPublicKey};
+use alcove_domain::{
+    OrganizationId, Permission, Reason, SshKey, SshKeyFingerprint, SshKeyId, SshPublicKey, UserId,
+};
+use alcove_store::StoreError;
 use sha2::{Digest as _, Sha256};
 
 use crate::directory::Entry;
@@ -112,23 +115,71 @@ pub(crate) async fn open(
     let failed = |error| SshRefusal::Unavailable(Error::store("looking an SSH key up", error));
     let reader = shared.store.reader();
     let owners = reader.ssh_key_find(fingerprint(key), OWNERS_MAX);
-    let owners = owners.await.map_err(failed)?;
-    let found = owners.into_iter().filter_map(|owner| {
-        let entry = shared.directory.find(&owner.organization_id, id_or_name)?;
-        Some((owner.id, entry))
-    });
-    let (owner, entry) = only(found).ok_or(SshRefusal::Unknown)?;
-    let session = begin(shared, entry, Opener::Key(owner.clone()), None)?;
-    // Once more, now that a removal would find the session: none can fall in between.
-    if reader.ssh_key_exists(&owner).await.map_err(failed)? {
+    let mut found = Vec::new();
+    for owner in owners.await.map_err(failed)? {
+        let entry = shared.directory.find(&owner.organization_id, id_or_name);
+        if let Some(entry) = entry
+            && may_open(shared, &owner.organization_id, &owner.user_id)
+                .await
+                .map_err(failed)?
+        {
+            found.push((owner, entry));
+        }
+    }
+    let (owner, entry) = only(found.into_iter()).ok_or(SshRefusal::Unknown)?;
+    let session = begin(shared, entry, Opener::Key(owner.id.clone()), None)?;
+    // Once more, now that a removal of the key or of its user's rights would find the session: none can fall in between.
+    let is_good = reader.ssh_key_exists(&owner.id).await.map_err(failed)?
+        && may_open(shared, &owner.organization_id, &owner.user_id)
+            .await
+            .map_err(failed)?;
+    if is_good {
         Ok(session)
     } else {
         Err(SshRefusal::Unknown)
     }
 }
 
+/// Whether the user may run programs in the organization's sandboxes now.
+async fn may_open(
+    shared: &Shared,
+    org: &OrganizationId,
+    user: &UserId,
+) -> Result<bool, StoreError> {
+    let rights = shared.rights(org, user).await?;
+    Ok(rights.is_some_and(|(_, rights)| rights.contains(Permission::WriteSandboxes)))
+}
+
+/// Ends the sessions that a user's keys have opened in an organization, if the user may not open any more, after that was
+/// written down. Keys of whoever is no member are removed.
+pub(crate) async fn recheck(
+    shared: &Shared,
+    org: &OrganizationId,
+    user: &UserId,
+) -> Result<(), Error> {
+    let failed = |error| Error::store("ending SSH sessions", error);
+    if may_open(shared, org, user).await.map_err(failed)? {
+        return Ok(());
+    }
+    let keys = shared.store.reader().ssh_key_list(org, user).await;
+    let keys = keys.map_err(failed)?;
+    for key in &keys {
+        shared.ssh_sessions.end_of_key(&key.id);
+    }
+    let is_member = shared.store.reader().member_find(org, user).await;
+    if is_member.map_err(failed)?.is_some() || keys.is_empty() {
+        return Ok(());
+    }
+    let tx = shared.store.begin().await.map_err(failed)?;
+    for key in &keys {
+        let deleted = tx.ssh_key_delete(org, user, &key.id).await;
+        deleted.map_err(failed)?;
+    }
+    tx.commit().await.map_err(failed)
+}
+
 /// The one sandbox that is meant. A name that means two, in two organizations of a person, means neither.
-fn only(mut found: impl Iterator<Item = (SshKeyId, Arc<Entry>)>) -> Option<(SshKeyId, Arc<Entry>)> {
+fn only(mut found: impl Iterator<Item = (SshKey, Arc<Entry>)>) -> Option<(SshKey, Arc<Entry>)> {
     let first = found.next()?;
     let is_only = found.all(|(_, other)| other.id == first.1.id);
     is_only.then_some(first)

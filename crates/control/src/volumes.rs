@@ -45,6 +45,7 @@ pub(crate) async fn create(
     name: Option<String>,
 ) -> Result<Volume, Error> {
     caller.require(Permission::WriteVolumes)?;
+    shared.check_not_suspended(&caller.organization)?;
     let id = VolumeId::from_uuid(uuid_v4(&*shared.rng));
     let name = match name.filter(|name| !name.is_empty()) {
         None => id.to_string(),
@@ -89,6 +90,7 @@ async fn insert(shared: &Arc<Shared>, volume: Volume) -> Result<(), Error> {
     };
     let org = &volume.organization_id;
     let tx = shared.store.begin().await.map_err(failed)?;
+    tx.organization_hold(org).await.map_err(failed)?;
     tx.volume_insert(&volume).await.map_err(failed)?;
     let own = tx.volume_quota(org).await.map_err(failed)?;
     let limit = own.unwrap_or(shared.settings.volume_quota);

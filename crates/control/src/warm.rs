@@ -189,7 +189,10 @@ async fn plan(shared: &Shared) -> Result<(), Error> {
     let rows = rows.map_err(|error| Error::store("listing warm pools", error))?;
     let mut pools = Vec::with_capacity(rows.len());
     for pool in rows {
-        let kind = kind_of_row(shared, &pool).await?;
+        let kind = match shared.check_not_suspended(&pool.organization_id) {
+            Ok(()) => kind_of_row(shared, &pool).await?,
+            Err(suspended) => Err(suspended.to_string()),
+        };
         let given = 0;
         pools.push(PlannedPool { pool, kind, given });
     }

@@ -5,16 +5,79 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use crate::{OrganizationId, Reason, UserId, text};
+use crate::{OrganizationId, Reason, Suspension, UserId, text};
 
 /// A person or a program with an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
     pub id: UserId,
     pub name: String,
+    /// In lower case. Empty where none is known.
     pub email: String,
+    /// Whether somebody whom the server trusts says that the address is the user's.
+    pub is_email_verified: bool,
+    /// Whether the user administers the whole server.
     pub is_admin: bool,
     pub created_at: Timestamp,
+}
+
+/// A user to be made, as somebody asks for it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UserRequest {
+    pub id: String,
+    pub name: String,
+    pub email: Option<String>,
+    pub is_email_verified: bool,
+    /// `admin` or `user`; the latter where none is said.
+    pub role: Option<String>,
+}
+
+/// A user to be made, as far as it is well-formed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewUser {
+    pub id: UserId,
+    pub name: String,
+    pub email: String,
+    pub is_email_verified: bool,
+    pub is_admin: bool,
+}
+
+impl UserRequest {
+    /// # Errors
+    /// Everything that is wrong: an id that is none, an empty or unfit name, an address that is none, an unknown role.
+    pub fn check(self) -> Result<NewUser, Vec<Reason>> {
+        let mut reasons = Vec::new();
+        let id = self
+            .id
+            .parse()
+            .map_err(|error| reasons.push(Reason::invalid(format!("id is not usable: {error}"))));
+        text::check_given_name(&self.name, &mut reasons);
+        let email = self.email.as_deref().map(str::trim);
+        let email = match email.filter(|email| !email.is_empty()) {
+            None => Ok(String::new()),
+            Some(email) => text::parse_email("email", email).map_err(|reason| reasons.push(reason)),
+        };
+        let is_admin = match self.role.as_deref() {
+            None | Some("user") => false,
+            Some("admin") => true,
+            Some(_) => {
+                reasons.push(Reason::invalid(
+                    "role must be one of the following values: admin, user",
+                ));
+                false
+            }
+        };
+        match (id, email) {
+            (Ok(id), Ok(email)) if reasons.is_empty() => Ok(NewUser {
+                id,
+                name: self.name,
+                email,
+                is_email_verified: self.is_email_verified,
+                is_admin,
+            }),
+            _ => Err(reasons),
+        }
+    }
 }
 
 /// A tenant: owner of sandboxes, snapshots and keys.
@@ -27,8 +90,14 @@ pub struct Organization {
     pub is_personal: bool,
     /// Whether what its sandboxes send is marked, so that the host can limit it.
     pub is_egress_limited: bool,
+    pub suspension: Option<Suspension>,
+    /// Since when it is being deleted. Nobody is a member of it from then on.
+    pub closing_since: Option<Timestamp>,
     pub created_at: Timestamp,
 }
+
+/// Organizations that one user can have made that are no personal ones.
+pub const ORGANIZATIONS_MAX: u64 = 10;
 
 /// SHA-256 of a key's full text. The text itself is shown once and kept nowhere.
 ///
@@ -85,24 +154,8 @@ impl NewApiKey {
         now: Timestamp,
     ) -> Result<Self, Vec<Reason>> {
         let mut reasons = Vec::new();
-        if name.trim().is_empty() {
-            reasons.push(Reason::invalid("name should not be empty"));
-        }
-        text::check_name(&name, &mut reasons);
-        let known: Permissions = permissions
-            .iter()
-            .filter_map(|word| Permission::parse(word))
-            .collect();
-        if permissions
-            .iter()
-            .any(|word| Permission::parse(word).is_none())
-        {
-            let words: Vec<&str> = Permission::ALL.iter().map(|p| p.as_str()).collect();
-            reasons.push(Reason::invalid(format!(
-                "each value in permissions must be one of the following values: {}",
-                words.join(", ")
-            )));
-        }
+        text::check_given_name(&name, &mut reasons);
+        let known = Permissions::parse(permissions, &mut reasons);
         if expires_at.is_some_and(|at| at <= now) {
             reasons.push(Reason::invalid("expiresAt must be in the future"));
         }
@@ -168,6 +221,31 @@ pub struct Permissions(BTreeSet<Permission>);
 impl Permissions {
     pub fn all() -> Self {
         Self(Permission::ALL.iter().copied().collect())
+    }
+
+    /// Those that the words name. Words that are none are a reason.
+    pub fn parse(words: &[String], reasons: &mut Vec<Reason>) -> Self {
+        if words.iter().any(|word| Permission::parse(word).is_none()) {
+            let known: Vec<&str> = Permission::ALL.iter().map(|p| p.as_str()).collect();
+            reasons.push(Reason::invalid(format!(
+                "each value in permissions must be one of the following values: {}",
+                known.join(", ")
+            )));
+        }
+        words
+            .iter()
+            .filter_map(|word| Permission::parse(word))
+            .collect()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Those that are in both.
+    #[must_use]
+    pub fn and(&self, others: &Self) -> Self {
+        Self(self.0.intersection(&others.0).copied().collect())
     }
 
     pub fn contains(&self, permission: Permission) -> bool {

@@ -106,6 +106,14 @@ id_type!(
     OrganizationId
 );
 id_type!(
+    /// One role that members of organizations are given.
+    RoleId
+);
+id_type!(
+    /// One invitation into an organization.
+    InvitationId
+);
+id_type!(
     /// One registry.
     RegistryId
 );

@@ -10,8 +10,10 @@ pub mod create;
 pub mod exec;
 pub mod id;
 pub mod interval;
+pub mod invitation;
 pub mod lifecycle;
 pub mod link;
+pub mod member;
 pub mod network;
 pub mod port;
 pub mod query;
@@ -19,30 +21,37 @@ pub mod quota;
 pub mod reason;
 pub mod registry;
 pub mod resize;
+pub mod role;
 pub mod sandbox;
 pub mod session;
 pub mod snapshot;
 pub mod ssh;
 pub mod ssh_key;
 pub mod steady;
+pub mod suspension;
 pub mod text;
 pub mod timer;
 pub mod volume;
 pub mod warm_pool;
 
-pub use account::{ApiKey, ApiKeyHash, NewApiKey, Organization, Permission, Permissions, User};
+pub use account::{
+    ApiKey, ApiKeyHash, NewApiKey, NewUser, Organization, Permission, Permissions, User,
+    UserRequest,
+};
 pub use build::{BuildInfo, ImageBuild, NewBuiltSnapshot};
 pub use create::{BuildCreatePlan, CreateFacts, CreatePlan, NewSandbox};
 pub use id::{
-    BuildId, OrganizationId, RegistryId, SandboxId, SnapshotId, SshAccessId, SshKeyId, UserId,
-    VolumeId, WarmPoolId,
+    BuildId, InvitationId, OrganizationId, RegistryId, RoleId, SandboxId, SnapshotId, SshAccessId,
+    SshKeyId, UserId, VolumeId, WarmPoolId,
 };
 pub use interval::Intervals;
+pub use invitation::{Invitation, InvitationRefusal, InvitationStatus};
 pub use lifecycle::{
     BuildNews, Command, DesiredState, Effect, Fault, FaultCode, Goal, Lifecycle, Observation,
     Origin, Phase, Refusal, SandboxState, Step,
 };
 pub use link::LinkFacts;
+pub use member::{Access, Member, MemberRefusal, MemberRole};
 pub use network::{
     DomainList, DomainPattern, HostName, Ipv4Network, NetworkPolicy, NetworkSettings,
     SandboxNetwork,
@@ -55,6 +64,7 @@ pub use quota::{Quota, QuotaExceeded, Usage};
 pub use reason::Reason;
 pub use registry::{Registry, RegistryKind, RegistryRequest, RegistryUrl, Secret};
 pub use resize::ResizeRequest;
+pub use role::{NewRole, Role};
 pub use sandbox::{Resources, Sandbox, SandboxClass};
 pub use snapshot::{
     NewSnapshot, Snapshot, SnapshotEvent, SnapshotPlan, SnapshotRefusal, SnapshotState,
@@ -62,6 +72,7 @@ pub use snapshot::{
 pub use ssh::{SshAccess, SshAccessEnd, SshTokenHash, SshTokenRefusal};
 pub use ssh_key::{SshKey, SshKeyFingerprint, SshKeyRefusal, SshPublicKey};
 pub use steady::SteadyTime;
+pub use suspension::Suspension;
 pub use timer::Due;
 pub use volume::{
     MountRequest, TooManyVolumes, Volume, VolumeEvent, VolumeMount, VolumePhase, VolumeRefusal,

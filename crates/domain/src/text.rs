@@ -68,6 +68,51 @@ pub fn check_name(name: &str, reasons: &mut Vec<Reason>) {
     check_display("name", name, reasons);
 }
 
+/// Checks a name that must be given: not empty, and as [`check_name`] has it.
+pub fn check_given_name(name: &str, reasons: &mut Vec<Reason>) {
+    if name.trim().is_empty() {
+        reasons.push(Reason::invalid("name should not be empty"));
+    }
+    check_name(name, reasons);
+}
+
+/// Longest text of some sentences, in bytes.
+pub const TEXT_MAX_BYTES: usize = 1_000;
+
+/// Checks the length of a text of some sentences and what people will see of it.
+pub fn check_text(field: &str, text: &str, reasons: &mut Vec<Reason>) {
+    if text.len() > TEXT_MAX_BYTES {
+        reasons.push(Reason::invalid(format!(
+            "{field} must be shorter than or equal to {TEXT_MAX_BYTES} bytes"
+        )));
+    }
+    check_display(field, text, reasons);
+}
+
+/// Longest mail address, in bytes.
+pub const EMAIL_MAX_BYTES: usize = 254;
+
+/// A mail address in the form in which addresses are compared: trimmed, and in lower case. Whether mail reaches it is not
+/// for a text to tell, so little is asked of it.
+///
+/// # Errors
+/// What is no address. `field` names it.
+pub fn parse_email(field: &str, text: &str) -> Result<String, Reason> {
+    let email = text.trim().to_lowercase();
+    let is_plain = |character: char| {
+        !character.is_whitespace()
+            && !character.is_control()
+            && !matches!(character, '<' | '>' | '"' | ',' | ';')
+    };
+    let has_parts = email
+        .rsplit_once('@')
+        .is_some_and(|(user, host)| !user.is_empty() && !host.is_empty());
+    if !has_parts || email.len() > EMAIL_MAX_BYTES || !email.chars().all(is_plain) {
+        return Err(Reason::invalid(format!("{field} must be an email")));
+    }
+    Ok(email)
+}
+
 /// Checks the name of a sandbox. A name shaped like a UUID could shadow another sandbox's id, so only the
 /// sandbox's own is taken.
 pub fn check_sandbox_name(name: &str, own_id: &str, reasons: &mut Vec<Reason>) {
@@ -147,6 +192,19 @@ mod tests {
             "{7c9e6679-7425-40de-944b-e07fc1f90ae7}",
         ] {
             assert_eq!(reasons(name).len(), 1, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_compared_in_lower_case_and_what_is_none_is_refused() {
+        let parsed = parse_email("email", "  Ann.B+c@Example.COM ");
+        assert_eq!(parsed, Ok("ann.b+c@example.com".to_owned()));
+        assert!(parse_email("email", "admin@localhost").is_ok());
+        let long = format!("{}@x", "a".repeat(EMAIL_MAX_BYTES));
+        for text in [
+            "", "a", "@", "a@", "@b", "a b@c", "a@b\0", "<a@b>", "a@b,c@d", &long,
+        ] {
+            assert!(parse_email("email", text).is_err(), "{text:?}");
         }
     }
 

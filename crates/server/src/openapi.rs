@@ -6,8 +6,9 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use crate::routes::daytona::{
-    account, api_key, event, life, object_storage, preview, quota, region, registry, sandbox,
-    sandbox_list, settings, snapshot, ssh, ssh_key, system, volume, warm_pool, workspace,
+    account, api_key, event, life, member, object_storage, organization, preview, quota, region,
+    registry, sandbox, sandbox_list, settings, snapshot, ssh, ssh_key, system, volume, warm_pool,
+    workspace,
 };
 use crate::routes::{actions, mcp};
 
@@ -32,11 +33,19 @@ use crate::routes::{actions, mcp};
         workspace::stop, workspace::labels, workspace::public, workspace::auto_stop,
         workspace::auto_archive, workspace::archive, workspace::backup, workspace::build_logs,
         preview::workspace_url,
-        quota::usage, quota::update, quota::update_organization, quota::create,
+        quota::usage, quota::update, quota::update_older, quota::update_organization, quota::create,
         quota::get, quota::delete,
         api_key::list, api_key::create, api_key::current, api_key::get, api_key::delete, api_key::delete_of_user,
-        account::user, account::organizations, account::organization, account::members,
-        region::shared, region::available, region::of_sandboxes, region::get, account::limit_egress,
+        account::user, account::list, account::create, account::get, account::regenerate_key_pair,
+        account::list_older, account::create_older, account::get_older, account::regenerate_key_pair_older,
+        organization::list, organization::create, organization::get, organization::of_sandbox,
+        organization::of_sandbox_older, organization::set_default_region, organization::classes, organization::leave,
+        organization::suspend, organization::unsuspend, organization::limit_egress, organization::roles,
+        organization::create_role, organization::update_role, organization::delete_role,
+        member::list, member::set_access, member::remove, member::invitations, member::invite,
+        member::update_invitation, member::cancel_invitation, member::own_invitations, member::count_invitations,
+        member::accept_invitation, member::decline_invitation,
+        region::shared, region::available, region::of_sandboxes, region::get,
         snapshot::list, snapshot::get, snapshot::create, snapshot::delete, snapshot::activate,
         snapshot::deactivate, snapshot::build_logs, snapshot::build_logs_url,
         registry::list, registry::create, registry::get, registry::update, registry::delete,

@@ -50,6 +50,9 @@ pub enum StoreError {
     /// A live sandbox, snapshot or volume of the organization has this name already.
     #[error("the name is taken")]
     NameTaken,
+    /// There is no such organization, or it is being deleted.
+    #[error("the organization is gone")]
+    OrganizationClosed,
     /// More than the organization may have.
     #[error(transparent)]
     OverQuota(QuotaExceeded),

@@ -12,18 +12,22 @@
 //! SQL here must mean the same on SQLite and PostgreSQL: times are whole milliseconds in a bigint, maps are
 //! JSON texts that only this crate reads, hashes are hex texts.
 
-mod account;
+mod api_key;
 mod build;
 mod command;
 mod convert;
 mod entity;
 mod error;
+mod invitation;
+mod member;
 mod migration;
 mod open;
+mod organization;
 mod outbox;
 mod preview;
 mod quota;
 mod registry;
+mod role;
 mod sandbox;
 mod secret;
 mod signing_key;
@@ -31,6 +35,7 @@ mod snapshot;
 mod ssh_access;
 mod ssh_key;
 mod usage;
+mod user;
 mod volume;
 mod warm_pool;
 

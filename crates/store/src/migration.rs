@@ -21,6 +21,8 @@ mod m0016_links;
 mod m0020_sessions;
 mod m0022_key_use;
 mod m0023_signing_keys;
+mod m0027_members;
+mod m0028_invitations;
 
 #[derive(Debug)]
 pub(crate) struct Migrator;
@@ -47,6 +49,8 @@ impl MigratorTrait for Migrator {
             Box::new(m0022_key_use::Migration),
             Box::new(m0023_signing_keys::Migration),
             Box::new(m0020_sessions::Migration),
+            Box::new(m0027_members::Migration),
+            Box::new(m0028_invitations::Migration),
         ]
     }
 }
@@ -125,6 +129,11 @@ mod tests {
             .map(|sandbox| sandbox.name)
             .collect();
         assert_eq!(names, ["box1"]);
+        // So are members: whoever made an organization owns it.
+        let members = reader.member_list(&org).await.unwrap();
+        let owner = alcove_domain::MemberRole::Owner;
+        assert_eq!(members.len(), 1);
+        assert_eq!(members[0].access.role, owner);
         // The ledger is younger than the rows.
         let tx = store.begin().await.unwrap();
         assert!(tx.usage_recount().await.unwrap());

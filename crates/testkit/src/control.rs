@@ -3,8 +3,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use alcove_control::{Caller, Control, Probe, SealingKey, Settings};
+use alcove_control::{Caller, Clock as _, Control, Probe, SealingKey, Settings};
+use alcove_domain::{
+    Access, ApiKey, ApiKeyHash, Member, MemberRole, OrganizationId, Permissions, User, UserId,
+    UserRequest,
+};
 use alcove_store::Store;
+use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
 use crate::{FakeRunner, ManualClock, SeededRng};
@@ -96,6 +101,77 @@ pub struct TestControl {
 impl TestControl {
     pub async fn open() -> Self {
         TestStore::default().open().await
+    }
+
+    /// A user with a personal organization, whose address is trusted.
+    pub async fn add_user(&self, id: &str) -> User {
+        let request = UserRequest {
+            id: id.to_owned(),
+            name: id.to_owned(),
+            email: Some(format!("{id}@example.com")),
+            is_email_verified: true,
+            role: None,
+        };
+        let made = self.control.create_user(&self.caller, request, None, false);
+        made.await.expect("a user").0
+    }
+
+    /// A key of a user with every permission in an organization, which is written past all rules. What it opens is up to
+    /// the user's membership.
+    pub async fn add_key(&self, user: &UserId, org: &OrganizationId) -> String {
+        let text = format!("dtn_{user}_{org}");
+        let key = ApiKey {
+            hash: ApiKeyHash(Sha256::digest(&text).into()),
+            organization_id: org.clone(),
+            user_id: user.clone(),
+            name: "whole".to_owned(),
+            prefix: "dtn".to_owned(),
+            suffix: "key".to_owned(),
+            permissions: Permissions::all(),
+            created_at: self.clock.now(),
+            expires_at: None,
+            last_used_at: None,
+        };
+        let tx = self.store.begin().await.expect("a transaction");
+        tx.api_key_replace(&key).await.expect("a key");
+        tx.commit().await.expect("a commit");
+        text
+    }
+
+    /// A user in the administrator's organization with these of the built-in roles (by number), and a key with every
+    /// permission that the user has.
+    pub async fn add_member(&self, id: &str, roles: &[u8]) -> Caller {
+        let user = self.add_user(id).await;
+        let org = &self.caller.organization;
+        let assigned = roles.iter().map(|number| {
+            let id = format!("00000000-0000-0000-0000-00000000000{number}");
+            id.parse().expect("the id of a role")
+        });
+        let member = Member {
+            organization_id: org.clone(),
+            user_id: user.id.clone(),
+            access: Access {
+                role: MemberRole::Member,
+                assigned: assigned.collect(),
+            },
+            created_at: self.clock.now(),
+            updated_at: self.clock.now(),
+        };
+        let tx = self.store.begin().await.expect("a transaction");
+        tx.member_put(&member).await.expect("a member");
+        tx.commit().await.expect("a commit");
+        let key = self.add_key(&user.id, org).await;
+        self.control.authenticate(&key).await.expect("a member")
+    }
+
+    /// Another organization of a user of its own, with everything that an owner may.
+    pub async fn add_stranger(&self, id: &str) -> (Caller, String) {
+        let user = self.add_user(id).await;
+        let personal = self.store.reader().organization_find_personal(&user.id);
+        let personal = personal.await.expect("an answer").expect("an organization");
+        let key = self.add_key(&user.id, &personal.id).await;
+        let caller = self.control.authenticate(&key).await;
+        (caller.expect("a stranger"), key)
     }
 
     /// Ends the control plane as `kill -9` would, and gives back what outlives it.

@@ -2,7 +2,7 @@
 
 use alcove_api_types::daytona::SandboxState;
 use alcove_client::ListFilter;
-use alcove_domain::{ApiKey, ApiKeyHash, Organization, OrganizationId};
+use alcove_domain::{Access, ApiKey, ApiKeyHash, Member, MemberRole, Organization, OrganizationId};
 use alcove_e2e::server::{Answer, KEY, Port, Raw, TestServer};
 use alcove_e2e::wait;
 use alcove_store::Store;
@@ -22,6 +22,8 @@ async fn operations(raw: &Raw, sandbox: &str) -> Vec<(String, String)> {
             .replace("{workspaceId}", sandbox)
             .replace("{organizationId}", "no-such-organization")
             .replace("{userId}", "no-such-user")
+            .replace("{roleId}", "no-such-role")
+            .replace("{invitationId}", "no-such-invitation")
             .replace("{regionId}", "us")
             .replace("{sandboxClass}", "container")
             .replace("{isPublic}", "true")
@@ -156,10 +158,22 @@ async fn add_stranger(server: &TestServer) {
     let organization = Organization {
         id: id.clone(),
         name: "Strangers".to_owned(),
-        created_by: admin.id,
+        created_by: admin.id.clone(),
         is_personal: false,
         is_egress_limited: false,
+        suspension: None,
+        closing_since: None,
         created_at: admin.created_at,
+    };
+    let owner = Member {
+        organization_id: id.clone(),
+        user_id: admin.id,
+        access: Access {
+            role: MemberRole::Owner,
+            assigned: Vec::new(),
+        },
+        created_at: admin.created_at,
+        updated_at: admin.created_at,
     };
     let key = ApiKey {
         hash: hash(STRANGERS_KEY),
@@ -168,6 +182,7 @@ async fn add_stranger(server: &TestServer) {
     };
     let tx = store.begin().await.unwrap();
     tx.organization_insert(&organization).await.unwrap();
+    tx.member_put(&owner).await.unwrap();
     tx.api_key_replace(&key).await.unwrap();
     tx.commit().await.unwrap();
     store.close().await;

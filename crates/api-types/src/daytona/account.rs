@@ -35,6 +35,9 @@ pub struct CreateApiKey {
     /// Never, when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
+    /// Another organization of the user; the one of the caller's key when absent. Our own field.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub organization_id: Option<String>,
 }
 
 impl FromBody for CreateApiKey {
@@ -43,6 +46,7 @@ impl FromBody for CreateApiKey {
             name: fields.required("name", "a string"),
             permissions: fields.required("permissions", "an array of strings"),
             expires_at: fields.optional("expiresAt", "a date with time and offset"),
+            organization_id: fields.text("organizationId"),
         }
     }
 }
@@ -66,6 +70,7 @@ pub struct User {
     pub id: String,
     pub name: String,
     pub email: String,
+    /// Whether the address is known to be the user's.
     pub email_verified: bool,
     pub public_keys: Vec<UserPublicKey>,
     pub created_at: Timestamp,
@@ -129,21 +134,4 @@ pub struct Organization {
     pub experimental_config: serde_json::Map<String, serde_json::Value>,
     #[schema(required = true, value_type = Option<Object>)]
     pub otel_config: Option<serde_json::Map<String, serde_json::Value>>,
-}
-
-/// A user in an organization.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct OrganizationUser {
-    pub user_id: String,
-    pub organization_id: String,
-    pub name: String,
-    pub email: String,
-    /// `owner` or `member`.
-    pub role: String,
-    /// None for owners, who may do everything.
-    #[schema(value_type = Vec<Object>)]
-    pub assigned_roles: Vec<serde_json::Value>,
-    pub created_at: Timestamp,
-    pub updated_at: Timestamp,
 }

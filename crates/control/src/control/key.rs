@@ -8,21 +8,23 @@ use crate::keys::{self, CreatedApiKey};
 use crate::{Caller, Error};
 
 impl Control {
-    /// Makes a key of the caller in the caller's organization. It can do no more than the caller.
+    /// Makes a key of the caller's user: in the caller's organization, where it can do no more than the caller, or in another
+    /// one of the user, where it can do no more than the user.
     ///
     /// # Errors
     /// [`Error::Invalid`] for an unfit name, unknown permissions or an end that has passed, [`Error::Forbidden`] for
-    /// permissions that the caller lacks, [`Error::Conflict`] if the caller has a key of that name.
+    /// permissions that the caller lacks, [`Error::NotFound`] for an organization of which the user is no member, [`Error::Conflict`] if the caller has a key of that name.
     pub async fn create_api_key(
         &self,
         caller: &Caller,
         name: String,
         permissions: &[String],
         expires_at: Option<Timestamp>,
+        organization: Option<&str>,
     ) -> Result<CreatedApiKey, Error> {
         let now = self.shared.clock.now();
         let wish = NewApiKey::parse(name, permissions, expires_at, now).map_err(Error::refused)?;
-        keys::create(&self.shared, caller, wish).await
+        keys::create(&self.shared, caller, wish, organization).await
     }
 
     /// The caller's keys, or all of the organization for its owner; what was used last comes first.

@@ -30,6 +30,23 @@ pub(crate) enum Wish {
     Fork { id: SandboxId, name: String },
 }
 
+impl Wish {
+    /// Whether it makes or starts something, as opposed to ending or putting it away.
+    pub fn makes_work(&self) -> bool {
+        match self {
+            Self::Plain(command) => match command {
+                Command::Start
+                | Command::Recover { .. }
+                | Command::Resize { .. }
+                | Command::Snapshot { .. }
+                | Command::Fork { .. } => true,
+                Command::Stop { .. } | Command::Delete | Command::Pause | Command::Archive => false,
+            },
+            Self::Resize(_) | Self::Snapshot { .. } | Self::Fork { .. } => true,
+        }
+    }
+}
+
 /// A row to be inserted with the wish.
 #[derive(Debug)]
 pub(super) enum Beside {

@@ -30,6 +30,7 @@ pub(crate) async fn create(
     request: NewSnapshot,
 ) -> Result<Snapshot, Error> {
     caller.require(Permission::WriteSnapshots)?;
+    shared.check_not_suspended(&caller.organization)?;
     resolve_region(shared, request.region.as_deref())?;
     let plan = snapshot::plan_snapshot(request, shared.settings.default_resources)
         .map_err(Error::refused)?;
@@ -94,6 +95,7 @@ pub(crate) async fn insert_in_tx(
     snapshot: &Snapshot,
 ) -> Result<(), StoreError> {
     if let Some(org) = &snapshot.organization_id {
+        tx.organization_hold(org).await?;
         let key = QuotaKey {
             organization: org.clone(),
             region: shared.settings.region.id.clone(),
@@ -164,6 +166,7 @@ pub(crate) async fn activate(
     id_or_name: &str,
 ) -> Result<Snapshot, Error> {
     caller.require(Permission::WriteSnapshots)?;
+    shared.check_not_suspended(&caller.organization)?;
     let found = find_own(shared, caller, id_or_name).await?;
     change(shared, &found.id, SnapshotEvent::Activate).await
 }

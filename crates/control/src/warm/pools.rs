@@ -29,6 +29,7 @@ impl Shared {
     ) -> Result<WarmPoolView, Error> {
         let failed = |error| Error::store("making a warm pool", error);
         caller.require(Permission::WriteSandboxes)?;
+        self.check_not_suspended(&caller.organization)?;
         let region = resolve_region(self, request.target.as_deref())?;
         let size = self.check_pool_size(request.size, 1)?;
         let asked = &request.snapshot;

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use alcove_control::{Caller, Clock as _, Error};
-use alcove_domain::{ApiKey, ApiKeyHash, Permission, Permissions, User, UserId};
+use alcove_domain::{ApiKey, ApiKeyHash, Permission, Permissions};
 use alcove_testkit::{TestControl, within};
 use sha2::{Digest as _, Sha256};
-use uuid::Uuid;
 
 const DEVELOPER: &[&str] = &["write:sandboxes", "manage:api_keys"];
 
@@ -18,31 +17,8 @@ async fn key(kit: &TestControl, caller: &Caller, name: &str, permissions: &[&str
     let permissions = words(permissions);
     let made = kit
         .control
-        .create_api_key(caller, name.to_owned(), &permissions, None);
+        .create_api_key(caller, name.to_owned(), &permissions, None, None);
     made.await.unwrap().text
-}
-
-/// A caller of the administrator's organization who does not own it.
-async fn member(kit: &TestControl) -> Caller {
-    let user = User {
-        id: UserId::from_uuid(Uuid::from_u128(7)),
-        name: "Member".to_owned(),
-        email: "member@localhost".to_owned(),
-        is_admin: false,
-        created_at: kit.clock.now(),
-    };
-    let text = "dtn_of_a_member";
-    let key = ApiKey {
-        hash: ApiKeyHash(Sha256::digest(text).into()),
-        user_id: user.id.clone(),
-        name: "own".to_owned(),
-        ..kit.control.current_api_key(&kit.caller).await.unwrap()
-    };
-    let tx = kit.store.begin().await.unwrap();
-    tx.user_insert(&user).await.unwrap();
-    tx.api_key_insert(&key).await.unwrap();
-    tx.commit().await.unwrap();
-    kit.control.authenticate(text).await.unwrap()
 }
 
 #[tokio::test]
@@ -55,7 +31,13 @@ async fn a_key_opens_what_it_was_made_for_and_is_shown_once() {
         .checked_add(Duration::from_hours(1))
         .unwrap();
     let made = control
-        .create_api_key(&kit.caller, "ci".to_owned(), &words(DEVELOPER), Some(ends))
+        .create_api_key(
+            &kit.caller,
+            "ci".to_owned(),
+            &words(DEVELOPER),
+            Some(ends),
+            None,
+        )
         .await
         .unwrap();
     assert_eq!((made.text.len(), &made.text[..4]), (68, "dtn_"));
@@ -83,7 +65,7 @@ async fn a_key_gives_no_more_than_its_maker_has() {
     let more = words(&["write:sandboxes", "delete:sandboxes", "write:volumes"]);
     let refused = kit
         .control
-        .create_api_key(&developer, "more".to_owned(), &more, None)
+        .create_api_key(&developer, "more".to_owned(), &more, None, None)
         .await
         .unwrap_err();
     assert!(matches!(refused, Error::Forbidden { .. }));
@@ -101,7 +83,7 @@ async fn a_key_gives_no_more_than_its_maker_has() {
         kit.control.get_api_key(&plain, "ci").await.map(drop),
         kit.control.delete_api_key(&plain, None, "ci").await,
         kit.control
-            .create_api_key(&plain, "x".to_owned(), &[], None)
+            .create_api_key(&plain, "x".to_owned(), &[], None, None)
             .await
             .map(drop),
     ];
@@ -124,6 +106,7 @@ async fn a_bad_key_is_refused_with_every_reason_and_a_taken_name_is_a_conflict()
             "<b>x</b>".to_owned(),
             &words(&["write:sandboxes", "fly"]),
             Some(kit.clock.now()),
+            None,
         )
         .await
         .unwrap_err();
@@ -134,14 +117,14 @@ async fn a_bad_key_is_refused_with_every_reason_and_a_taken_name_is_a_conflict()
     for name in ["", "  "] {
         let refused = kit
             .control
-            .create_api_key(&kit.caller, name.to_owned(), &[], None)
+            .create_api_key(&kit.caller, name.to_owned(), &[], None, None)
             .await;
         assert!(matches!(refused, Err(Error::Invalid { .. })));
     }
     key(&kit, &kit.caller, "ci", &[]).await;
     let taken = kit
         .control
-        .create_api_key(&kit.caller, "ci".to_owned(), &[], None);
+        .create_api_key(&kit.caller, "ci".to_owned(), &[], None, None);
     let taken = taken.await.unwrap_err();
     assert_eq!(taken.code(), "API_KEY_EXISTS");
     assert_eq!(taken.to_string(), "API key with this name already exists");
@@ -167,7 +150,7 @@ async fn an_ended_key_opens_nothing_and_what_stays_by_it_is_cut() {
 #[tokio::test]
 async fn owners_see_and_end_the_keys_of_all_and_members_their_own() {
     let kit = TestControl::open().await;
-    let member = member(&kit).await;
+    let member = kit.add_member("member", &[5]).await;
     let control = &kit.control;
     let names = async |caller: &Caller| {
         let keys = control.list_api_keys(caller).await.unwrap();
@@ -175,14 +158,14 @@ async fn owners_see_and_end_the_keys_of_all_and_members_their_own() {
         names.sort();
         names
     };
-    assert_eq!(names(&kit.caller).await, ["bootstrap", "own"]);
-    assert_eq!(names(&member).await, ["own"]);
+    assert_eq!(names(&kit.caller).await, ["bootstrap", "whole"]);
+    assert_eq!(names(&member).await, ["whole"]);
     let owner = kit.caller.user.as_str();
     let refused = control.delete_api_key(&member, Some(owner), "bootstrap");
     assert!(matches!(refused.await, Err(Error::Forbidden { .. })));
     let missing = control.get_api_key(&member, "bootstrap").await;
     assert!(matches!(missing, Err(Error::NotFound { .. })));
-    let users = control.delete_api_key(&kit.caller, Some(member.user.as_str()), "own");
+    let users = control.delete_api_key(&kit.caller, Some(member.user.as_str()), "whole");
     users.await.unwrap();
     assert_eq!(names(&kit.caller).await, ["bootstrap"]);
 }

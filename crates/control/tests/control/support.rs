@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use alcove_control::Error;
+use alcove_control::{Caller, Error};
 use alcove_domain::{NewSandbox, Sandbox, SandboxId, SandboxState};
 use alcove_testkit::{TestControl, eventually, within};
 
@@ -56,4 +56,41 @@ pub async fn no_open_orders(kit: &TestControl) {
 /// The row as the store has it.
 pub async fn row(kit: &TestControl, id: &SandboxId) -> Sandbox {
     kit.store.reader().sandbox_find(id).await.unwrap().unwrap()
+}
+
+pub const DEVELOPER: &str = "00000000-0000-0000-0000-000000000001";
+pub const AUDITOR: &str = "00000000-0000-0000-0000-000000000007";
+
+pub fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+pub fn org(caller: &Caller) -> &str {
+    caller.organization.as_str()
+}
+
+#[track_caller]
+pub fn forbidden<T: std::fmt::Debug>(outcome: Result<T, Error>) {
+    assert!(
+        matches!(outcome, Err(Error::Forbidden { .. })),
+        "{outcome:?}"
+    );
+}
+
+#[track_caller]
+pub fn missing<T: std::fmt::Debug>(outcome: Result<T, Error>) {
+    assert!(
+        matches!(outcome, Err(Error::NotFound { .. })),
+        "{outcome:?}"
+    );
+}
+
+/// An organization of the administrator's own making, and a key to all of it.
+pub async fn lab(kit: &TestControl) -> (Caller, String) {
+    let made = kit
+        .control
+        .create_organization(&kit.caller, "Lab".to_owned(), Some("us"));
+    let made = made.await.unwrap();
+    let key = kit.add_key(&kit.caller.user, &made.id).await;
+    (kit.control.authenticate(&key).await.unwrap(), key)
 }

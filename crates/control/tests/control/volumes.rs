@@ -112,7 +112,7 @@ async fn names_are_checked_and_taken_once() {
     for bad in ["<b>x</b>", "see http://x", "bell\u{7}", &"x".repeat(256)] {
         assert!(create_volume(&kit, bad).await.is_err(), "{bad:?}");
     }
-    let stranger = stranger(&kit);
+    let (stranger, _) = kit.add_stranger("stranger").await;
     let theirs = kit
         .control
         .create_volume(&stranger, Some("data".to_owned()));

@@ -483,10 +483,7 @@ async fn each_use_of_pools_needs_its_right_and_a_foreign_pool_does_not_exist() {
             "{outcome:?}"
         );
     }
-    let stranger = Caller {
-        organization: "another-org".parse().unwrap(),
-        ..kit.caller.clone()
-    };
+    let (stranger, _) = kit.add_stranger("stranger").await;
     assert!(control.list_warm_pools(&stranger).await.unwrap().is_empty());
     let missing = [
         control

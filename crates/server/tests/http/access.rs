@@ -17,6 +17,8 @@ fn example(route: &Route, sandbox: &str) -> String {
         .replace("{regionId}", "us")
         .replace("{sandboxClass}", "container")
         .replace("{userId}", sandbox)
+        .replace("{roleId}", sandbox)
+        .replace("{invitationId}", sandbox)
         .replace("{id}", sandbox)
         .replace("{volumeId}", sandbox)
         .replace("{name}", sandbox)
@@ -30,7 +32,8 @@ fn example(route: &Route, sandbox: &str) -> String {
 
 /// What every operation that has a body finds its required fields in.
 const BODY: &str = r#"{"labels": {}, "name": "x", "snapshot": "x", "pool": 1, "url": "a.com", "username": "", "sandboxClass": "container", "sandboxDefaultLimitedNetworkEgress": true, "totalCpuQuota": 1,
-    "totalMemoryQuota": 1, "totalDiskQuota": 1, "totalGpuQuota": 1, "permissions": []}"#;
+    "totalMemoryQuota": 1, "totalDiskQuota": 1, "totalGpuQuota": 1, "permissions": [], "description": "", "role": "member", "assignedRoleIds": [],
+    "email": "a@b", "defaultRegionId": "us", "id": "x"}"#;
 
 fn request(route: &Route, authorization: Option<&str>) -> Request<Body> {
     let mut request = Request::builder()

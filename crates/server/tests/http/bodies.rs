@@ -1,7 +1,8 @@
 //! No field of a request body is swallowed.
 //!
-//! `bodies.json` is an extract of the contract: every operation on sandboxes, snapshots, workspaces, volumes, warm pools
-//! and quotas that has a body, with its fields. Each field of each operation that this server has is sent by itself. It must change
+//! `bodies.json` is an extract of the contract: every operation on sandboxes, snapshots, workspaces, volumes, warm pools,
+//! quotas, users and organizations that has a body, with its fields. Members and invitations, which need more than one
+//! user, are tried in `organizations.rs`. Each field of each operation that this server has is sent by itself. It must change
 //! something that can be seen, or be refused.
 
 use alcove_server::all_routes;
@@ -96,6 +97,7 @@ fn sample(field: &Field) -> Value {
             "array<SandboxVolume>" => json!([{"volumeId": VOLUME, "mountPath": "/mnt/v"}]),
             "array<GpuType>" => json!(["H100"]),
             "CreateBuildInfo" => json!({"dockerfileContent": "FROM busybox\n"}),
+            "CreateOrganizationQuota" => json!({"totalCpuQuota": 1}),
             "SandboxClass" => json!("windows"),
             other => panic!("a sample of {other} for {}", field.name),
         },
@@ -107,7 +109,16 @@ fn base(operation: &Operation) -> Map<String, Value> {
     let required = operation.fields.iter().filter(|field| field.required);
     match operation.id.as_str() {
         // Its fields are required to be there as null where they are not to change; ours may be absent.
-        "adminUpdateOrganizationRegionQuota" | "updateOrganizationQuota" => Map::new(),
+        "adminUpdateOrganizationRegionQuota"
+        | "updateOrganizationRegionQuota"
+        | "updateOrganizationQuota" => Map::new(),
+        // There is one region, and no other can be asked for.
+        "createOrganization" => Map::from_iter([("name".to_owned(), json!("plain"))]),
+        "createOrganizationRole" => Map::from_iter([
+            ("name".to_owned(), json!("plain")),
+            ("description".to_owned(), json!("plain")),
+            ("permissions".to_owned(), json!(["read:volumes"])),
+        ]),
         "updateNetworkSettings" => Map::from_iter([("networkBlockAll".to_owned(), json!(false))]),
         "createSnapshot" => Map::from_iter([
             ("name".to_owned(), json!("plain")),
@@ -211,6 +222,8 @@ async fn outcome(operation: &Operation, body: &Value) -> Outcome {
             "/api/warm-pools".to_owned(),
             "/api/organizations".to_owned(),
             "/api/api-keys".to_owned(),
+            "/api/admin/users".to_owned(),
+            format!("/api/organizations/{organization}/roles"),
         ] {
             let mut answer = server.ask("GET", &path).await.ok();
             if let Value::Array(keys) = &mut answer

@@ -10,6 +10,7 @@ mod event_streams;
 mod events;
 mod generations;
 mod network;
+mod organizations;
 mod previews;
 mod quotas;
 mod regions;

@@ -15,6 +15,13 @@ pub struct Model {
     pub volume_quota: Option<i64>,
     /// Whether packets of its sandboxes are marked for the host's shaping.
     pub is_egress_limited: bool,
+    /// None where it is not suspended.
+    pub suspended_at: Option<i64>,
+    pub suspension_reason: Option<String>,
+    pub suspended_until: Option<i64>,
+    pub suspension_grace_hours: Option<i64>,
+    /// Since when it is being deleted.
+    pub closing_since: Option<i64>,
 }
 
 #[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]

@@ -11,6 +11,7 @@ pub struct Model {
     pub email: String,
     pub is_admin: bool,
     pub created_at: i64,
+    pub is_email_verified: bool,
 }
 
 #[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]

@@ -13,6 +13,7 @@ async fn a_key_is_found_by_its_hash_and_replaced_by_its_name(place: Place) {
         id: UserId::from_uuid(Uuid::from_u128(1)),
         name: "admin".to_owned(),
         email: "admin@localhost".to_owned(),
+        is_email_verified: true,
         is_admin: true,
         created_at: at(1),
     };
@@ -22,6 +23,8 @@ async fn a_key_is_found_by_its_hash_and_replaced_by_its_name(place: Place) {
         created_by: user.id.clone(),
         is_personal: true,
         is_egress_limited: false,
+        suspension: None,
+        closing_since: None,
         created_at: at(1),
     };
     let key = |byte: u8| ApiKey {

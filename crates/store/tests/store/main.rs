@@ -3,6 +3,7 @@
 
 mod accounts;
 mod lists;
+mod members;
 mod orders;
 mod places;
 mod registries;

@@ -255,6 +255,8 @@ async fn the_number_of_volumes_is_set_and_counted(place: Place) {
         created_by: alcove_domain::UserId::from_uuid(Uuid::from_u128(4)),
         is_personal: true,
         is_egress_limited: false,
+        suspension: None,
+        closing_since: None,
         created_at: at(1),
     };
     let tx = store.begin().await.unwrap();

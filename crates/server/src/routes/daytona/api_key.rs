@@ -37,11 +37,13 @@ pub(crate) async fn list(
     Ok(Json(keys.into_iter().map(|key| shown(era, key)).collect()))
 }
 
-/// Makes a key of the caller. It can do no more than the caller's own; its text is shown this once.
+/// Makes a key of the caller's user. It can do no more than the caller's own, or than the user where it is for another
+/// organization; its text is shown this once.
 #[utoipa::path(post, path = "/api/api-keys", tag = "api-keys", operation_id = "createApiKey",
     request_body = CreateApiKey,
     responses((status = 201, body = ApiKeyResponse), (status = 400, body = ErrorBody),
-        (status = 403, body = ErrorBody), (status = 409, body = ErrorBody)))]
+        (status = 403, body = ErrorBody), (status = 404, body = ErrorBody),
+        (status = 409, body = ErrorBody)))]
 pub(crate) async fn create(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
@@ -49,9 +51,11 @@ pub(crate) async fn create(
     BodyOf(body): BodyOf<CreateApiKey>,
 ) -> Result<(StatusCode, Json<ApiKeyResponse>), ApiError> {
     let expires_at = body.expires_at.map(|at| at.0);
+    let organization = body.organization_id.as_deref();
+    let (name, permissions) = (body.name, body.permissions);
     let created = app
         .control()
-        .create_api_key(&caller, body.name, &body.permissions, expires_at)
+        .create_api_key(&caller, name, &permissions, expires_at, organization)
         .await?;
     let answer = ApiKeyResponse {
         name: created.key.name,
@@ -119,7 +123,7 @@ fn shown(era: Era, key: alcove_domain::ApiKey) -> ApiKey {
     }
 }
 
-fn words(era: Era, permissions: &Permissions) -> Vec<String> {
+pub(crate) fn words(era: Era, permissions: &Permissions) -> Vec<String> {
     permissions
         .iter()
         .map(alcove_domain::Permission::as_str)

@@ -88,6 +88,22 @@ pub(crate) async fn update(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// The same under the name that clients from 0.121 to 0.210 have for it.
+#[utoipa::path(patch, path = "/api/organizations/{organizationId}/quota/{regionId}", tag = "organizations",
+    operation_id = "updateOrganizationRegionQuota",
+    params(("organizationId" = String, Path), ("regionId" = String, Path)),
+    request_body = UpdateRegionQuota,
+    responses((status = 204), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody),
+        (status = 404, body = ErrorBody)))]
+pub(crate) async fn update_older(
+    app: State<App>,
+    caller: Authenticated,
+    path: PathOf<(String, String)>,
+    body: BodyOf<UpdateRegionQuota>,
+) -> Result<StatusCode, ApiError> {
+    update(app, caller, path, body).await
+}
+
 /// Gives an organization limits of its own, as the administrator of the server. What runs stays.
 #[utoipa::path(post, path = "/api/admin/organizations/{organizationId}/quota/{regionId}", tag = "admin",
     operation_id = "adminCreateOrganizationRegionQuota",
