@@ -63,7 +63,7 @@ test('everything wrong with a create is named at once', async () => {
 test('what the server cannot do yet is refused and never dropped', async () => {
   for (const [params, field] of [
     [{ kvm: true }, 'kvm'],
-    [{ outboundProxyUrl: 'http://192.0.2.1:3128' }, 'outboundProxyUrl'],
+    [{ otelEndpointOverride: 'http://192.0.2.1:4318' }, 'otelEndpointOverride'],
   ]) {
     await rejects(daytona.create(params), DaytonaUnprocessableEntityError, { message: new RegExp(field) })
   }

@@ -33,6 +33,13 @@ impl BodyFields {
         self.fields.get(name).is_some_and(|value| !value.is_null())
     }
 
+    /// Refuses a field that means something elsewhere and cannot be had here.
+    pub fn refuse(&mut self, name: &str, why: &str) {
+        if self.is_given(name) {
+            self.reasons.push(format!("{name} {why}"));
+        }
+    }
+
     /// A field that must be there.
     pub fn required<T: DeserializeOwned + Default>(&mut self, name: &str, expected: &str) -> T {
         let is_missing = self.fields.get(name).is_none_or(Value::is_null);

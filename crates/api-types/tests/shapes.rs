@@ -29,6 +29,7 @@ fn sandbox() -> Sandbox {
         kvm: false,
         network_allow_list: None,
         domain_allow_list: None,
+        outbound_proxy_url: None,
         target: "us".to_owned(),
         cpu: 1,
         gpu: 0,

@@ -402,6 +402,12 @@ impl Control {
         network::set(&self.shared, caller, id_or_name, settings).await
     }
 
+    /// The URL of the sandbox's own proxy as it was written, for those who may read the sandbox.
+    pub fn outbound_proxy_url(&self, sandbox: &Sandbox) -> Option<String> {
+        let proxy = self.shared.open_proxy(sandbox)?;
+        Some(proxy.as_written().to_owned())
+    }
+
     /// Says whether what an organization's sandboxes send is marked for the host to limit, as the administrator of the
     /// server.
     pub async fn limit_egress(

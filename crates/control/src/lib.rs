@@ -24,6 +24,7 @@ mod list;
 mod network;
 mod object_storage;
 mod order;
+mod outbound_proxies;
 mod preview;
 mod probe;
 mod quota;

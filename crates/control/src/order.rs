@@ -5,7 +5,7 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alcove_domain::{Fault, FaultCode, Goal, Observation, Phase, Sandbox};
+use alcove_domain::{Fault, FaultCode, Goal, Observation, OutboundProxy, Phase, Sandbox};
 use alcove_runner_api::{
     self as runner_api, DiskOrigin, Generation, ImageDigest, Observed, Order, OrderError, Report,
     SandboxSpec, VolumeMount, Work as RunnerWork,
@@ -313,6 +313,16 @@ impl Work {
             .collect()
     }
 
+    /// The caller's variables, those of its proxy that it does not set itself, and those of the platform.
+    fn env(&self) -> BTreeMap<String, String> {
+        let mut env = platform_env(&self.sandbox);
+        let proxy = self.shared.open_proxy(&self.sandbox);
+        for (name, value) in proxy.iter().flat_map(OutboundProxy::variables) {
+            env.entry(name.to_owned()).or_insert(value);
+        }
+        env
+    }
+
     fn spec(&self) -> SandboxSpec {
         // Only a sandbox that is made for the first time, and of an image, begins with an empty disk.
         let is_new =
@@ -326,7 +336,7 @@ impl Work {
                 DiskOrigin::Existing
             },
             user: self.sandbox.user.clone(),
-            env: platform_env(&self.sandbox),
+            env: self.env(),
             entrypoint: self.sandbox.entrypoint.clone(),
             volumes: self.volumes(),
             network: network::spec(&self.shared, &self.sandbox),

@@ -248,7 +248,7 @@ impl Shared {
         Ok((credentials, is_plain))
     }
 
-    fn sealing_key(&self) -> Result<&SealingKey, Error> {
+    pub(crate) fn sealing_key(&self) -> Result<&SealingKey, Error> {
         self.settings
             .sealing_key
             .as_ref()

@@ -80,6 +80,7 @@ pub(crate) async fn create(
         return Err(name_taken(&plan.name));
     }
     let volumes = volumes::resolve(shared, &caller.organization, &plan.volumes).await?;
+    let outbound_proxy = shared.seal_proxy(&caller.organization, plan.outbound_proxy.as_ref())?;
     let now = shared.clock.now();
     let sandbox = Sandbox {
         id,
@@ -101,6 +102,7 @@ pub(crate) async fn create(
         stop_at,
         intervals: plan.intervals,
         network: SandboxNetwork::new(plan.network),
+        outbound_proxy,
         volumes,
         parent_id: None,
         linked_to: owner.as_ref().map(|owner| owner.id().clone()),

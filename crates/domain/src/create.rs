@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use crate::build::{AskedSizes, BuildInfo, check_info};
 use crate::link::{self, LinkFacts};
 use crate::{
-    Intervals, MountRequest, NetworkPolicy, NetworkSettings, Reason, Resources, SandboxClass,
-    Snapshot, SnapshotState, bounds, interval, network, text, volume,
+    Intervals, MountRequest, NetworkPolicy, NetworkSettings, OutboundProxy, Reason, Resources,
+    SandboxClass, Snapshot, SnapshotState, bounds, interval, network, text, volume,
 };
 
 /// A create request as the caller wrote it. Absent fields are None; nothing is checked yet.
@@ -42,6 +42,7 @@ pub struct NewSandbox {
     pub spot: Option<bool>,
     pub kvm: Option<bool>,
     pub network: NetworkSettings,
+    /// Of the sandbox alone; empty for none. May hold a password.
     pub outbound_proxy_url: Option<String>,
     pub otel_endpoint_override: Option<String>,
     /// Id or name of a sandbox.
@@ -76,6 +77,7 @@ pub struct CreatePlan {
     pub is_public: bool,
     pub intervals: Intervals,
     pub network: NetworkPolicy,
+    pub outbound_proxy: Option<OutboundProxy>,
     /// Their paths are checked; which volumes they mean is not.
     pub volumes: Vec<MountRequest>,
 }
@@ -131,9 +133,9 @@ pub fn plan_create(request: NewSandbox, facts: CreateFacts<'_>) -> Result<Create
         None | Some("") => user_of_image(snapshot_user).to_owned(),
         Some(user) => user.to_owned(),
     };
-    let (intervals, network) = check_fields(&request, &mut reasons);
+    let fields = check_fields(&request, &mut reasons);
     if let Some(link) = facts.link {
-        link::check(link, intervals, &mut reasons);
+        link::check(link, fields.intervals, &mut reasons);
     }
     if !reasons.is_empty() {
         return Err(reasons);
@@ -144,8 +146,9 @@ pub fn plan_create(request: NewSandbox, facts: CreateFacts<'_>) -> Result<Create
         env: request.env,
         labels: request.labels,
         is_public: request.is_public.unwrap_or(false),
-        intervals,
-        network,
+        intervals: fields.intervals,
+        network: fields.network,
+        outbound_proxy: fields.outbound_proxy,
         volumes: request.volumes,
     })
 }
@@ -161,7 +164,7 @@ pub fn plan_build_create(
 ) -> Result<BuildCreatePlan, Vec<Reason>> {
     let mut reasons = Vec::new();
     let name = check_name(&request, id, &mut reasons);
-    let (intervals, network) = check_fields(&request, &mut reasons);
+    let fields = check_fields(&request, &mut reasons);
     let info = request.build_info.unwrap_or_default();
     check_info(&info, &mut reasons);
     let asked = AskedSizes {
@@ -182,8 +185,9 @@ pub fn plan_build_create(
             env: request.env,
             labels: request.labels,
             is_public: request.is_public.unwrap_or(false),
-            intervals,
-            network,
+            intervals: fields.intervals,
+            network: fields.network,
+            outbound_proxy: fields.outbound_proxy,
             volumes: request.volumes,
         },
         info,
@@ -202,9 +206,9 @@ pub fn check_alone(
 ) -> Result<(), Vec<Reason>> {
     let mut reasons = Vec::new();
     check_name(request, id, &mut reasons);
-    let (intervals, _) = check_fields(request, &mut reasons);
+    let fields = check_fields(request, &mut reasons);
     if let Some(link) = link {
-        link::check(link, intervals, &mut reasons);
+        link::check(link, fields.intervals, &mut reasons);
     }
     if reasons.is_empty() {
         Ok(())
@@ -223,7 +227,14 @@ fn check_name(request: &NewSandbox, id: &str, reasons: &mut Vec<Reason>) -> Stri
     }
 }
 
-fn check_fields(request: &NewSandbox, reasons: &mut Vec<Reason>) -> (Intervals, NetworkPolicy) {
+/// What fields mean that need no facts.
+struct Fields {
+    intervals: Intervals,
+    network: NetworkPolicy,
+    outbound_proxy: Option<OutboundProxy>,
+}
+
+fn check_fields(request: &NewSandbox, reasons: &mut Vec<Reason>) -> Fields {
     if let Some(user) = request.user.as_deref().filter(|user| !user.is_empty()) {
         text::check_os_user(user, reasons);
     }
@@ -232,9 +243,14 @@ fn check_fields(request: &NewSandbox, reasons: &mut Vec<Reason>) -> (Intervals, 
     let intervals = plan_intervals(request, reasons);
     check_sizes(request, reasons);
     let network = network::plan(&request.network, reasons);
+    let outbound_proxy = network::plan_proxy(request.outbound_proxy_url.as_deref(), reasons);
     volume::check_mounts(&request.volumes, reasons);
     refuse_unsupported(request, reasons);
-    (intervals, network)
+    Fields {
+        intervals,
+        network,
+        outbound_proxy,
+    }
 }
 
 fn plan_intervals(request: &NewSandbox, reasons: &mut Vec<Reason>) -> Intervals {
@@ -322,7 +338,6 @@ fn refuse_unsupported(request: &NewSandbox, reasons: &mut Vec<Reason>) {
         ("secrets", request.secret_count > 0),
         ("spot", request.spot == Some(true)),
         ("kvm", request.kvm == Some(true)),
-        ("outboundProxyUrl", is_given(&request.outbound_proxy_url)),
         (
             "otelEndpointOverride",
             is_given(&request.otel_endpoint_override),
@@ -405,13 +420,12 @@ mod tests {
             secret_count: 1,
             spot: Some(true),
             kvm: Some(true),
-            outbound_proxy_url: text(),
             otel_endpoint_override: text(),
             queue_timeout: Some(1),
             ..NewSandbox::default()
         };
         let reasons = plan(request).unwrap_err();
-        assert_eq!(reasons.len(), 8);
+        assert_eq!(reasons.len(), 7);
         assert!(
             reasons
                 .iter()
@@ -469,10 +483,11 @@ mod tests {
             auto_stop_interval: Some(-1),
             auto_archive_interval: Some(-1),
             ttl_minutes: Some(-1),
+            outbound_proxy_url: Some("proxy.example.com:3128".to_owned()),
             kvm: Some(true),
             ..NewSandbox::default()
         };
-        assert_eq!(plan(request).unwrap_err().len(), 8);
+        assert_eq!(plan(request).unwrap_err().len(), 9);
     }
 
     #[test]

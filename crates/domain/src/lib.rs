@@ -54,7 +54,7 @@ pub use link::LinkFacts;
 pub use member::{Access, Member, MemberRefusal, MemberRole};
 pub use network::{
     DomainList, DomainPattern, HostName, Ipv4Network, NetworkPolicy, NetworkSettings,
-    SandboxNetwork,
+    OutboundProxy, SandboxNetwork, SealedProxy, proxy_variables,
 };
 pub use port::Port;
 pub use query::{

@@ -9,6 +9,7 @@
 
 mod domain;
 mod ipv4;
+mod proxy;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +19,7 @@ use crate::Reason;
 
 pub use domain::{DomainList, DomainParseError, DomainPattern, HostName};
 pub use ipv4::{Ipv4Network, NetworkParseError};
+pub use proxy::{OutboundProxy, ProxyParseError, SealedProxy, plan_proxy, proxy_variables};
 
 /// Entries of each list.
 pub const ALLOWED_MAX: usize = 10;

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::{
     DesiredState, Fault, Intervals, Lifecycle, OrganizationId, Phase, SandboxId, SandboxNetwork,
-    SandboxState, SnapshotId, VolumeMount,
+    SandboxState, SealedProxy, SnapshotId, VolumeMount,
 };
 
 /// Sizes as the API counts them.
@@ -106,6 +106,8 @@ pub struct Sandbox {
     pub stop_at: Option<Timestamp>,
     /// What it may reach.
     pub network: SandboxNetwork,
+    /// The proxy that its programs are told to use, for life: a fork of it has the same.
+    pub outbound_proxy: Option<SealedProxy>,
     /// What it mounts, for life: a fork of it mounts the same.
     pub volumes: Vec<VolumeMount>,
     /// The sandbox that this one is a fork of. It may be gone.
@@ -244,6 +246,7 @@ pub(crate) fn sample(at: Timestamp) -> Sandbox {
         auto_destroy_at: None,
         stop_at: None,
         network: SandboxNetwork::new(crate::NetworkPolicy::default()),
+        outbound_proxy: None,
         volumes: Vec::new(),
         parent_id: None,
         linked_to: None,

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::app::App;
 
-/// A sandbox in the newest clients' words.
+/// A sandbox in the newest clients' words, as lists and events have it.
 pub(crate) fn sandbox(app: &App, sandbox: &Sandbox) -> api::Sandbox {
     let resources = &sandbox.resources;
     let intervals = &sandbox.intervals;
@@ -29,6 +29,7 @@ pub(crate) fn sandbox(app: &App, sandbox: &Sandbox) -> api::Sandbox {
         kvm: false,
         network_allow_list: sandbox.network.policy.networks_text(),
         domain_allow_list: sandbox.network.policy.domains_text(),
+        outbound_proxy_url: None,
         target: sandbox.region.clone(),
         cpu: resources.cpu_cores,
         gpu: resources.gpu,
@@ -73,9 +74,17 @@ pub(crate) fn sandbox(app: &App, sandbox: &Sandbox) -> api::Sandbox {
     }
 }
 
+/// A sandbox with what is for those alone who ask for this one: its proxy may hold a password.
+fn whole_sandbox(app: &App, found: &Sandbox) -> api::Sandbox {
+    api::Sandbox {
+        outbound_proxy_url: app.control().outbound_proxy_url(found),
+        ..sandbox(app, found)
+    }
+}
+
 /// A sandbox with what its image was built of.
 pub(crate) fn built_sandbox(app: &App, found: &Sandbox, build: ImageBuild) -> api::Sandbox {
-    let mut shown = sandbox(app, found);
+    let mut shown = whole_sandbox(app, found);
     if let Some(info) = &mut shown.build_info {
         info.dockerfile_content = Some(build.info.dockerfile);
         info.context_hashes = Some(build.info.context_hashes);
@@ -158,7 +167,7 @@ pub(crate) fn warm_pool(view: &WarmPoolView) -> api::WarmPool {
 
 /// An answer with one sandbox in it.
 pub(crate) fn sandbox_answer(app: &App, era: Era, found: &Sandbox) -> Response {
-    shown_sandbox_answer(era, sandbox(app, found))
+    shown_sandbox_answer(era, whole_sandbox(app, found))
 }
 
 pub(crate) fn shown_sandbox_answer(era: Era, shown: api::Sandbox) -> Response {

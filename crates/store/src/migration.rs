@@ -21,6 +21,7 @@ mod m0016_links;
 mod m0020_sessions;
 mod m0022_key_use;
 mod m0023_signing_keys;
+mod m0024_outbound_proxy;
 mod m0027_members;
 mod m0028_invitations;
 
@@ -51,6 +52,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0020_sessions::Migration),
             Box::new(m0027_members::Migration),
             Box::new(m0028_invitations::Migration),
+            Box::new(m0024_outbound_proxy::Migration),
         ]
     }
 }

@@ -208,6 +208,7 @@ fn sandbox(number: u32, org: &OrganizationId) -> anyhow::Result<Sandbox> {
         auto_destroy_at: None,
         stop_at: None,
         network: SandboxNetwork::new(NetworkPolicy::default()),
+        outbound_proxy: None,
         volumes: Vec::new(),
         parent_id: None,
         linked_to: None,

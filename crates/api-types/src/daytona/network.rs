@@ -21,6 +21,10 @@ pub struct UpdateSandboxNetworkSettings {
 
 impl FromBody for UpdateSandboxNetworkSettings {
     fn from_fields(fields: &mut BodyFields) -> Self {
+        fields.refuse(
+            "outboundProxyUrl",
+            "is set when a sandbox is made and cannot be changed",
+        );
         Self {
             network_block_all: fields.boolean("networkBlockAll"),
             network_allow_list: fields.text("networkAllowList"),

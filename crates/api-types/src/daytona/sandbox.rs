@@ -98,6 +98,9 @@ pub struct Sandbox {
     pub network_allow_list: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub domain_allow_list: Option<String>,
+    /// The proxy that programs are told to use, as it was written. In answers about one sandbox only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outbound_proxy_url: Option<String>,
     /// Region id.
     pub target: String,
     /// Whole cores.

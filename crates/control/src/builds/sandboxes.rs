@@ -49,6 +49,7 @@ pub(crate) async fn create(
         return Err(name_taken(&planned.name));
     }
     let volumes = volumes::resolve(shared, org, &planned.volumes).await?;
+    let outbound_proxy = shared.seal_proxy(org, planned.outbound_proxy.as_ref())?;
     let key = key_of(org, &plan.info, &images);
     let now = shared.clock.now();
     let sandbox = Sandbox {
@@ -72,6 +73,7 @@ pub(crate) async fn create(
         stop_at: None,
         intervals: planned.intervals,
         network: SandboxNetwork::new(planned.network),
+        outbound_proxy,
         volumes,
         parent_id: None,
         linked_to: None,

@@ -15,6 +15,7 @@ mod links;
 mod lists;
 mod network;
 mod organizations;
+mod outbound_proxies;
 mod previews;
 mod quotas;
 mod registries;

@@ -31,11 +31,6 @@ const CERTIFICATE_VARIABLES: [&str; 5] = [
     "GIT_SSL_CAINFO",
 ];
 
-/// What programs look for that can use a proxy, and what tells them when not to.
-const PROXY_VARIABLES: [&str; 4] = ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"];
-const NO_PROXY_VARIABLES: [&str; 2] = ["NO_PROXY", "no_proxy"];
-const NO_PROXY: &str = "localhost,127.0.0.1,::1";
-
 /// A sandbox's share of memory that `/dev/shm` may take.
 const SHM_DIVISOR: u64 = 2;
 
@@ -162,11 +157,8 @@ pub(super) fn config_text(start: &Start<'_>, image: &Image, token: &str) -> Vec<
     if let Some(proxy) = &host.egress.proxy
         && spec.network.policy.is_open()
     {
-        let set = PROXY_VARIABLES.map(|name| (name, proxy.as_str()));
-        let unset = NO_PROXY_VARIABLES.map(|name| (name, NO_PROXY));
-        for (name, value) in set.into_iter().chain(unset) {
-            env.entry(name.to_owned())
-                .or_insert_with(|| value.to_owned());
+        for (name, value) in alcove_domain::proxy_variables(proxy.clone()) {
+            env.entry(name.to_owned()).or_insert(value);
         }
     }
     env.extend(spec.env.clone());

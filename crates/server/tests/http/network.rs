@@ -78,3 +78,28 @@ async fn limited_traffic_is_marked_and_its_policy_is_not_the_owners_to_change() 
     let answer = server.put("POST", foreign, body).await;
     assert_eq!(answer.status, StatusCode::NOT_FOUND);
 }
+
+#[tokio::test]
+async fn an_own_proxy_is_shown_to_who_asks_for_the_sandbox_and_in_no_list() {
+    let server = Server::start().await;
+    let url = "http://user:secret@proxy.example.com:3128";
+    let made = server
+        .create(json!({"name": "box", "outboundProxyUrl": url}))
+        .await;
+    assert_eq!(made["outboundProxyUrl"], url);
+    let found = server.ask("GET", "/api/sandbox/box").await.ok();
+    assert_eq!(found["outboundProxyUrl"], url);
+    for list in ["/api/sandbox", "/api/sandbox/paginated", "/api/workspace"] {
+        let listed = server.ask("GET", list).await;
+        assert!(listed.text.contains("box"), "{list}: {}", listed.text);
+        assert!(!listed.text.contains("secret"), "{list}: {}", listed.text);
+    }
+    let (status, refused) = set(&server, json!({"outboundProxyUrl": url})).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    let message = refused["message"].as_str().unwrap();
+    assert!(
+        message.contains("outboundProxyUrl is set when"),
+        "{message}"
+    );
+    assert!(!message.contains("secret"), "{message}");
+}

@@ -75,6 +75,9 @@ pub struct Model {
     /// The version that the runner last said was in force.
     #[serde(default)]
     pub network_applied: Option<i64>,
+    /// Sealed, in hex. Events from before sandboxes had proxies of their own have no such column.
+    #[serde(default)]
+    pub outbound_proxy: Option<String>,
     /// When this run is to end. Events from before sessions have no such column.
     #[serde(default)]
     pub stop_at: Option<i64>,

@@ -4,7 +4,8 @@ use std::str::FromStr;
 
 use alcove_domain::{
     DesiredState, Fault, FaultCode, Intervals, Lifecycle, NetworkPolicy, Phase, Resources, Sandbox,
-    SandboxClass, SandboxId, SandboxNetwork, SandboxState, SnapshotId, VolumeId, VolumeMount,
+    SandboxClass, SandboxId, SandboxNetwork, SandboxState, SealedProxy, SnapshotId, VolumeId,
+    VolumeMount,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -161,6 +162,10 @@ pub(crate) fn to_row(sandbox: &Sandbox) -> Model {
         domain_allow_list: sandbox.network.policy.domains_text(),
         network_version: bigint(sandbox.network.version),
         network_applied: sandbox.network.applied.map(bigint),
+        outbound_proxy: sandbox
+            .outbound_proxy
+            .as_ref()
+            .map(|sealed| hex::encode(&sealed.0)),
         created_at: sandbox.created_at.as_millisecond(),
         updated_at: sandbox.updated_at.as_millisecond(),
         last_activity_at: sandbox.last_activity_at.as_millisecond(),
@@ -203,6 +208,14 @@ pub(crate) fn from_row(row: Model) -> Result<Sandbox, StoreError> {
         auto_destroy_at: place("auto_destroy_at").time_option(row.auto_destroy_at)?,
         stop_at: place("stop_at").time_option(row.stop_at)?,
         network,
+        outbound_proxy: row
+            .outbound_proxy
+            .map(|sealed| {
+                let bytes = hex::decode(sealed);
+                bytes.map_err(|_| place("outbound_proxy").bad("no hex digits"))
+            })
+            .transpose()?
+            .map(SealedProxy),
         volumes: mounts_from_text(row.volumes.as_deref())?,
         parent_id: row
             .parent_id

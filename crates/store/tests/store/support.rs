@@ -98,6 +98,7 @@ pub fn sandbox(number: u128, name: &str) -> Sandbox {
         auto_destroy_at: None,
         stop_at: None,
         network: alcove_domain::SandboxNetwork::new(alcove_domain::NetworkPolicy::default()),
+        outbound_proxy: None,
         volumes: Vec::new(),
         parent_id: None,
         linked_to: None,

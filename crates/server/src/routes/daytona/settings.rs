@@ -114,13 +114,12 @@ pub(super) fn is_public(text: &str) -> Result<bool, ApiError> {
     }
 }
 
-/// What the sandbox may reach. Checked; a policy that would have to be enforced is refused, since none is yet.
+/// What the sandbox may reach. The answer comes when it is in force.
 #[utoipa::path(post, path = "/api/sandbox/{sandboxIdOrName}/network-settings", tag = "sandbox",
     operation_id = "updateNetworkSettings", params(("sandboxIdOrName" = String, Path)),
     request_body = UpdateSandboxNetworkSettings,
     responses((status = 200, body = Sandbox), (status = 400, body = ErrorBody),
-        (status = 404, body = ErrorBody),
-        (status = 422, description = "A policy that this server does not enforce", body = ErrorBody)))]
+        (status = 404, body = ErrorBody)))]
 pub(crate) async fn network(
     State(app): State<App>,
     Authenticated(caller): Authenticated,

@@ -94,6 +94,7 @@ fn sandbox(n: u128) -> Sandbox {
         auto_destroy_at: ttl_minutes
             .map(|minutes| created_at + SignedDuration::from_mins(minutes.into())),
         network: alcove_domain::SandboxNetwork::new(alcove_domain::NetworkPolicy::default()),
+        outbound_proxy: None,
         volumes: Vec::new(),
         parent_id: None,
         linked_to: None,
