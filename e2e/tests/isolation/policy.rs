@@ -3,17 +3,17 @@
 
 use std::process::Command;
 
-use alcove_domain::{NetworkPolicy, SandboxId};
+use alcove_domain::{NetworkPolicy, OutboundProxy, SandboxId};
 use alcove_e2e::runner::TestRunner;
 use alcove_e2e::wait;
 use alcove_runner_api::{
     DiskOrigin, Generation, Goal, NetworkSpec, Observed, SandboxSpec, WarmKind, WarmWish, Work,
 };
 
-use crate::support::{Inside, PROBE, on_host, program, root};
+use crate::support::{HostProcess, Inside, PROBE, on_host, program, root};
 use crate::world::{
-    ELSEWHERE, INTERNET, INTERNET_SIXTH, expect_closed, in_world, ip, is_closed, new_network,
-    until_reached_from_a_neighbour, within,
+    CLOSED, ELSEWHERE, HOST, INTERNET, INTERNET_SIXTH, expect_closed, in_world, ip, is_closed,
+    new_network, until_reached_from_a_neighbour, within,
 };
 
 fn network(version: u64, block_all: bool, networks: &[&str]) -> NetworkSpec {
@@ -267,6 +267,69 @@ fn a_policy_holds_over_restarts_of_the_server_and_of_the_sandbox_and_in_a_fork()
             id: child,
         };
         expect_open(&inside, &ways).await;
+    });
+}
+
+/// What the sandbox's programs are told of as their proxy, tried by one of them.
+async fn try_proxy(inside: &Inside<'_>) -> String {
+    let command = format!("{PROBE} tcp ${{http_proxy#http://}}");
+    inside.expect(&command).await
+}
+
+#[test]
+fn a_sandboxs_own_proxy_opens_nothing_that_is_closed() {
+    in_world(|| async move {
+        let host = TestRunner::start().await;
+        let _service = HostProcess::hold("serve 0.0.0.0:9001");
+        let neighbour = Inside::start(&host, "neighbour", root).await;
+        assert_eq!(neighbour.hold("serve 0.0.0.0:9000").await, "ready");
+        let address = "ip -4 -o address show dev eth0 | tr -s ' ' | cut -d' ' -f4 | cut -d/ -f1";
+        let neighbour = format!("{}:9000", neighbour.expect(address).await);
+        let gateway = host.config.network.pool.gateway();
+        let with_proxy = |place: &str, network: NetworkSpec| {
+            let proxy = OutboundProxy::parse(&format!("http://user:word@{place}")).unwrap();
+            // The login is in the way of the probe, and no matter of addresses.
+            let told = proxy.variables();
+            let told = told.map(|(name, url)| (name.to_owned(), url.replace("user:word@", "")));
+            let told: Vec<_> = told.collect();
+            move |spec: SandboxSpec| SandboxSpec {
+                network,
+                env: spec.env.into_iter().chain(told).collect(),
+                ..spec
+            }
+        };
+        let open = || network(1, false, &[]);
+        let outside = format!("{INTERNET}:8080");
+        let used = Inside::start(&host, "used", with_proxy(&outside, open())).await;
+        assert_eq!(try_proxy(&used).await, "ok hello", "the control");
+        let closed = [
+            format!("{}:8080", CLOSED[0]),
+            format!("{}:8080", CLOSED[2]),
+            format!("{HOST}:9001"),
+            format!("{gateway}:9001"),
+            neighbour,
+        ];
+        for (number, place) in closed.iter().enumerate() {
+            let outcome = on_host(&format!("tcp {place}"));
+            assert_eq!(outcome, "ok hello", "the control: {place}");
+            let name = format!("closed-{number}");
+            let inside = Inside::start(&host, &name, with_proxy(place, open())).await;
+            let outcome = try_proxy(&inside).await;
+            assert!(is_closed(&outcome), "{place}: {outcome}");
+        }
+        // A policy holds it too, and lifting that opens it as anything else.
+        let held = with_proxy(&outside, network(1, true, &[]));
+        let held = Inside::start(&host, "held", held).await;
+        let outcome = try_proxy(&held).await;
+        assert!(is_closed(&outcome), "{outcome}");
+        set(
+            &host,
+            &held.id,
+            network(2, false, &[&format!("{INTERNET}/32")]),
+        )
+        .await;
+        assert_eq!(try_proxy(&held).await, "ok hello");
+        expect_closed(&held, &[format!("tcp {ELSEWHERE}:8080")]).await;
     });
 }
 
