@@ -57,6 +57,7 @@ impl FromRequestParts<App> for ClientEra {
         Ok(Self(Era::from_headers(
             header("x-daytona-sdk-version"),
             header("x-daytona-source"),
+            header("user-agent"),
         )))
     }
 }

@@ -38,6 +38,11 @@ const PERMISSIONS_AFTER_0108: [&str; 11] = [
     "manage:billing",
 ];
 
+/// The user agent of the generated Python client from 0.18 to some time before 0.160, whatever its release.
+const NAMELESS_PYTHON: &str = "OpenAPI-Generator/0.0.0-dev/python";
+/// It is taken for the first that knows sandboxes: what is more in an answer than a later one knows does no harm.
+const NAMELESS_IS: (u64, u64) = (0, 21);
+
 /// What matters about a client's generation. The default is the newest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Era {
@@ -49,17 +54,19 @@ pub struct Era {
 }
 
 impl Era {
-    /// From the headers `X-Daytona-SDK-Version` and `X-Daytona-Source`.
+    /// From the headers `X-Daytona-SDK-Version`, `X-Daytona-Source` and, where there is no version, `User-Agent`.
     ///
     /// Forms seen are `0.25.6`, `0.131.0-alpha.1`, `0.190.0a1`, `unknown`, `dev` and `0.0.0-dev`. What
     /// does not name a release is the newest: a developer's build is newer than any release.
-    pub fn from_headers(version: Option<&str>, source: Option<&str>) -> Self {
-        let version = version.and_then(|text| {
-            let mut parts = text.trim().trim_start_matches('v').split('.');
-            let major = parts.next()?.parse().ok()?;
-            let minor = parts.next()?.parse().ok()?;
-            (!(major == 0 && minor == 0)).then_some((major, minor))
-        });
+    pub fn from_headers(
+        version: Option<&str>,
+        source: Option<&str>,
+        user_agent: Option<&str>,
+    ) -> Self {
+        let version = match version {
+            Some(text) => release(text),
+            None => user_agent.and_then(generated_client),
+        };
         Self {
             version,
             is_go: source.is_some_and(|source| source.eq_ignore_ascii_case("sdk-go")),
@@ -81,9 +88,9 @@ impl Era {
         self.version.is_some_and(|version| version < (0, minor))
     }
 
-    /// `GET /sandbox` is a bare array of full sandboxes.
+    /// `GET /sandbox` is a bare array of full sandboxes. SDKs list by page from 0.108 on, the clients below them keep this.
     pub fn lists_arrays(self) -> bool {
-        self.is_before(108)
+        self.is_before(180)
     }
 
     /// Unknown words in `state` make the whole answer unreadable.
@@ -170,6 +177,25 @@ impl Era {
     }
 }
 
+/// Major and minor number of a release.
+fn release(text: &str) -> Option<(u64, u64)> {
+    let mut parts = text.trim().trim_start_matches('v').split('.');
+    let major = parts.next()?.parse().ok()?;
+    let minor = parts.next()?.parse().ok()?;
+    (!(major == 0 && minor == 0)).then_some((major, minor))
+}
+
+/// The release of a generated Python client that is used without an SDK. Nothing else tells its age.
+fn generated_client(user_agent: &str) -> Option<(u64, u64)> {
+    if user_agent == NAMELESS_PYTHON {
+        return Some(NAMELESS_IS);
+    }
+    let older = user_agent
+        .strip_prefix("OpenAPI-Generator/")
+        .and_then(|rest| rest.strip_suffix("/python"));
+    release(older.or_else(|| user_agent.strip_prefix("api-client-python/"))?)
+}
+
 /// The state in the words of clients up to 0.20, who had images where there are snapshots now.
 pub(super) fn workspace_state(state: SandboxState) -> &'static str {
     match state {
@@ -225,7 +251,7 @@ mod tests {
     use super::*;
 
     fn era(version: &str) -> Era {
-        Era::from_headers(Some(version), None)
+        Era::from_headers(Some(version), None, None)
     }
 
     #[test]
@@ -233,13 +259,41 @@ mod tests {
         for text in ["unknown", "dev", "0.0.0-dev", "", "1", "x.y"] {
             assert_eq!(era(text), Era::default(), "{text}");
         }
-        assert!(!Era::from_headers(None, None).lists_arrays());
+        assert!(!Era::from_headers(None, None, None).lists_arrays());
+    }
+
+    #[test]
+    fn a_generated_client_without_an_sdk_is_told_by_its_user_agent() {
+        let told = |agent| Era::from_headers(None, None, Some(agent));
+        for agent in [
+            "OpenAPI-Generator/0.0.0-dev/python",
+            "OpenAPI-Generator/0.14.0/python",
+            "api-client-python/0.160.0",
+        ] {
+            assert!(told(agent).has_closed_words(), "{agent}");
+            assert!(told(agent).lists_arrays(), "{agent}");
+        }
+        assert_eq!(told("api-client-python/0.190.0"), era("0.190.0"));
+        for agent in [
+            "api-client-python/unknown",
+            "OpenAPI-Generator/0.0.0-dev/go",
+            "axios/1.7.0",
+            "",
+        ] {
+            assert_eq!(told(agent), Era::default(), "{agent}");
+        }
+        let sdk = Era::from_headers(
+            Some("dev"),
+            None,
+            Some("OpenAPI-Generator/0.0.0-dev/python"),
+        );
+        assert_eq!(sdk, Era::default(), "what an SDK says of itself counts");
     }
 
     #[test]
     fn pre_releases_count_as_their_release() {
-        assert!(era("0.107.9").lists_arrays());
-        assert!(!era("0.108.0").lists_arrays());
+        assert!(era("0.179.9").lists_arrays());
+        assert!(!era("0.180.0").lists_arrays());
         assert!(era("0.169.0-alpha.1").has_closed_words());
         assert!(!era("0.190.0a1").has_closed_words());
         assert!(!era("1.0.0").has_closed_words());
@@ -255,7 +309,7 @@ mod tests {
             ("0.218.0", "sdk-typescript", false),
             ("0.190.0", "sdk-go", false),
         ] {
-            let era = Era::from_headers(Some(version), Some(source));
+            let era = Era::from_headers(Some(version), Some(source), None);
             assert_eq!(era.uploads_by_tls(), insists, "{version} {source}");
         }
     }
@@ -298,7 +352,7 @@ mod tests {
             ("0.150.0", "python-sdk", "build_failed"),
         ] {
             let mut sandbox = json!({"state": "build_failed"});
-            let era = Era::from_headers(Some(version), Some(source));
+            let era = Era::from_headers(Some(version), Some(source), None);
             era.adapt_sandbox(sandbox.as_object_mut().unwrap());
             assert_eq!(sandbox["state"], shown, "{version} {source}");
         }
@@ -307,7 +361,7 @@ mod tests {
     #[test]
     fn strict_go_clients_get_no_newer_fields() {
         let mut sandbox = json!({"id": "a", "kvm": false, "spot": false});
-        Era::from_headers(Some("0.187.0"), Some("sdk-go"))
+        Era::from_headers(Some("0.187.0"), Some("sdk-go"), None)
             .adapt_sandbox(sandbox.as_object_mut().unwrap());
         assert_eq!(sandbox, json!({"id": "a"}));
     }

@@ -8,7 +8,7 @@ use crate::support::Server;
 async fn the_list_has_the_shape_that_the_client_reads() {
     let server = Server::start().await;
     server.create(json!({"name": "a"})).await;
-    for version in ["0.25.6", "0.107.0"] {
+    for version in ["0.25.6", "0.107.0", "0.179.0"] {
         let list = server
             .ask_with(
                 "GET",
@@ -21,7 +21,7 @@ async fn the_list_has_the_shape_that_the_client_reads() {
         assert_eq!(list[0]["name"], "a", "{version}");
         assert!(list[0]["env"].is_object(), "full objects for {version}");
     }
-    for version in ["0.108.0", "0.226.1", "unknown", "0.0.0-dev"] {
+    for version in ["0.180.0", "0.226.1", "unknown", "0.0.0-dev"] {
         let list = server
             .ask_with(
                 "GET",
@@ -34,6 +34,22 @@ async fn the_list_has_the_shape_that_the_client_reads() {
         assert_eq!(list["items"][0]["name"], "a", "{version}");
     }
     let list = server.ask("GET", "/api/sandbox").await.ok();
+    assert_eq!(list["items"][0]["name"], "a");
+}
+
+#[tokio::test]
+async fn a_generated_client_without_an_sdk_is_known_by_its_user_agent() {
+    let server = Server::start().await;
+    server.create(json!({"name": "a"})).await;
+    let ask = async |agent: &str| {
+        server
+            .ask_with("GET", "/api/sandbox", &[("user-agent", agent)], "")
+            .await
+            .ok()
+    };
+    let list = ask("OpenAPI-Generator/0.0.0-dev/python").await;
+    assert_eq!(list[0]["name"], "a");
+    let list = ask("api-client-python/0.190.0").await;
     assert_eq!(list["items"][0]["name"], "a");
 }
 
