@@ -403,7 +403,10 @@ fn tidy(uri: &Uri) -> Option<Uri> {
         tidied.push('?');
         tidied.push_str(query);
     }
-    tidied.parse().ok()
+    // The rest stays: over HTTP/2 the host is there and nowhere else.
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(tidied.parse().ok()?);
+    Uri::from_parts(parts).ok()
 }
 
 #[cfg(test)]
@@ -423,6 +426,7 @@ mod tests {
             ("/api/socket.io/?EIO=4", None),
             ("/api//socket.io/?EIO=4", Some("/api/socket.io/?EIO=4")),
             ("/api/snapshots/a%2Fb", None),
+            ("https://a:1//mcp/?b", Some("https://a:1/mcp?b")),
         ] {
             let uri = before.parse::<Uri>().unwrap();
             assert_eq!(
