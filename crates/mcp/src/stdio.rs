@@ -31,7 +31,7 @@ pub async fn serve_stdio(api: Arc<dyn Api>) -> Result<(), StdioError> {
     thread::spawn(move || read_input(&runtime, from_client));
     let runtime = Handle::current();
     let writer = thread::spawn(move || write_output(&runtime, to_client));
-    let serving = Tools::new(api, Room::default())
+    let serving = Tools::new(api, Room::default(), None)
         .serve((input, output))
         .await
         .map_err(|error| StdioError::Begin(error.into()))?;

@@ -1,9 +1,9 @@
 //! What a client lists and calls.
 
 use std::fmt;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-use alcove_actions::{Api, Effect, Entry, Room, TOOLS};
+use alcove_actions::{Api, Effect, Entry, Held, Room, TOOLS};
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, Implementation,
     ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool,
@@ -17,11 +17,26 @@ const INSTRUCTIONS: &str = "Sandboxes that run untrusted code. Create one with c
     it by its id or name, and delete it when it is done with. Every answer says in `success` whether it worked, and in \
     `error` why not.";
 
+/// The place that the last large answer takes, for whoever sends it. A request has one answer at most.
+#[derive(Clone, Default)]
+pub(crate) struct Kept(Arc<Mutex<Option<Held>>>);
+
+impl Kept {
+    pub(crate) fn take(&self) -> Option<Held> {
+        self.lock().take()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Held>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// A server of tools for one caller.
 #[derive(Clone)]
 pub(crate) struct Tools {
     api: Arc<dyn Api>,
     room: Room,
+    kept: Option<Kept>,
 }
 
 impl fmt::Debug for Tools {
@@ -31,8 +46,9 @@ impl fmt::Debug for Tools {
 }
 
 impl Tools {
-    pub(crate) fn new(api: Arc<dyn Api>, room: Room) -> Self {
-        Self { api, room }
+    /// With `kept` the places of large answers outlive the call. A conversation of many calls cannot tell when one was sent.
+    pub(crate) fn new(api: Arc<dyn Api>, room: Room, kept: Option<Kept>) -> Self {
+        Self { api, room, kept }
     }
 }
 
@@ -93,6 +109,9 @@ impl ServerHandler for Tools {
                 return Err(ErrorData::internal_error("the call was cancelled", None));
             }
         };
+        if let Some(kept) = &self.kept {
+            *kept.lock() = outcome.held;
+        }
         let structured = serde_json::from_str(&outcome.json).ok();
         let mut result = CallToolResult::success(vec![ContentBlock::text(outcome.json)]);
         result.structured_content = structured;

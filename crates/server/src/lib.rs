@@ -10,6 +10,7 @@ mod events;
 mod extract;
 mod inside;
 mod openapi;
+mod parcel;
 mod present;
 mod previews;
 mod query;

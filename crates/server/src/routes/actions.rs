@@ -10,7 +10,6 @@ use axum::body::{Body, HttpBody as _};
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use bytes::{Bytes, BytesMut};
-use futures_util::stream;
 use http::StatusCode;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
 use http_body_util::BodyExt as _;
@@ -21,6 +20,7 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::extract::{Authenticated, PathOf};
 use crate::inside::Inside;
+use crate::parcel;
 
 /// What the API said to the action, for logs of proxies: the answer itself is always 200.
 const ACTION_STATUS: HeaderName = HeaderName::from_static("x-action-status");
@@ -30,8 +30,6 @@ const SILENT_FOR: Duration = Duration::from_secs(30);
 const BODY_TIMEOUT: Duration = Duration::from_mins(5);
 /// What is read before room is made for the rest.
 const BEGINNING_BYTES: u64 = 1 << 20;
-/// A large answer is handed on in such pieces, so that its memory counts until it has been sent.
-const PIECE_BYTES: usize = 256 << 10;
 
 crate::routes::routes! {
     get "/api/actions", Key => list;
@@ -151,14 +149,7 @@ fn answer(outcome: Outcome) -> Response {
     let length = HeaderValue::from(json.len());
     let body = match held {
         None => Body::from(json),
-        held @ Some(_) => {
-            let pieces = stream::unfold((Bytes::from(json), held), |(mut rest, held)| async move {
-                let piece = rest.split_to(rest.len().min(PIECE_BYTES));
-                let piece = (!piece.is_empty()).then_some(piece)?;
-                Some((Ok::<_, std::convert::Infallible>(piece), (rest, held)))
-            });
-            Body::from_stream(pieces)
-        }
+        Some(held) => parcel::body(Bytes::from(json), held),
     };
     let headers = [
         (CONTENT_TYPE, HeaderValue::from_static("application/json")),

@@ -7,11 +7,14 @@ use alcove_mcp::{BODY_MAX_BYTES, serve_request};
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
+use http::header::{CONTENT_LENGTH, HeaderValue};
+use http_body_util::{BodyExt as _, Collected};
 
 use crate::app::App;
 use crate::error::ApiError;
 use crate::extract::Authenticated;
 use crate::inside::Inside;
+use crate::parcel;
 use crate::routes::actions;
 
 crate::routes::routes! {
@@ -35,7 +38,16 @@ pub(crate) async fn call(
     let (body, held) = actions::read(&app, body, BODY_MAX_BYTES).await?;
     let request = Request::from_parts(parts, Body::from(body));
     let origins = app.mcp_origins();
-    let answer = serve_request(request, Arc::new(inside), app.room().clone(), origins).await;
+    let (answer, takes) =
+        serve_request(request, Arc::new(inside), app.room().clone(), origins).await;
     drop(held);
-    Ok(answer.map(Body::new))
+    let Some(takes) = takes else {
+        return Ok(answer.map(Body::new));
+    };
+    let (mut parts, body) = answer.into_parts();
+    let Ok(content) = body.collect().await.map(Collected::to_bytes);
+    parts
+        .headers
+        .insert(CONTENT_LENGTH, HeaderValue::from(content.len()));
+    Ok(Response::from_parts(parts, parcel::body(content, takes)))
 }

@@ -14,10 +14,10 @@ use tokio::net::{UnixListener, UnixStream};
 use crate::support::Server;
 
 /// What came to the sandbox's agent.
-type Heard = Arc<Mutex<Vec<(String, String)>>>;
+pub type Heard = Arc<Mutex<Vec<(String, String)>>>;
 
 /// Answers as an agent does, and writes down what it was asked.
-fn play_agent(server: &Server, folder: &tempfile::TempDir) -> Heard {
+pub fn play_agent(server: &Server, folder: &tempfile::TempDir) -> Heard {
     let socket = folder.path().join("agent.sock");
     let listener = UnixListener::bind(&socket).unwrap();
     let heard = Heard::default();

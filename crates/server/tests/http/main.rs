@@ -9,6 +9,7 @@ mod errors;
 mod event_streams;
 mod events;
 mod generations;
+mod mcp;
 mod network;
 mod organizations;
 mod previews;
