@@ -131,6 +131,15 @@ pub(crate) fn snapshot(app: &App, snapshot: &Snapshot) -> api::Snapshot {
     }
 }
 
+/// A volume as a client of this age reads it.
+pub(crate) fn volume_for(era: Era, found: &Volume) -> api::Volume {
+    let mut shown = volume(found);
+    if era.needs_use_of_volumes() {
+        shown.last_used_at.get_or_insert(shown.created_at);
+    }
+    shown
+}
+
 pub(crate) fn volume(volume: &Volume) -> api::Volume {
     api::Volume {
         id: volume.id.to_string(),

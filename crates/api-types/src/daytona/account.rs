@@ -1,8 +1,9 @@
 //! Who the caller is.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::ToSchema;
 
+use super::quota::with_older;
 use crate::Timestamp;
 use crate::body::{BodyFields, FromBody};
 
@@ -82,9 +83,10 @@ pub struct UserPublicKey {
     pub name: String,
 }
 
-/// An organization. Limits of zero and null mean that nothing is set; clients need the keys.
+/// An organization. Limits of zero and null mean that nothing is set; clients need the keys. Of one that is not suspended,
+/// the dates of the suspension are the beginning of 1970 and its reason is empty: clients of all ages read no null there.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", remote = "Self")]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "the contract has them as separate fields"
@@ -97,11 +99,14 @@ pub struct Organization {
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
     pub suspended: bool,
-    #[schema(required = true)]
+    #[serde(serialize_with = "or_never")]
+    #[schema(required = true, value_type = Timestamp)]
     pub suspended_at: Option<Timestamp>,
-    #[schema(required = true)]
+    #[serde(serialize_with = "or_empty")]
+    #[schema(required = true, value_type = String)]
     pub suspension_reason: Option<String>,
-    #[schema(required = true)]
+    #[serde(serialize_with = "or_never")]
+    #[schema(required = true, value_type = Timestamp)]
     pub suspended_until: Option<Timestamp>,
     pub suspension_cleanup_grace_period_hours: u32,
     pub max_cpu_per_sandbox: u32,
@@ -134,4 +139,35 @@ pub struct Organization {
     pub experimental_config: serde_json::Map<String, serde_json::Value>,
     #[schema(required = true, value_type = Option<Object>)]
     pub otel_config: Option<serde_json::Map<String, serde_json::Value>>,
+}
+
+/// Clients up to 0.120 need these. They are per region since then.
+const OLDER_TOTALS: [(&str, u64); 3] = [
+    ("totalCpuQuota", 0),
+    ("totalMemoryQuota", 0),
+    ("totalDiskQuota", 0),
+];
+
+impl Serialize for Organization {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let fields = Self::serialize(self, serde_json::value::Serializer);
+        with_older(fields, &OLDER_TOTALS, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Organization {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::deserialize(deserializer)
+    }
+}
+
+#[expect(clippy::ref_option, reason = "serde calls it so")]
+fn or_never<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+    let never = || Timestamp::from(jiff::Timestamp::UNIX_EPOCH);
+    time.unwrap_or_else(never).serialize(serializer)
+}
+
+#[expect(clippy::ref_option, reason = "serde calls it so")]
+fn or_empty<S: Serializer>(text: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(text.as_deref().unwrap_or_default())
 }

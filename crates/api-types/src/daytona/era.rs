@@ -40,8 +40,8 @@ const PERMISSIONS_AFTER_0108: [&str; 11] = [
 
 /// The user agent of the generated Python client from 0.18 to some time before 0.160, whatever its release.
 const NAMELESS_PYTHON: &str = "OpenAPI-Generator/0.0.0-dev/python";
-/// It is taken for the first that knows sandboxes: what is more in an answer than a later one knows does no harm.
-const NAMELESS_IS: (u64, u64) = (0, 21);
+/// It is taken for the first of them: what is more in an answer than a later one knows does no harm.
+const NAMELESS_IS: (u64, u64) = (0, 18);
 
 /// What matters about a client's generation. The default is the newest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -121,6 +121,11 @@ impl Era {
     /// Snapshots must have the field `enabled`.
     fn needs_enabled_snapshots(self) -> bool {
         self.is_before(25)
+    }
+
+    /// A volume must say when it was used last, used or not.
+    pub fn needs_use_of_volumes(self) -> bool {
+        self.is_before(21)
     }
 
     /// Turns a serialised sandbox, list item or label answer into what this client can read.

@@ -1,6 +1,8 @@
 //! Limits of organizations and what counts against them.
 
-use serde::{Deserialize, Serialize};
+use serde::ser::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::body::{BodyFields, FromBody};
@@ -8,15 +10,66 @@ use crate::body::{BodyFields, FromBody};
 /// What stands where a number is needed and there is no limit.
 pub const NO_LIMIT: u64 = i32::MAX as u64;
 
-/// Use and limits of an organization. What has no limit shows 2147483647.
+/// Use and limits of an organization. What has no limit shows 2147483647. The sums over its regions stand beside them, for
+/// clients up to 0.120, which read nothing else.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", remote = "Self")]
 pub struct OrganizationUsageOverview {
     pub region_usage: Vec<RegionUsageOverview>,
     pub total_snapshot_quota: u64,
     pub current_snapshot_usage: u64,
     pub total_volume_quota: u64,
     pub current_volume_usage: u64,
+}
+
+impl OrganizationUsageOverview {
+    fn sums(&self) -> [(&'static str, u64); 6] {
+        let sum = |of: fn(&RegionUsageOverview) -> u64| {
+            let all = self.region_usage.iter().map(of);
+            all.fold(0, u64::saturating_add).min(NO_LIMIT)
+        };
+        [
+            ("totalCpuQuota", sum(|region| region.total_cpu_quota)),
+            ("currentCpuUsage", sum(|region| region.current_cpu_usage)),
+            ("totalMemoryQuota", sum(|region| region.total_memory_quota)),
+            (
+                "currentMemoryUsage",
+                sum(|region| region.current_memory_usage),
+            ),
+            ("totalDiskQuota", sum(|region| region.total_disk_quota)),
+            ("currentDiskUsage", sum(|region| region.current_disk_usage)),
+        ]
+    }
+}
+
+impl Serialize for OrganizationUsageOverview {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let fields = Self::serialize(self, serde_json::value::Serializer);
+        with_older(fields, &self.sums(), serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for OrganizationUsageOverview {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::deserialize(deserializer)
+    }
+}
+
+/// An answer with fields in it that only older clients read.
+pub(super) fn with_older<S: Serializer>(
+    fields: serde_json::Result<Value>,
+    older: &[(&str, u64)],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let mut fields = fields.map_err(S::Error::custom)?;
+    if let Value::Object(fields) = &mut fields {
+        fields.extend(
+            older
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).into())),
+        );
+    }
+    fields.serialize(serializer)
 }
 
 /// Use and limits in one region, for one class of sandboxes. Memory and disk are in GiB.

@@ -344,6 +344,35 @@ async fn a_caller_learns_who_it_is_but_not_its_key() {
             "{field}"
         );
     }
+    // Generated clients of all ages refuse null here, and those up to 0.120 an organization without sums.
+    assert_eq!(organizations[0]["suspended"], false);
+    for field in ["suspendedAt", "suspendedUntil"] {
+        assert_eq!(organizations[0][field], "1970-01-01T00:00:00.000Z");
+    }
+    assert_eq!(organizations[0]["suspensionReason"], "");
+    assert_eq!(organizations[0]["totalCpuQuota"], 0);
+    let id = organizations[0]["id"].as_str().unwrap();
+    let path = format!("/api/organizations/{id}/usage");
+    let usage = server.ask("GET", &path).await.ok();
+    assert_eq!(usage["currentCpuUsage"], 0, "{usage}");
+    assert!(usage["totalDiskQuota"].is_u64(), "{usage}");
+}
+
+#[tokio::test]
+async fn public_is_switched_by_words_of_either_case() {
+    let server = Server::start().await;
+    server.create(json!({"name": "a"})).await;
+    for (word, is_public) in [
+        ("True", true),
+        ("False", false),
+        ("true", true),
+        ("0", false),
+    ] {
+        let path = format!("/api/sandbox/a/public/{word}");
+        assert_eq!(server.ask("POST", &path).await.ok()["public"], is_public);
+    }
+    let refused = server.ask("POST", "/api/sandbox/a/public/yes").await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST);
 }
 
 #[tokio::test]

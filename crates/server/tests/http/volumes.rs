@@ -113,3 +113,29 @@ async fn a_name_that_is_taken_is_400_and_one_mount_is_told_by_its_path() {
         assert!(body["message"].as_str().unwrap().contains(words), "{body}");
     }
 }
+
+#[tokio::test]
+async fn a_volume_that_was_not_used_says_so_but_to_clients_who_read_no_null_there() {
+    let server = Server::start().await;
+    server
+        .put("POST", "/api/volumes", json!({"name": "a"}))
+        .await
+        .ok();
+    let ask = async |agent: &str| {
+        let headers = [("user-agent", agent)];
+        let one = server
+            .ask_with("GET", "/api/volumes/by-name/a", &headers, "")
+            .await
+            .ok();
+        let all = server
+            .ask_with("GET", "/api/volumes", &headers, "")
+            .await
+            .ok();
+        assert_eq!(all[0], one);
+        one
+    };
+    let older = ask("OpenAPI-Generator/0.0.0-dev/python").await;
+    assert_eq!(older["lastUsedAt"], older["createdAt"]);
+    let newer = ask("api-client-python/0.190.0").await;
+    assert!(newer["lastUsedAt"].is_null());
+}

@@ -106,8 +106,9 @@ pub(crate) async fn public(
 
 pub(super) fn is_public(text: &str) -> Result<bool, ApiError> {
     match text {
-        "true" | "1" => Ok(true),
-        "false" | "0" => Ok(false),
+        // With a capital Python's generated client writes it.
+        "true" | "True" | "1" => Ok(true),
+        "false" | "False" | "0" => Ok(false),
         _ => Err(ApiError::invalid(&[
             "isPublic must be a boolean value".to_owned()
         ])),

@@ -9,7 +9,7 @@ use http::StatusCode;
 
 use crate::app::App;
 use crate::error::ApiError;
-use crate::extract::{Authenticated, BodyOf, PathOf, QueryOf};
+use crate::extract::{Authenticated, BodyOf, ClientEra, PathOf, QueryOf};
 use crate::present;
 
 /// Volumes of the organization, newest first.
@@ -20,12 +20,18 @@ use crate::present;
 pub(crate) async fn list(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
+    ClientEra(era): ClientEra,
     QueryOf(mut query): QueryOf,
 ) -> Result<Json<Vec<Volume>>, ApiError> {
     let with_deleted = query.boolean("includeDeleted").unwrap_or(false);
     query.finish()?;
     let volumes = app.control().list_volumes(&caller, with_deleted).await?;
-    Ok(Json(volumes.iter().map(present::volume).collect()))
+    Ok(Json(
+        volumes
+            .iter()
+            .map(|volume| present::volume_for(era, volume))
+            .collect(),
+    ))
 }
 
 /// Makes a volume and answers when sandboxes can mount it, or after a while as it then is.
@@ -37,10 +43,11 @@ pub(crate) async fn list(
 pub(crate) async fn create(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
+    ClientEra(era): ClientEra,
     BodyOf(body): BodyOf<CreateVolume>,
 ) -> Result<Json<Volume>, ApiError> {
     let volume = app.control().create_volume(&caller, body.name).await?;
-    Ok(Json(present::volume(&volume)))
+    Ok(Json(present::volume_for(era, &volume)))
 }
 
 /// A volume by its id, deleted or not.
@@ -51,10 +58,11 @@ pub(crate) async fn create(
 pub(crate) async fn get(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
+    ClientEra(era): ClientEra,
     PathOf(id): PathOf<String>,
 ) -> Result<Json<Volume>, ApiError> {
     let volume = app.control().get_volume(&caller, &id).await?;
-    Ok(Json(present::volume(&volume)))
+    Ok(Json(present::volume_for(era, &volume)))
 }
 
 /// The volume that holds the name.
@@ -65,10 +73,11 @@ pub(crate) async fn get(
 pub(crate) async fn by_name(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
+    ClientEra(era): ClientEra,
     PathOf(name): PathOf<String>,
 ) -> Result<Json<Volume>, ApiError> {
     let volume = app.control().get_volume_by_name(&caller, &name).await?;
-    Ok(Json(present::volume(&volume)))
+    Ok(Json(present::volume_for(era, &volume)))
 }
 
 /// Deletes a volume with all that is in it. Its name is free at once.
