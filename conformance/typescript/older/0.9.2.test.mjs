@@ -3,6 +3,7 @@
 
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
+import { readFile, rm, writeFile } from 'node:fs/promises'
 import test, { after, before } from 'node:test'
 
 import manifest from 'daytona-0.9.2/package.json' with { type: 'json' }
@@ -42,6 +43,28 @@ check('a workspace has the id that its client chose, and lives and ends by it', 
     assert.equal((await again.process.executeCommand('cat kept')).result.trim(), 'kept')
   } finally {
     await daytona.remove(one)
+  }
+})
+
+check('the example of the documentation works', async () => {
+  const page = await readFile(new URL('../../../docs/sdks.md', import.meta.url), 'utf8')
+  let [, example] = page.match(/```js\n(.*?)```/s)
+  for (const [shown, here] of [
+    ["'@daytonaio/sdk'", `'daytona-${VERSION}'`],
+    ['KEY', JSON.stringify(KEY)],
+    ["'http://127.0.0.1:3000/api'", JSON.stringify(API)],
+  ]) {
+    assert.ok(example.includes(shown), `the example has ${shown}`)
+    example = example.replace(shown, here)
+  }
+  // Beside the tests, since packages are looked for from there.
+  const file = new URL(`example-${unique()}.mjs`, import.meta.url)
+  await writeFile(file, `${example}\nexport default daytona\n`)
+  try {
+    const { default: documented } = await import(file)
+    assert.ok((await documented.list()).some((found) => found.id === workspace.instance.id))
+  } finally {
+    await rm(file)
   }
 })
 

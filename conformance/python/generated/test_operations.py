@@ -1,0 +1,399 @@
+"""Every operation that a generated client shares with the server is asked once at least, and its answer is read.
+
+Tests ask for all that any release has: what a release does not have is left out by `ask`, which then gives None.
+"""
+
+import contextlib
+import json
+import os
+import urllib.error
+import urllib.request
+
+import pytest
+from conftest import plain, wait_until
+from daytona_api_client.exceptions import ApiException
+
+API = os.environ["DAYTONA_API_URL"]
+KEY = os.environ["DAYTONA_API_KEY"]
+IMAGE = os.environ["CONFORMANCE_IMAGE"]
+SANDBOX = "/sandbox/{}"
+TOOLBOX = "/toolbox/{}/toolbox"
+
+
+def told(method, path, body=None):
+    """Asks as the newest, beside the client."""
+    request = urllib.request.Request(API + path, body and json.dumps(body).encode(), method=method)
+    request.add_header("Authorization", f"Bearer {KEY}")
+    request.add_header("Content-Type", "application/json")
+    request.add_header("X-Daytona-SDK-Version", "dev")
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        text = answer.read()
+    return json.loads(text) if text else None
+
+
+@pytest.fixture(scope="module")
+def sandbox(client):
+    """One for all tests that only look or set."""
+    made = client.ask("POST /sandbox", {"labels": {"suite": "generated"}, "public": False})
+    yield made.id
+    client.ask(f"DELETE {SANDBOX}", made.id)
+
+
+def allowed(ask, *arguments, **named):
+    """For what the host may not be able to do: then the reason is told."""
+    try:
+        return ask(*arguments, **named)
+    except ApiException as error:
+        assert error.status in (400, 403, 409, 422), error
+        assert json.loads(error.body)["message"], error
+        return None
+
+
+def test_what_a_client_reads_first(ask):
+    assert ask("GET /config").proxy_template_url
+    ask("GET /health")
+    ask("GET /health/ready")
+    user = ask("GET /users/me")
+    assert user.id and user.name
+    [organization] = ask("GET /organizations")
+    assert ask("GET /organizations/{}", organization.id).name == organization.name
+    assert ask("GET /organizations/{}/users", organization.id)[0].user_id == user.id
+    ask("GET /organizations/{}/usage", organization.id)
+    assert ask("GET /object-storage/push-access").bucket
+    for region in ask("GET /shared-regions") or []:
+        assert ask("GET /regions/{}", region.id).name == region.name
+    ask("GET /regions")
+    ask("GET /sandbox/regions")
+
+
+def test_keys_of_the_api(ask, unique):
+    made = ask("POST /api-keys", {"name": unique, "permissions": ["write:sandboxes", "delete:sandboxes"]})
+    assert made.value
+    assert {"write:sandboxes", "delete:sandboxes"} == set(ask("GET /api-keys/{}", unique).permissions)
+    assert unique in [key.name for key in ask("GET /api-keys")]
+    # The operator's own key has every permission there is, those of later years as well.
+    ask("GET /api-keys/current")
+    ask("DELETE /api-keys/{}", unique)
+    ask("POST /api-keys", {"name": unique, "permissions": []})
+    ask("DELETE /api-keys/{}/{}", ask("GET /users/me").id, unique)
+    assert unique not in [key.name for key in ask("GET /api-keys")]
+
+
+def test_registries(ask, unique):
+    body = {
+        "name": unique, "url": f"https://{unique}.example", "username": "u", "password": "p", "project": "p",
+        "registryType": "organization",
+    }  # fmt: skip
+    made = ask("POST /docker-registry", body)
+    try:
+        assert ask("GET /docker-registry/{}", made.id).username == "u"
+        changed = ask("PATCH /docker-registry/{}", made.id, {"name": f"{unique}-2", "url": body["url"], "username": "v"})
+        assert changed.name == f"{unique}-2"
+        assert made.id in [registry.id for registry in ask("GET /docker-registry")]
+        ask("POST /docker-registry/{}/set-default", made.id)
+        ask("POST /admin/docker-registry/{}/set-default", made.id)
+        assert ask("GET /docker-registry/registry-push-access").registry_url
+    finally:
+        ask("DELETE /docker-registry/{}", made.id)
+
+
+def test_volumes(ask, unique):
+    made = ask("POST /volumes", {"name": unique})
+    assert made.name == unique
+    found = wait_until(
+        lambda: (found := ask("GET /volumes/by-name/{}", unique)).state == "ready" and found, "the volume"
+    )
+    assert found.id == made.id
+    assert ask("GET /volumes/{}", made.id).name == unique
+    assert unique in [volume.name for volume in ask("GET /volumes")]
+    ask("DELETE /volumes/{}", made.id)
+    ask("GET /volumes", include_deleted=True)
+
+
+def test_snapshots(ask, unique):
+    made = ask("POST /snapshots", {"name": unique, "imageName": IMAGE})
+    assert made.name == unique
+
+    def is_active():
+        found = ask("GET /snapshots/{}", made.id)
+        assert found.state != "error", found.error_reason
+        return found.state == "active"
+
+    wait_until(is_active, "the snapshot")
+    listed = ask("GET /snapshots", limit=100)
+    assert {"default", unique} <= {snapshot.name for snapshot in listed.items}
+    # It was not built, so there may be no log.
+    with contextlib.suppress(ApiException):
+        ask("GET /snapshots/{}/build-logs", made.id)
+    with contextlib.suppress(ApiException):
+        ask("GET /snapshots/{}/build-logs-url", made.id)
+    ask("POST /snapshots/{}/deactivate", made.id)
+    assert ask("GET /snapshots/{}", made.id).state == "inactive"
+    # Not within ten minutes.
+    allowed(ask, "POST /snapshots/{}/activate", made.id)
+    ask("DELETE /snapshots/{}", made.id)
+
+
+def test_a_sandbox_is_found_and_set(client, ask, sandbox):
+    assert ask(f"GET {SANDBOX}", sandbox).state == "started"
+    listed = ask("GET /sandbox")
+    listed = listed if isinstance(listed, list) else listed.items
+    assert sandbox in [item.id for item in listed]
+    if client.has("GET /sandbox/paginated"):
+        assert sandbox in [item.id for item in ask("GET /sandbox/paginated", limit=100.0).items]
+    assert ask(f"PUT {SANDBOX}/labels", sandbox, {"labels": {"a": "b"}}).labels == {"a": "b"}
+    for setting in ("autostop", "autoarchive", "autodelete"):
+        ask(f"POST {SANDBOX}/{setting}/{{}}", sandbox, 60)
+    ask(f"POST {SANDBOX}/autostop/{{}}", sandbox, 0)
+    allowed(ask, f"POST {SANDBOX}/autopause/{{}}", sandbox, 0)
+    ask(f"POST {SANDBOX}/autodelete/{{}}", sandbox, -1)
+    ask(f"POST {SANDBOX}/ttl/{{}}", sandbox, 60)
+    for value in (True, False):
+        ask(f"POST {SANDBOX}/public/{{}}", sandbox, value)
+    ask(f"POST {SANDBOX}/network-settings", sandbox, {"networkBlockAll": False})
+    ask(f"POST {SANDBOX}/last-activity", sandbox)
+    found = ask(f"GET {SANDBOX}", sandbox)
+    assert (found.labels, found.auto_stop_interval, found.public) == ({"a": "b"}, 0, False)
+
+
+def test_ways_into_a_sandbox(ask, sandbox):
+    place = ask(f"GET {SANDBOX}/ports/{{}}/preview-url", sandbox, 3000)
+    assert place.url and place.token
+    signed = ask(f"GET {SANDBOX}/ports/{{}}/signed-preview-url", sandbox, 3000)
+    if signed:
+        ask(f"POST {SANDBOX}/ports/{{}}/signed-preview-url/{{}}/expire", sandbox, 3000, signed.token)
+    ask(f"GET {SANDBOX}/toolbox-proxy-url", sandbox)
+    key = ask(f"GET {SANDBOX}/signing-key", sandbox)
+    assert key is None or ask(f"POST {SANDBOX}/signing-key/rotate", sandbox) != key
+    access = ask(f"POST {SANDBOX}/ssh-access", sandbox, expires_in_minutes=10)
+    assert ask("GET /sandbox/ssh-access/validate", access.token).valid
+    ask(f"DELETE {SANDBOX}/ssh-access", sandbox, token=access.token)
+    # It was made from a snapshot: there is nothing that was built.
+    for logs in ("build-logs", "build-logs-url"):
+        with contextlib.suppress(ApiException):
+            ask(f"GET {SANDBOX}/{logs}", sandbox)
+
+
+def test_a_sandbox_stops_and_goes_on(client, ask, unique):
+    box = ask("POST /sandbox", {"env": {"A": "1"}, "autoStopInterval": 0}).id
+    children = []
+    try:
+        allowed(ask, f"POST {SANDBOX}/backup", box)
+        wait_until(lambda: told("GET", f"/sandbox/{box}").get("backupState") != "InProgress", "the backup")
+        allowed(ask, f"POST {SANDBOX}/resize", box, {"cpu": 2})
+        wait_until(lambda: told("GET", f"/sandbox/{box}")["state"] == "started", "the new size")
+        allowed(ask, f"POST {SANDBOX}/snapshot", box, {"name": unique})
+        wait_until(lambda: told("GET", f"/sandbox/{box}")["state"] == "started", "the snapshot of the sandbox")
+        if child := allowed(ask, f"POST {SANDBOX}/fork", box, {"name": unique}):
+            children.append(child.id)
+            assert [found.id for found in ask(f"GET {SANDBOX}/forks", box)] == [child.id]
+            assert ask(f"GET {SANDBOX}/parent", child.id).id == box
+            assert [found.id for found in ask(f"GET {SANDBOX}/ancestors", child.id)] == [box]
+        with contextlib.suppress(ApiException):
+            ask(f"POST {SANDBOX}/recover", box)
+        ask(f"POST {SANDBOX}/stop", box)
+        wait_until(lambda: ask(f"GET {SANDBOX}", box).state == "stopped", "the stop")
+        assert ask(f"POST {SANDBOX}/start", box).state in ("starting", "started")
+        wait_until(lambda: ask(f"GET {SANDBOX}", box).state == "started", "the start")
+        allowed(ask, f"POST {SANDBOX}/pause", box)
+        ask(f"POST {SANDBOX}/stop", box)
+        wait_until(lambda: ask(f"GET {SANDBOX}", box).state == "stopped", "the second stop")
+        allowed(ask, f"POST {SANDBOX}/archive", box)
+    finally:
+        for one in [*children, box]:
+            ask(f"DELETE {SANDBOX}", one)
+        with contextlib.suppress(urllib.error.HTTPError):
+            told("DELETE", f"/snapshots/{unique}")
+
+
+def test_states_of_later_years_are_read(client, ask, unique):
+    """A paused sandbox, in a list and alone: clients of that age fail on a word that they do not know."""
+    box = told("POST", "/sandbox", {"name": unique})["id"]
+    try:
+        try:
+            told("POST", f"/sandbox/{box}/pause")
+        except urllib.error.HTTPError as error:
+            pytest.skip(f"this host cannot pause: {error.read()}")
+        wait_until(lambda: told("GET", f"/sandbox/{box}")["state"] == "paused", "the pause")
+        state = ask(f"GET {SANDBOX}", box).state
+        assert state in ("paused", "stopped"), state
+        listed = ask("GET /sandbox")
+        listed = listed if isinstance(listed, list) else listed.items
+        assert box in [item.id for item in listed]
+        if client.has("GET /sandbox/paginated"):
+            ask("GET /sandbox/paginated")
+    finally:
+        told("DELETE", f"/sandbox/{box}")
+
+
+def test_workspaces(client, ask, unique):
+    if not client.has("POST /workspace"):
+        return
+    box = ask("POST /workspace", {"labels": {"mine": unique}}).id
+    place = "/workspace/{}"
+    try:
+        assert ask(f"GET {place}", box).state == "started"
+        assert box in [found.id for found in ask("GET /workspace", labels=json.dumps({"mine": unique}))]
+        assert ask(f"PUT {place}/labels", box, {"labels": {"a": "b"}}).labels == {"a": "b"}
+        ask(f"POST {place}/autostop/{{}}", box, 60)
+        ask(f"POST {place}/autoarchive/{{}}", box, 60)
+        ask(f"POST {place}/public/{{}}", box, True)
+        assert ask(f"GET {place}/ports/{{}}/preview-url", box, 3000).url
+        with contextlib.suppress(ApiException):
+            ask(f"GET {place}/build-logs", box)
+        allowed(ask, f"POST {place}/backup", box)
+        wait_until(lambda: told("GET", f"/sandbox/{box}").get("backupState") != "InProgress", "the backup")
+        ask(f"POST {place}/stop", box)
+        wait_until(lambda: ask(f"GET {place}", box).state == "stopped", "the stop")
+        ask(f"POST {place}/start", box)
+        wait_until(lambda: ask(f"GET {place}", box).state == "started", "the start")
+        ask(f"POST {place}/stop", box)
+        wait_until(lambda: ask(f"GET {place}", box).state == "stopped", "the second stop")
+        allowed(ask, f"POST {place}/archive", box)
+    finally:
+        ask(f"DELETE {place}", box, True)
+
+
+def test_warm_pools(client, ask):
+    if not client.has("POST /warm-pools"):
+        return
+    [region, *_] = told("GET", "/shared-regions")
+    made = ask("POST /warm-pools", {"snapshot": "default", "target": region["id"], "pool": 1})
+    try:
+        assert made.id in [pool.id for pool in ask("GET /warm-pools")]
+        assert ask("PATCH /warm-pools/{}", made.id, {"pool": 2}).pool == 2
+    finally:
+        ask("DELETE /warm-pools/{}", made.id)
+
+
+def test_limits(client, ask):
+    """What is there is set again, so that no other test sees a difference."""
+    [organization] = ask("GET /organizations")
+    here = organization.id
+    usage = told("GET", f"/organizations/{here}/usage")
+    region = usage["regionUsage"][0]["regionId"]
+    quota = "/admin/organizations/{}/quota/{}"
+    ask(f"GET {quota}/{{}}", here, region, "container")
+    ask("PATCH /organizations/{}/quota", here, {
+        "totalCpuQuota": None, "totalMemoryQuota": None, "totalDiskQuota": None, "maxCpuPerSandbox": None,
+        "maxMemoryPerSandbox": None, "maxDiskPerSandbox": None, "snapshotQuota": None, "maxSnapshotSize": None,
+        "volumeQuota": None,
+    })  # fmt: skip
+    ask("POST /organizations/{}/sandbox-default-limited-network-egress", here, {"sandboxDefaultLimitedNetworkEgress": False})
+
+
+def test_files_through_the_api(client, ask, sandbox, unique, tmp_path):
+    if not client.has(f"GET {TOOLBOX}/files"):
+        return
+    folder = f"/tmp/{unique}"
+    ask(f"POST {TOOLBOX}/files/folder", sandbox, folder, "755")
+    ask(f"POST {TOOLBOX}/files/upload", sandbox, f"{folder}/a.txt", file=("a.txt", b"a needle\n"))
+    assert bytes(ask(f"GET {TOOLBOX}/files/download", sandbox, f"{folder}/a.txt")) == b"a needle\n"
+    assert b"a needle" in bytes(ask(f"POST {TOOLBOX}/files/bulk-download", sandbox, {"paths": [f"{folder}/a.txt"]}))
+    assert [(file.name, file.is_dir) for file in ask(f"GET {TOOLBOX}/files", sandbox, path=folder)] == [("a.txt", False)]
+    assert ask(f"GET {TOOLBOX}/files/info", sandbox, f"{folder}/a.txt").size == 9
+    [match] = ask(f"GET {TOOLBOX}/files/find", sandbox, folder, "needle")
+    assert (match.file, match.line) == (f"{folder}/a.txt", 1)
+    assert ask(f"GET {TOOLBOX}/files/search", sandbox, folder, "*.txt").files == [f"{folder}/a.txt"]
+    body = {"files": [f"{folder}/a.txt"], "pattern": "needle", "newValue": "pin"}
+    assert ask(f"POST {TOOLBOX}/files/replace", sandbox, body)[0].success
+    ask(f"POST {TOOLBOX}/files/permissions", sandbox, f"{folder}/a.txt", mode="600")
+    ask(f"POST {TOOLBOX}/files/move", sandbox, f"{folder}/a.txt", f"{folder}/b.txt")
+    ask(f"DELETE {TOOLBOX}/files", sandbox, f"{folder}/b.txt")
+    for place in ("project-dir", "user-home-dir", "work-dir"):
+        found = ask(f"GET {TOOLBOX}/{place}", sandbox)
+        assert found is None or found.dir.startswith("/")
+
+
+def test_commands_through_the_api(client, ask, sandbox, unique):
+    if not client.has(f"POST {TOOLBOX}/process/execute"):
+        return
+    ran = ask(f"POST {TOOLBOX}/process/execute", sandbox, {"command": "sh -c 'echo out; exit 3'"})
+    assert (ran.exit_code, ran.result) == (3, "out\n")
+    session = f"{TOOLBOX}/process/session"
+    ask(f"POST {session}", sandbox, {"sessionId": unique})
+    ran = ask(f"POST {session}/{{}}/exec", sandbox, unique, {"command": "echo one"})
+    assert "one" in ran.output
+    begun = ask(f"POST {session}/{{}}/exec", sandbox, unique, {"command": "true", "runAsync": True})
+    assert begun.cmd_id
+    assert "one" in ask(f"GET {session}/{{}}/command/{{}}/logs", sandbox, unique, ran.cmd_id)
+    assert ask(f"GET {session}/{{}}/command/{{}}", sandbox, unique, ran.cmd_id).exit_code == 0
+    assert len(ask(f"GET {session}/{{}}", sandbox, unique).commands) == 2
+    assert unique in [found.session_id for found in ask(f"GET {session}", sandbox)]
+    ask(f"DELETE {session}/{{}}", sandbox, unique)
+    terminal = f"{TOOLBOX}/process/pty"
+    if client.has(f"POST {terminal}"):
+        assert ask(f"POST {terminal}", sandbox, {"id": unique, "cols": 80, "rows": 24}).session_id == unique
+        assert ask(f"GET {terminal}/{{}}", sandbox, unique).id == unique
+        assert ask(f"POST {terminal}/{{}}/resize", sandbox, unique, {"cols": 90, "rows": 30}).cols == 90
+        assert unique in [found.id for found in ask(f"GET {terminal}", sandbox).sessions]
+        ask(f"DELETE {terminal}/{{}}", sandbox, unique)
+
+
+def test_git_through_the_api(client, ask, sandbox, unique):
+    if not client.has(f"GET {TOOLBOX}/git/status"):
+        return
+    path = f"/tmp/{unique}"
+    command = (
+        f"sh -c 'git init -q -b main {path}-made && "
+        f"git -C {path}-made -c user.name=a -c user.email=a@b.c commit -q --allow-empty -m first && "
+        f"git clone -q --bare {path}-made {path}-origin'"
+    )
+    assert ask(f"POST {TOOLBOX}/process/execute", sandbox, {"command": command}).exit_code == 0
+    ask(f"POST {TOOLBOX}/git/clone", sandbox, {"url": f"file://{path}-origin", "path": path})
+    assert ask(f"GET {TOOLBOX}/git/status", sandbox, path).current_branch == "main"
+    ask(f"POST {TOOLBOX}/git/branches", sandbox, {"path": path, "name": "other"})
+    ask(f"POST {TOOLBOX}/git/checkout", sandbox, {"path": path, "branch": "main"})
+    assert {"main", "other"} <= set(ask(f"GET {TOOLBOX}/git/branches", sandbox, path).branches)
+    ask(f"DELETE {TOOLBOX}/git/branches", sandbox, {"path": path, "name": "other"})
+    ask(f"POST {TOOLBOX}/files/upload", sandbox, f"{path}/a.txt", file=("a.txt", b"a\n"))
+    ask(f"POST {TOOLBOX}/git/add", sandbox, {"path": path, "files": ["a.txt"]})
+    done = ask(f"POST {TOOLBOX}/git/commit", sandbox, {"path": path, "message": "m", "author": "a", "email": "a@b.c"})
+    assert ask(f"GET {TOOLBOX}/git/history", sandbox, path)[0].hash == done.hash
+    ask(f"POST {TOOLBOX}/git/pull", sandbox, {"path": path})
+    ask(f"POST {TOOLBOX}/git/push", sandbox, {"path": path})
+
+
+def test_languages_through_the_api(client, ask, sandbox, unique):
+    if not client.has(f"POST {TOOLBOX}/lsp/start"):
+        return
+    path = f"/tmp/{unique}"
+    ask(f"POST {TOOLBOX}/files/folder", sandbox, path, "755")
+    ask(f"POST {TOOLBOX}/files/upload", sandbox, f"{path}/a.py", file=("a.py", b"def first():\n    pass\n\nfir\n"))
+    server = {"languageId": "python", "pathToProject": path}
+    document = {**server, "uri": f"file://{path}/a.py"}
+    ask(f"POST {TOOLBOX}/lsp/start", sandbox, server)
+    ask(f"POST {TOOLBOX}/lsp/did-open", sandbox, document)
+    symbols = ask(f"GET {TOOLBOX}/lsp/document-symbols", sandbox, "python", path, document["uri"])
+    assert "first" in [symbol.name for symbol in symbols]
+    position = {"position": {"line": 3, "character": 3}}
+    assert ask(f"POST {TOOLBOX}/lsp/completions", sandbox, {**document, **position}).items
+    # No server for Python searches a whole project.
+    allowed(ask, f"GET {TOOLBOX}/lsp/workspace-symbols", sandbox, "python", path, "first")
+    ask(f"POST {TOOLBOX}/lsp/did-close", sandbox, document)
+    ask(f"POST {TOOLBOX}/lsp/stop", sandbox, server)
+
+
+# What is served and asked for nowhere here, with the reason.
+LEFT_OUT = {
+    # Take a limit away, or make one, that the other releases run into at the same time.
+    "POST /admin/organizations/{}/quota/{}",
+    "PATCH /admin/organizations/{}/quota/{}",
+    "DELETE /admin/organizations/{}/quota/{}/{}",
+    # Are multipart with names of parts that the description does not have: the SDKs write them by hand.
+    f"POST {TOOLBOX}/files/bulk-upload",
+}
+
+
+def test_no_shared_operation_was_left_out(client, request):
+    if request.config.option.keyword or any("::" in argument for argument in request.config.args):
+        pytest.skip("only some tests run")
+    described = told("GET", "/openapi.json")["paths"]
+    served = {
+        plain(method.upper(), path.removeprefix("/api")) for path, methods in described.items() for method in methods
+    }
+    # The toolbox through the API is passed on to the sandbox, and described by it.
+    served |= {name for name in client.operations if TOOLBOX in name and "/computeruse/" not in name}
+    shared = served & set(client.operations)
+    assert len(shared) > 60, "the descriptions are read"
+    assert shared - client.asked - LEFT_OUT == set()

@@ -1,0 +1,3 @@
+import { suite } from './workspaces.mjs'
+
+await suite('0.17.0')
