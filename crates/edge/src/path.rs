@@ -17,6 +17,8 @@ pub(crate) struct ToolboxPath<'a> {
     pub sandbox: Cow<'a, str>,
     /// What the agent gets, starting with a slash.
     pub tail: &'a str,
+    /// Whether it is the path by way of the API.
+    pub is_legacy: bool,
 }
 
 /// Takes `/toolbox/{sandbox}/{tail}` and `/api/toolbox/{sandbox}/toolbox/{tail}` apart; None for any
@@ -41,6 +43,7 @@ pub(crate) fn split(path: &str) -> Option<ToolboxPath<'_>> {
     Some(ToolboxPath {
         sandbox: percent_decode_str(name).decode_utf8().ok()?,
         tail: if tail.is_empty() { "/" } else { tail },
+        is_legacy,
     })
 }
 

@@ -116,8 +116,10 @@ impl<G: Gate> Edge<G> {
         let (mut parts, body) = request.into_parts();
         let answered = match path::split(parts.uri.path()) {
             Some(route) => {
+                let is_legacy = route.is_legacy;
                 let (sandbox, tail) = (route.sandbox.into_owned(), route.tail.to_owned());
-                self.to_agent(&mut parts, body, &sandbox, &tail).await
+                let answer = self.to_agent(&mut parts, body, &sandbox, &tail).await;
+                answer.map(|answer| if is_legacy { older(answer) } else { answer })
             }
             None => Err(Failure::NoSuchPath),
         };
@@ -415,6 +417,15 @@ pub(crate) fn preview_token(headers: &HeaderMap, query: Option<&str>) -> Option<
         .and_then(|value| value.to_str().ok());
     let header = header.map(str::to_owned);
     header.or_else(|| path::auth_key(query?).map(std::borrow::Cow::into_owned))
+}
+
+/// The answer as clients before 0.113 had it, whose way this is: those up to 0.16 read nothing where a command was only
+/// accepted, and later ones take both.
+fn older(mut answer: Response<Body>) -> Response<Body> {
+    if answer.status() == StatusCode::ACCEPTED {
+        *answer.status_mut() = StatusCode::OK;
+    }
+    answer
 }
 
 fn uri_inside(tail: &str, query: Option<&str>) -> Uri {

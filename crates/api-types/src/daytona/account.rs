@@ -3,7 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::ToSchema;
 
-use super::quota::with_older;
+use super::quota::with_others;
 use crate::Timestamp;
 use crate::body::{BodyFields, FromBody};
 
@@ -83,8 +83,9 @@ pub struct UserPublicKey {
     pub name: String,
 }
 
-/// An organization. Limits of zero and null mean that nothing is set; clients need the keys. Of one that is not suspended,
-/// the dates of the suspension are the beginning of 1970 and its reason is empty: clients of all ages read no null there.
+/// An organization. Limits of zero and null mean that nothing is set; clients need the keys. Clients of all ages read no null
+/// of a suspension: without one its dates are the beginning of 1970 and its reason is empty, and one without an end has the
+/// end of 9999.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", remote = "Self")]
 #[expect(
@@ -105,7 +106,6 @@ pub struct Organization {
     #[serde(serialize_with = "or_empty")]
     #[schema(required = true, value_type = String)]
     pub suspension_reason: Option<String>,
-    #[serde(serialize_with = "or_never")]
     #[schema(required = true, value_type = Timestamp)]
     pub suspended_until: Option<Timestamp>,
     pub suspension_cleanup_grace_period_hours: u32,
@@ -142,16 +142,22 @@ pub struct Organization {
 }
 
 /// Clients up to 0.120 need these. They are per region since then.
-const OLDER_TOTALS: [(&str, u64); 3] = [
-    ("totalCpuQuota", 0),
-    ("totalMemoryQuota", 0),
-    ("totalDiskQuota", 0),
-];
+const OLDER_TOTALS: [&str; 3] = ["totalCpuQuota", "totalMemoryQuota", "totalDiskQuota"];
+
+const NEVER: &str = "1970-01-01T00:00:00.000Z";
+
+/// The end of a suspension that has none, as far as dates go everywhere.
+const NO_END: &str = "9999-12-30T00:00:00.000Z";
 
 impl Serialize for Organization {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let fields = Self::serialize(self, serde_json::value::Serializer);
-        with_older(fields, &OLDER_TOTALS, serializer)
+        let mut others = OLDER_TOTALS.map(|name| (name, 0.into())).to_vec();
+        if self.suspended_until.is_none() {
+            let until = if self.suspended { NO_END } else { NEVER };
+            others.push(("suspendedUntil", until.into()));
+        }
+        with_others(fields, others, serializer)
     }
 }
 
@@ -163,11 +169,53 @@ impl<'de> Deserialize<'de> for Organization {
 
 #[expect(clippy::ref_option, reason = "serde calls it so")]
 fn or_never<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
-    let never = || Timestamp::from(jiff::Timestamp::UNIX_EPOCH);
-    time.unwrap_or_else(never).serialize(serializer)
+    match time {
+        Some(time) => time.serialize(serializer),
+        None => serializer.serialize_str(NEVER),
+    }
 }
 
 #[expect(clippy::ref_option, reason = "serde calls it so")]
 fn or_empty<S: Serializer>(text: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(text.as_deref().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn until(suspended: bool, until: &Value) -> Value {
+        let mut fields = json!({
+            "id": "o", "name": "o", "createdBy": "u", "personal": false,
+            "createdAt": NEVER, "updatedAt": NEVER, "suspendedAt": null, "suspensionReason": null,
+            "suspensionCleanupGracePeriodHours": 0, "maxCpuPerSandbox": 0, "maxMemoryPerSandbox": 0,
+            "maxDiskPerSandbox": 0, "secretQuota": 0, "maxSecretsPerSandbox": 0,
+            "snapshotDeactivationTimeoutMinutes": 0, "defaultQueueTimeout": null,
+            "sandboxLimitedNetworkEgress": false, "previewWarningEnabled": false,
+            "ssoEnabled": false, "scimEnabled": false, "authenticatedRateLimit": null,
+            "sandboxCreateRateLimit": null, "sandboxLifecycleRateLimit": null,
+            "authenticatedRateLimitTtlSeconds": null, "sandboxCreateRateLimitTtlSeconds": null,
+            "sandboxLifecycleRateLimitTtlSeconds": null, "experimentalConfig": {}, "otelConfig": null,
+        });
+        fields["suspended"] = suspended.into();
+        fields["suspendedUntil"] = until.clone();
+        let organization: Organization = serde_json::from_value(fields).unwrap();
+        let shown = serde_json::to_value(organization).unwrap();
+        assert_eq!(shown["suspensionReason"], "");
+        assert_eq!(shown["suspendedAt"], NEVER);
+        assert_eq!(shown["totalDiskQuota"], 0);
+        shown["suspendedUntil"].clone()
+    }
+
+    #[test]
+    fn a_suspension_has_no_null() {
+        assert_eq!(until(false, &Value::Null), NEVER);
+        assert_eq!(until(true, &Value::Null), NO_END);
+        let end = json!("2100-01-01T00:00:00.000Z");
+        assert_eq!(until(true, &end), end);
+    }
 }

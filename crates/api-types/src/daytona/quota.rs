@@ -45,7 +45,8 @@ impl OrganizationUsageOverview {
 impl Serialize for OrganizationUsageOverview {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let fields = Self::serialize(self, serde_json::value::Serializer);
-        with_older(fields, &self.sums(), serializer)
+        let sums = self.sums().map(|(name, sum)| (name, sum.into()));
+        with_others(fields, sums, serializer)
     }
 }
 
@@ -55,19 +56,16 @@ impl<'de> Deserialize<'de> for OrganizationUsageOverview {
     }
 }
 
-/// An answer with fields in it that only older clients read.
-pub(super) fn with_older<S: Serializer>(
+/// An answer with fields that are no part of it but for some clients.
+pub(super) fn with_others<S: Serializer>(
     fields: serde_json::Result<Value>,
-    older: &[(&str, u64)],
+    others: impl IntoIterator<Item = (&'static str, Value)>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     let mut fields = fields.map_err(S::Error::custom)?;
     if let Value::Object(fields) = &mut fields {
-        fields.extend(
-            older
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), (*value).into())),
-        );
+        let others = others.into_iter();
+        fields.extend(others.map(|(name, value)| (name.to_owned(), value)));
     }
     fields.serialize(serializer)
 }

@@ -238,6 +238,7 @@ async fn a_suspended_organization_says_so_and_is_refused_work() {
         (&shown["suspended"], &shown["suspensionReason"]),
         (&json!(true), &json!("unpaid"))
     );
+    assert_eq!(shown["suspendedUntil"], "2100-01-01T00:00:00.000Z");
     assert_eq!(shown["suspensionCleanupGracePeriodHours"], 3);
     let refused = ask(&server, &owner, "POST", "/api/sandbox", json!({})).await;
     assert_eq!(refused.status, StatusCode::FORBIDDEN);

@@ -15,7 +15,14 @@ use crate::support::Server;
 fn play_agent(server: &Server, folder: &tempfile::TempDir) -> Arc<AtomicUsize> {
     let socket = folder.path().join("agent.sock");
     let listener = UnixListener::bind(&socket).unwrap();
-    let agent = Router::new().fallback(|uri: http::Uri| async move { format!("agent: {uri}") });
+    let agent = Router::new().fallback(|uri: http::Uri| async move {
+        let status = match uri.path() {
+            "/accepted" => StatusCode::ACCEPTED,
+            "/made" => StatusCode::CREATED,
+            _ => StatusCode::OK,
+        };
+        (status, format!("agent: {uri}"))
+    });
     tokio::spawn(async move { axum::serve(listener, agent).await });
     let dials = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&dials);
@@ -45,6 +52,21 @@ async fn a_toolbox_call_reaches_the_agent_by_id_by_name_and_by_the_old_path() {
         let answer = server.ask("GET", &path).await;
         assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
         assert_eq!(answer.text, "agent: /files?path=%2F");
+    }
+}
+
+#[tokio::test]
+async fn what_is_accepted_is_plainly_done_to_clients_of_the_old_path() {
+    let server = Server::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    play_agent(&server, &folder);
+    server.create(json!({"name": "a"})).await;
+    for (path, status) in [
+        ("/toolbox/a/accepted", StatusCode::ACCEPTED),
+        ("/api/toolbox/a/toolbox/accepted", StatusCode::OK),
+        ("/api/toolbox/a/toolbox/made", StatusCode::CREATED),
+    ] {
+        assert_eq!(server.ask("POST", path).await.status, status, "{path}");
     }
 }
 
