@@ -26,10 +26,10 @@ memory_mb = 1024
 storage_mb = 2048
 """,
     "instruction.md": "Write 42 into /app/answer.\n",
-    # Harbor acts as root by its login shell, which the tiny image names and does not have.
+    # Harbor acts as root by bash, which the tiny image does not have.
     "environment/Dockerfile": f"""FROM {os.environ["CONFORMANCE_IMAGE"]}
 USER root
-RUN sed -i s,/bin/bash,/bin/sh, /etc/passwd
+RUN printf '#!/bin/sh\\nexec /bin/sh "$@"\\n' > /bin/bash && chmod 755 /bin/bash
 WORKDIR /app
 COPY given.txt /app/given.txt
 """,
