@@ -80,7 +80,8 @@ mod tests {
     }
 
     fn content() -> Bytes {
-        (0..3 * PIECE_BYTES + 7).map(|n| n as u8).collect()
+        let bytes = (0..=u8::MAX).cycle();
+        bytes.take(3 * PIECE_BYTES + 7).collect()
     }
 
     async fn is_full(room: &Room) -> bool {
