@@ -1,9 +1,10 @@
 //! Ports of the client in the sandbox: a listener there, whose connections become channels.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use alcove_control::{Control, DialError, PortListener};
+use alcove_control::{AgentStream, Control, DialError, PortListener};
 use alcove_domain::{Port, SandboxId};
 use russh::ChannelId;
 use russh::server::Handle;
@@ -11,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::channel::Outlet;
-use crate::inbox::Inbox;
+use crate::inbox::{Held, Inbox};
 use crate::raw::{Ending, carry};
 use crate::wire::Link;
 
@@ -22,40 +23,111 @@ const FIRST_PORT: u32 = 1024;
 
 /// The inboxes of a connection's channels.
 #[derive(Debug, Clone, Default)]
-pub struct Inboxes(Arc<Mutex<HashMap<ChannelId, Arc<Inbox>>>>);
+pub struct Inboxes(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    slots: HashMap<ChannelId, Slot>,
+    /// Channels that the client was asked for and has not answered about.
+    asked_for: usize,
+}
+
+#[derive(Debug)]
+struct Slot {
+    inbox: Arc<Inbox>,
+    /// The client has confirmed the channel, and the task that asked for it has not gone on yet.
+    awaits_task: bool,
+    is_closed: bool,
+}
+
+impl Slot {
+    fn new(held: &Arc<Held>, awaits_task: bool) -> Self {
+        Self {
+            inbox: Inbox::new(Arc::clone(held)),
+            awaits_task,
+            is_closed: false,
+        }
+    }
+}
 
 impl Inboxes {
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ChannelId, Arc<Inbox>>> {
+    fn lock(&self) -> MutexGuard<'_, State> {
         // Each change is one step, so a panic leaves nothing half-done.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The channel's, made where there is none yet.
-    pub fn open(&self, id: ChannelId, link: &Link) -> Arc<Inbox> {
-        let mut inboxes = self.lock();
-        let inbox = inboxes
-            .entry(id)
-            .or_insert_with(|| Inbox::new(Arc::clone(&link.held)));
-        Arc::clone(inbox)
+    /// The channel's, made where there is none yet. One that its client has closed meanwhile is given all the same: what
+    /// was sent before counts.
+    pub fn open(&self, id: ChannelId, held: &Arc<Held>) -> Arc<Inbox> {
+        let slots = &mut self.lock().slots;
+        let slot = slots.entry(id).or_insert_with(|| Slot::new(held, false));
+        slot.awaits_task = false;
+        let (inbox, is_closed) = (Arc::clone(&slot.inbox), slot.is_closed);
+        if is_closed {
+            slots.remove(&id);
+        }
+        inbox
+    }
+
+    /// The client has confirmed a channel of ours, and may send at once, or close it, before the task that asked for it
+    /// goes on.
+    pub fn confirm(&self, id: ChannelId, held: &Arc<Held>) {
+        let slots = &mut self.lock().slots;
+        slots.entry(id).or_insert_with(|| Slot::new(held, true));
     }
 
     pub fn get(&self, id: ChannelId) -> Option<Arc<Inbox>> {
-        self.lock().get(&id).cloned()
+        let state = self.lock();
+        state.slots.get(&id).map(|slot| Arc::clone(&slot.inbox))
     }
 
-    pub fn remove(&self, id: ChannelId) -> Option<Arc<Inbox>> {
-        self.lock().remove(&id)
+    /// The client has closed the channel. Where a task is still to come for it, that finds it closed.
+    pub fn close(&self, id: ChannelId) {
+        let slots = &mut self.lock().slots;
+        let Some(slot) = slots.get_mut(&id) else {
+            return;
+        };
+        slot.inbox.close();
+        slot.is_closed = true;
+        if !slot.awaits_task {
+            slots.remove(&id);
+        }
     }
 
+    pub fn remove(&self, id: ChannelId) {
+        self.lock().slots.remove(&id);
+    }
+
+    /// Channels that there are, and those that the client was asked for.
     pub fn count(&self) -> usize {
-        self.lock().len()
+        let state = self.lock();
+        state.slots.len() + state.asked_for
+    }
+
+    /// Counts a channel that the client is about to be asked for, until the answer; None where there are too many.
+    fn ask(&self, most: usize) -> Option<Asked> {
+        let mut state = self.lock();
+        if state.slots.len() + state.asked_for >= most {
+            return None;
+        }
+        state.asked_for += 1;
+        Some(Asked(self.clone()))
     }
 
     /// Closes all, since the connection has ended.
-    pub fn close(&self) {
-        for (_, inbox) in self.lock().drain() {
-            inbox.close();
+    pub fn close_all(&self) {
+        for (_, slot) in self.lock().slots.drain() {
+            slot.inbox.close();
         }
+    }
+}
+
+/// A channel that the client was asked for.
+struct Asked(Inboxes);
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.0.lock().asked_for -= 1;
     }
 }
 
@@ -100,28 +172,50 @@ impl Forward {
                 // The sandbox or its network is gone.
                 return;
             };
-            if self.inboxes.count() >= self.channels_max {
-                continue;
-            }
-            let opened = tokio::select! {
-                opened = self.handle.channel_open_forwarded_tcpip(
-                    self.address.clone(),
-                    self.port,
-                    peer.ip().to_string(),
-                    peer.port().into(),
-                ) => opened,
-                () = self.stop.cancelled() => return,
-            };
-            let Ok(channel) = opened else {
-                // The client does not want this one.
+            let Some(asked) = self.inboxes.ask(self.channels_max) else {
                 continue;
             };
-            let id = channel.id();
-            let inbox = self.inboxes.open(id, &self.link);
-            let (_, half) = channel.split();
-            let outlet = Outlet::new(half, self.handle.clone(), Arc::clone(&self.link));
-            self.tasks.spawn(carry(stream, inbox, outlet, Ending::Port));
+            let way = Way {
+                handle: self.handle.clone(),
+                link: Arc::clone(&self.link),
+                inboxes: self.inboxes.clone(),
+                address: self.address.clone(),
+                port: self.port,
+            };
+            // A task of its own, which a stop leaves alone: a channel that is confirmed after it must not be nobody's.
+            self.tasks.spawn(way.carry(stream, peer, asked));
         }
+    }
+}
+
+/// From one connection in the sandbox to the client.
+struct Way {
+    handle: Handle,
+    link: Arc<Link>,
+    inboxes: Inboxes,
+    address: String,
+    port: u32,
+}
+
+impl Way {
+    async fn carry(self, stream: Box<dyn AgentStream>, peer: SocketAddr, asked: Asked) {
+        let opening = self.handle.channel_open_forwarded_tcpip(
+            self.address,
+            self.port,
+            peer.ip().to_string(),
+            peer.port().into(),
+        );
+        let opened = tokio::select! {
+            opened = opening => opened,
+            () = self.link.cut.cancelled() => return,
+        };
+        // The client may not want this one.
+        let Ok(channel) = opened else { return };
+        let inbox = self.inboxes.open(channel.id(), &self.link.held);
+        drop(asked);
+        let (_, half) = channel.split();
+        let outlet = Outlet::new(half, self.handle.clone(), self.link);
+        carry(stream, inbox, outlet, Ending::Port).await;
     }
 }
 
@@ -136,36 +230,4 @@ pub async fn listen(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_loopback_is_reached() {
-        for host in ["localhost", "127.0.0.1", "::1", "LOCALHOST", ""] {
-            assert_eq!(on_loopback(host, 80).map(Port::get), Some(80), "{host}");
-        }
-        for (host, port) in [
-            ("10.0.0.1", 80),
-            ("example.com", 80),
-            ("127.0.0.2", 80),
-            ("localhost", 0),
-            ("localhost", 65_536),
-        ] {
-            assert_eq!(on_loopback(host, port), None, "{host}:{port}");
-        }
-    }
-
-    #[test]
-    fn ports_of_the_system_are_not_listened_on() {
-        for (port, may) in [
-            (0, true),
-            (1, false),
-            (1023, false),
-            (1024, true),
-            (65_535, true),
-            (65_536, false),
-        ] {
-            assert_eq!(may_listen(port), may, "{port}");
-        }
-    }
-}
+mod tests;

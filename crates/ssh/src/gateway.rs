@@ -240,7 +240,7 @@ impl Connection {
             say_goodbye(&handle, reason).await;
             let _ = timeout(LAST_WORDS, session).await;
         }
-        inboxes.close();
+        inboxes.close_all();
     }
 
     /// Waits for whatever ends the connection from our side; why it does.

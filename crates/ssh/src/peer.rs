@@ -108,7 +108,7 @@ impl Peer {
                 env: prepared.env,
                 terminal: prepared.terminal,
             },
-            inbox: self.inboxes.open(id, &self.link),
+            inbox: self.inboxes.open(id, &self.link.held),
             outlet: self.outlet(half, session.handle()),
         };
         self.shared.tasks.spawn(program.run());
@@ -130,7 +130,7 @@ impl Peer {
             return false;
         };
         let control = self.shared.control.clone();
-        let inbox = self.inboxes.open(id, &self.link);
+        let inbox = self.inboxes.open(id, &self.link.held);
         let outlet = self.outlet(half, session.handle());
         self.shared.tasks.spawn(async move {
             match connect(&control, sandbox.sandbox(), SFTP_PATH, SFTP_PROTOCOL).await {
@@ -205,7 +205,7 @@ impl Handler for Peer {
                 let id = channel.id();
                 // What comes in is told by calls. The other half is dropped, so that nothing waits in it.
                 let (_, half) = channel.split();
-                self.inboxes.open(id, &self.link);
+                self.inboxes.open(id, &self.link.held);
                 let prepared = Prepared {
                     half: Some(half),
                     ..Prepared::default()
@@ -243,7 +243,7 @@ impl Handler for Peer {
         };
         let id = channel.id();
         let (_, half) = channel.split();
-        let inbox = self.inboxes.open(id, &self.link);
+        let inbox = self.inboxes.open(id, &self.link.held);
         let inboxes = self.inboxes.clone();
         let outlet = self.outlet(half, session.handle());
         let control = self.shared.control.clone();
@@ -267,16 +267,13 @@ impl Handler for Peer {
         _: u32,
         _: &mut Session,
     ) -> Result<(), PeerError> {
-        // The client may send at once, before the task that opened the channel goes on.
-        self.inboxes.open(id, &self.link);
+        self.inboxes.confirm(id, &self.link.held);
         Ok(())
     }
 
     async fn channel_close(&mut self, id: ChannelId, _: &mut Session) -> Result<(), PeerError> {
         self.channels.remove(&id);
-        if let Some(inbox) = self.inboxes.remove(id) {
-            inbox.close();
-        }
+        self.inboxes.close(id);
         Ok(())
     }
 

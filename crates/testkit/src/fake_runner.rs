@@ -6,6 +6,7 @@
 
 mod builds;
 mod images;
+mod ports;
 mod volumes;
 mod warm;
 mod work;
@@ -530,12 +531,14 @@ impl RunnerClient for FakeRunner {
         Ok(self.dial_agent(sandbox).await?.stream)
     }
 
-    /// There is no network that could be listened in.
     async fn listen_port(
         &self,
-        _: &SandboxId,
-        _: Option<Port>,
+        sandbox: &SandboxId,
+        port: Option<Port>,
     ) -> Result<(Box<dyn PortListener>, u16), DialError> {
-        Err(DialError::Unavailable)
+        if !self.is_running(sandbox) {
+            return Err(DialError::NotRunning);
+        }
+        ports::listen(port).await
     }
 }
