@@ -64,6 +64,8 @@ pub struct Setup {
     pub registries: Option<PathBuf>,
     /// Whom the server asks for names; those of the host if there is none.
     pub dns_servers: Vec<String>,
+    /// What else is said to `alcove serve`.
+    pub arguments: Vec<String>,
     /// Where the server that is started next kills itself: `runner:StepRun`, and so on.
     pub kill_at: Option<String>,
 }
@@ -80,6 +82,7 @@ impl Default for Setup {
             image: prepared("ALCOVE_IMAGES_DIR", "busybox.oci.tar"),
             registries: None,
             dns_servers: Vec::new(),
+            arguments: Vec::new(),
             kill_at: None,
         }
     }
@@ -179,6 +182,7 @@ impl TestServer {
             .arg(setup.volume_size_mib.to_string())
             .arg("--warm-pool-memory")
             .arg(setup.warm_pool_mib.to_string())
+            .args(&setup.arguments)
             .env("ALCOVE_ADMIN_API_KEY", KEY)
             .envs(setup.kill_at.iter().map(|place| ("ALCOVE_KILL_AT", place)))
             .stdin(Stdio::null())

@@ -4,6 +4,7 @@
 //! Only tests depend on this crate. The fake runner stands in for a host in tests of `control` and
 //! `server`; whole-system tests use the real one.
 
+pub mod acme;
 mod clock;
 mod control;
 mod fake_runner;

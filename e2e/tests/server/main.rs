@@ -1,6 +1,7 @@
 //! What bad situations get, shown on the real server with real sandboxes.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod acme;
 mod agents;
 mod builds;
 mod disk_full;

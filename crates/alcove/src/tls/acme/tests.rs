@@ -2,15 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-mod names;
-mod pebble;
-
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
+use std::time::Instant;
 
 use alcove_server::{Listener, Redirect, Tls, TlsMode};
+use alcove_testkit::acme::{Names, Pebble};
+use http::Request;
+use instant_acme::{BodyWrapper, HttpClient as _};
 use jiff::SignedDuration;
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::net::{TcpListener, TcpStream};
@@ -19,15 +20,14 @@ use tokio_rustls::TlsConnector;
 
 use super::record::{AccountRecord, DnsRecord, OrderRecord};
 use super::*;
-use names::Names;
-use pebble::{Authority, until};
 
 const NAME: &str = "box.example.com";
 const WILDCARD: &str = "*.box.example.com";
 
 /// An authority, and a server's folder beside it.
 struct Place {
-    authority: Authority,
+    authority: Pebble,
+    roots: Vec<CertificateDer<'static>>,
     names: Names,
     data: tempfile::TempDir,
     tasks: JoinSet<()>,
@@ -38,8 +38,10 @@ impl Place {
     /// The authority asks at these ports, and its certificates last so many seconds.
     async fn new(http: u16, tls: u16, seconds: u64) -> Self {
         let names = Names::start();
+        let authority = Pebble::start(names.address(), http, tls, seconds).await;
         Self {
-            authority: Authority::start(names.address(), http, tls, seconds).await,
+            roots: roots(&authority).await,
+            authority,
             names,
             data: tempfile::tempdir().unwrap(),
             tasks: JoinSet::new(),
@@ -87,6 +89,29 @@ impl Place {
     }
 }
 
+/// By what the authority's certificates are trusted.
+async fn roots(authority: &Pebble) -> Vec<CertificateDer<'static>> {
+    let client = Client::new(Some(&authority.root())).unwrap();
+    let request = Request::get(authority.roots_url());
+    let request = request.body(BodyWrapper::default()).unwrap();
+    let mut answer = client.request(request).await.unwrap();
+    let pem = answer.body.into_bytes().await.unwrap();
+    let all = CertificateDer::pem_slice_iter(&pem);
+    all.map(Result::unwrap).collect()
+}
+
+/// A machine with much to do takes a while.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// Waits until it is so.
+async fn until<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
+    let end = Instant::now() + PATIENCE;
+    while !is_so().await {
+        assert!(Instant::now() < end, "not in time: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 async fn bind() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -123,7 +148,7 @@ async fn a_name_that_leads_to_the_listener_gets_a_certificate_by_tls() {
     let acme = place.open(&place.arguments(&[NAME]));
     let certificate = acme.certificate.clone();
     place.listen(tcp, &certificate);
-    let roots = place.authority.roots();
+    let roots = place.roots.clone();
     assert!(shown(address, &roots, NAME).await.is_err());
     acme.renew_if_due().await.unwrap();
     assert!(shown(address, &roots, NAME).await.is_ok());
@@ -166,7 +191,7 @@ async fn a_wildcard_gets_a_certificate_by_the_operators_program() {
     acme.renew_if_due().await.unwrap();
     let (tcp, address) = bind().await;
     place.listen(tcp, &acme.certificate);
-    let roots = place.authority.roots();
+    let roots = place.roots.clone();
     for name in [NAME, "3000-abc.box.example.com"] {
         assert!(shown(address, &roots, name).await.is_ok(), "{name}");
     }

@@ -12,12 +12,14 @@ use std::time::Duration;
 const A: u16 = 1;
 const TXT: u16 = 16;
 
+#[derive(Debug)]
 pub struct Names {
     address: SocketAddr,
     state: Arc<State>,
     server: Option<std::thread::JoinHandle<()>>,
 }
 
+#[derive(Debug)]
 struct State {
     /// A file for each value, as NAME=VALUE.
     zone: tempfile::TempDir,

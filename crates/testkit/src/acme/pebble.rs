@@ -6,28 +6,26 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use http::Request;
-use instant_acme::{BodyWrapper, HttpClient as _};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 use tokio::net::TcpStream;
-
-use super::super::client::Client;
 
 /// A machine with much to do takes a while.
 const PATIENCE: Duration = Duration::from_mins(2);
 /// Somebody else may take a port between the choice and the start.
 const TRIES: usize = 5;
 
-pub struct Authority {
+#[derive(Debug)]
+pub struct Pebble {
     folder: tempfile::TempDir,
     port: u16,
+    management: u16,
     program: Child,
-    roots: Vec<CertificateDer<'static>>,
 }
 
-impl Authority {
-    /// With 0 seconds its certificates last for years.
+impl Pebble {
+    /// It looks for names where `names` says they are, at these ports. With 0 seconds its certificates last for years.
+    ///
+    /// # Panics
+    /// When it does not start.
     pub async fn start(names: SocketAddr, http: u16, tls: u16, seconds: u64) -> Self {
         for _ in 0..TRIES {
             if let Some(authority) = Self::try_start(names, http, tls, seconds).await {
@@ -78,14 +76,12 @@ impl Authority {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
-        let mut authority = Self {
+        Some(Self {
             folder,
             port,
+            management,
             program,
-            roots: Vec::new(),
-        };
-        authority.roots = authority.ask_for_roots(management).await;
-        Some(authority)
+        })
     }
 
     pub fn directory(&self) -> String {
@@ -97,25 +93,13 @@ impl Authority {
         self.folder.path().join("own.pem")
     }
 
-    /// By what its certificates are trusted.
-    pub fn roots(&self) -> Vec<CertificateDer<'static>> {
-        self.roots.clone()
-    }
-
-    async fn ask_for_roots(&self, management: u16) -> Vec<CertificateDer<'static>> {
-        let client = Client::new(Some(&self.root())).unwrap();
-        let request = Request::get(format!("https://localhost:{management}/roots/0"))
-            .body(BodyWrapper::default())
-            .unwrap();
-        let mut answer = client.request(request).await.unwrap();
-        let pem = answer.body.into_bytes().await.unwrap();
-        CertificateDer::pem_slice_iter(&pem)
-            .map(Result::unwrap)
-            .collect()
+    /// Where it tells by what its certificates are trusted, as PEM.
+    pub fn roots_url(&self) -> String {
+        format!("https://localhost:{}/roots/0", self.management)
     }
 }
 
-impl Drop for Authority {
+impl Drop for Pebble {
     fn drop(&mut self) {
         let _ = self.program.kill();
         let _ = self.program.wait();
@@ -125,13 +109,4 @@ impl Drop for Authority {
 fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
-}
-
-/// Waits until it is so.
-pub async fn until<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
-    let end = Instant::now() + PATIENCE;
-    while !is_so().await {
-        assert!(Instant::now() < end, "not in time: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
