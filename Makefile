@@ -9,7 +9,7 @@ CACHE := $(CURDIR)/.cache
 ALCOVE := $(TARGET)/release/alcove
 TEST_IMAGES := $(CACHE)/test-images
 
-.PHONY: setup parts probe build images run test unit e2e conformance guest check deny
+.PHONY: setup parts probe build images run test unit fuzz e2e conformance guest check deny
 
 setup:
 	@scripts/setup.sh
@@ -38,6 +38,12 @@ test: unit e2e conformance
 
 unit: setup
 	cargo test --locked --no-fail-fast --workspace --exclude alcove-e2e
+
+# Each target for so many seconds: those of fuzz/ with libFuzzer, those of the agent by its own tests.
+FUZZ_SECONDS ?= 60
+fuzz: setup
+	set -e; for target in $$(ls fuzz/corpus); do fuzz/run.sh $$target $(FUZZ_SECONDS); done
+	ALCOVE_FUZZ_SECONDS=$(FUZZ_SECONDS) cargo test --locked -p alcove-agent --lib -- random
 
 # Real sandboxes; needs root.
 e2e: parts probe

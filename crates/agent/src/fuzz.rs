@@ -1,119 +1,24 @@
-//! Random input for code that reads what others send.
-//!
-//! A target is a function from bytes. [`run`] gives it every file of its corpus (`fuzz-corpus/{target}/`), then random
-//! mutations of those for a bounded time. Input that panics is kept beside the corpus, so that it is tried first from
-//! then on. `ALCOVE_FUZZ_SECONDS` sets the time for each target, `ALCOVE_SEED` repeats a run.
+//! Random input for code that reads what others send; each target has a corpus in `fuzz-corpus/{target}/`.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stderr,
-    reason = "a test may panic and talk"
-)]
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::panic::AssertUnwindSafe;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use alcove_agent_api::{
     MarkerWriter, PtyControl, PtyCreateRequest, PtyOffer, PtySize, STDERR_MARKER, STDOUT_MARKER,
     Stream, error_close_reason,
 };
 
+#[path = "../../testkit/src/fuzz.rs"]
+mod engine;
+
 /// Enough to catch what is near the surface; a longer run is for those who change a parser.
-const DEFAULT_TIME: Duration = Duration::from_secs(1);
-
-/// Longest input.
-const MAX_BYTES: usize = 4096;
-
-/// Bytes that parsers look for.
-const TELLING: &[u8] = b"\0\x01\x02\r\n-:;=\"\\/.%[]{}*? 09\x7f\x80\xff";
+const ROUNDS: u64 = 20_000;
 
 /// Runs one target.
 pub fn run(target: &str, check: impl Fn(&[u8])) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("fuzz-corpus")
-        .join(target);
-    let mut corpus: Vec<_> = std::fs::read_dir(&folder)
-        .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
-        .map(|entry| std::fs::read(entry.unwrap().path()).unwrap())
-        .collect();
-    assert!(!corpus.is_empty(), "{target} has no corpus");
-    corpus.sort();
-    let try_one = |input: &[u8], seed: u64| {
-        let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| check(input)));
-        if let Err(panic) = outcome {
-            let kept = folder.join(format!("failure-{:016x}", hash(input)));
-            std::fs::write(&kept, input).unwrap();
-            eprintln!(
-                "target {target}, ALCOVE_SEED={seed}: kept as {}",
-                kept.display()
-            );
-            std::panic::resume_unwind(panic);
-        }
-    };
-    for input in &corpus {
-        try_one(input, 0);
-    }
-    let variable = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
-    let time = variable("ALCOVE_FUZZ_SECONDS").map_or(DEFAULT_TIME, Duration::from_secs);
-    let seed = variable("ALCOVE_SEED").unwrap_or_else(|| u64::from(std::process::id()) << 20 | 1);
-    let mut random = Random(seed);
-    let end = Instant::now() + time;
-    while Instant::now() < end {
-        for _ in 0..64 {
-            let input = mutate(&corpus, &mut random);
-            try_one(&input, seed);
-        }
-    }
-}
-
-fn mutate(corpus: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
-    let mut input = random.one_of(corpus).clone();
-    for _ in 0..=random.below(8) {
-        let at = random.below(input.len() + 1);
-        let length = random.below((input.len() - at).min(64) + 1);
-        match random.below(7) {
-            0 if at < input.len() => input[at] ^= 1 << random.below(8),
-            1 => input.insert(at, *random.one_of(TELLING)),
-            2 if at < input.len() => input[at] = *random.one_of(TELLING),
-            3 => drop(input.drain(at..at + length)),
-            4 => {
-                let piece = input[at..at + length].to_vec();
-                input.splice(at..at, piece);
-            }
-            5 => input.truncate(at),
-            _ => {
-                let other = random.one_of(corpus);
-                let from = random.below(other.len() + 1);
-                input.truncate(at);
-                input.extend_from_slice(&other[from..]);
-            }
-        }
-    }
-    input.truncate(MAX_BYTES);
-    input
-}
-
-/// Good enough to choose by, and the same everywhere.
-pub struct Random(u64);
-
-impl Random {
-    pub fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 >> 11).unwrap_or(0) % bound.max(1)
-    }
-
-    fn one_of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
-        &all[self.below(all.len())]
-    }
-}
-
-/// FNV-1a: names files.
-fn hash(input: &[u8]) -> u64 {
-    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-    input.iter().fold(0xcbf2_9ce4_8422_2325, step)
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz-corpus");
+    engine::run(&corpus.join(target), ROUNDS, check);
 }
 
 /// Splits as the official clients do: stream by stream, what comes before the first marker dropped.

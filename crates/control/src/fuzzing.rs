@@ -60,16 +60,14 @@ fn spoilt(text: &str, by: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+    use std::path::Path;
+
+    use alcove_testkit::fuzz;
+
+    const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/tokens");
 
     #[test]
-    fn the_corpus_of_tokens_holds() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/tokens");
-        let mut count = 0;
-        for entry in std::fs::read_dir(folder).unwrap() {
-            super::tokens(&std::fs::read(entry.unwrap().path()).unwrap());
-            count += 1;
-        }
-        assert!(count > 0);
+    fn tokens_hold_for_the_corpus_and_what_is_near_it() {
+        fuzz::run(Path::new(CORPUS), 20_000, super::tokens);
     }
 }

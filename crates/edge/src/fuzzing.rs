@@ -50,16 +50,14 @@ pub fn addresses(input: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+    use std::path::Path;
+
+    use alcove_testkit::fuzz;
+
+    const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/addresses");
 
     #[test]
-    fn the_corpus_of_addresses_holds() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/addresses");
-        let mut count = 0;
-        for entry in std::fs::read_dir(folder).unwrap() {
-            super::addresses(&std::fs::read(entry.unwrap().path()).unwrap());
-            count += 1;
-        }
-        assert!(count > 0);
+    fn addresses_hold_for_the_corpus_and_what_is_near_it() {
+        fuzz::run(Path::new(CORPUS), 50_000, super::addresses);
     }
 }

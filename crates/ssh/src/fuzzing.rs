@@ -42,24 +42,28 @@ pub async fn stranger(gateway: &Gateway, input: &[u8]) {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-    use alcove_testkit::TestControl;
+    use std::path::Path;
+
+    use alcove_testkit::{TestControl, fuzz};
 
     use crate::{HostKey, Limits};
 
     use super::*;
 
-    #[tokio::test]
-    async fn the_corpus_of_strangers_holds() {
-        let kit = TestControl::open().await;
+    /// Each is a connection.
+    const ROUNDS: u64 = 2_000;
+
+    #[test]
+    fn strangers_hold_for_the_corpus_and_what_is_near_it() {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().build().unwrap();
+        let kit = runtime.block_on(TestControl::open());
         let folder = tempfile::tempdir().unwrap();
         let key = HostKey::ensure(&folder.path().join("key")).unwrap();
         let gateway = Gateway::new(kit.control.clone(), &key, Limits::default());
-        let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/ssh");
-        let mut count = 0;
-        for entry in std::fs::read_dir(corpus).unwrap() {
-            stranger(&gateway, &std::fs::read(entry.unwrap().path()).unwrap()).await;
-            count += 1;
-        }
-        assert!(count > 0);
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/ssh");
+        fuzz::run(&corpus, ROUNDS, |input| {
+            runtime.block_on(stranger(&gateway, input));
+        });
     }
 }

@@ -8,6 +8,7 @@ pub mod acme;
 mod clock;
 mod control;
 mod fake_runner;
+pub mod fuzz;
 mod postgres;
 mod probe;
 pub mod registry;

@@ -14,25 +14,24 @@ pub fn hello(input: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+    use std::path::Path;
 
-    fn replay(name: &str, target: fn(&[u8])) {
-        let folder = format!("{}/../../fuzz/corpus/{name}", env!("CARGO_MANIFEST_DIR"));
-        let mut count = 0;
-        for entry in std::fs::read_dir(folder).unwrap() {
-            target(&std::fs::read(entry.unwrap().path()).unwrap());
-            count += 1;
-        }
-        assert!(count > 0);
+    use alcove_testkit::fuzz;
+
+    const ROUNDS: u64 = 20_000;
+
+    fn run(name: &str, target: fn(&[u8])) {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
+        fuzz::run(&corpus.join(name), ROUNDS, target);
     }
 
     #[test]
-    fn the_corpus_of_dns_packets_holds() {
-        replay("dns", super::dns);
+    fn packets_of_dns_hold_for_the_corpus_and_what_is_near_it() {
+        run("dns", super::dns);
     }
 
     #[test]
-    fn the_corpus_of_hellos_holds() {
-        replay("hello", super::hello);
+    fn hellos_hold_for_the_corpus_and_what_is_near_it() {
+        run("hello", super::hello);
     }
 }
