@@ -7,8 +7,6 @@
 //!
 //! The agent's tests have this file as a module of their own: they must not build the control plane.
 
-#![expect(clippy::panic, reason = "a test may panic and talk")]
-
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::time::{Duration, Instant};
