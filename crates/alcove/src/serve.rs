@@ -314,7 +314,12 @@ async fn serve(
         SHUTDOWN_GRACE,
         std::future::ready(()),
     ));
-    served.spawn(storage::sweep(objects, registry, shutdown.clone()));
+    served.spawn(storage::sweep(
+        objects,
+        registry,
+        control.clone(),
+        shutdown.clone(),
+    ));
     if let Some(ssh) = ssh {
         let key = HostKey::ensure(&data_dir.join("ssh_host_ed25519_key"))?;
         let gateway = Gateway::new(control.clone(), &key, alcove_ssh::Limits::default());

@@ -13,7 +13,7 @@ use alcove_storage::faults::{Faults, NoFaults};
 use alcove_storage::registry::{Door, Registry, Visitor};
 use alcove_storage::s3::AccessKeys;
 use alcove_storage::{
-    Bucket, FolderStore, ForeignSettings, ForeignStore, Limits, List, ObjectStore,
+    Bucket, FolderStore, ForeignSettings, ForeignStore, Limits, List, ObjectStore, remove_all_of,
 };
 use anyhow::{Context, bail};
 use tokio_util::sync::CancellationToken;
@@ -199,6 +199,25 @@ impl StorageArguments {
     }
 }
 
+/// Removes the objects of organizations that are gone. They are remembered until nobody can put more there.
+async fn remove_departed(store: &dyn ObjectStore, control: &Control) -> anyhow::Result<()> {
+    for departed in control.departed_organizations().await? {
+        let organization = &departed.organization;
+        let count = remove_all_of(store, organization.as_str()).await?;
+        if count > 0 {
+            tracing::info!(
+                organization.id = %organization,
+                count,
+                "removed {count} objects of organization {organization}, which is gone"
+            );
+        }
+        if departed.can_be_forgotten {
+            control.forget_departed(organization).await?;
+        }
+    }
+    Ok(())
+}
+
 /// The shortest of lists.
 fn one() -> List {
     List {
@@ -207,9 +226,18 @@ fn one() -> List {
     }
 }
 
-/// Removes uploads that nobody finishes and blobs that no manifest needs, until `stop`.
-pub async fn sweep(store: Arc<dyn ObjectStore>, registry: Registry, stop: CancellationToken) {
+/// Removes uploads that nobody finishes, blobs that no manifest needs and what organizations left that are gone, until
+/// `stop`.
+pub async fn sweep(
+    store: Arc<dyn ObjectStore>,
+    registry: Registry,
+    control: Control,
+    stop: CancellationToken,
+) {
     loop {
+        if let Err(error) = remove_departed(&*store, &control).await {
+            tracing::error!("cannot remove what a deleted organization left: {error:#}");
+        }
         match store.remove_stale_uploads(ago(UPLOAD_LASTS)).await {
             Ok(0) => {}
             Ok(count) => tracing::info!(count, "removed uploads that nobody finished"),

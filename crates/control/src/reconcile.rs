@@ -18,6 +18,7 @@ use crate::directory::Entry;
 use crate::driver::{self, Ask};
 use crate::links;
 use crate::order::{self, Heard};
+use crate::organizations;
 use crate::quota;
 use crate::shared::Shared;
 use crate::snapshots;
@@ -58,6 +59,7 @@ pub(crate) async fn load(shared: &Arc<Shared>) -> Result<(), Error> {
     // A killed process may not have come to it.
     shared.images.note_release();
     volumes::take_up(shared).await?;
+    organizations::take_up(shared).await?;
     builds::load(shared).await?;
     // An outcome may have been written, and its sandboxes not told.
     builds::sandboxes::tell_all(shared).await;

@@ -13,6 +13,7 @@ use crate::directory::Directory;
 use crate::event::EventHub;
 use crate::images::ImageKeeper;
 use crate::network::LimitedEgress;
+use crate::organizations::Closing;
 use crate::preview::EndedLabels;
 use crate::probe::{Probe, Step};
 use crate::sessions::SessionTurns;
@@ -46,6 +47,7 @@ pub(crate) struct Shared {
     pub warm: WarmKeeper,
     pub limited_egress: LimitedEgress,
     pub suspended: Suspended,
+    pub closing: Closing,
     pub events: EventHub,
     pub timers: Timers,
     pub secrets: Secrets,
@@ -101,6 +103,7 @@ impl Shared {
             warm: WarmKeeper::default(),
             limited_egress: LimitedEgress::default(),
             suspended: Suspended::default(),
+            closing: Closing::default(),
             events: EventHub::default(),
             timers: Timers::default(),
             secrets,

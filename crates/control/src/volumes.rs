@@ -119,7 +119,7 @@ pub(crate) async fn delete(shared: &Arc<Shared>, caller: &Caller, id: &str) -> R
     settled(shared, &org, &id).await.map(drop)
 }
 
-async fn accept_delete(
+pub(crate) async fn accept_delete(
     shared: &Arc<Shared>,
     org: &OrganizationId,
     id: &VolumeId,

@@ -38,7 +38,7 @@ use crate::routes::{actions, mcp};
         api_key::list, api_key::create, api_key::current, api_key::get, api_key::delete, api_key::delete_of_user,
         account::user, account::list, account::create, account::get, account::regenerate_key_pair,
         account::list_older, account::create_older, account::get_older, account::regenerate_key_pair_older,
-        organization::list, organization::create, organization::get, organization::of_sandbox,
+        organization::list, organization::create, organization::get, organization::delete, organization::of_sandbox,
         organization::of_sandbox_older, organization::set_default_region, organization::classes, organization::leave,
         organization::suspend, organization::unsuspend, organization::limit_egress, organization::roles,
         organization::create_role, organization::update_role, organization::delete_role,

@@ -13,6 +13,7 @@ pub mod faults;
 mod folder;
 mod foreign;
 mod key;
+mod owner;
 mod range;
 pub mod registry;
 pub mod s3;
@@ -22,6 +23,7 @@ pub use error::StorageError;
 pub use folder::{FolderStore, Limits};
 pub use foreign::{ForeignSettings, ForeignStore, SettingsError};
 pub use key::{Bucket, Key, KeyError};
+pub use owner::remove_all_of;
 pub use range::ByteRange;
 pub use store::{
     Body, Content, Entry, List, Listing, Object, ObjectStore, Part, PutOptions, UploadId, body_of,

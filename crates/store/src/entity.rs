@@ -3,6 +3,7 @@
 pub(crate) mod api_key;
 pub(crate) mod build;
 pub(crate) mod command;
+pub(crate) mod departed_organization;
 pub(crate) mod ended_preview;
 pub(crate) mod invitation;
 pub(crate) mod member;

@@ -14,6 +14,7 @@
 
 mod api_key;
 mod build;
+mod closing;
 mod command;
 mod convert;
 mod entity;

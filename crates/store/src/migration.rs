@@ -24,6 +24,7 @@ mod m0023_signing_keys;
 mod m0024_outbound_proxy;
 mod m0027_members;
 mod m0028_invitations;
+mod m0029_departed;
 
 #[derive(Debug)]
 pub(crate) struct Migrator;
@@ -53,6 +54,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0027_members::Migration),
             Box::new(m0028_invitations::Migration),
             Box::new(m0024_outbound_proxy::Migration),
+            Box::new(m0029_departed::Migration),
         ]
     }
 }

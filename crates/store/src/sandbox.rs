@@ -170,19 +170,7 @@ impl Tx {
         if ids.is_empty() {
             return Ok(0);
         }
-        sandbox_label::Entity::delete_many()
-            .filter(sandbox_label::Column::SandboxId.is_in(ids.iter()))
-            .exec(&self.transaction)
-            .await
-            .map_err(StoreError::write("labels"))?;
-        self.volume_uses_delete(&ids).await?;
-        self.signing_keys_delete(&ids).await?;
-        let result = Entity::delete_many()
-            .filter(Column::Id.is_in(ids.iter()))
-            .exec(&self.transaction)
-            .await
-            .map_err(StoreError::write("destroyed sandboxes"))?;
-        Ok(result.rows_affected)
+        self.sandbox_rows_delete(&ids).await
     }
 
     async fn labels_delete(&self, id: &SandboxId) -> Result<(), StoreError> {

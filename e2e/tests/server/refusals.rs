@@ -140,8 +140,8 @@ async fn a_deleted_sandbox_is_not_found_by_any_route() {
 
 const STRANGERS_KEY: &str = "dtn_of-a-stranger";
 
-/// Writes a second organization and a key of it into the store of a stopped server: no call of the API
-/// makes one yet.
+/// Writes a second organization and a key of it into the store of a stopped server, so that nothing but the key tells the
+/// two apart: their owner is the same.
 async fn add_stranger(server: &TestServer) {
     let store = Store::open(&server.instance.data_dir().join("alcove.db"))
         .await

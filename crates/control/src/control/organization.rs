@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::Control;
 use crate::auth::insert_organization;
+use crate::organizations::{self, Departed};
 use crate::rng::uuid_v4;
 use crate::sandboxes::{self, resolve_region};
 use crate::{Caller, Error};
@@ -93,6 +94,27 @@ impl Control {
             "user {} made organization {}", caller.user, organization.id
         );
         Ok(organization)
+    }
+
+    /// Gives the caller's organization up, as its owner. Once this has returned, nobody is a member of it; what it has goes
+    /// in the background, and goes on going after a restart.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`] for a personal organization.
+    pub async fn delete_organization(&self, caller: &Caller, id: &str) -> Result<(), Error> {
+        let caller = self.enter(caller, id)?;
+        caller.require_owner()?;
+        organizations::delete(&self.shared, caller).await
+    }
+
+    /// Organizations that are gone, whose objects may still be there.
+    pub async fn departed_organizations(&self) -> Result<Vec<Departed>, Error> {
+        organizations::departed(&self.shared).await
+    }
+
+    /// No object of a departed organization is left.
+    pub async fn forget_departed(&self, organization: &OrganizationId) -> Result<(), Error> {
+        organizations::forget(&self.shared, organization).await
     }
 
     /// Sets the region where there is none yet. Organizations here have one from the start.

@@ -197,7 +197,7 @@ pub(crate) async fn delete(
     }
 }
 
-async fn change(
+pub(crate) async fn change(
     shared: &Arc<Shared>,
     id: &SnapshotId,
     event: SnapshotEvent,

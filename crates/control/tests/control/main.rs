@@ -6,6 +6,7 @@ mod api_keys;
 mod builds;
 mod built;
 mod clock;
+mod closing;
 mod events;
 mod invitations;
 mod kills;

@@ -111,6 +111,7 @@ crate::routes::routes! {
     post "/api/organizations/invitations/{invitationId}/decline", Key => member::decline_invitation;
     get "/api/organizations/by-sandbox-id/{sandboxIdOrName}", Key => organization::of_sandbox_older;
     get "/api/organizations/{organizationId}", Key => organization::get;
+    delete "/api/organizations/{organizationId}", Key => organization::delete;
     patch "/api/organizations/{organizationId}/default-region", Key => organization::set_default_region;
     get "/api/organizations/{organizationId}/available-sandbox-classes", Key => organization::classes;
     post "/api/organizations/{organizationId}/leave", Key => organization::leave;

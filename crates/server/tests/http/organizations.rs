@@ -286,6 +286,22 @@ async fn the_region_of_an_organization_is_set_from_the_start() {
 }
 
 #[tokio::test]
+async fn a_deleted_organization_is_nobodys_and_a_personal_one_stays() {
+    let server = Server::start().await;
+    let (lab, owner) = lab(&server).await;
+    let path = format!("/api/organizations/{lab}");
+    let foreign = server.ask("DELETE", &path).await;
+    assert_eq!(foreign.status, StatusCode::NOT_FOUND);
+    let deleted = ask(&server, &owner, "DELETE", &path, json!({})).await;
+    assert_eq!(deleted.status, StatusCode::NO_CONTENT);
+    let after = ask(&server, &owner, "GET", &path, json!({})).await;
+    assert_eq!(after.status, StatusCode::UNAUTHORIZED);
+    let home = format!("/api/organizations/{}", server.kit.caller.organization);
+    let refused = server.ask("DELETE", &home).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
 async fn users_are_made_and_seen_by_the_administrator_under_both_names() {
     let server = Server::start().await;
     let (_, ann) = server.kit.add_stranger("ann").await;

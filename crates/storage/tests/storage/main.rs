@@ -5,5 +5,6 @@ mod bounds;
 mod kill;
 mod lists;
 mod objects;
+mod owners;
 mod support;
 mod uploads;

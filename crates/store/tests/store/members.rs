@@ -15,6 +15,7 @@ on_both_databases! {
     an_address_is_invited_once_at_a_time,
     an_organization_is_suspended_closed_and_held,
     users_are_found_by_their_address,
+    an_organization_leaves_no_row_but_the_note_that_it_has_gone,
 }
 
 fn user(number: u128) -> UserId {
@@ -278,4 +279,84 @@ async fn users_are_found_by_their_address(place: Place) {
     assert_eq!(reader.user_list().await.unwrap(), [bob.clone(), ann]);
     // Of two administrators, the one who set the server up.
     assert_eq!(reader.user_find_admin().await.unwrap(), Some(bob));
+}
+
+/// Rows of any table that name the organization.
+async fn rows_of(place: &Place, org: &OrganizationId) -> Vec<(String, i64)> {
+    let tables = match place {
+        Place::Sqlite(_) => {
+            "SELECT m.name FROM sqlite_master m JOIN pragma_table_info(m.name) c \
+             WHERE m.type = 'table' AND c.name = 'organization_id'"
+        }
+        Place::Postgres(_) => {
+            "SELECT table_name FROM information_schema.columns \
+             WHERE column_name = 'organization_id' AND table_schema = 'public'"
+        }
+    };
+    let mut found = Vec::new();
+    for row in place.query(tables).await {
+        let table = row.try_get_by_index::<String>(0).unwrap();
+        let count = format!("SELECT count(*) FROM {table} WHERE organization_id = '{org}'");
+        let count = place.query(&count).await[0].try_get_by_index::<i64>(0);
+        let count = count.unwrap();
+        if count > 0 {
+            found.push((table, count));
+        }
+    }
+    found.sort();
+    found
+}
+
+async fn an_organization_leaves_no_row_but_the_note_that_it_has_gone(place: Place) {
+    let store = place.open().await;
+    let here = org();
+    let organization = |org: &OrganizationId| Organization {
+        id: org.clone(),
+        name: "Lab".to_owned(),
+        created_by: user(1),
+        is_personal: false,
+        is_egress_limited: false,
+        suspension: None,
+        closing_since: None,
+        created_at: at(1),
+    };
+    let tx = store.begin().await.unwrap();
+    for org in [&here, &other_org()] {
+        tx.organization_insert(&organization(org)).await.unwrap();
+        let member = Member {
+            organization_id: org.clone(),
+            ..member(1, MemberRole::Owner, &[5])
+        };
+        tx.member_put(&member).await.unwrap();
+        let number = if *org == here { 1 } else { 2 };
+        let role = role(number, org.clone(), "one");
+        tx.role_insert(org, &role).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    insert(&store, &sandbox(1, "box")).await.unwrap();
+    let others = rows_of(&place, &other_org()).await;
+    assert_eq!(others.len(), 3);
+    assert!(rows_of(&place, &here).await.len() > 3);
+
+    let tx = store.begin().await.unwrap();
+    assert!(!tx.organization_delete(&here, at(9)).await.unwrap());
+    drop(tx);
+    place
+        .execute("UPDATE sandboxes SET state = 'destroyed', desired_state = 'destroyed'")
+        .await;
+    let tx = store.begin().await.unwrap();
+    assert!(tx.organization_delete(&here, at(9)).await.unwrap());
+    tx.commit().await.unwrap();
+    let left = rows_of(&place, &here).await;
+    assert_eq!(left, [("departed_organizations".to_owned(), 1)]);
+    assert_eq!(place.query("SELECT * FROM sandbox_labels").await.len(), 0);
+    let reader = store.reader();
+    assert_eq!(reader.organization_find(&here).await.unwrap(), None);
+    let departed = reader.organization_list_departed().await.unwrap();
+    assert_eq!(departed, [(here.clone(), at(9))]);
+    let tx = store.begin().await.unwrap();
+    tx.organization_forget(&here).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(rows_of(&place, &here).await, []);
+    assert_eq!(rows_of(&place, &other_org()).await, others);
 }

@@ -8,7 +8,7 @@ use alcove_domain::{
 use alcove_store::{Store, StoreError};
 use alcove_testkit::Postgres;
 use jiff::Timestamp;
-use sea_orm::{ConnectionTrait as _, Database};
+use sea_orm::{ConnectionTrait as _, Database, DatabaseConnection, QueryResult, Statement};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -58,15 +58,28 @@ impl Place {
         self.try_open().await.unwrap()
     }
 
-    /// Writes past the store, as only a person with a database client can.
-    pub async fn execute(&self, sql: &str) {
+    async fn connect(&self) -> DatabaseConnection {
         let url = match self {
             Self::Sqlite(folder) => format!("sqlite://{}/alcove.db", folder.path().display()),
             Self::Postgres(url) => url.clone(),
         };
-        let connection = Database::connect(url).await.unwrap();
+        Database::connect(url).await.unwrap()
+    }
+
+    /// Writes past the store, as only a person with a database client can.
+    pub async fn execute(&self, sql: &str) {
+        let connection = self.connect().await;
         connection.execute_unprepared(sql).await.unwrap();
         connection.close().await.unwrap();
+    }
+
+    /// Reads past the store.
+    pub async fn query(&self, sql: &str) -> Vec<QueryResult> {
+        let connection = self.connect().await;
+        let query = Statement::from_string(connection.get_database_backend(), sql);
+        let rows = connection.query_all_raw(query).await.unwrap();
+        connection.close().await.unwrap();
+        rows
     }
 }
 

@@ -65,6 +65,20 @@ pub(crate) async fn get(
     Ok(Json(shown(&app, organization)))
 }
 
+/// Gives an organization up, as its owner: its members and keys end at once, and what it has goes in the background.
+#[utoipa::path(delete, path = "/api/organizations/{organizationId}", tag = "organizations",
+    operation_id = "deleteOrganization", params(("organizationId" = String, Path)),
+    responses((status = 204), (status = 403, description = "It is a personal one", body = ErrorBody),
+        (status = 404, body = ErrorBody)))]
+pub(crate) async fn delete(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    PathOf(id): PathOf<String>,
+) -> Result<StatusCode, ApiError> {
+    app.control().delete_organization(&caller, &id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 /// The organization of a sandbox that the caller can see.
 #[utoipa::path(get, path = "/api/sandbox/{sandboxIdOrName}/organization", tag = "sandbox",
     operation_id = "getOrganizationBySandboxId", params(("sandboxIdOrName" = String, Path)),
