@@ -9,6 +9,10 @@ CACHE := $(CURDIR)/.cache
 ALCOVE := $(TARGET)/release/alcove
 TEST_IMAGES := $(CACHE)/test-images
 
+# Tests with real sandboxes, by name. With the whole workspace around them they need no crate built a second time, as they would
+# alone, with fewer features.
+E2E_TESTS := $(foreach test,$(sort $(notdir $(basename $(wildcard e2e/tests/*)))),--test $(test))
+
 .PHONY: setup parts probe build images run test unit fuzz e2e conformance guest check deny
 
 setup:
@@ -52,7 +56,7 @@ e2e: parts probe
 	archive=$$(ALCOVE_BIN=$(TARGET)/debug/alcove images/build.sh --cached $(CACHE) busybox) && \
 	  cp "$$archive" $(TEST_IMAGES)/busybox.oci.tar
 	ALCOVE_PARTS_DIR=$(PARTS) ALCOVE_IMAGES_DIR=$(TEST_IMAGES) ALCOVE_BIN=$(TARGET)/debug/alcove \
-	  cargo test --locked --no-fail-fast -p alcove-e2e -- --test-threads=1
+	  cargo test --locked --no-fail-fast --workspace $(E2E_TESTS) -- --test-threads=1
 
 # The official clients against a fresh server; needs root. The same debug build as for e2e.
 conformance: parts
