@@ -53,6 +53,8 @@ pub struct BuildCopyRequest {
     pub excludes: Vec<String>,
     /// Nothing is copied: only the digest is wanted.
     pub is_dry: bool,
+    /// The root of the source goes when all of it is copied.
+    pub removes_root: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +62,40 @@ pub struct BuildCopyRequest {
 pub struct BuildInlineFile {
     pub name: String,
     pub content: String,
+}
+
+/// Body of `POST /build/fetch`. The answer has no body.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BuildFetchRequest {
+    /// Where it is fetched from, with its credentials.
+    pub address: String,
+    /// Absolute, and not there yet; the folders above are made.
+    pub path: String,
+    pub what: BuildFetched,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(
+    tag = "kind",
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase"
+)]
+pub enum BuildFetched {
+    /// A file by HTTP. It gets the time that its server tells, and is for its owner only.
+    File {
+        /// SHA-256 in lower-case hex; another content is refused.
+        checksum: Option<String>,
+    },
+    /// The work tree of a repository.
+    Repository {
+        /// A branch or a tag; the remote's own choice where absent.
+        branch: Option<String>,
+        /// A whole commit id instead.
+        commit: Option<String>,
+        /// Whether `.git` stays.
+        keeps_git_dir: bool,
+    },
 }
 
 /// Answer of `POST /build/copy`.

@@ -48,6 +48,12 @@ pub enum GitOrder {
     SetConfig(GitSetConfigRequest),
     ConfigureUser(GitConfigureUserRequest),
     Authenticate(GitAuthenticateRequest),
+    /// No operation of git's: a file by HTTP, since no other program inside speaks TLS.
+    Download {
+        address: String,
+        /// Not there yet.
+        path: String,
+    },
 }
 
 impl GitOrder {
@@ -58,7 +64,8 @@ impl GitOrder {
             Self::Status { path, .. }
             | Self::Branches { path, .. }
             | Self::History { path }
-            | Self::Remotes { path } => Some(path),
+            | Self::Remotes { path }
+            | Self::Download { path, .. } => Some(path),
             Self::CreateBranch(order) | Self::DeleteBranch(order) => Some(&mut order.path),
             Self::Checkout(order) => Some(&mut order.path),
             Self::Add(order) => Some(&mut order.path),

@@ -22,8 +22,8 @@ mod run;
 mod session;
 
 pub use build::{
-    BUILD_FRAME_MAX_BYTES, BuildCopyRequest, BuildCopyResponse, BuildFrame, BuildInlineFile,
-    BuildRunEnd, BuildRunRequest,
+    BUILD_FRAME_MAX_BYTES, BuildCopyRequest, BuildCopyResponse, BuildFetchRequest, BuildFetched,
+    BuildFrame, BuildInlineFile, BuildRunEnd, BuildRunRequest,
 };
 pub use client::{
     ClientGeneration, LogForm, SDK_VERSION_HEADER, SOURCE_HEADER, SPLIT_OUTPUT_HEADER,

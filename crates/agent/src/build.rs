@@ -5,5 +5,6 @@
 
 pub mod archive;
 pub mod copy;
+pub mod fetch;
 pub mod source;
 pub mod target;

@@ -1,7 +1,10 @@
 //! From instructions to steps: variables, working folders, users, shells.
 
 mod copy;
+mod fetch;
 mod run;
+
+pub use self::fetch::is_commit;
 
 use std::collections::BTreeMap;
 

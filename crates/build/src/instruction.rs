@@ -75,8 +75,19 @@ pub struct From {
 }
 
 const COPY_FLAGS: &[&str] = &["from", "chown", "chmod", "link", "parents", "exclude"];
+const ADD_FLAGS: &[&str] = &[
+    "from",
+    "chown",
+    "chmod",
+    "link",
+    "parents",
+    "exclude",
+    "checksum",
+    "keep-git-dir",
+    "unpack",
+];
 /// Those that mean something without a value, and those that may come several times.
-const SWITCHES: &[&str] = &["link", "parents"];
+const SWITCHES: &[&str] = &["link", "parents", "keep-git-dir", "unpack"];
 const REPEATED: &[&str] = &["mount", "exclude"];
 const RUN_FLAGS: &[&str] = &["mount", "network", "security"];
 const HEALTH_FLAGS: &[&str] = &[
@@ -86,16 +97,6 @@ const HEALTH_FLAGS: &[&str] = &[
     "start-interval",
     "retries",
 ];
-
-const REMOTE: [&str; 4] = ["http://", "https://", "git://", "git@"];
-
-/// Why a source elsewhere is refused.
-pub const REMOTE_REASON: &str = "ADD of an address is not supported: RUN a program that fetches it";
-
-/// Whether a source is to be fetched from somewhere.
-pub fn is_remote(path: &str) -> bool {
-    REMOTE.iter().any(|scheme| path.starts_with(scheme))
-}
 
 /// What may not stand behind `ONBUILD`.
 const NO_TRIGGERS: &[&str] = &["ONBUILD", "FROM", "MAINTAINER"];
@@ -164,7 +165,8 @@ pub fn read(raw: &Raw, escape: char) -> Result<Instruction, Refusal> {
             })
         }
         keyword @ ("COPY" | "ADD") => {
-            check_flags(raw, &flags, COPY_FLAGS)?;
+            let is_add = keyword == "ADD";
+            check_flags(raw, &flags, if is_add { ADD_FLAGS } else { COPY_FLAGS })?;
             let words: Vec<String> = match json_list(rest) {
                 Some(list) => list,
                 None => rest.split_whitespace().map(str::to_owned).collect(),
@@ -172,11 +174,8 @@ pub fn read(raw: &Raw, escape: char) -> Result<Instruction, Refusal> {
             if words.len() < 2 {
                 return Err(needs("at least one source, and a target"));
             }
-            if words.iter().any(|word| is_remote(word)) {
-                return Err(refuse(REMOTE_REASON.to_owned()));
-            }
             Kind::Copy(CopyWords {
-                is_add: keyword == "ADD",
+                is_add,
                 flags,
                 words,
                 heredocs: raw.heredocs.clone(),

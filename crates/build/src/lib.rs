@@ -16,11 +16,11 @@ mod words;
 
 pub use config::{Config, Healthcheck};
 pub use dockerfile::{DOCKERFILE_MAX_BYTES, Dockerfile, INSTRUCTIONS_MAX};
-pub use evaluate::STEPS_MAX;
+pub use evaluate::{STEPS_MAX, is_commit};
 pub use ignore::Ignore;
 pub use refusal::Refusal;
 pub use step::{
-    Action, Base, Copy, InlineFile, Mount, MountKind, Plan, Run, Sharing, Source, StagePlan, Step,
-    StepKey,
+    Action, Base, Copy, Fetch, Fetched, InlineFile, Mount, MountKind, Plan, Run, Sharing, Source,
+    StagePlan, Step, StepKey,
 };
 pub use words::EXPANDED_MAX_BYTES;

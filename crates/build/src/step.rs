@@ -132,6 +132,9 @@ pub struct Copy {
     pub paths: Vec<String>,
     /// Files whose contents stand in the Dockerfile.
     pub inline: Vec<InlineFile>,
+    /// What comes from elsewhere.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fetched: Vec<Fetch>,
     /// Absolute.
     pub target: String,
     /// Whether the target was written as a folder, or must be one because there are several sources.
@@ -148,6 +151,47 @@ pub struct Copy {
     /// Patterns of what is left out, below each folder that is copied, or for the name of a file.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub excludes: Vec<String>,
+}
+
+/// Something that is fetched from its address, by the network of the step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Fetch {
+    /// With the credentials that it was written with.
+    pub address: String,
+    pub what: Fetched,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Fetched {
+    /// A file by HTTP.
+    File {
+        /// What it is called in a target that is a folder.
+        name: String,
+        /// SHA-256 in lower-case hex.
+        checksum: Option<String>,
+        /// An archive is unpacked.
+        unpacks: bool,
+    },
+    /// A work tree of git.
+    Repository {
+        /// A branch, a tag, or a whole commit id; the remote's own choice where absent.
+        reference: Option<String>,
+        /// What of it is taken, below its root.
+        folder: String,
+        keeps_git_dir: bool,
+    },
+}
+
+impl Fetched {
+    /// What finds it below the folder that it was fetched into.
+    pub fn pattern(&self) -> String {
+        alcove_glob::escape(match self {
+            Self::File { name, .. } => name,
+            Self::Repository { folder, .. } => folder,
+        })
+    }
 }
 
 #[expect(

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use alcove_build::{
-    Action, Base, Config, Copy, Dockerfile, Mount, MountKind, Plan, Refusal, Run, Source,
+    Action, Base, Config, Copy, Dockerfile, Fetch, Fetched, Mount, MountKind, Plan, Refusal, Run,
+    Source, is_commit,
 };
 use proptest::prelude::*;
 
@@ -270,9 +271,36 @@ fn what_is_not_supported_is_refused_with_its_line() {
         ("RUN x\n", 1, "must be FROM"),
         ("FROM base\nFOO x\n", 2, "FOO"),
         ("FROM base\n\n# c\nCOPY x\n", 4, "target"),
-        ("FROM base\nADD https://x/y /z\n", 2, "address"),
-        ("FROM base\nADD git@host:x /z\n", 2, "address"),
-        ("FROM base\nENV U=http://x\nADD $U /z\n", 3, "address"),
+        ("FROM base\nCOPY https://x/y /z\n", 2, "ADD does"),
+        ("FROM base\nENV U=http://x/y\nCOPY $U /z\n", 3, "ADD does"),
+        ("FROM base\nADD https://x/ /z/\n", 2, "names no file"),
+        ("FROM base\nADD https://x/.. /z/\n", 2, "names no file"),
+        (
+            "FROM base\nADD https://x/a?b /z/a https://x/b\n",
+            2,
+            "slash",
+        ),
+        (
+            "FROM base\nADD --checksum=md5:00 https://x/y /z\n",
+            2,
+            "sha256:",
+        ),
+        (
+            "FROM base\nADD --checksum=sha256:0000000000000000000000000000000000000000000000000000000000000000 a /z\n",
+            2,
+            "only source",
+        ),
+        (
+            "FROM base\nADD --checksum=sha256:0 https://x/y.git /z\n",
+            2,
+            "for files",
+        ),
+        (
+            "FROM base\nADD --keep-git-dir https://x/y /z\n",
+            2,
+            "for repositories",
+        ),
+        ("FROM base\nADD --unpack=maybe https://x/y /z\n", 2, "maybe"),
         (
             "FROM base\nCOPY --keep-git-dir=true a /z\n",
             2,
@@ -324,6 +352,84 @@ fn what_is_not_supported_is_refused_with_its_line() {
         assert_eq!(refusal.line, line, "{text}: {refusal}");
         assert!(refusal.reason.contains(words), "{text}: {refusal}");
     }
+}
+
+#[test]
+fn addresses_are_files_or_repositories() {
+    let file = |name: &str| Fetched::File {
+        name: name.to_owned(),
+        checksum: None,
+        unpacks: false,
+    };
+    let repository = |reference: Option<&str>, folder: &str| Fetched::Repository {
+        reference: reference.map(str::to_owned),
+        folder: folder.to_owned(),
+        keeps_git_dir: false,
+    };
+    for (words, address, what) in [
+        (
+            "https://x/a/b.tar.gz",
+            "https://x/a/b.tar.gz",
+            file("b.tar.gz"),
+        ),
+        (
+            "http://x/a%20b?c=d/e",
+            "http://x/a%20b?c=d/e",
+            file("a%20b"),
+        ),
+        (
+            "https://u:p@x/y.git",
+            "https://u:p@x/y.git",
+            repository(None, "."),
+        ),
+        (
+            "https://x/y.git#v1",
+            "https://x/y.git",
+            repository(Some("v1"), "."),
+        ),
+        (
+            "https://x/y.git#:sub/../in",
+            "https://x/y.git",
+            repository(None, "in"),
+        ),
+        (
+            "git@x:y#main:sub",
+            "git@x:y",
+            repository(Some("main"), "sub"),
+        ),
+        ("ssh://git@x/y", "ssh://git@x/y", repository(None, ".")),
+    ] {
+        let plan = good(&format!("FROM base\nADD {words} /to/\n"));
+        let fetched = Fetch {
+            address: address.to_owned(),
+            what,
+        };
+        assert_eq!(copy(&plan).fetched, [fetched], "{words}");
+    }
+    let digest = "ab".repeat(32);
+    let text = format!(
+        "FROM base\nARG H=x/\nADD --checksum=sha256:{} --unpack --chown=1 https://${{H}}a /to\n",
+        digest.to_uppercase()
+    );
+    let plan = good(&text);
+    let copy = copy(&plan);
+    assert_eq!(
+        copy.fetched[0].what,
+        Fetched::File {
+            name: "a".to_owned(),
+            checksum: Some(digest),
+            unpacks: true
+        }
+    );
+    assert!(copy.paths.is_empty() && !copy.is_folder);
+    assert!(is_commit(&"0a".repeat(20)) && !is_commit("0a") && !is_commit(&"0g".repeat(20)));
+}
+
+#[test]
+fn local_archives_are_unpacked_unless_told_otherwise() {
+    assert!(copy(&good("FROM base\nADD a.tar /x\n")).unpacks);
+    assert!(!copy(&good("FROM base\nADD --unpack=false a.tar /x\n")).unpacks);
+    assert!(!copy(&good("FROM base\nCOPY a.tar /x\n")).unpacks);
 }
 
 #[test]

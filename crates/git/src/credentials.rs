@@ -76,6 +76,10 @@ impl Secrets {
                 Credentials::given(order.username.as_ref(), order.password.as_ref()),
                 None,
             ],
+            GitOrder::Download { address, .. } => [
+                Url::of_file(address).ok().and_then(|url| url.credentials),
+                None,
+            ],
             GitOrder::AddRemote(order) => [
                 Url::parse(&order.url).ok().and_then(|url| url.credentials),
                 None,

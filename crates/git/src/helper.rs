@@ -15,8 +15,8 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use crate::answer::Output;
 use crate::credentials::Secrets;
 use crate::libgit2;
-use crate::{Fault, branches, clone, commit, config, credentials, push, remotes, reset, restore};
-use crate::{stage, status, sync};
+use crate::{Fault, branches, clone, commit, config, credentials, download, push, remotes};
+use crate::{reset, restore, stage, status, sync};
 
 /// Memory of its own that the process may have. Packs are mapped in windows and do not count.
 const MAX_MEMORY: u64 = 768 << 20;
@@ -107,5 +107,6 @@ fn carry_out(order: &GitOrder, output: &mut Output, cancel: &Cancel) -> Result<(
         GitOrder::SetConfig(order) => config::set(order),
         GitOrder::ConfigureUser(order) => config::configure_user(order),
         GitOrder::Authenticate(order) => credentials::store(order),
+        GitOrder::Download { address, path } => download::download(address, path, cancel),
     }
 }

@@ -54,6 +54,8 @@ pub enum Upload {
 pub struct Answer {
     pub status: u16,
     pub content_type: String,
+    /// When it was changed last, as HTTP writes it; empty where the remote does not tell.
+    pub last_modified: String,
     /// Where the answer comes from, after redirections.
     pub url: String,
     pub body: Body,
@@ -159,9 +161,12 @@ impl Client {
 
 fn answer(result: Result<http::Response<ureq::Body>, ureq::Error>) -> Result<Answer, Fault> {
     let response = result.map_err(|error| failed(&error))?;
-    let content_type = response.headers().get("content-type");
-    let content_type = content_type.and_then(|value| value.to_str().ok());
-    let content_type = content_type.unwrap_or_default().to_owned();
+    let header = |name: &str| {
+        let value = response.headers().get(name);
+        let text = value.and_then(|value| value.to_str().ok());
+        text.unwrap_or_default().to_owned()
+    };
+    let (content_type, last_modified) = (header("content-type"), header("last-modified"));
     let status = response.status().as_u16();
     let url = response.get_uri().to_string();
     let limit = if status == 200 { u64::MAX } else { MAX_REASON };
@@ -173,6 +178,7 @@ fn answer(result: Result<http::Response<ureq::Body>, ureq::Error>) -> Result<Ans
     Ok(Answer {
         status,
         content_type,
+        last_modified,
         url,
         body: Box::new(body),
     })

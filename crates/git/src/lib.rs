@@ -16,6 +16,7 @@ mod clone;
 mod commit;
 mod config;
 mod credentials;
+mod download;
 mod fault;
 mod helper;
 mod http;

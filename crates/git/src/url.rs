@@ -45,27 +45,44 @@ impl Url {
             return Ok(Self::plain(kind, text));
         };
         match scheme.to_ascii_lowercase().as_str() {
-            scheme @ ("http" | "https") => {
-                let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
-                let (user, host) = match authority.rsplit_once('@') {
-                    Some((user, host)) => (Some(user), host),
-                    None => (None, authority),
-                };
-                let text = format!("{scheme}://{host}{path}");
-                let uri: http::Uri = text.parse().map_err(|_| refused("is malformed"))?;
-                if host.is_empty() || uri.host().is_none() || path.contains(['?', '#']) {
-                    return Err(refused("is malformed"));
-                }
-                Ok(Self {
-                    kind: Kind::Http,
-                    text,
-                    credentials: user.and_then(of_user_info),
-                })
-            }
+            scheme @ ("http" | "https") if !rest.contains(['?', '#']) => Self::http(scheme, rest),
+            "http" | "https" => Err(refused("is malformed")),
             "file" => Ok(Self::plain(Kind::Local, text)),
             "ssh" | "git" | "git+ssh" | "ssh+git" => Ok(Self::plain(Kind::Program, text)),
             _ => Err(refused("has a scheme that is not supported")),
         }
+    }
+
+    /// The address of a file, which may have a query.
+    pub fn of_file(text: &str) -> Result<Self, Fault> {
+        match text.split_once("://") {
+            Some((scheme @ ("http" | "https"), rest)) if !rest.contains('#') => {
+                Self::http(scheme, rest)
+            }
+            _ => Err(Fault::invalid("the address is none of HTTP")),
+        }
+    }
+
+    fn http(scheme: &str, rest: &str) -> Result<Self, Fault> {
+        let malformed = || Fault::invalid("the address is malformed");
+        let (authority, path) = match rest.find(['/', '?']) {
+            Some(at) => rest.split_at(at),
+            None => (rest, ""),
+        };
+        let (user, host) = match authority.rsplit_once('@') {
+            Some((user, host)) => (Some(user), host),
+            None => (None, authority),
+        };
+        let text = format!("{scheme}://{host}{path}");
+        let uri: http::Uri = text.parse().map_err(|_| malformed())?;
+        if host.is_empty() || uri.host().is_none() {
+            return Err(malformed());
+        }
+        Ok(Self {
+            kind: Kind::Http,
+            text,
+            credentials: user.and_then(of_user_info),
+        })
     }
 
     fn plain(kind: Kind, text: &str) -> Self {
@@ -137,6 +154,22 @@ mod tests {
         ] {
             let is_program = Url::parse(text).is_ok_and(|url| url.kind != Kind::Program);
             assert!(!is_program, "{text}");
+        }
+    }
+
+    #[test]
+    fn files_may_have_a_query_and_are_fetched_by_http_only() {
+        let url = Url::of_file("https://me:secret@host/a?b=/c@d").unwrap();
+        assert_eq!(url.text, "https://host/a?b=/c@d");
+        assert_eq!(url.credentials.unwrap().username, "me");
+        for text in [
+            "/a",
+            "file:///a",
+            "ssh://host/a",
+            "https:///a",
+            "http://host/a#b",
+        ] {
+            assert!(Url::of_file(text).is_err(), "{text}");
         }
     }
 

@@ -7,3 +7,29 @@ mod path;
 
 pub use name::Glob;
 pub use path::{PathPattern, clean};
+
+/// A pattern that means this very path.
+pub fn escape(path: &str) -> String {
+    let mut pattern = String::with_capacity(path.len());
+    for letter in path.chars() {
+        if matches!(letter, '*' | '?' | '[' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(letter);
+    }
+    pattern
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_escaped_path_means_itself_and_nothing_else() {
+        for (path, other) in [("a*b", "axb"), ("[ab]", "a"), ("a?", "ab"), ("a\\*", "ab")] {
+            let pattern = PathPattern::parse(&escape(path)).expect("a pattern");
+            assert!(pattern.covers(&[path]), "{path}");
+            assert!(!pattern.covers(&[other]), "{path}");
+        }
+    }
+}

@@ -9,6 +9,7 @@ mod bases;
 mod caches;
 mod context;
 mod fault;
+mod fetched;
 mod log;
 mod run;
 mod step;

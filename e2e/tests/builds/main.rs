@@ -3,6 +3,7 @@
 mod bases;
 mod caches;
 mod cases;
+mod fetch;
 mod judge;
 mod more;
 mod support;

@@ -242,6 +242,51 @@ async fn a_build_and_a_volume_on_a_full_disk_fail_and_are_made_when_there_is_roo
 }
 
 #[tokio::test]
+async fn a_step_of_a_build_that_fills_the_disk_says_so_and_leaves_nothing() {
+    let setup = Setup {
+        disk_reserve_mib: 0,
+        ..Setup::default()
+    };
+    let server = TestServer::start_in(Folder::small(300), setup).await;
+    let (client, raw) = (server.client(), server.raw());
+    make(&client, "runs").await;
+    let counter = start_counter(&client, "runs").await;
+    for (name, write) in [
+        ("dd", "dd if=/dev/urandom of=/big bs=1M count=400"),
+        (
+            "many",
+            "i=0; while dd if=/dev/urandom of=/big$i bs=1M count=4; do i=$((i+1)); done; sync",
+        ),
+        (
+            "unheard",
+            "dd if=/dev/urandom of=/big bs=1M count=400 || true",
+        ),
+    ] {
+        let dockerfile = format!("FROM default\nUSER root\nRUN {write}\n");
+        let order = json!({"name": name, "buildInfo": {"dockerfileContent": dockerfile}});
+        let asked = raw.ask("POST", "/api/snapshots", order.to_string()).await;
+        assert_eq!(asked.status, 200, "{asked:?}");
+        let failed = snapshot_settles(&server, name).await;
+        assert_eq!(failed["state"], "build_failed", "{failed}");
+        let reason = failed["errorReason"].as_str().unwrap();
+        assert!(
+            reason.contains("the host has no disk space left"),
+            "{failed}"
+        );
+        has_no_drafts(&server, name);
+        assert_eq!(server.instance.sandboxes().len(), 1, "{name}");
+    }
+    counter_goes_on(&client, "runs", &counter).await;
+    let dockerfile = "FROM default\nUSER root\nRUN echo made > /made\n";
+    let order = json!({"name": "built", "buildInfo": {"dockerfileContent": dockerfile}});
+    let asked = raw.ask("POST", "/api/snapshots", order.to_string()).await;
+    assert_eq!(asked.status, 200, "{asked:?}");
+    let built = snapshot_settles(&server, "built").await;
+    assert_eq!(built["state"], "active", "{built}");
+    server.finish().await;
+}
+
+#[tokio::test]
 async fn what_the_database_cannot_write_is_refused_and_what_it_has_acknowledged_stays() {
     let setup = Setup {
         disk_reserve_mib: 0,

@@ -80,6 +80,10 @@ pub fn copy(request: &BuildCopyRequest) -> Result<String, String> {
     for file in &request.inline {
         write_inline(file, target, request.is_folder, &terms)?;
     }
+    if request.removes_root {
+        let root = Path::new(&request.root);
+        fs::remove_dir_all(root).map_err(about(root))?;
+    }
     Ok(hex(&digest.finalize()))
 }
 
@@ -149,7 +153,7 @@ fn kind_of(found: &Stat) -> FileType {
     FileType::from_raw_mode(found.st_mode)
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
@@ -271,17 +275,21 @@ fn head(digest: &mut Sha256, name: &[u8], found: &Stat, terms: &Terms) {
     }
 }
 
-fn contents(digest: &mut Sha256, mut file: File) -> io::Result<()> {
-    let mut own = Sha256::new();
+fn contents(digest: &mut Sha256, file: File) -> io::Result<()> {
+    digest.update(digest_of(file)?);
+    Ok(())
+}
+
+/// The SHA-256 of a file.
+pub fn digest_of(mut file: File) -> io::Result<[u8; 32]> {
+    let mut digest = Sha256::new();
     let mut buffer = vec![0_u8; 128 << 10];
     loop {
         match file.read(&mut buffer)? {
-            0 => break,
-            count => own.update(&buffer[..count]),
+            0 => return Ok(digest.finalize().into()),
+            count => digest.update(&buffer[..count]),
         }
     }
-    digest.update(own.finalize());
-    Ok(())
 }
 
 struct Copying {

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use alcove_agent_api::{
-    BuildCopyRequest, BuildCopyResponse, BuildFrame, BuildInlineFile, BuildRunEnd, BuildRunRequest,
-    ErrorCode,
+    BuildCopyRequest, BuildCopyResponse, BuildFetchRequest, BuildFrame, BuildInlineFile,
+    BuildRunEnd, BuildRunRequest, ErrorCode,
 };
 use axum::body::Body;
 use axum::extract::State;
@@ -21,13 +21,14 @@ use axum::routing::post;
 use axum::{Json, Router};
 use bytes::Bytes;
 use futures_util::stream;
+use http::StatusCode;
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
 
 use crate::agent::Agent;
-use crate::build::copy;
+use crate::build::{copy, fetch};
 use crate::http::ApiError;
 use crate::http::body::read_json;
 use crate::http::process::check_variable_names;
@@ -50,6 +51,14 @@ pub fn routes(router: Router<Arc<Agent>>) -> Router<Arc<Agent>> {
     router
         .route("/build/run", post(run))
         .route("/build/copy", post(copy_files))
+        .route("/build/fetch", post(fetch_source))
+}
+
+async fn fetch_source(State(agent): State<Arc<Agent>>, body: Body) -> Result<Response, ApiError> {
+    let request: BuildFetchRequest = read_json(body, ErrorCode::BadRequest).await?;
+    check_path("path", &request.path)?;
+    fetch::fetch(&agent, request).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 async fn copy_files(body: Body) -> Result<Response, ApiError> {

@@ -102,6 +102,7 @@ impl Row {
 #[rustfmt::skip]
 const TABLE: &[Row] = &[
     row("POST /build/copy").body(r#"{"root":"/none","paths":["x"],"target":"/proc/none"}"#).required(&["target"]),
+    row("POST /build/fetch").body(r#"{"address":"none","path":"/proc/none/x","what":{"kind":"file"}}"#).required(&["address", "path", "what"]),
     row("POST /build/run").body(r#"{"argv":["/none"],"cwd":"/none"}"#).required(&["argv", "cwd"]),
     row("GET /files").query("path=/none")
         .also(&[query("depth=0"), query("depth=-1"), query("depth=x"), query("path=/etc/passwd"), query("path=../../../../../none")]),

@@ -7,6 +7,7 @@
 
 mod attached;
 mod bad_input;
+mod build_fetch;
 mod code_run;
 mod downloads;
 mod entrypoint;

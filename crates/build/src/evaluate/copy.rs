@@ -3,7 +3,8 @@
 use alcove_glob::PathPattern;
 
 use super::Evaluation;
-use crate::instruction::{CopyWords, REMOTE_REASON, is_remote};
+use super::fetch::{self, Wishes, is_remote};
+use crate::instruction::CopyWords;
 use crate::refusal::Refusal;
 use crate::step::{Copy, InlineFile, Source};
 
@@ -37,14 +38,17 @@ impl Evaluation<'_> {
                 "--chmod={text} is not supported: give the mode in octal digits"
             ))),
         });
-        let keeps_path = match words.flags.iter().find(|flag| flag.name == "parents") {
-            None => false,
-            Some(flag) => match flag.value.as_deref() {
-                None | Some("true" | "1") => true,
-                Some("false" | "0") => false,
-                Some(other) => return Err(refuse(format!("--parents={other} is not supported"))),
-            },
+        let switch = |name: &str| {
+            let Some(flag) = words.flags.iter().find(|flag| flag.name == name) else {
+                return Ok(None);
+            };
+            match flag.value.as_deref() {
+                None | Some("true" | "1") => Ok(Some(true)),
+                Some("false" | "0") => Ok(Some(false)),
+                Some(other) => Err(refuse(format!("--{name}={other} is not supported"))),
+            }
         };
+        let keeps_path = switch("parents")?.unwrap_or(false);
         if keeps_path && words.is_add {
             return Err(refuse(
                 "ADD --parents is not supported: COPY has it".to_owned(),
@@ -64,8 +68,26 @@ impl Evaluation<'_> {
         let Some((target, sources)) = words.words.split_last() else {
             return Err(refuse("the target is missing".to_owned()));
         };
+        let target = self.expand(target).map_err(refuse)?;
+        if target.is_empty() {
+            return Err(refuse("the target is empty".to_owned()));
+        }
+        let is_written_as_folder =
+            keeps_path || target.ends_with('/') || target == "." || target.ends_with("/.");
+        let checksum = flag("checksum")
+            .map(|text| self.expand(text))
+            .transpose()
+            .map_err(refuse)?;
+        let unpacks = switch("unpack")?;
+        let wishes = Wishes {
+            checksum: checksum.as_deref(),
+            keeps_git_dir: switch("keep-git-dir")?.unwrap_or(false),
+            unpacks: unpacks.unwrap_or(false),
+            is_folder: is_written_as_folder,
+        };
         let mut paths = Vec::new();
         let mut inline = Vec::new();
+        let mut fetched = Vec::new();
         for word in sources {
             if let Some(heredoc) = words.heredocs.iter().find(|heredoc| heredoc.word == *word) {
                 let content = if heredoc.is_expanded {
@@ -80,7 +102,12 @@ impl Evaluation<'_> {
             }
             let path = self.expand(word).map_err(refuse)?;
             if is_remote(&path) {
-                return Err(refuse(REMOTE_REASON.to_owned()));
+                if !words.is_add {
+                    let reason = "COPY takes nothing from an address: ADD does";
+                    return Err(refuse(reason.to_owned()));
+                }
+                fetched.push(fetch::read(&path, &wishes).map_err(refuse)?);
+                continue;
             }
             if path.is_empty() {
                 return Err(refuse(format!("the source {word:?} is empty")));
@@ -90,25 +117,25 @@ impl Evaluation<'_> {
                 None => clean(&path),
             });
         }
-        let target = self.expand(target).map_err(refuse)?;
-        if target.is_empty() {
-            return Err(refuse("the target is empty".to_owned()));
-        }
-        let is_written_as_folder =
-            keeps_path || target.ends_with('/') || target == "." || target.ends_with("/.");
-        if paths.len() + inline.len() > 1 && !is_written_as_folder {
+        let count = paths.len() + inline.len() + fetched.len();
+        if count > 1 && !is_written_as_folder {
             let reason = "with several sources, the target must be a folder and end with a slash";
+            return Err(refuse(reason.to_owned()));
+        }
+        if checksum.is_some() && (count > 1 || fetched.is_empty()) {
+            let reason = "--checksum is for one address that is the only source";
             return Err(refuse(reason.to_owned()));
         }
         Ok(Copy {
             source,
             paths,
             inline,
+            fetched,
             target: self.config.resolve(&target),
             is_folder: is_written_as_folder,
             owner: owner.filter(|owner| !owner.is_empty()),
             mode: mode.transpose()?,
-            unpacks: words.is_add,
+            unpacks: words.is_add && unpacks.unwrap_or(true),
             keeps_path,
             excludes,
         })
@@ -116,7 +143,7 @@ impl Evaluation<'_> {
 }
 
 /// The folder itself means what is in it, and a slash at the end that it must be one.
-fn clean(path: &str) -> String {
+pub(super) fn clean(path: &str) -> String {
     let clean = alcove_glob::clean(path).join("/");
     if clean.is_empty() {
         ".".to_owned()

@@ -3,8 +3,8 @@
 use std::os::fd::AsFd;
 
 use alcove_agent_api::{
-    AGENT_TOKEN_HEADER, BuildCopyRequest, BuildCopyResponse, BuildFrame, BuildRunEnd,
-    BuildRunRequest,
+    AGENT_TOKEN_HEADER, BuildCopyRequest, BuildCopyResponse, BuildFetchRequest, BuildFrame,
+    BuildRunEnd, BuildRunRequest,
 };
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
@@ -64,23 +64,34 @@ impl<F: AsFd> Agent<'_, F> {
 
     /// Copies, or tells the digest of what would be copied.
     pub async fn copy(&self, request: &BuildCopyRequest) -> Result<String, AgentError> {
-        let answer = self.post("/build/copy", request).await?;
+        let bytes = self.ask("/build/copy", request).await?;
+        let answer: BuildCopyResponse = serde_json::from_slice(&bytes).map_err(gone)?;
+        Ok(answer.digest)
+    }
+
+    /// Fetches something from elsewhere into the sandbox.
+    pub async fn fetch(&self, request: &BuildFetchRequest) -> Result<(), AgentError> {
+        self.ask("/build/fetch", request).await.map(drop)
+    }
+
+    /// A short answer, whole.
+    async fn ask<T: Serialize>(&self, path: &str, body: &T) -> Result<Bytes, AgentError> {
+        let answer = self.post(path, body).await?;
         let status = answer.status();
         let body = Limited::new(answer.into_body(), ANSWER_MAX_BYTES);
         let bytes = body.collect().await.map_err(gone)?.to_bytes();
-        if status != http::StatusCode::OK {
-            let message = serde_json::from_slice::<serde_json::Value>(&bytes)
-                .ok()
-                .and_then(|value| value.get("message")?.as_str().map(str::to_owned));
-            let message: String = message
-                .unwrap_or_default()
-                .chars()
-                .take(REASON_MAX_CHARS)
-                .collect();
-            return Err(AgentError::Refused(message));
+        if status.is_success() {
+            return Ok(bytes);
         }
-        let answer: BuildCopyResponse = serde_json::from_slice(&bytes).map_err(gone)?;
-        Ok(answer.digest)
+        let message = serde_json::from_slice::<serde_json::Value>(&bytes)
+            .ok()
+            .and_then(|value| value.get("message")?.as_str().map(str::to_owned));
+        let message: String = message
+            .unwrap_or_default()
+            .chars()
+            .take(REASON_MAX_CHARS)
+            .collect();
+        Err(AgentError::Refused(message))
     }
 
     /// Runs a command to its end; what it says goes into the log.

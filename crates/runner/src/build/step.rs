@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use alcove_agent_api::{BuildCopyRequest, BuildInlineFile, BuildRunRequest};
 use alcove_build::{Action, Copy, MountKind, Run, Source, Step, StepKey};
 use alcove_domain::SandboxId;
-use alcove_runner_api::{Build, BuildFault, DiskOrigin, NetworkSpec, Resources, SandboxSpec};
+use alcove_runner_api::{
+    Build, BuildFault, BuildFaultCode, DiskOrigin, NetworkSpec, Resources, SandboxSpec,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::agent::{Agent, AgentError};
@@ -13,7 +15,7 @@ use super::bases::Bases;
 use super::caches::{Held, Wanted};
 use super::log::LogWriter;
 use super::run::{compose, name_of};
-use super::{Builds, SANDBOX_PREFIX, fault};
+use super::{Builds, SANDBOX_PREFIX, fault, fetched};
 use crate::cancel::Cancel;
 use crate::driver::Driver;
 use crate::faults::Step as FaultStep;
@@ -139,6 +141,14 @@ impl Work<'_, '_> {
         } else {
             fault::step(self.step.line, reason)
         }
+    }
+
+    /// A fault of the host has many faces where its disk is full: a step's own disk cannot be read any more, a mount fails.
+    fn named(&self, fault: BuildFault) -> BuildFault {
+        if fault.code == BuildFaultCode::Internal && is_full(&self.steps.builds.host.data_dir) {
+            return fault::full(self.step.line);
+        }
+        fault
     }
 
     async fn command(&mut self, run: &Run) -> Result<Vec<Sha256Digest>, BuildFault> {
@@ -332,26 +342,40 @@ impl Work<'_, '_> {
             keeps_path: copy.keeps_path,
             excludes: copy.excludes.clone(),
             is_dry: true,
+            removes_root: false,
         };
+        let (fetches, fetched) = fetched::requests(&copy.fetched, &request);
+        let mut requests = Vec::new();
+        // Even of nothing it makes the target, if that is all there is.
+        if !request.paths.is_empty() || !request.inline.is_empty() || fetched.is_empty() {
+            requests.push(request);
+        }
+        requests.extend(fetched);
         let extras = Extras {
             is_build: true,
             mounts,
             ..Extras::default()
         };
         self.in_sandbox("", ROOT, BTreeMap::new(), extras, async |agent| {
-            let digest = agent
-                .copy(&request)
-                .await
-                .map_err(|error| self.fault(&error))?;
-            let key = self.key(&[digest]);
+            let failed = |error: AgentError| self.fault(&error);
+            for fetch in &fetches {
+                agent.fetch(fetch).await.map_err(failed)?;
+            }
+            let mut digests = Vec::new();
+            for request in &requests {
+                digests.push(agent.copy(request).await.map_err(failed)?);
+            }
+            let key = self.key(&digests);
             if let Some(layers) = self.known(&key)? {
                 return Ok(Some(Found::Known(layers)));
             }
-            let wet = BuildCopyRequest {
-                is_dry: false,
-                ..request.clone()
-            };
-            agent.copy(&wet).await.map_err(|error| self.fault(&error))?;
+            for request in requests {
+                let wet = BuildCopyRequest {
+                    is_dry: false,
+                    ..request
+                };
+                agent.copy(&wet).await.map_err(failed)?;
+            }
             Ok(Some(Found::Key(key)))
         })
         .await
@@ -444,7 +468,7 @@ impl Work<'_, '_> {
                 .layers_of(&image.digest)
                 .map_err(|error| fault::image(&error))
         };
-        let ended = ended.await;
+        let ended = ended.await.map_err(|fault| self.named(fault));
         driver.step_remove().await;
         builds.hit(FaultStep::StepRemoved)?;
         ended
