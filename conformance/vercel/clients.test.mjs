@@ -99,9 +99,9 @@ test("a session ends at its time, and what is not persistent does not come back"
 test("what this server does not have is refused with its reason", async () => {
   const { Sandbox } = await client("3.5.0");
   for (const more of [
-    { keepLastSnapshots: { count: 2 } },
+    { failoverRegions: ["sfo1"] },
     { networkPolicy: { allow: { "a.com": [{ transform: [{ headers: { a: "b" } }] }] } } },
-    { source: { type: "tarball", url: "https://example.com/a.tgz" } },
+    { mounts: { "/data": { drive: "any", mode: "snapshot" } } },
   ]) {
     await assert.rejects(Sandbox.create({ ...credentials, ...more }), /Status code 400 is not ok: .*not/);
   }

@@ -12,6 +12,12 @@ use crate::Stream;
 
 /// Where programs are run and listed; one of them is below, by its id.
 pub const EXEC_PATH: &str = "/exec";
+/// Where a program gets a terminal, and one client a WebSocket to it.
+///
+/// The client's first message is `{"type":"start","command","args":[],"env":["NAME=VALUE"],"cwd","cols","rows"}`. Then
+/// what it types is binary, and `{"type":"resize","cols","rows"}` is text. What the terminal shows is binary,
+/// `{"type":"exit","code"}` is text and comes before the close, and any other text is for whoever reads along.
+pub const EXEC_INTERACTIVE_PATH: &str = "/exec/interactive";
 /// What a stream of lines says it is; clients compare it byte by byte.
 pub const EXEC_STREAM_TYPE: &str = "application/x-ndjson";
 

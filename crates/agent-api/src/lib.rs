@@ -36,8 +36,8 @@ pub use config::{
 };
 pub use error::{DAEMON_SOURCE, ErrorBody, ErrorCode};
 pub use exec::{
-    EXEC_PATH, EXEC_STREAM_TYPE, ExecAnswer, ExecCommand, ExecKill, ExecList, ExecOutput,
-    ExecRequest, ExecStreamError,
+    EXEC_INTERACTIVE_PATH, EXEC_PATH, EXEC_STREAM_TYPE, ExecAnswer, ExecCommand, ExecKill,
+    ExecList, ExecOutput, ExecRequest, ExecStreamError,
 };
 pub use file::{
     DownloadRequest, FileInfo, Match, ReplaceRequest, ReplaceResult, SearchFilesResponse,

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use alcove_agent_api::{ErrorCode, ExecCommand, ExecRequest};
+use alcove_agent_api::{ErrorCode, ExecCommand, ExecRequest, PtySize};
 use jiff::Timestamp;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Signal;
@@ -22,6 +22,7 @@ use crate::agent::Agent;
 use crate::process::job::Members;
 use crate::process::reaper::Child;
 use crate::process::spawn::{EnvBlock, Program, c_path, find_program, is_executable};
+use crate::pty::terminal::{Launch, Terminal, Words};
 use crate::session::command::{Command, CommandState, Mode};
 use crate::session::log::Log;
 use crate::session::pump::{self, Pipes};
@@ -234,6 +235,23 @@ async fn end_of(mut child: Child, members: Members, limit: Option<Duration>) -> 
     }
     members.kill().await;
     child.exited().await.shell_code()
+}
+
+/// A program on a terminal, which is not started yet.
+///
+/// # Errors
+/// There is no such program or folder.
+pub fn on_terminal(
+    agent: &Agent,
+    request: &ExecRequest,
+    size: PtySize,
+) -> Result<Arc<Terminal>, ExecError> {
+    let cwd = agent
+        .home
+        .resolve(request.cwd.as_deref().unwrap_or_default());
+    let Plan { path, argv, env } = Plan::new(agent, request, &cwd)?;
+    let program = Some(Words { path, argv });
+    Ok(Terminal::new(Launch { program, cwd, env }, size))
 }
 
 /// What the kernel is to be asked for.

@@ -4,19 +4,21 @@ use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 
-use alcove_control::{AgentConnection, AgentStream, DialError, PortListener, RunnerClient};
+use alcove_control::{
+    AgentConnection, AgentStream, DialError, FetchedPieces, PortListener, RunnerClient,
+};
 use alcove_domain::{BuildId, Port, SandboxId};
 use alcove_runner::Runner;
 use alcove_runner_api::{
-    Build, BuildLogPiece, BuildOutcome, Collected, ImageEntry, Needed, Order, OrderError, Pull,
-    PullState, Report, VolumeOrder, VolumeOutcome, WarmKind, WarmState, WarmWish,
+    Build, BuildLogPiece, BuildOutcome, Collected, Fetch, FetchError, ImageEntry, Needed, Order,
+    OrderError, Pull, PullState, Report, VolumeOrder, VolumeOutcome, WarmKind, WarmState, WarmWish,
 };
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use tokio::net::TcpListener;
 use tokio::sync::broadcast;
-use tokio_stream::wrappers::{BroadcastStream, WatchStream};
+use tokio_stream::wrappers::{BroadcastStream, ReceiverStream, WatchStream};
 
 /// Reports that a slow listener may be behind. What it misses it learns from the inventory.
 const REPORTS: usize = 1024;
@@ -139,6 +141,11 @@ impl RunnerClient for LocalRunner {
             tracing::error!(build.id = %build, %error, "cannot read the log of a build");
             OrderError::Unavailable
         })
+    }
+
+    async fn fetch(&self, order: Fetch) -> Result<FetchedPieces, FetchError> {
+        let pieces = self.runner.fetch(order).await?;
+        Ok(ReceiverStream::new(pieces).boxed())
     }
 
     async fn dial_agent(&self, sandbox: &SandboxId) -> Result<AgentConnection, DialError> {

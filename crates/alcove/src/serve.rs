@@ -57,8 +57,7 @@ pub const BLOCKING_THREADS: usize = 16;
 /// For good.
 pub const BLOCKING_KEPT_FOR: Duration = Duration::from_secs(u32::MAX as u64);
 
-/// The least that a file system with a journal fits into, and what ext4 takes without more ado.
-const VOLUME_MIN_MIB: u64 = 16;
+const VOLUME_MIN_MIB: u64 = alcove_domain::volume::BYTES_MIN >> 20;
 const VOLUME_MAX_MIB: u64 = 16 << 20;
 
 /// Far more than any host has sandboxes for.
@@ -118,6 +117,15 @@ pub struct Arguments {
         value_delimiter = ','
     )]
     network_allow_private: Vec<PrivateNetwork>,
+    /// A host at a private address that sandboxes may be given an archive from as their source, such as files.internal;
+    /// may be given several times, or with commas. Hosts at public addresses need not be named.
+    #[arg(
+        long = "source-host",
+        env = "ALCOVE_SOURCE_HOSTS",
+        value_name = "HOST",
+        value_delimiter = ','
+    )]
+    source_hosts: Vec<String>,
     #[command(flatten)]
     egress: EgressArguments,
     /// Network slots, disks and id ranges to hold ready.
@@ -484,6 +492,7 @@ fn runner_config(
     let key = data_dir.as_os_str().as_encoded_bytes();
     let mut config = RunnerConfig::new(data_dir, key, arguments.network_pool, programs.clone());
     config.registries = registries;
+    config.source_hosts.clone_from(&arguments.source_hosts);
     config.contexts = Arc::new(StoredContexts::new(objects));
     config.ready_parts = arguments.ready_parts;
     config.network.ready_slots = arguments.ready_parts;

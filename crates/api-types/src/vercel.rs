@@ -3,6 +3,7 @@
 //! Absent is never `null` here, but for an exit code and the end of a list; times are milliseconds.
 
 mod command;
+mod drive;
 mod error;
 mod file;
 mod network;
@@ -10,12 +11,15 @@ mod sandbox;
 mod snapshot;
 
 pub use command::{KillCommand, RunCommand};
+pub use drive::{Drive, DriveAnswer, DrivePage, MakeDrive, Mount, READ_WRITE};
 pub use error::{VercelError, VercelErrorBody};
 pub use file::FilePath;
 pub use network::{PolicyAnswer, PolicyMode, PolicyRequest};
 pub use sandbox::{
-    CreateSandbox, ExtendTimeout, MakeSnapshot, OlderAnswer, OlderPage, OlderPagination,
-    Pagination, Route, Sandbox, SandboxAnswer, SandboxPage, Session, SessionAnswer, SessionPage,
-    Source,
+    CreateSandbox, ExtendTimeout, InteractiveAnswer, KeepLastRequest, KeepLastSnapshots,
+    MakeSnapshot, OlderAnswer, OlderPage, OlderPagination, Pagination, Route, Sandbox,
+    SandboxAnswer, SandboxPage, Session, SessionAnswer, SessionPage, Source,
 };
-pub use snapshot::{OlderSnapshotPage, Snapshot, SnapshotAnswer, SnapshotPage};
+pub use snapshot::{
+    OlderSnapshotPage, Snapshot, SnapshotAnswer, SnapshotNode, SnapshotPage, SnapshotTree,
+};

@@ -92,6 +92,8 @@ fn new_snapshot(
         last_used_at: None,
         deactivated_at: None,
         build_key: None,
+        expires_at: None,
+        lineage: None,
     }
 }
 

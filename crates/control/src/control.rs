@@ -1,6 +1,7 @@
 //! The one door to the use-cases.
 
 mod builds;
+pub(crate) mod drive;
 mod invitation;
 mod key;
 mod life;
@@ -170,6 +171,7 @@ impl Control {
         shared.spawn(reconcile::safety_net(Arc::clone(&shared)));
         shared.spawn(reconcile::write_activity(Arc::clone(&shared)));
         shared.spawn(timers::run(Arc::clone(&shared)));
+        shared.spawn(crate::snapshots::retention::run(Arc::clone(&shared)));
         shared.spawn(images::keep(Arc::clone(&shared)));
         if shared.settings.warm_pool_bytes > 0 {
             shared.spawn(warm::keep(Arc::clone(&shared)));

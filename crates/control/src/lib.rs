@@ -51,6 +51,7 @@ mod warm;
 pub use builds::BuildLog;
 pub use caller::Caller;
 pub use clock::{Clock, SystemClock};
+pub use control::drive::{Drive, DriveSort, ListDrives};
 pub use control::{Bootstrap, Control, Readiness, ToolboxTarget};
 pub use control::{InvitationView, MemberView};
 pub use credentials::{ConfiguredCredentials, CredentialsSource};
@@ -65,10 +66,13 @@ pub use probe::{Probe, Step};
 pub use quota::{OwnQuota, QuotaUse};
 pub use registries::{CreateRegistry, RegistryLogin, RegistryPushAccess, RegistryVisitor};
 pub use rng::{Rng, SystemRng};
-pub use runner::{AgentConnection, AgentStream, DialError, PortListener, RunnerClient};
+pub use runner::{
+    AgentConnection, AgentStream, DialError, FetchedPieces, PortListener, RunnerClient,
+};
 pub use seal::SealingKey;
-pub use sessions::{NewSession, Session, SessionChange};
+pub use sessions::{KeepLastChange, NewSession, Session, SessionChange, SourcePieces};
 pub use settings::{Region, Settings, SnapshotLimits};
 pub use signed_files::{FileUse, SignedFile};
+pub use snapshots::tree::{SnapshotNode, SnapshotTree};
 pub use ssh::{SshEnd, SshGrant, SshRefusal, SshSession};
 pub use warm::NewWarmPool;

@@ -5,6 +5,7 @@ use alcove_domain::{
     SandboxState, SnapshotSort, SortOrder,
 };
 use alcove_store::SandboxCursor;
+use jiff::Timestamp;
 
 use crate::Error;
 use crate::cursor::{self, Question};
@@ -44,6 +45,12 @@ pub struct ListSnapshots {
     pub name: Option<String>,
     /// Id of the sandbox that they were made from.
     pub source_sandbox_id: Option<String>,
+    /// Only those that were made from a sandbox.
+    pub of_sandboxes: bool,
+    /// Those of this project, and those of none.
+    pub project: Option<String>,
+    pub created_after: Option<Timestamp>,
+    pub created_before: Option<Timestamp>,
     /// `lastUsedAt` when absent; general snapshots come last.
     pub sort: Option<SnapshotSort>,
     pub order: Option<SortOrder>,

@@ -6,12 +6,15 @@ use std::net::SocketAddr;
 
 use alcove_domain::{BuildId, Port, SandboxId};
 use alcove_runner_api::{
-    Build, BuildLogPiece, BuildOutcome, Collected, ImageEntry, Needed, Order, OrderError, Pull,
-    PullState, Report, VolumeOrder, VolumeOutcome, WarmKind, WarmState, WarmWish,
+    Build, BuildLogPiece, BuildOutcome, Collected, Fetch, FetchError, ImageEntry, Needed, Order,
+    OrderError, Pull, PullState, Report, VolumeOrder, VolumeOutcome, WarmKind, WarmState, WarmWish,
 };
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use tokio::io::{AsyncRead, AsyncWrite};
+
+/// A file as it comes.
+pub type FetchedPieces = BoxStream<'static, Result<Vec<u8>, FetchError>>;
 
 /// A host that keeps sandboxes.
 #[async_trait]
@@ -73,6 +76,10 @@ pub trait RunnerClient: Send + Sync + 'static {
 
     /// Gives a taken member back of which nothing was ordered. Safe to repeat.
     async fn give_warm_back(&self, sandbox: &SandboxId) -> Result<(), OrderError>;
+
+    /// Fetches a file from an address outside. Resolves when the host has begun to answer with it; an error is the last
+    /// that comes.
+    async fn fetch(&self, order: Fetch) -> Result<FetchedPieces, FetchError>;
 
     /// A fresh connection to the agent of a running sandbox.
     async fn dial_agent(&self, sandbox: &SandboxId) -> Result<AgentConnection, DialError>;

@@ -6,12 +6,16 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
-use alcove_domain::session::{self, SessionId, SessionRecord, SessionTerms};
-use alcove_domain::{NetworkSettings, Reason, Sandbox, SandboxId};
+use alcove_domain::session::{
+    self, KeepLastRequest, Retention, SessionId, SessionRecord, SessionTerms,
+};
+use alcove_domain::{NetworkSettings, Permission, Reason, Sandbox, SandboxId};
+use alcove_runner_api::FetchError;
+use futures_util::stream::BoxStream;
 use tokio::sync::OwnedMutexGuard;
 
-use crate::Error;
 use crate::shared::lock;
+use crate::{Caller, Error};
 
 /// A sandbox as a client of sessions asks for it. Absent fields are None; nothing is checked yet.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -30,6 +34,11 @@ pub struct NewSession {
     pub env: BTreeMap<String, String>,
     pub tags: BTreeMap<String, String>,
     pub network: Option<NetworkSettings>,
+    /// Milliseconds that its snapshots are kept; 0 is for ever.
+    pub snapshot_expiration_ms: Option<i64>,
+    pub keep_last: Option<KeepLastRequest>,
+    /// Names of drives by the paths where they are to be.
+    pub drives: BTreeMap<String, String>,
 }
 
 /// What is to be otherwise with a sandbox.
@@ -41,7 +50,20 @@ pub struct SessionChange {
     pub vcpus: Option<i64>,
     pub tags: Option<BTreeMap<String, String>>,
     pub network: Option<NetworkSettings>,
+    pub snapshot_expiration_ms: Option<i64>,
+    pub keep_last: Option<KeepLastChange>,
 }
+
+/// What is to become of the rule for the newest snapshots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeepLastChange {
+    Set(KeepLastRequest),
+    /// There is to be none.
+    Clear,
+}
+
+/// A file as it is fetched.
+pub type SourcePieces = BoxStream<'static, Result<Vec<u8>, Error>>;
 
 /// A sandbox with its last session.
 #[derive(Debug, Clone)]
@@ -88,6 +110,26 @@ pub(crate) fn stopped(message: &str) -> Error {
     }
 }
 
+/// What a caller hears whose source does not come, or not as a whole.
+pub(crate) fn not_fetched(error: &FetchError) -> Error {
+    if *error == FetchError::Unavailable {
+        return Error::Unavailable {
+            message: "Too much is being fetched; try again later",
+            retry_after: None,
+            cause: None,
+        };
+    }
+    Error::Invalid {
+        reasons: vec![Reason::invalid(format!(
+            "The source was not fetched: {error}"
+        ))],
+        code: "SOURCE_NOT_FETCHED",
+        sandbox: None,
+        state: None,
+        fault: None,
+    }
+}
+
 pub(crate) fn no_snapshot() -> Error {
     Error::Invalid {
         reasons: vec![Reason::invalid(
@@ -115,6 +157,18 @@ pub(crate) fn timeout(ms: Option<i64>, reasons: &mut Vec<Reason>) -> u64 {
     })
 }
 
+pub(crate) fn expiration(ms: i64, reasons: &mut Vec<Reason>) -> u64 {
+    session::check_expiration("snapshotExpiration", ms, reasons)
+}
+
+/// Whoever has snapshots deleted must be allowed to.
+pub(crate) fn may_keep(caller: &Caller, retention: &Retention) -> Result<(), Error> {
+    match retention.keep_last {
+        Some(keep) if keep.deletes_evicted => caller.require(Permission::DeleteSnapshots),
+        _ => Ok(()),
+    }
+}
+
 pub(crate) fn apply(
     change: &SessionChange,
     terms: &mut SessionTerms,
@@ -132,6 +186,14 @@ pub(crate) fn apply(
     }
     if let Some(vcpus) = change.vcpus {
         session::check_vcpus(vcpus, reasons);
+    }
+    if let Some(ms) = change.snapshot_expiration_ms {
+        terms.retention.expiration_ms = Some(expiration(ms, reasons));
+    }
+    match change.keep_last {
+        None => {}
+        Some(KeepLastChange::Clear) => terms.retention.keep_last = None,
+        Some(KeepLastChange::Set(keep)) => terms.retention.keep_last = Some(keep.check(reasons)),
     }
     if let Some(changed) = &change.tags {
         session::check_tags(changed, reasons);

@@ -1,6 +1,8 @@
 //! Snapshots: found, listed, and registered from the runner's images; made and changed in the modules below.
 
 pub(crate) mod driver;
+pub(crate) mod retention;
+pub(crate) mod tree;
 pub(crate) mod wishes;
 
 use std::collections::HashMap;
@@ -89,6 +91,11 @@ impl Shared {
         let filter = SnapshotFilter {
             name_part: list.name.filter(|part| !part.is_empty()),
             source_sandbox: list.source_sandbox_id,
+            of_sandboxes: list.of_sandboxes,
+            project: list.project,
+            parent: None,
+            created_after: list.created_after,
+            created_before: list.created_before,
         };
         let (items, total) = self
             .store
@@ -148,6 +155,8 @@ impl Shared {
                 last_used_at: known.as_ref().and_then(|known| known.last_used_at),
                 deactivated_at: None,
                 build_key: None,
+                expires_at: None,
+                lineage: None,
             };
             if known.as_ref() == Some(&wanted) {
                 continue;

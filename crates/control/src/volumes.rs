@@ -39,15 +39,28 @@ impl Default for VolumeWork {
     }
 }
 
+/// The code of a refusal.
+pub(crate) const NAME_TAKEN: &str = "VOLUME_NAME_TAKEN";
+
+/// A volume as it is asked for.
+#[derive(Debug, Default)]
+pub(crate) struct NewVolume {
+    /// The id, if there is none.
+    pub name: Option<String>,
+    /// As much as the operator gives, if there is none.
+    pub bytes: Option<u64>,
+    pub project: Option<String>,
+}
+
 pub(crate) async fn create(
     shared: &Arc<Shared>,
     caller: &Caller,
-    name: Option<String>,
+    new: NewVolume,
 ) -> Result<Volume, Error> {
     caller.require(Permission::WriteVolumes)?;
     shared.check_not_suspended(&caller.organization)?;
     let id = VolumeId::from_uuid(uuid_v4(&*shared.rng));
-    let name = match name.filter(|name| !name.is_empty()) {
+    let name = match new.name.filter(|name| !name.is_empty()) {
         None => id.to_string(),
         Some(name) => {
             let mut reasons = Vec::new();
@@ -56,9 +69,12 @@ pub(crate) async fn create(
             name
         }
     };
-    let bytes = shared.settings.volume_bytes;
+    let bytes = new.bytes.unwrap_or(shared.settings.volume_bytes);
     let org = caller.organization.clone();
-    let volume = Volume::new(id.clone(), org, name, bytes, shared.clock.now());
+    let volume = Volume {
+        project: new.project,
+        ..Volume::new(id.clone(), org, name, bytes, shared.clock.now())
+    };
     let task = {
         let shared = Arc::clone(shared);
         async move { insert(&shared, volume).await }
@@ -83,7 +99,7 @@ pub(crate) async fn create(
 async fn insert(shared: &Arc<Shared>, volume: Volume) -> Result<(), Error> {
     let failed = |error| match error {
         StoreError::NameTaken => invalid(
-            "VOLUME_NAME_TAKEN",
+            NAME_TAKEN,
             format!("Volume with name {} already exists", volume.name),
         ),
         other => Error::store("creating a volume", other),
@@ -314,7 +330,7 @@ pub(crate) async fn resolve(
     Ok(mounts)
 }
 
-async fn by_id_or_name(
+pub(crate) async fn by_id_or_name(
     shared: &Shared,
     org: &OrganizationId,
     asked: &str,

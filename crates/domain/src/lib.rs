@@ -58,7 +58,8 @@ pub use network::{
 };
 pub use port::Port;
 pub use query::{
-    CursorPage, OffsetPage, SandboxFilter, SandboxSort, SnapshotFilter, SnapshotSort, SortOrder,
+    CursorPage, OffsetPage, SandboxFilter, SandboxSort, SnapshotFilter, SnapshotParent,
+    SnapshotSort, SortOrder,
 };
 pub use quota::{Quota, QuotaExceeded, Usage};
 pub use reason::Reason;
@@ -67,7 +68,7 @@ pub use resize::ResizeRequest;
 pub use role::{NewRole, Role};
 pub use sandbox::{Resources, Sandbox, SandboxClass};
 pub use snapshot::{
-    NewSnapshot, Snapshot, SnapshotEvent, SnapshotPlan, SnapshotRefusal, SnapshotState,
+    Lineage, NewSnapshot, Snapshot, SnapshotEvent, SnapshotPlan, SnapshotRefusal, SnapshotState,
 };
 pub use ssh::{SshAccess, SshAccessEnd, SshTokenHash, SshTokenRefusal};
 pub use ssh_key::{SshKey, SshKeyFingerprint, SshKeyRefusal, SshPublicKey};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::{SandboxClass, SandboxState};
+use crate::{SandboxClass, SandboxState, SnapshotId};
 
 /// Conditions of a list of snapshots; all must hold, an empty one holds always.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -12,6 +12,21 @@ pub struct SnapshotFilter {
     pub name_part: Option<String>,
     /// Id of the sandbox that they were made from.
     pub source_sandbox: Option<String>,
+    /// Only those that were made from a sandbox.
+    pub of_sandboxes: bool,
+    /// Those of this project, and those of none.
+    pub project: Option<String>,
+    pub parent: Option<SnapshotParent>,
+    pub created_after: Option<Timestamp>,
+    pub created_before: Option<Timestamp>,
+}
+
+/// From which snapshot those go out that are looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SnapshotParent {
+    Is(SnapshotId),
+    /// They are the first of their sandbox.
+    Nobody,
 }
 
 /// Conditions of a sandbox list; all must hold, an empty one holds always.

@@ -2,11 +2,22 @@
 //!
 //! What such a client says of a sandbox that no other does is kept in labels of the sandbox, below one prefix; all other
 //! labels are the client's tags. A label that says nonsense, since anybody may write labels, counts as absent.
+//!
+//! Long because the terms, the labels that say them and the checks of what is asked for are read together.
+
+mod drive;
+mod retention;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use jiff::Timestamp;
+
+pub use self::drive::{check_drive_bytes, check_drive_name, mounts};
+pub use self::retention::{
+    EXPIRATION_MIN_MS, KEEP_LAST_MAX, KeepLast, KeepLastRequest, Retention, check_expiration,
+};
 
 use crate::{Reason, Resources, Sandbox, SandboxId, SandboxState};
 
@@ -25,6 +36,9 @@ const STARTED: &str = "vercel.startedMs";
 const STOPPED: &str = "vercel.stoppedMs";
 const SOURCE: &str = "vercel.sourceSnapshot";
 const CURRENT: &str = "vercel.currentSnapshot";
+const EXPIRATION: &str = "vercel.snapshotExpirationMs";
+const MOUNTS: &str = "vercel.mounts";
+const KEEP_LAST: &str = "vercel.keepLastSnapshots";
 
 /// How long a session lasts where nobody says.
 pub const TIMEOUT_DEFAULT_MS: u64 = 300_000;
@@ -38,8 +52,17 @@ pub const TAG_VALUE_MAX_BYTES: usize = 256;
 pub const NAME_MAX_BYTES: usize = 128;
 /// Names that paths need for something else.
 pub const NAMES_RESERVED: [&str; 3] = ["sessions", "snapshots", "drives"];
+/// Seconds that a client has to open the terminal that it was promised.
+pub const INTERACTIVE_SECONDS: i64 = 60;
 /// Minutes that a sandbox is kept that need not outlive its session.
 pub const DISCARDED_AFTER_MINUTES: i64 = 60;
+
+/// What a file that a sandbox begins with may have, compressed.
+pub const SOURCE_MAX_BYTES: u64 = 1 << 30;
+/// What a fetch of one may take: clients wait 300 seconds for the whole create.
+pub const SOURCE_WITHIN: Duration = Duration::from_mins(4);
+/// Signed addresses are long.
+const URL_MAX_BYTES: usize = 8192;
 
 /// What is asked of a sandbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +78,10 @@ pub struct SessionTerms {
     pub image: Option<String>,
     pub source_snapshot: Option<String>,
     pub current_snapshot: Option<String>,
+    /// How long its snapshots are kept.
+    pub retention: Retention,
+    /// Names of drives by the paths where they are.
+    pub drives: BTreeMap<String, String>,
 }
 
 /// One session of a sandbox: the sandbox and the number of the session, from one on.
@@ -131,6 +158,11 @@ impl SessionRecord {
                 image: label(IMAGE).cloned(),
                 source_snapshot: label(SOURCE).cloned(),
                 current_snapshot: label(CURRENT).cloned(),
+                retention: Retention {
+                    expiration_ms: number(EXPIRATION),
+                    keep_last: label(KEEP_LAST).and_then(|text| KeepLast::parse(text)),
+                },
+                drives: label(MOUNTS).map_or_else(BTreeMap::new, |text| drive::read_mounts(text)),
             },
             lasts_ms: length(LASTS).unwrap_or(timeout_ms),
             number: number(SESSION).unwrap_or(1),
@@ -182,6 +214,15 @@ impl SessionRecord {
         }
         if !ports.is_empty() {
             set(PORTS, ports.join(","));
+        }
+        if !terms.drives.is_empty() {
+            set(MOUNTS, drive::mounts_text(&terms.drives));
+        }
+        if let Some(ms) = terms.retention.expiration_ms {
+            set(EXPIRATION, ms.to_string());
+        }
+        if let Some(keep) = terms.retention.keep_last {
+            set(KEEP_LAST, keep.to_string());
         }
         for (name, value) in [
             (RUNTIME, &terms.runtime),
@@ -313,6 +354,24 @@ pub fn check_tags(tags: &BTreeMap<String, String>, reasons: &mut Vec<Reason>) {
     }
 }
 
+/// Checks the address of a file that a sandbox is to begin with.
+pub fn check_source_url(url: &str, reasons: &mut Vec<Reason>) {
+    let rest = ["https://", "http://"]
+        .into_iter()
+        .find_map(|scheme| url.strip_prefix(scheme));
+    let authority = rest.map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
+    let is_plain = url.bytes().all(|byte| byte.is_ascii_graphic());
+    if url.len() > URL_MAX_BYTES || !is_plain || authority.is_none_or(str::is_empty) {
+        reasons.push(Reason::invalid(format!(
+            "source.url must be an address of http or https of at most {URL_MAX_BYTES} bytes"
+        )));
+    } else if authority.is_some_and(|authority| authority.contains('@')) {
+        reasons.push(Reason::invalid(
+            "source.url must not hold credentials; sign it instead",
+        ));
+    }
+}
+
 /// Reads how many processors a sandbox is to have; memory goes with them.
 pub fn check_vcpus(vcpus: i64, reasons: &mut Vec<Reason>) -> Option<(i64, i64)> {
     if vcpus == 1 || (vcpus > 0 && vcpus % 2 == 0 && vcpus <= 64) {
@@ -388,6 +447,11 @@ mod tests {
             image: None,
             source_snapshot: None,
             current_snapshot: Some("snap".to_owned()),
+            retention: Retention {
+                expiration_ms: Some(0),
+                keep_last: KeepLast::parse("2,,false"),
+            },
+            drives: BTreeMap::from([("/data".to_owned(), "d".to_owned())]),
         }
     }
 
@@ -414,6 +478,30 @@ mod tests {
         assert_eq!(record.number, 1);
         let own = SessionRecord::first(terms(), BTreeMap::new(), Timestamp::UNIX_EPOCH);
         assert!(own.is_in(Some("p")) && own.is_in(None) && !own.is_in(Some("q")));
+    }
+
+    #[test]
+    fn only_addresses_of_the_web_without_credentials_are_sources() {
+        let reasons = |url: &str| {
+            let mut reasons = Vec::new();
+            check_source_url(url, &mut reasons);
+            reasons.len()
+        };
+        for url in ["https://a.b/c.tgz?x=1@2", "http://10.0.0.1:80/", "http://a"] {
+            assert_eq!(reasons(url), 0, "{url}");
+        }
+        for url in [
+            "",
+            "a.tgz",
+            "ftp://a/b",
+            "https://",
+            "http:///x",
+            "https://u:p@a/b",
+            "https://a/ b",
+            "https://a/\u{e9}",
+        ] {
+            assert_eq!(reasons(url), 1, "{url}");
+        }
     }
 
     #[test]

@@ -77,6 +77,20 @@ pub struct Snapshot {
     /// Names what the image was built of, where a create of a sandbox has had it built. People see no such snapshot;
     /// it counts against no quota, and goes when it is not needed.
     pub build_key: Option<String>,
+    /// When it goes by itself.
+    pub expires_at: Option<Timestamp>,
+    /// Where it stands among those that clients of sessions make; None for all others.
+    pub lineage: Option<Lineage>,
+}
+
+/// Where a snapshot stands that a client of sessions made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lineage {
+    /// The one that was the sandbox's before. It may be gone.
+    pub parent: Option<SnapshotId>,
+    /// The session whose files it has.
+    pub session: String,
+    pub project: String,
 }
 
 impl Snapshot {
@@ -157,6 +171,8 @@ pub(crate) fn sample() -> Snapshot {
         last_used_at: None,
         deactivated_at: None,
         build_key: None,
+        expires_at: None,
+        lineage: None,
     }
 }
 

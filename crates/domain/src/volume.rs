@@ -19,6 +19,8 @@ use crate::{OrganizationId, VolumeId};
 
 pub use mount::{MountRequest, VolumeMount, check_mounts};
 
+/// The least that a file system with a journal fits into, and what ext4 takes without more ado.
+pub const BYTES_MIN: u64 = 16 << 20;
 /// What a deleted volume's name ends in from then on.
 const DELETED_SUFFIX: &str = "-deleted";
 
@@ -147,6 +149,8 @@ pub struct Volume {
     pub last_used_at: Option<Timestamp>,
     /// Grows by one with each write of the row.
     pub version: u64,
+    /// That of the client of sessions who made it as a drive; None for all others.
+    pub project: Option<String>,
 }
 
 impl Volume {
@@ -168,6 +172,7 @@ impl Volume {
             updated_at: at,
             last_used_at: None,
             version: 1,
+            project: None,
         }
     }
 

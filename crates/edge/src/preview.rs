@@ -24,7 +24,7 @@ use self::trust::Seen;
 use crate::error::Failure;
 use crate::gate::{Gate, Server, Target};
 use crate::headers::{self as agent_headers, is_websocket_upgrade};
-use crate::proxy::{Arrival, Edge, bearer, preview_token};
+use crate::proxy::{Arrival, Edge, Refused, bearer, preview_token};
 use crate::terminal::{self, Part};
 
 pub(crate) use self::headers::PREVIEW_TOKEN;
@@ -178,6 +178,32 @@ impl<G: Gate> Edge<G> {
             hand_out_pass(&mut response, place, admission.pass.as_ref(), is_https);
         }
         Ok(response)
+    }
+
+    /// Opens a WebSocket of the agent for a visitor whom a label of the terminal's port lets in, for a route of the server
+    /// that is built on it. The path and the query of `parts` are the agent's.
+    ///
+    /// # Errors
+    /// Why it was not opened.
+    pub async fn open_terminal(
+        &self,
+        mut parts: Parts,
+        label: &str,
+    ) -> Result<Response<Body>, Refused> {
+        let path = parts.uri.path().to_owned();
+        let opened = async {
+            let visitor = Visitor::default();
+            let port = Port::new(Port::TERMINAL).ok_or(Failure::NoSuchPath)?;
+            let admitted = self.shared.gate.admit_port(&visitor, label, port).await;
+            let target = admitted.map_err(Failure::Refused)?.target;
+            let target = Target::new(target, Server::Agent);
+            let answer = self.forward(&target, &mut parts, Body::empty(), &path, |_| {});
+            let mut answer = answer.await?;
+            agent_headers::prepare_response(answer.response.headers_mut(), answer.is_upgrade);
+            Ok(answer.response)
+        };
+        let opened: Result<_, Failure> = opened.await;
+        opened.map_err(Refused::from)
     }
 
     /// How the client came.

@@ -81,6 +81,22 @@ pub struct Refused {
     pub state: Option<SandboxState>,
 }
 
+impl From<Failure> for Refused {
+    fn from(failure: Failure) -> Self {
+        let (status, code, message) = failure.outline();
+        let state = match &failure {
+            Failure::Refused(error) => error.state(),
+            _ => None,
+        };
+        Self {
+            status,
+            code,
+            message,
+            state,
+        }
+    }
+}
+
 /// What came of a request that was sent on.
 pub(crate) struct Answer {
     pub response: Response<Body>,
@@ -139,19 +155,7 @@ impl<G: Gate> Edge<G> {
     ) -> Result<Response<Body>, Refused> {
         let path = parts.uri.path().to_owned();
         let answer = self.to_agent(&mut parts, body, sandbox, &path).await;
-        answer.map_err(|failure| {
-            let (status, code, message) = failure.outline();
-            let state = match &failure {
-                Failure::Refused(error) => error.state(),
-                _ => None,
-            };
-            Refused {
-                status,
-                code,
-                message,
-                state,
-            }
-        })
+        answer.map_err(Refused::from)
     }
 
     /// Closes idle connections, cuts open WebSockets and ends the proxy's own tasks.

@@ -1,6 +1,7 @@
 //! Version 1 of the runner protocol.
 
 mod build;
+mod fetch;
 mod image;
 mod warm;
 
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use self::build::{
     BaseImage, Build, BuildFault, BuildFaultCode, BuildLogPiece, BuildOutcome, PullOfBase,
 };
+pub use self::fetch::{Fetch, FetchError};
 pub use self::image::{
     Collected, Needed, Pull, PullFault, PullFaultCode, PullState, RegistryCredentials,
 };

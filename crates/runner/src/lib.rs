@@ -28,6 +28,7 @@ mod pulls;
 pub mod ranges;
 pub mod registry;
 mod runner;
+mod sources;
 pub mod spawner_client;
 pub mod volumes;
 pub mod warm_pool;

@@ -15,7 +15,9 @@ use alcove_runner_api::RegistryCredentials;
 use oci_spec::distribution::Reference;
 
 pub use self::client::{Blob, Client};
+pub(crate) use self::client::{proxy_to, trusted};
 pub use self::error::RegistryError;
+pub(crate) use self::resolver::{NOT_PUBLIC, PublicOnly};
 
 /// The name of the public registry, and the host that answers for it.
 const PUBLIC: (&str, &str) = ("docker.io", "registry-1.docker.io");
@@ -51,6 +53,14 @@ pub struct Endpoint {
 }
 
 impl RegistrySettings {
+    /// Of an operator who says nothing of these hosts but that they may be asked.
+    pub(crate) fn naming(hosts: &[String]) -> Self {
+        let hosts = hosts.iter().cloned();
+        Self {
+            hosts: hosts.map(|host| (host, HostSettings::default())).collect(),
+        }
+    }
+
     /// Where to ask for an image of `registry`, mirrors first. `is_plain` is whether who asks wants it without TLS.
     pub fn endpoints(
         &self,
@@ -104,7 +114,7 @@ fn endpoint(
 }
 
 /// The host of a registry: its name or address, without brackets.
-fn without_port(registry: &str) -> &str {
+pub(crate) fn without_port(registry: &str) -> &str {
     let host = match registry.rsplit_once(':') {
         Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
         _ => registry,

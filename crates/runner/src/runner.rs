@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use alcove_domain::SandboxId;
 use alcove_runner_api::{
-    Build, BuildLogPiece, BuildOutcome, Generation, Goal, ImageEntry, Observed, Order, OrderError,
-    Pull, PullState, Report, Work,
+    Build, BuildLogPiece, BuildOutcome, Fetch, FetchError, Generation, Goal, ImageEntry, Observed,
+    Order, OrderError, Pull, PullState, Report, Work,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -42,6 +42,7 @@ use crate::mounts::Mounts;
 use crate::net::{InsideDoor, Network};
 use crate::pulls::Pulls;
 use crate::ranges::Ranges;
+use crate::sources::{Pieces, Sources};
 use crate::spawner_client::{SpawnerClient, SpawnerPlace};
 use crate::volumes::Volumes;
 use crate::warm_pool::WarmPool;
@@ -75,6 +76,7 @@ struct Inner {
     builds: Arc<Builds>,
     reports: Mutex<Option<mpsc::Receiver<Report>>>,
     pulls: Arc<Pulls>,
+    sources: Sources,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -194,6 +196,7 @@ impl Runner {
                 builds: Arc::new(builds),
                 reports: Mutex::new(Some(reports)),
                 pulls,
+                sources: Sources::new(&config.source_hosts),
                 stop,
                 tasks,
             }),
@@ -459,6 +462,11 @@ impl Runner {
             return Err(OrderError::Unavailable);
         }
         self.inner.pulls.start(order)
+    }
+
+    /// Fetches a file from an address outside.
+    pub async fn fetch(&self, order: Fetch) -> Result<Pieces, FetchError> {
+        self.inner.sources.fetch(order).await
     }
 
     /// Memory charged to a running sandbox, in bytes.

@@ -119,6 +119,13 @@ impl fmt::Debug for AppService {
 }
 
 impl App {
+    /// Where a WebSocket of the API is.
+    pub(crate) fn socket_url(&self, path: &str) -> String {
+        // `http` becomes `ws`, and `https` becomes `wss`.
+        let rest = self.parts.public_url.strip_prefix("http");
+        format!("ws{}{path}", rest.unwrap_or_default())
+    }
+
     /// Must be called within a runtime.
     pub fn new(control: Control, options: &Options) -> Self {
         let edge = Edge::new(control.clone(), previews::of(options));

@@ -107,6 +107,15 @@ impl Query {
             .map(|at| at.0)
     }
 
+    /// Milliseconds since 1970.
+    pub(crate) fn milliseconds(&mut self, name: &str) -> Option<jiff::Timestamp> {
+        let at = jiff::Timestamp::from_millisecond(self.integer(name)?).ok();
+        if at.is_none() {
+            self.reasons.push(format!("{name} is no time"));
+        }
+        at
+    }
+
     /// One of a list of words.
     pub(crate) fn word<T>(&mut self, name: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
         let text = self.text(name)?;

@@ -22,6 +22,8 @@ mod m0020_sessions;
 mod m0022_key_use;
 mod m0023_signing_keys;
 mod m0024_outbound_proxy;
+mod m0025_lineage;
+mod m0026_drives;
 mod m0027_members;
 mod m0028_invitations;
 mod m0029_departed;
@@ -55,6 +57,8 @@ impl MigratorTrait for Migrator {
             Box::new(m0028_invitations::Migration),
             Box::new(m0024_outbound_proxy::Migration),
             Box::new(m0029_departed::Migration),
+            Box::new(m0025_lineage::Migration),
+            Box::new(m0026_drives::Migration),
         ]
     }
 }

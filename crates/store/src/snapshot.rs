@@ -1,16 +1,18 @@
 //! Snapshots.
+//!
+//! Long because all that asks for their rows, and makes them, stands here.
 
 use std::collections::BTreeSet;
 
 use alcove_domain::{
-    OrganizationId, QuotaExceeded, Resources, SandboxClass, SandboxState, Snapshot, SnapshotFilter,
-    SnapshotId, SnapshotSort, SnapshotState, SortOrder,
+    Lineage, OrganizationId, QuotaExceeded, Resources, SandboxClass, SandboxState, Snapshot,
+    SnapshotFilter, SnapshotId, SnapshotParent, SnapshotSort, SnapshotState, SortOrder,
 };
 use jiff::Timestamp;
 use sea_orm::sea_query::{Expr, ExprTrait as _, LikeExpr, NullOrdering, Order};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, Condition, ConnectionTrait, EntityTrait, IntoActiveModel,
-    PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, SqlErr,
+    PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Select, SqlErr,
 };
 
 use crate::convert::{Place, bigint, json_list};
@@ -131,6 +133,47 @@ impl Reader {
         ids.into_iter().map(|id| place.id(id)).collect()
     }
 
+    /// When the next snapshot goes by itself.
+    pub async fn snapshot_next_expiry(&self) -> Result<Option<Timestamp>, StoreError> {
+        let first: Option<i64> = expiring()
+            .select_only()
+            .column(Column::ExpiresAt)
+            .order_by_asc(Column::ExpiresAt)
+            .limit(1)
+            .into_tuple()
+            .one(&self.connection)
+            .await
+            .map_err(StoreError::read("the next expiry of a snapshot"))?;
+        let place = Place {
+            table: "snapshots",
+            column: "expires_at",
+        };
+        place.time_option(first)
+    }
+
+    /// Snapshots whose time is over, the longest over first.
+    pub async fn snapshot_list_expired(
+        &self,
+        now: Timestamp,
+        limit: u64,
+    ) -> Result<Vec<SnapshotId>, StoreError> {
+        let ids: Vec<String> = expiring()
+            .select_only()
+            .column(Column::Id)
+            .filter(Column::ExpiresAt.lte(now.as_millisecond()))
+            .order_by_asc(Column::ExpiresAt)
+            .limit(limit)
+            .into_tuple()
+            .all(&self.connection)
+            .await
+            .map_err(StoreError::read("snapshots whose time is over"))?;
+        let place = Place {
+            table: "snapshots",
+            column: "id",
+        };
+        ids.into_iter().map(|id| place.id(id)).collect()
+    }
+
     /// How many snapshots of the organization count against its quota.
     pub async fn snapshot_count(&self, org: &OrganizationId) -> Result<u64, StoreError> {
         count(&self.connection, org).await
@@ -196,6 +239,30 @@ impl Reader {
         }
         if let Some(id) = &filter.source_sandbox {
             query = query.filter(Column::SourceSandboxId.eq(id.as_str()));
+        }
+        if filter.of_sandboxes {
+            query = query.filter(Column::SourceSandboxId.is_not_null());
+        }
+        if let Some(project) = &filter.project {
+            // What no client of projects made is in all of them.
+            query = query.filter(
+                Condition::any()
+                    .add(Column::Project.eq(project.as_str()))
+                    .add(Column::Project.is_null()),
+            );
+        }
+        query = match &filter.parent {
+            None => query,
+            Some(SnapshotParent::Nobody) => query
+                .filter(Column::ParentId.is_null())
+                .filter(Column::SourceSession.is_not_null()),
+            Some(SnapshotParent::Is(id)) => query.filter(Column::ParentId.eq(id.as_str())),
+        };
+        if let Some(at) = filter.created_after {
+            query = query.filter(Column::CreatedAt.gt(at.as_millisecond()));
+        }
+        if let Some(at) = filter.created_before {
+            query = query.filter(Column::CreatedAt.lt(at.as_millisecond()));
         }
         let total = query
             .clone()
@@ -413,6 +480,13 @@ impl Tx {
     }
 }
 
+/// Those with a time that are not going already.
+fn expiring() -> Select<Entity> {
+    Entity::find()
+        .filter(Column::ExpiresAt.is_not_null())
+        .filter(Column::State.ne(SnapshotState::Removing.as_str()))
+}
+
 /// States that count against the quota.
 fn counted_states() -> impl Iterator<Item = &'static str> {
     let states = SnapshotState::ALL.iter();
@@ -463,6 +537,7 @@ fn to_row(snapshot: &Snapshot) -> ActiveModel {
 }
 
 pub(crate) fn to_model(snapshot: &Snapshot) -> Model {
+    let lineage = snapshot.lineage.as_ref();
     Model {
         id: snapshot.id.to_string(),
         organization_id: snapshot.organization_id.as_ref().map(ToString::to_string),
@@ -486,6 +561,12 @@ pub(crate) fn to_model(snapshot: &Snapshot) -> Model {
         has_own_entrypoint: snapshot.has_own_entrypoint,
         deactivated_at: snapshot.deactivated_at.map(Timestamp::as_millisecond),
         build_key: snapshot.build_key.clone(),
+        expires_at: snapshot.expires_at.map(Timestamp::as_millisecond),
+        parent_id: lineage
+            .and_then(|lineage| lineage.parent.as_ref())
+            .map(ToString::to_string),
+        source_session: lineage.map(|lineage| lineage.session.clone()),
+        project: lineage.map(|lineage| lineage.project.clone()),
     }
 }
 
@@ -528,5 +609,17 @@ pub(crate) fn from_row(row: Model) -> Result<Snapshot, StoreError> {
         has_own_entrypoint: row.has_own_entrypoint,
         deactivated_at: place("deactivated_at").time_option(row.deactivated_at)?,
         build_key: row.build_key,
+        expires_at: place("expires_at").time_option(row.expires_at)?,
+        lineage: match (row.source_session, row.project) {
+            (Some(session), Some(project)) => Some(Lineage {
+                parent: row
+                    .parent_id
+                    .map(|id| place("parent_id").id(id))
+                    .transpose()?,
+                session,
+                project,
+            }),
+            _ => None,
+        },
     })
 }

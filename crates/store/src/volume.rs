@@ -330,6 +330,7 @@ pub(crate) fn to_row(volume: &Volume) -> Model {
         updated_at: volume.updated_at.as_millisecond(),
         last_used_at: volume.last_used_at.map(Timestamp::as_millisecond),
         version: bigint(volume.version),
+        project: volume.project.clone(),
     }
 }
 
@@ -359,5 +360,6 @@ pub(crate) fn from_row(row: Model) -> Result<Volume, StoreError> {
         updated_at: place("updated_at").time(row.updated_at)?,
         last_used_at: place("last_used_at").time_option(row.last_used_at)?,
         version: place("version").unsigned(row.version)?,
+        project: row.project,
     })
 }

@@ -3,6 +3,8 @@
 //! It keeps sandboxes by the protocol's rules (generations never go back, orders can be repeated) and can
 //! be told to be slow, to fail, to lose answers, to say things late, twice or out of order, and to die and
 //! come back with everything that a real host would still have.
+//!
+//! Long because it plays every call of a runner.
 
 mod builds;
 mod images;
@@ -14,12 +16,14 @@ mod work;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use alcove_control::{AgentConnection, AgentStream, DialError, PortListener, RunnerClient};
+use alcove_control::{
+    AgentConnection, AgentStream, DialError, FetchedPieces, PortListener, RunnerClient,
+};
 use alcove_domain::{BuildId, Port, SandboxId};
 use alcove_runner_api::{
-    Build, BuildLogPiece, BuildOutcome, Collected, Fault, FaultCode, Generation, Goal, ImageDigest,
-    ImageEntry, Needed, Observed, Order, OrderError, Pull, PullState, Report, SandboxSpec,
-    VolumeOrder, VolumeOutcome, WarmKind, WarmState, WarmWish,
+    Build, BuildLogPiece, BuildOutcome, Collected, Fault, FaultCode, Fetch, FetchError, Generation,
+    Goal, ImageDigest, ImageEntry, Needed, Observed, Order, OrderError, Pull, PullState, Report,
+    SandboxSpec, VolumeOrder, VolumeOutcome, WarmKind, WarmState, WarmWish,
 };
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
@@ -69,6 +73,8 @@ struct State {
     says_twice: bool,
     reports: broadcast::Sender<Report>,
     dial: Option<Dial>,
+    /// What is behind addresses outside.
+    files: HashMap<String, Vec<Result<Vec<u8>, FetchError>>>,
 }
 
 #[derive(Clone)]
@@ -105,6 +111,7 @@ impl Default for FakeRunner {
                     says_twice: false,
                     reports: broadcast::Sender::new(REPORTS),
                     dial: None,
+                    files: HashMap::new(),
                 }),
                 work_gate: watch::Sender::new(true),
                 answer_gate: watch::Sender::new(true),
@@ -258,6 +265,20 @@ impl FakeRunner {
         dial: impl Fn(&SandboxId) -> Result<AgentConnection, DialError> + Send + Sync + 'static,
     ) {
         self.state().dial = Some(Arc::new(dial));
+    }
+
+    /// What comes of an address outside, in these pieces, and why it breaks off then, if it does. Of any other address
+    /// nothing comes.
+    pub fn put_outside(&self, url: &str, pieces: &[&str], broken: Option<&str>) {
+        let pieces = pieces.iter().map(|piece| Ok(piece.as_bytes().to_vec()));
+        let broken = broken.map(|reason| {
+            Err(FetchError::Broken {
+                host: "outside".to_owned(),
+                reason: reason.to_owned(),
+            })
+        });
+        let pieces = pieces.chain(broken).collect();
+        self.state().files.insert(url.to_owned(), pieces);
     }
 
     // What a test may ask the host.
@@ -512,6 +533,15 @@ impl RunnerClient for FakeRunner {
         _: bool,
     ) -> Result<BuildLogPiece, OrderError> {
         Ok(builds::log(build, from))
+    }
+
+    async fn fetch(&self, order: Fetch) -> Result<FetchedPieces, FetchError> {
+        let pieces = self.state().files.get(&order.url).cloned();
+        let pieces = pieces.ok_or(FetchError::Refused {
+            host: "outside".to_owned(),
+            status: 404,
+        })?;
+        Ok(futures_util::stream::iter(pieces).boxed())
     }
 
     async fn dial_agent(&self, sandbox: &SandboxId) -> Result<AgentConnection, DialError> {

@@ -1,12 +1,15 @@
 //! Programs run as they are named, and what they say as lines of JSON.
 
+mod interactive;
 mod lines;
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alcove_agent_api::{ErrorCode, ExecAnswer, ExecKill, ExecList, ExecRequest};
+use alcove_agent_api::{
+    EXEC_INTERACTIVE_PATH, ErrorCode, ExecAnswer, ExecKill, ExecList, ExecRequest,
+};
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
@@ -31,6 +34,7 @@ const BLANK_EVERY: Duration = Duration::from_secs(20);
 pub fn routes(router: Router<Arc<Agent>>) -> Router<Arc<Agent>> {
     router
         .route("/exec", post(start).get(list))
+        .route(EXEC_INTERACTIVE_PATH, get(interactive::connect))
         .route("/exec/{execId}", get(find))
         .route("/exec/{execId}/logs", get(logs))
         .route("/exec/{execId}/kill", post(kill))

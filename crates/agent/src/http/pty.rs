@@ -1,6 +1,6 @@
 //! Terminals: routes and calls. The sockets have their own module.
 
-mod socket;
+pub(super) mod socket;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::StatusCode;
 
+use self::socket::Manner;
 use crate::agent::Agent;
 use crate::http::ApiError;
 use crate::http::body::read_json;
@@ -30,7 +31,7 @@ use crate::pty::terminal::TerminalError;
 const CREATE_CONNECT: &str = "create-connect";
 
 /// Most that a client may paste at once.
-const MAX_MESSAGE_BYTES: usize = 1 << 20;
+pub(super) const MAX_MESSAGE_BYTES: usize = 1 << 20;
 
 pub fn routes(router: Router<Arc<Agent>>) -> Router<Arc<Agent>> {
     router
@@ -200,11 +201,14 @@ async fn connect(
                 .map_err(|error| error.to_string())
         });
     let is_open = agent.note_socket();
+    let manner = Manner::Toolbox {
+        reads_exit_control: offer.reads_exit_control,
+    };
     Ok(upgrade.on_upgrade(async move |socket| {
         match opened {
             Ok((entry, viewer)) => {
                 let input = entry.terminal.input();
-                socket::run(socket, viewer, input, offer.reads_exit_control).await;
+                socket::run(socket, viewer, input, manner).await;
             }
             Err(error) => socket::refuse(socket, error).await,
         }
@@ -243,8 +247,11 @@ async fn create_connect(
     };
     let input = entry.terminal.input();
     let is_open = agent.note_socket();
+    let manner = Manner::Toolbox {
+        reads_exit_control: offer.reads_exit_control,
+    };
     Ok(upgrade.on_upgrade(async move |socket| {
-        socket::run(socket, viewer, input, offer.reads_exit_control).await;
+        socket::run(socket, viewer, input, manner).await;
         drop(is_open);
     }))
 }

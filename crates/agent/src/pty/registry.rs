@@ -93,12 +93,17 @@ impl Terminals {
         if by_id.len() >= MAX_TERMINALS {
             return Err(RegistryError::TooMany);
         }
+        let launch = Launch {
+            program: None,
+            cwd: cwd.clone(),
+            env,
+        };
         let entry = Arc::new(Entry {
             cwd: cwd.to_string_lossy().into_owned(),
             envs,
             created_at: jiff::Timestamp::now(),
             is_lazy: new.is_lazy,
-            terminal: Terminal::new(Launch { cwd, env }, new.size),
+            terminal: Terminal::new(launch, new.size),
             id: new.id.clone(),
         });
         if !new.is_lazy {

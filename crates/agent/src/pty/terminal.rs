@@ -34,12 +34,21 @@ pub enum TerminalError {
     Resize(#[source] io::Error),
 }
 
-/// How the shell is started.
+/// What is started.
 #[derive(Debug)]
 pub struct Launch {
+    /// None is the user's shell.
+    pub program: Option<Words>,
     pub cwd: PathBuf,
     /// Win over the sandbox's.
     pub env: EnvBlock,
+}
+
+/// A program and its arguments, its own name first.
+#[derive(Debug)]
+pub struct Words {
+    pub path: CString,
+    pub argv: Vec<CString>,
 }
 
 /// A terminal. It begins without a shell; viewers may attach before it has one.
@@ -125,11 +134,17 @@ impl Terminal {
     fn spawn(&self, agent: &Agent, size: PtySize) -> Result<(Child, Master), TerminalError> {
         let start = |error: io::Error| TerminalError::Start(error);
         let (master, slave) = device::open(size).map_err(start)?;
-        let shell = agent.home.shells.choose();
-        let name = CString::new(shell.name.as_str()).map_err(|e| start(e.into()))?;
+        let (path, argv) = if let Some(words) = &self.launch.program {
+            (words.path.clone(), words.argv.clone())
+        } else {
+            let shell = agent.home.shells.choose();
+            let name = CString::new(shell.name.as_str()).map_err(|e| start(e.into()))?;
+            let argv = vec![name, c"-i".to_owned(), c"-l".to_owned()];
+            (shell.c_path.clone(), argv)
+        };
         let program = Program {
-            path: shell.c_path.clone(),
-            argv: vec![name, c"-i".to_owned(), c"-l".to_owned()],
+            path,
+            argv,
             env: &agent.home.env,
             extra_env: self.launch.env.clone(),
             cwd: c_path(&self.launch.cwd).map_err(|e| start(e.into()))?,

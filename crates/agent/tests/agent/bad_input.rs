@@ -126,6 +126,7 @@ const TABLE: &[Row] = &[
     row("POST /exec").body(r#"{"command":"no-such-program"}"#).required(&["command"])
         .also(&[body(br#"{"command":"true","timeout":0}"#), body(br#"{"command":"true","args":"x"}"#), body(br#"{"command":"true","args":["\u0000"]}"#),
             body(br#"{"command":"true","env":{"A=B":"x"}}"#), body(br#"{"command":"true","cwd":"/none"}"#)]),
+    row("GET /exec/interactive"),
     row("GET /exec/{execId}"),
     row("GET /exec/{execId}/logs"),
     row("POST /exec/{execId}/kill").body("{}").also(&[body(br#"{"signal":"TERM"}"#)]),

@@ -5,11 +5,15 @@ use std::io::Write;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use futures_util::{SinkExt, StreamExt};
 use http::Method;
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
+use tokio::net::UnixStream;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
 
-use crate::support::{TestAgent, eventually, is_running};
+use crate::support::{PATIENCE, TestAgent, eventually, is_running};
 
 fn lines(text: &str) -> Vec<Value> {
     text.lines()
@@ -235,4 +239,131 @@ async fn a_new_folder_needs_the_one_around_it_and_a_free_name() {
     make("new", 409).await;
     make("none/new", 404).await;
     make("new/inner", 201).await;
+}
+
+/// A client of sessions at a terminal.
+struct Typist {
+    socket: WebSocketStream<UnixStream>,
+    seen: String,
+    exit_code: Option<i64>,
+}
+
+impl Typist {
+    async fn start(agent: &TestAgent, first: Value) -> Self {
+        let (mut socket, _) = agent.connect("/exec/interactive", &[]).await;
+        let first = Message::Text(first.to_string().into());
+        socket.send(first).await.unwrap();
+        Self {
+            socket,
+            seen: String::new(),
+            exit_code: None,
+        }
+    }
+
+    async fn say(&mut self, message: Message) {
+        self.socket.send(message).await.unwrap();
+    }
+
+    /// Reads until this was shown, or to the close.
+    async fn until(&mut self, wanted: &str) {
+        while !self.seen.contains(wanted) {
+            if !self.step().await {
+                panic!("closed without {wanted:?}: {:?}", self.seen);
+            }
+        }
+    }
+
+    /// Reads one message; whether more can come.
+    async fn step(&mut self) -> bool {
+        let next = tokio::time::timeout(PATIENCE, self.socket.next()).await;
+        let next = next.unwrap_or_else(|_| panic!("nothing comes after {:?}", self.seen));
+        match next {
+            Some(Ok(Message::Binary(bytes))) => self.seen += &String::from_utf8_lossy(&bytes),
+            Some(Ok(Message::Text(text))) => match serde_json::from_str::<Value>(&text) {
+                Ok(said) if said["type"] == "exit" => self.exit_code = said["code"].as_i64(),
+                _ => self.seen += &text,
+            },
+            Some(Ok(Message::Close(_)) | Err(_)) | None => return false,
+            Some(Ok(_)) => {}
+        }
+        true
+    }
+
+    async fn end(mut self) -> (String, Option<i64>) {
+        while self.step().await {}
+        (self.seen, self.exit_code)
+    }
+}
+
+#[tokio::test]
+async fn a_program_on_a_terminal_is_typed_to_resized_and_says_how_it_ended() {
+    let agent = TestAgent::start().await;
+    let script = "echo $0 $A $TERM; pwd; stty size; read line; echo got $line; stty size; exit 5";
+    let mut typist = Typist::start(
+        &agent,
+        json!({
+            "type": "start", "command": "sh", "args": ["-c", script, "a b"], "env": ["A=x=y", "TERM=dumb"],
+            "cwd": agent.dir.path(), "cols": 91, "rows": 33,
+        }),
+    )
+    .await;
+    typist.until("33 91").await;
+    let folder = agent.dir.path().display().to_string();
+    assert!(
+        typist.seen.contains("a b x=y dumb\r\n"),
+        "{:?}",
+        typist.seen
+    );
+    assert!(typist.seen.contains(&folder), "{:?}", typist.seen);
+    let resize = json!({"type": "resize", "cols": 40, "rows": 12}).to_string();
+    typist.say(Message::Text(resize.into())).await;
+    typist
+        .say(Message::Binary(Bytes::from_static(b"hello\r")))
+        .await;
+    let (seen, exit_code) = typist.end().await;
+    assert!(
+        seen.contains("got hello") && seen.contains("12 40"),
+        "{seen:?}"
+    );
+    assert_eq!(exit_code, Some(5));
+}
+
+#[tokio::test]
+async fn a_program_on_a_terminal_ends_with_its_client() {
+    let agent = TestAgent::start().await;
+    let start = json!({"type": "start", "command": "sh", "args": ["-c", "echo at $$; trap '' HUP; sleep 1000"]});
+    let mut typist = Typist::start(&agent, start).await;
+    typist.until("\r\n").await;
+    let pid = typist.seen.trim().trim_start_matches("at ").to_owned();
+    let runs = || std::path::Path::new("/proc").join(&pid).exists();
+    assert!(!pid.is_empty() && runs(), "{pid:?}");
+    drop(typist);
+    eventually("it has ended", || !runs()).await;
+}
+
+#[tokio::test]
+async fn what_cannot_start_on_a_terminal_says_why() {
+    let agent = TestAgent::start().await;
+    for (first, why) in [
+        (
+            json!({"type": "start", "command": "no-such-program"}),
+            "no such executable",
+        ),
+        (
+            json!({"type": "start", "command": "sh", "cwd": "/none"}),
+            "/none",
+        ),
+        (
+            json!({"type": "start", "command": "sh", "env": ["x"]}),
+            "no variable",
+        ),
+        (
+            json!({"type": "resize", "cols": 1, "rows": 1}),
+            "no order to start",
+        ),
+    ] {
+        let (seen, exit_code) = Typist::start(&agent, first.clone()).await.end().await;
+        assert!(seen.contains(why), "{first} {seen:?}");
+        assert_eq!(exit_code, Some(127), "{first}");
+    }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::drive::Mount;
 use super::network::{PolicyAnswer, PolicyRequest};
 use crate::body::{BodyFields, FromBody};
 
@@ -34,6 +35,34 @@ pub struct Sandbox {
     pub network_policy: PolicyAnswer,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
+    /// Milliseconds; 0 is for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot_expiration: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_last_snapshots: Option<KeepLastSnapshots>,
+    /// By the paths where they are.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub mounts: BTreeMap<String, Mount>,
+}
+
+/// The rule that only the newest snapshots stay.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KeepLastSnapshots {
+    pub count: i64,
+    /// Milliseconds, of those that stay; 0 is for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expiration: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delete_evicted: Option<bool>,
+}
+
+/// The same as clients ask for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeepLastRequest {
+    Set(KeepLastSnapshots),
+    /// There is to be none.
+    Clear,
 }
 
 /// What runs of a sandbox between a start and a stop. Clients before 2 call it the sandbox.
@@ -119,6 +148,13 @@ pub struct SessionPage {
     pub pagination: Pagination,
 }
 
+/// Where a program gets a terminal. The token is shown in the query of the WebSocket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InteractiveAnswer {
+    pub url: String,
+    pub token: String,
+}
+
 /// Pages of clients before 2 are found by times.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OlderPagination {
@@ -163,27 +199,23 @@ pub struct CreateSandbox {
     pub env: Option<BTreeMap<String, String>>,
     pub tags: Option<BTreeMap<String, String>>,
     pub region: Option<String>,
+    /// Milliseconds.
+    pub snapshot_expiration: Option<i64>,
+    pub keep_last_snapshots: Option<KeepLastRequest>,
+    pub mounts: Option<BTreeMap<String, Mount>>,
     /// Fields that ask for what this server does not have.
     pub unsupported: Vec<String>,
 }
 
 /// Fields that these clients know and this server does not have, with the values that ask for nothing.
-const UNSUPPORTED: [&str; 6] = [
-    "networkId",
-    "failoverRegions",
-    "mounts",
-    "keepLastSnapshots",
-    "snapshotExpiration",
-    "currentSnapshotId",
-];
+const UNSUPPORTED: [&str; 3] = ["networkId", "failoverRegions", "currentSnapshotId"];
 
 fn asks_for_nothing(value: &Value) -> bool {
     match value {
         Value::Null => true,
-        Value::Number(number) => number.as_i64() == Some(0),
         Value::Array(list) => list.is_empty(),
         Value::Object(map) => map.is_empty(),
-        Value::Bool(_) | Value::String(_) => false,
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     }
 }
 
@@ -204,7 +236,17 @@ impl FromBody for CreateSandbox {
         {
             unsupported.push("resources.memory other than 2048 MB for each of vcpus".to_owned());
         }
+        let keep_name = "keepLastSnapshots";
+        let clears = fields.contains(keep_name) && !fields.is_given(keep_name);
+        let keep = fields.optional(keep_name, "an object with a count");
         Self {
+            snapshot_expiration: fields.integer("snapshotExpiration"),
+            keep_last_snapshots: if clears {
+                Some(KeepLastRequest::Clear)
+            } else {
+                keep.map(KeepLastRequest::Set)
+            },
+            mounts: fields.optional("mounts", "an object of drives with their modes"),
             project: fields.text("projectId"),
             name: fields.text("name"),
             ports: fields.optional("ports", "a list of numbers"),
@@ -268,12 +310,12 @@ mod tests {
     fn what_this_server_does_not_have_is_named_unless_it_asks_for_nothing() {
         let read = |body: Value| CreateSandbox::from_json(body).unwrap().unsupported;
         assert_eq!(
-            read(json!({"snapshotExpiration": 0, "mounts": {}, "networkId": null})),
+            read(json!({"failoverRegions": [], "networkId": null})),
             Vec::<String>::new()
         );
         assert_eq!(
-            read(json!({"snapshotExpiration": 5, "mounts": {"/x": {}}, "networkId": "n"})),
-            ["networkId", "mounts", "snapshotExpiration"]
+            read(json!({"currentSnapshotId": "s", "failoverRegions": ["a"], "networkId": "n"})),
+            ["networkId", "failoverRegions", "currentSnapshotId"]
         );
         assert_eq!(
             read(json!({"resources": {"vcpus": 2, "memory": 4096}})),
@@ -283,6 +325,23 @@ mod tests {
             read(json!({"resources": {"vcpus": 2, "memory": 1}})).len(),
             1
         );
+    }
+
+    #[test]
+    fn a_rule_for_snapshots_is_set_cleared_or_not_spoken_of() {
+        let read = |body: Value| CreateSandbox::from_json(body).unwrap().keep_last_snapshots;
+        assert_eq!(read(json!({})), None);
+        let clear = read(json!({"keepLastSnapshots": null}));
+        assert_eq!(clear, Some(KeepLastRequest::Clear));
+        let set = read(json!({"keepLastSnapshots": {"count": 2, "deleteEvicted": false}}));
+        let wanted = KeepLastSnapshots {
+            count: 2,
+            expiration: None,
+            delete_evicted: Some(false),
+        };
+        assert_eq!(set, Some(KeepLastRequest::Set(wanted)));
+        let wrong = CreateSandbox::from_json(json!({"keepLastSnapshots": {"count": "x"}}));
+        assert_eq!(wrong.unwrap_err().len(), 1);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use alcove_domain::{
 };
 
 use super::Control;
-use crate::driver::Wish;
+use crate::driver::{SnapshotBirth, Wish};
 use crate::rng::uuid_v4;
 use crate::sandboxes::{self, Until};
 use crate::shared::lock;
@@ -99,8 +99,20 @@ impl Control {
             ));
         }
         Error::check(reasons)?;
+        self.make_snapshot(caller, id_or_name, name, SnapshotBirth::default())
+            .await
+    }
+
+    pub(crate) async fn make_snapshot(
+        &self,
+        caller: &Caller,
+        id_or_name: &str,
+        name: String,
+        birth: SnapshotBirth,
+    ) -> Result<Arc<Sandbox>, Error> {
+        caller.require(Permission::WriteSnapshots)?;
         let id = SnapshotId::from_uuid(uuid_v4(&*self.shared.rng));
-        let wish = Wish::Snapshot { id, name };
+        let wish = Wish::Snapshot { id, name, birth };
         self.ask_and_wait(caller, id_or_name, wish, "SANDBOX_SNAPSHOT_FAILED")
             .await
     }

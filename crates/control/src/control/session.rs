@@ -2,21 +2,44 @@
 
 use std::sync::Arc;
 
-use alcove_domain::session::{self, ImageWord, SessionId, SessionRecord, SessionTerms};
+use alcove_domain::session::{self, ImageWord, Retention, SessionId, SessionRecord, SessionTerms};
 use alcove_domain::{
-    Command, NetworkSettings, NewSandbox, Permission, ResizeRequest, Sandbox, SandboxId,
-    SandboxState, Snapshot,
+    Command, Lineage, NetworkSettings, NewSandbox, Permission, Port, ResizeRequest, Sandbox,
+    SandboxId, SandboxState, Snapshot,
 };
+use alcove_runner_api::Fetch;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 
 use super::Control;
-use crate::driver::{self, Ask, Change, Wish};
+use crate::driver::{self, Ask, Change, SnapshotBirth, Wish};
 use crate::sandboxes::{self, Until};
 use crate::sessions::{
-    NewSession, Session, SessionChange, apply, kept_for, no_snapshot, stopped, timeout,
+    NewSession, Session, SessionChange, SourcePieces, apply, expiration, kept_for, may_keep,
+    no_snapshot, not_fetched, stopped, timeout,
 };
-use crate::{Caller, Error};
+use crate::snapshots::retention;
+use crate::{Caller, Error, SignedLabel};
 
 impl Control {
+    /// Begins to fetch a file that a sandbox is to begin with. An error is the last of its pieces.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with code `SOURCE_NOT_FETCHED` if there is nothing, with the reason; the same among the pieces.
+    pub async fn fetch_source(&self, caller: &Caller, url: &str) -> Result<SourcePieces, Error> {
+        caller.require(Permission::WriteSandboxes)?;
+        let mut reasons = Vec::new();
+        session::check_source_url(url, &mut reasons);
+        Error::check(reasons)?;
+        let order = Fetch {
+            url: url.to_owned(),
+            max_bytes: session::SOURCE_MAX_BYTES,
+            within: session::SOURCE_WITHIN,
+        };
+        let fetched = self.shared.runner.fetch(order).await;
+        let pieces = fetched.map_err(|error| not_fetched(&error))?;
+        Ok(pieces.map_err(|error| not_fetched(&error)).boxed())
+    }
+
     /// Makes a sandbox with its first session, which runs when this answers.
     pub async fn create_session(
         &self,
@@ -30,15 +53,33 @@ impl Control {
         let timeout_ms = timeout(request.timeout_ms, &mut reasons);
         let ports = session::check_ports(&request.ports, &mut reasons);
         session::check_tags(&request.tags, &mut reasons);
+        let retention = Retention {
+            expiration_ms: request
+                .snapshot_expiration_ms
+                .map(|ms| expiration(ms, &mut reasons)),
+            keep_last: request.keep_last.map(|keep| keep.check(&mut reasons)),
+        };
         let sizes = request
             .vcpus
             .and_then(|vcpus| session::check_vcpus(vcpus, &mut reasons));
         Error::check(reasons)?;
+        may_keep(caller, &retention)?;
         let word = match (&request.image, &request.runtime) {
             (Some(image), _) => Some(session::image_word(image)),
             (None, runtime) => runtime.as_deref().map(session::runtime_word),
         };
-        let (snapshot, image) = match (&request.snapshot, word) {
+        // By its id from here on, since names change hands.
+        let source = match &request.snapshot {
+            None => None,
+            Some(asked) => {
+                let found = self
+                    .shared
+                    .find_snapshot(&caller.organization, asked)
+                    .await?;
+                Some(found.map_or_else(|| asked.clone(), |found| found.id.to_string()))
+            }
+        };
+        let (snapshot, image) = match (&source, word) {
             (Some(snapshot), _) => (Some(snapshot.clone()), None),
             (None, None) => (None, None),
             (None, Some(ImageWord::Snapshot(name))) => (Some(name.to_owned()), None),
@@ -52,6 +93,9 @@ impl Control {
             }
         };
         let is_persistent = request.is_persistent.unwrap_or(true);
+        let volumes = self
+            .mount_drives(caller, &request.project, &request.drives)
+            .await?;
         let terms = SessionTerms {
             project: request.project,
             is_persistent,
@@ -59,8 +103,10 @@ impl Control {
             ports,
             runtime: request.runtime,
             image: request.image,
-            source_snapshot: request.snapshot.clone(),
-            current_snapshot: request.snapshot,
+            source_snapshot: source.clone(),
+            current_snapshot: source,
+            retention,
+            drives: request.drives,
         };
         let now = self.shared.clock.now();
         let record = SessionRecord::first(terms, request.tags, now);
@@ -78,6 +124,7 @@ impl Control {
                     auto_delete_interval: Some(kept_for(is_persistent)),
                     stop_at: Some(record.ends_at()),
                     network: request.network.unwrap_or_default(),
+                    volumes,
                     ..NewSandbox::default()
                 },
             )
@@ -289,6 +336,17 @@ impl Control {
         Ok(found)
     }
 
+    /// Lets whoever shows the label open a terminal in a session that runs, for a minute.
+    pub fn open_interactive(&self, caller: &Caller, session: &str) -> Result<SignedLabel, Error> {
+        let found = self.running_session(caller, session)?;
+        let port = Port::new(Port::TERMINAL).ok_or(Error::Internal {
+            doing: "naming the port of the terminal",
+            cause: None,
+        })?;
+        let id = found.sandbox.id.as_str();
+        self.sign_preview(caller, id, port, Some(session::INTERACTIVE_SECONDS))
+    }
+
     /// Gives the sandbox of a session another network policy, at once.
     pub async fn set_session_network(
         &self,
@@ -303,22 +361,40 @@ impl Control {
         Ok(Session::of(changed))
     }
 
-    /// Makes a snapshot of a session's files and ends the session.
+    /// Makes a snapshot of a session's files and ends the session. It is kept for so many milliseconds, or as long as the
+    /// sandbox's snapshots are; older ones go, if the sandbox keeps only the newest.
     pub async fn snapshot_session(
         &self,
         caller: &Caller,
         session: &str,
+        expiration_ms: Option<i64>,
     ) -> Result<(Snapshot, Session), Error> {
+        let mut reasons = Vec::new();
+        let asked_ms =
+            expiration_ms.map(|ms| session::check_expiration("expiration", ms, &mut reasons));
+        Error::check(reasons)?;
         let id = self.running_session(caller, session)?.sandbox.id.clone();
         let _turn = self.shared.session_turns.take(&id).await;
         let mut found = self.running_session(caller, session)?;
-        let at = self.shared.clock.now().as_millisecond();
-        let name = format!("{}-{at}", found.sandbox.name);
-        self.snapshot_sandbox(caller, id.as_str(), name.clone(), false)
+        let now = self.shared.clock.now();
+        let name = format!("{}-{}", found.sandbox.name, now.as_millisecond());
+        let terms = &found.record.terms;
+        let retention = terms.retention;
+        let parent = terms.current_snapshot.as_deref();
+        let birth = SnapshotBirth {
+            expires_at: retention.expires_at(asked_ms, now),
+            lineage: Some(Lineage {
+                parent: parent.and_then(|parent| parent.parse().ok()),
+                session: found.id().to_string(),
+                project: terms.project.clone(),
+            }),
+        };
+        self.make_snapshot(caller, id.as_str(), name.clone(), birth)
             .await?;
         let snapshot = self.get_snapshot(caller, &name).await?;
         found.record.terms.current_snapshot = Some(snapshot.id.to_string());
         self.write(caller, &id, &found.record, false).await?;
+        retention::evict(&self.shared, &caller.organization, &id, &retention).await;
         let ended = self.stop_in_turn(caller, &id).await?;
         Ok((snapshot, ended))
     }
@@ -341,6 +417,7 @@ impl Control {
         let mut tags = source.record.tags.clone();
         apply(&change, &mut terms, &mut tags, &mut reasons);
         Error::check(reasons)?;
+        may_keep(caller, &terms.retention)?;
         let forked = self
             .fork_sandbox(caller, source.sandbox.id.as_str(), new_name)
             .await?;
@@ -371,6 +448,9 @@ impl Control {
         let record = &mut found.record;
         apply(&change, &mut record.terms, &mut record.tags, &mut reasons);
         Error::check(reasons)?;
+        if change.keep_last.is_some() {
+            may_keep(caller, &record.terms.retention)?;
+        }
         self.write(caller, &id, &found.record, false).await?;
         self.change_rest(caller, id.as_str(), &change).await?;
         self.find_session_sandbox(caller, None, id.as_str())
@@ -401,17 +481,25 @@ impl Control {
         Ok(())
     }
 
-    /// Deletes a sandbox, whatever it does; gives what it was.
+    /// Deletes a sandbox, whatever it does; gives what it was. With `with_snapshots`, those that were made of its sessions
+    /// go with it, but for what another sandbox began with or has as its own.
     pub async fn delete_session_sandbox(
         &self,
         caller: &Caller,
         project: Option<&str>,
         name: &str,
+        with_snapshots: bool,
     ) -> Result<Session, Error> {
+        if with_snapshots {
+            caller.require(Permission::DeleteSnapshots)?;
+        }
         let found = self.find_session_sandbox(caller, project, name)?;
         let gone = self
             .delete_sandbox(caller, found.sandbox.id.as_str())
             .await?;
+        if with_snapshots {
+            retention::delete_orphans(&self.shared, &caller.organization, &gone.id).await?;
+        }
         Ok(Session {
             sandbox: gone,
             record: found.record,

@@ -1,8 +1,9 @@
 //! What callers do with snapshots.
 
-use alcove_domain::{NewSnapshot, OffsetPage, Snapshot};
+use alcove_domain::{NewSnapshot, OffsetPage, Snapshot, SortOrder};
 
 use super::Control;
+use crate::snapshots::tree::{self, SnapshotTree};
 use crate::snapshots::wishes;
 use crate::{Caller, Error, ListSnapshots};
 
@@ -25,6 +26,18 @@ impl Control {
             .ok_or_else(|| Error::NotFound {
                 message: format!("Snapshot with ID or name {id_or_name} not found"),
             })
+    }
+
+    /// What a snapshot was made after, the nearest first, or what was made after it; at most so many, a page at a time.
+    pub async fn snapshot_tree(
+        &self,
+        caller: &Caller,
+        id: &str,
+        order: SortOrder,
+        limit: Option<i64>,
+    ) -> Result<SnapshotTree, Error> {
+        let anchor = self.get_snapshot(caller, id).await?;
+        tree::walk(&self.shared, &caller.organization, anchor, order, limit).await
     }
 
     /// Makes a snapshot of an image in a registry. It is answered at once; the image comes in the background, and

@@ -3,7 +3,7 @@
 use alcove_domain::{OrganizationId, Permission, Volume};
 
 use super::Control;
-use crate::volumes;
+use crate::volumes::{self, NewVolume};
 use crate::{Caller, Error};
 
 impl Control {
@@ -16,7 +16,11 @@ impl Control {
         caller: &Caller,
         name: Option<String>,
     ) -> Result<Volume, Error> {
-        volumes::create(&self.shared, caller, name).await
+        let new = NewVolume {
+            name,
+            ..NewVolume::default()
+        };
+        volumes::create(&self.shared, caller, new).await
     }
 
     /// Volumes of the caller's organization, newest first.

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use alcove_domain::{
-    Command, Fault, FaultCode, Goal, Lifecycle, Phase, Reason, ResizeRequest, Resources, Sandbox,
-    SandboxId, Snapshot, SnapshotId, SnapshotState, resize,
+    Command, Fault, FaultCode, Goal, Lifecycle, Lineage, Phase, Reason, ResizeRequest, Resources,
+    Sandbox, SandboxId, Snapshot, SnapshotId, SnapshotState, resize,
 };
 use alcove_runner_api::Work;
 use alcove_store::{NewOutboxEntry, OutboxChange, SnapshotOutcome, StoreError, Tx};
@@ -26,8 +26,22 @@ use crate::{Error, Settings};
 pub(crate) enum Wish {
     Plain(Command),
     Resize(ResizeRequest),
-    Snapshot { id: SnapshotId, name: String },
-    Fork { id: SandboxId, name: String },
+    Snapshot {
+        id: SnapshotId,
+        name: String,
+        birth: SnapshotBirth,
+    },
+    Fork {
+        id: SandboxId,
+        name: String,
+    },
+}
+
+/// What a snapshot has from the beginning beside its name.
+#[derive(Debug, Default)]
+pub(crate) struct SnapshotBirth {
+    pub expires_at: Option<Timestamp>,
+    pub lineage: Option<Lineage>,
 }
 
 impl Wish {
@@ -81,7 +95,7 @@ pub(super) fn prepare(
                 .map_err(Error::refused)?;
             Ok((Command::Resize { to }, Beside::Nothing))
         }
-        Wish::Snapshot { id, name } => {
+        Wish::Snapshot { id, name, birth } => {
             let snapshot = Snapshot {
                 id: id.clone(),
                 organization_id: Some(sandbox.organization_id.clone()),
@@ -102,6 +116,8 @@ pub(super) fn prepare(
                 last_used_at: None,
                 deactivated_at: None,
                 build_key: None,
+                expires_at: birth.expires_at,
+                lineage: birth.lineage,
             };
             let command = Command::Snapshot { snapshot: id };
             Ok((command, Beside::Snapshot(Box::new(snapshot))))

@@ -63,6 +63,8 @@ async fn insert(
         last_used_at: None,
         deactivated_at: None,
         build_key: None,
+        expires_at: None,
+        lineage: None,
     };
     let task = {
         let (shared, snapshot) = (Arc::clone(shared), snapshot.clone());
@@ -240,6 +242,25 @@ async fn write_change(
     shared.events.wake(told);
     drive(shared, id);
     Ok(snapshot)
+}
+
+/// Gives a snapshot another time to go by itself, or none.
+pub(super) async fn set_expiry(
+    shared: &Arc<Shared>,
+    id: &SnapshotId,
+    at: Option<Timestamp>,
+) -> Result<(), Error> {
+    let failed = |error| Error::store("changing when a snapshot expires", error);
+    let tx = shared.store.begin().await.map_err(failed)?;
+    let Some(mut snapshot) = tx.snapshot_get(id).await.map_err(failed)? else {
+        return Ok(());
+    };
+    snapshot.expires_at = at;
+    snapshot.updated_at = shared.clock.now();
+    tx.snapshot_update(&snapshot).await.map_err(failed)?;
+    tx.commit().await.map_err(failed)?;
+    shared.note_snapshot_written();
+    Ok(())
 }
 
 fn check_rest(snapshot: &Snapshot, now: Timestamp) -> Result<(), Error> {

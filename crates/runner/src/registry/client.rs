@@ -85,7 +85,7 @@ impl Client {
             // A token is for the registry, not for the store of blobs that it sends its clients on to.
             .redirect_auth_headers(RedirectAuthHeaders::SameHost)
             .max_redirects(MAX_REDIRECTS)
-            .proxy(proxy(&endpoint))
+            .proxy(proxy_to(without_port(&endpoint.host)))
             .user_agent(concat!("alcove/", env!("CARGO_PKG_VERSION")))
             .timeout_connect(Some(CONNECT_LIMIT))
             .timeout_recv_response(Some(ANSWER_LIMIT))
@@ -327,8 +327,7 @@ impl Client {
 }
 
 /// The proxy of the environment; there is none on the way to the host itself.
-fn proxy(endpoint: &Endpoint) -> Option<Proxy> {
-    let host = without_port(&endpoint.host);
+pub(crate) fn proxy_to(host: &str) -> Option<Proxy> {
     let address = host.parse::<IpAddr>();
     if host == "localhost" || address.is_ok_and(|address| address.is_loopback()) {
         return None;
@@ -346,23 +345,28 @@ fn range_start(headers: &HeaderMap) -> Option<u64> {
 fn tls(endpoint: &Endpoint) -> Result<TlsConfig, RegistryError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = TlsConfig::builder().unversioned_rustls_crypto_provider(provider);
+    let own = match &endpoint.ca {
+        None => Vec::new(),
+        Some(path) => read_certificates(path).map_err(|source| RegistryError::Certificates {
+            host: endpoint.host.clone(),
+            source,
+        })?,
+    };
+    Ok(builder.root_certs(trusted(own)).build())
+}
+
+/// The certificates that the host trusts, and these.
+pub(crate) fn trusted(own: Vec<ureq::tls::Certificate<'static>>) -> RootCerts {
     let mut trusted = BUNDLES
         .iter()
         .find_map(|path| read_certificates(Path::new(path)).ok())
         .unwrap_or_default();
-    if let Some(path) = &endpoint.ca {
-        let own = read_certificates(path).map_err(|source| RegistryError::Certificates {
-            host: endpoint.host.clone(),
-            source,
-        })?;
-        trusted.extend(own);
-    }
-    let roots = if trusted.is_empty() {
+    trusted.extend(own);
+    if trusted.is_empty() {
         RootCerts::WebPki
     } else {
         RootCerts::new_with_certs(&trusted)
-    };
-    Ok(builder.root_certs(roots).build())
+    }
 }
 
 fn read_certificates(path: &Path) -> std::io::Result<Vec<ureq::tls::Certificate<'static>>> {

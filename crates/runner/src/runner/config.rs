@@ -35,6 +35,8 @@ pub struct RunnerConfig {
     pub egress: Egress,
     /// How registries of images are reached.
     pub registries: RegistrySettings,
+    /// Hosts at private addresses that files may be fetched from which sandboxes begin with.
+    pub source_hosts: Vec<String>,
     /// Where builds find what organizations have uploaded for them.
     pub contexts: Arc<dyn ContextSource>,
     pub faults: Arc<dyn Faults>,
@@ -55,6 +57,7 @@ impl RunnerConfig {
             bounds: Bounds::default(),
             egress: Egress::default(),
             registries: RegistrySettings::default(),
+            source_hosts: Vec::new(),
             contexts: Arc::new(NoContexts),
             faults: Arc::new(NoFaults),
         }

@@ -5,6 +5,7 @@
 
 mod agent;
 mod cmd;
+mod drive;
 mod fs;
 mod present;
 mod sandbox;
@@ -31,10 +32,10 @@ crate::routes::routes! {
     get "/v2/sandboxes/snapshots/tree", Key => snapshot::tree;
     get "/v2/sandboxes/snapshots/{snapshotId}", Key => snapshot::get;
     delete "/v2/sandboxes/snapshots/{snapshotId}", Key => snapshot::delete;
-    get "/v2/sandboxes/drives", Key => snapshot::drives;
-    post "/v2/sandboxes/drives/{drive}", Key => snapshot::drives;
-    get "/v2/sandboxes/drives/{drive}", Key => snapshot::drives;
-    delete "/v2/sandboxes/drives/{drive}", Key => snapshot::drives;
+    get "/v2/sandboxes/drives", Key => drive::list;
+    post "/v2/sandboxes/drives/{drive}", Key => drive::make;
+    get "/v2/sandboxes/drives/{drive}", Key => drive::get;
+    delete "/v2/sandboxes/drives/{drive}", Key => drive::delete;
 
     get "/v2/sandboxes/sessions", Key => session::list;
     get "/v2/sandboxes/sessions/{sessionId}", Key => session::get;
@@ -44,6 +45,7 @@ crate::routes::routes! {
     post "/v2/sandboxes/sessions/{sessionId}/snapshot", Key => session::snapshot;
     post "/v3/sandboxes/sessions/{sessionId}/snapshot", Key => session::snapshot;
     post "/v2/sandboxes/sessions/{sessionId}/interactive", Key => session::interactive;
+    get "/v2/sandboxes/sessions/{sessionId}/interactive", Key => session::terminal;
 
     post "/v1/sandboxes", Key => session::create_older;
     get "/v1/sandboxes", Key => session::list_older;

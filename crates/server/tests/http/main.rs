@@ -24,6 +24,7 @@ mod support;
 mod tls;
 mod toolbox;
 mod vercel;
+mod vercel_rest;
 mod volumes;
 mod warm_pools;
 mod workspaces;

@@ -34,6 +34,12 @@ pub struct Model {
     pub deactivated_at: Option<i64>,
     /// None for one that people see.
     pub build_key: Option<String>,
+    /// None for one that stays.
+    pub expires_at: Option<i64>,
+    /// The next three are set where a client of sessions made it, and the first of them not always.
+    pub parent_id: Option<String>,
+    pub source_session: Option<String>,
+    pub project: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]

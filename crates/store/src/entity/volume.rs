@@ -18,6 +18,8 @@ pub struct Model {
     pub updated_at: i64,
     pub last_used_at: Option<i64>,
     pub version: i64,
+    /// None for one that no client of sessions made.
+    pub project: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]

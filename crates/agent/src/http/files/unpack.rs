@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use super::{blocking, required_path};
 use crate::agent::Agent;
-use crate::file::unpack::{UnpackError, unpack};
+use crate::file::unpack::{Links, UnpackError, unpack};
 use crate::http::ApiError;
 use crate::http::params::Params;
 
@@ -35,8 +35,15 @@ pub async fn upload_archive(
     mut body: Body,
 ) -> Result<StatusCode, ApiError> {
     let (folder, _) = required_path(&agent, &params, "path")?;
+    let links = match params.get("links") {
+        None | Some("false") => Links::Refused,
+        Some("true") => Links::Kept,
+        Some(_) => return Err(ApiError::bad_request("links must be true or false")),
+    };
     let (pieces, waiting) = mpsc::channel(PIECES);
-    let unpacking = tokio::spawn(blocking(move || unpack(Pieces::new(waiting), &folder)));
+    let unpacking = tokio::spawn(blocking(move || {
+        unpack(Pieces::new(waiting), &folder, links)
+    }));
     while let Some(frame) = body.frame().await {
         let piece = match frame {
             Ok(frame) => match frame.into_data() {

@@ -1,19 +1,22 @@
 //! One client's connection to a terminal.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
-use alcove_agent_api::{PtyControl, PtyStatus, error_close_reason};
-use axum::extract::ws::{Message, WebSocket, close_code};
+use alcove_agent_api::{PtyControl, PtyExit, PtySize, PtyStatus, error_close_reason};
+use axum::extract::ws::{Message, Utf8Bytes, WebSocket, close_code};
 use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
+use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::MAX_MESSAGE_BYTES;
 use crate::http::socket::{CLOSE_PATIENCE, MESSAGE_PATIENCE, PING_INTERVAL, close, close_frame};
 use crate::pty::output::{End, Seen, Viewer};
+use crate::pty::terminal::Terminal;
 
 /// How long a client may take no output while that holds up others.
 const SLOW_PATIENCE: Duration = Duration::from_secs(10);
@@ -36,24 +39,90 @@ enum Why {
     ClientGone,
 }
 
+/// What passes on the socket beside bytes.
+pub enum Manner {
+    /// Messages of the toolbox API.
+    Toolbox { reads_exit_control: bool },
+    /// Those of clients of sessions, who resize the terminal by a message of text.
+    Session(Arc<Terminal>),
+}
+
+impl Manner {
+    /// What is said before the first output.
+    fn greeting(&self) -> Message {
+        match self {
+            Self::Toolbox { .. } => control_message(&PtyStatus::Connected.into()),
+            Self::Session(_) => Message::Ping(Bytes::new()),
+        }
+    }
+
+    /// What tells that output was left out.
+    fn lagged(&self, dropped_bytes: u64) -> Message {
+        match self {
+            Self::Toolbox { .. } => control_message(&PtyStatus::Lagged { dropped_bytes }.into()),
+            // What is not JSON is shown as it is.
+            Self::Session(_) => {
+                Message::Text(format!("[{dropped_bytes} bytes left out]\r\n").into())
+            }
+        }
+    }
+
+    /// What tells how the program ended, before the close.
+    fn exited(&self, exit: &PtyExit) -> Option<Message> {
+        match self {
+            Self::Toolbox { reads_exit_control } => {
+                reads_exit_control.then(|| control_message(&PtyStatus::Exited(exit.clone()).into()))
+            }
+            Self::Session(_) => Some(exit_message(exit.exit_code)),
+        }
+    }
+
+    /// What a text means: what is typed, or nothing more.
+    fn typed(&self, text: Utf8Bytes) -> Option<Bytes> {
+        let Self::Session(terminal) = self else {
+            return Some(text.into());
+        };
+        if let Ok(SessionOrder::Resize { cols, rows }) = serde_json::from_str(&text)
+            && let Ok(size) = PtySize::new(cols, rows)
+        {
+            // One that has ended needs no size.
+            let _ = terminal.resize(size);
+        }
+        None
+    }
+}
+
+/// What clients of sessions say in words.
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+enum SessionOrder {
+    Resize { cols: u64, rows: u64 },
+}
+
+/// How a program ended, for clients of sessions.
+pub fn exit_message(code: i32) -> Message {
+    let text = serde_json::json!({ "type": "exit", "code": code });
+    Message::Text(text.to_string().into())
+}
+
 /// Shows the terminal to a client until one of the two ends.
 pub async fn run(
     socket: WebSocket,
     mut viewer: Viewer,
     input: Option<mpsc::Sender<Bytes>>,
-    reads_exit_control: bool,
+    manner: Manner,
 ) {
     let (mut sink, mut stream) = socket.split();
     let mut typing = Typing::new(input);
     let why = tokio::select! {
-        why = show(&mut sink, &mut viewer, reads_exit_control) => why,
-        why = typing.listen(&mut stream) => why,
+        why = show(&mut sink, &mut viewer, &manner) => why,
+        why = typing.listen(&mut stream, &manner) => why,
     };
     // From here on the program does not wait for this client.
     drop(viewer);
     if matches!(why, Why::ClientGone) {
         // What it typed before it left still counts.
-        let _ = timeout(MESSAGE_PATIENCE, typing.finish(&mut stream)).await;
+        let _ = timeout(MESSAGE_PATIENCE, typing.finish(&mut stream, &manner)).await;
     }
     let (frame, patience) = match why {
         Why::Over(End::Exited(exit)) => {
@@ -91,11 +160,10 @@ fn control_message(control: &PtyControl) -> Message {
 async fn show(
     sink: &mut SplitSink<WebSocket, Message>,
     viewer: &mut Viewer,
-    reads_exit_control: bool,
+    manner: &Manner,
 ) -> Why {
-    let control = |status: PtyStatus| control_message(&status.into());
     // First of all, and at once: some clients give up after a tenth of a second, and drop output that comes before.
-    let mut next = control(PtyStatus::Connected);
+    let mut next = manner.greeting();
     loop {
         if let Err(why) = deliver(sink, viewer, next).await {
             return why;
@@ -103,11 +171,11 @@ async fn show(
         next = tokio::select! {
             seen = viewer.next() => match seen {
                 Seen::Output(bytes) => Message::Binary(bytes.into()),
-                Seen::Dropped(dropped_bytes) => control(PtyStatus::Lagged { dropped_bytes }),
+                Seen::Dropped(dropped_bytes) => manner.lagged(dropped_bytes),
                 Seen::End(end) => {
                     if let End::Exited(exit) = &end
-                        && reads_exit_control
-                        && let Err(why) = deliver(sink, viewer, control(PtyStatus::Exited(exit.clone()))).await
+                        && let Some(message) = manner.exited(exit)
+                        && let Err(why) = deliver(sink, viewer, message).await
                     {
                         return why;
                     }
@@ -159,13 +227,16 @@ impl Typing {
     }
 
     /// Passes on what comes until nothing more does.
-    async fn listen(&mut self, stream: &mut SplitStream<WebSocket>) -> Why {
+    async fn listen(&mut self, stream: &mut SplitStream<WebSocket>, manner: &Manner) -> Why {
         loop {
             let has_room = self.waiting_bytes < MAX_WAITING_INPUT;
             tokio::select! {
                 message = stream.next(), if has_room => {
                     let typed = match message {
-                        Some(Ok(Message::Text(text))) => Bytes::from(text),
+                        Some(Ok(Message::Text(text))) => match manner.typed(text) {
+                            Some(typed) => typed,
+                            None => continue,
+                        },
                         Some(Ok(Message::Binary(bytes))) => bytes,
                         Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
                         Some(Ok(Message::Close(_)) | Err(_)) | None => return Why::ClientGone,
@@ -192,8 +263,8 @@ impl Typing {
     }
 
     /// Passes on what is left of a client that has gone.
-    async fn finish(&mut self, stream: &mut SplitStream<WebSocket>) {
-        self.listen(stream).await;
+    async fn finish(&mut self, stream: &mut SplitStream<WebSocket>, manner: &Manner) {
+        self.listen(stream, manner).await;
         while let Some(typed) = self.waiting.pop_front()
             && let Some(permit) = room(self.input.clone()).await
         {

@@ -36,6 +36,7 @@ pub(crate) async fn list(
         order: query.word("order", order),
         limit: query.integer("limit"),
         page: query.integer("page"),
+        ..ListSnapshots::default()
     };
     query.finish()?;
     let page = app.control().list_snapshots(&caller, list).await?;

@@ -1,12 +1,16 @@
 //! The way to the agent of a session's sandbox: the toolbox proxy's, within the process.
 
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use alcove_agent_api::{Dir, ErrorBody};
 use alcove_api_types::vercel::Source;
-use alcove_control::{Caller, Session};
+use alcove_control::{Caller, Session, SourcePieces};
 use alcove_domain::SandboxState;
 use alcove_edge::Refused;
 use axum::body::{Body, to_bytes};
 use axum::response::Response;
+use futures_util::TryStreamExt as _;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use serde::Serialize;
@@ -89,7 +93,7 @@ impl Call {
 }
 
 /// Clients start a new session where one has ended, and ask again where one is about to.
-fn refused(refused: Refused) -> ApiError {
+pub(super) fn refused(refused: Refused) -> ApiError {
     let gone = |message: &str| ApiError::new(StatusCode::GONE, "sandbox_stopped", message);
     let busy = |code| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, code, &*refused.message);
     match refused.state {
@@ -185,6 +189,31 @@ pub(super) async fn clone(
         .send(app, headers, sandbox)
         .await?;
     Ok(())
+}
+
+/// Unpacks an archive, as it is fetched, into the folder where commands start.
+pub(super) async fn unpack(
+    app: &App,
+    headers: &HeaderMap,
+    sandbox: &str,
+    pieces: SourcePieces,
+) -> Result<(), ApiError> {
+    let broken = Arc::new(Mutex::new(None));
+    let noted = Arc::clone(&broken);
+    let body = Body::from_stream(pieces.map_err(move |error| {
+        let text = io::Error::other(error.to_string());
+        *noted.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        text
+    }));
+    let unpacked = Call::upload("/files/unpack?path=%2E&links=true".to_owned(), body)
+        .send(app, headers, sandbox)
+        .await;
+    // Why nothing more came says more than what the agent made of it.
+    let broken = broken.lock().unwrap_or_else(PoisonError::into_inner).take();
+    match broken {
+        Some(error) => Err(super::refused(error)),
+        None => unpacked.map(drop),
+    }
 }
 
 /// The sandbox of a session that runs.

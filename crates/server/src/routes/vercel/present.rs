@@ -1,9 +1,11 @@
 //! From the control plane's objects to what these clients read.
 
 use alcove_api_types::vercel::{
-    PolicyAnswer, PolicyMode, PolicyRequest, Route, Sandbox, Session as SessionBody, Snapshot,
+    Drive, KeepLastSnapshots, Mount, PolicyAnswer, PolicyMode, PolicyRequest, READ_WRITE, Route,
+    Sandbox, Session as SessionBody, Snapshot, SnapshotNode,
 };
 use alcove_control::{Caller, Session};
+use alcove_domain::session::{KeepLast, KeepLastRequest};
 use alcove_domain::{self as domain, NetworkPolicy, NetworkSettings, Port, SandboxState, session};
 use jiff::Timestamp;
 
@@ -98,6 +100,54 @@ pub(super) fn sandbox(session: &Session) -> Sandbox {
         current_snapshot_id: record.terms.current_snapshot.clone(),
         network_policy: policy(&sandbox.network.policy),
         tags: record.tags.clone(),
+        snapshot_expiration: record.terms.retention.expiration_ms,
+        keep_last_snapshots: record.terms.retention.keep_last.map(keep_last),
+        mounts: record
+            .terms
+            .drives
+            .iter()
+            .map(|(path, drive)| {
+                let mount = Mount {
+                    drive: drive.clone(),
+                    mode: READ_WRITE.to_owned(),
+                };
+                (path.clone(), mount)
+            })
+            .collect(),
+    }
+}
+
+pub(super) fn drive(drive: &alcove_control::Drive, region: &str) -> Drive {
+    let (volume, user) = (&drive.volume, drive.user.as_ref());
+    Drive {
+        id: volume.id.to_string(),
+        name: volume.name.clone(),
+        project_id: volume.project.clone().unwrap_or_default(),
+        region: region.to_owned(),
+        max_size_bytes: volume.size_bytes,
+        created_at: volume.created_at.as_millisecond(),
+        updated_at: volume.updated_at.as_millisecond(),
+        current_session_id: user.map(|session| session.id().to_string()),
+        current_sandbox_name: user.map(|session| session.sandbox.name.clone()),
+    }
+}
+
+fn keep_last(keep: KeepLast) -> KeepLastSnapshots {
+    // Both are bounded far below.
+    let number = |number| i64::try_from(number).unwrap_or(i64::MAX);
+    KeepLastSnapshots {
+        count: number(keep.count),
+        expiration: keep.expiration_ms.map(number),
+        delete_evicted: Some(keep.deletes_evicted),
+    }
+}
+
+/// The rule that a client asks for, in ours.
+pub(super) fn keep_last_request(keep: &KeepLastSnapshots) -> KeepLastRequest {
+    KeepLastRequest {
+        count: keep.count,
+        expiration_ms: keep.expiration,
+        deletes_evicted: keep.delete_evicted,
     }
 }
 
@@ -157,8 +207,13 @@ pub(super) fn routes(
 }
 
 pub(super) fn snapshot(snapshot: &domain::Snapshot, region: &str) -> Snapshot {
-    let source = snapshot.source_sandbox_id.as_ref();
-    let source = source.map(ToString::to_string).unwrap_or_default();
+    let lineage = snapshot.lineage.as_ref();
+    // One that another client made is of no session.
+    let source = match (lineage, &snapshot.source_sandbox_id) {
+        (Some(lineage), _) => lineage.session.clone(),
+        (None, Some(sandbox)) => sandbox.to_string(),
+        (None, None) => String::new(),
+    };
     let status = match snapshot.state {
         domain::SnapshotState::Error | domain::SnapshotState::BuildFailed => "failed",
         domain::SnapshotState::Removing => "deleted",
@@ -174,5 +229,22 @@ pub(super) fn snapshot(snapshot: &domain::Snapshot, region: &str) -> Snapshot {
         created_at: snapshot.created_at.as_millisecond(),
         updated_at: snapshot.updated_at.as_millisecond(),
         creation_method: "manual".to_owned(),
+        expires_at: snapshot.expires_at.map(Timestamp::as_millisecond),
+        last_used_at: snapshot.last_used_at.map(Timestamp::as_millisecond),
+        parent_id: lineage
+            .and_then(|lineage| lineage.parent.as_ref())
+            .map(ToString::to_string),
+    }
+}
+
+pub(super) fn snapshot_node(node: &alcove_control::SnapshotNode, region: &str) -> SnapshotNode {
+    SnapshotNode {
+        snapshot: snapshot(&node.snapshot, region),
+        siblings: node
+            .siblings
+            .iter()
+            .map(|sibling| snapshot(sibling, region))
+            .collect(),
+        count: node.count.to_string(),
     }
 }

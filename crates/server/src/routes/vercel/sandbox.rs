@@ -1,7 +1,11 @@
 //! Sandboxes by their names.
 
-use alcove_api_types::vercel::{CreateSandbox, Pagination, SandboxAnswer, SandboxPage, Source};
-use alcove_control::{Caller, Error, ListSandboxes, NewSession, Session, SessionChange};
+use alcove_api_types::vercel::{
+    CreateSandbox, KeepLastRequest, Pagination, READ_WRITE, SandboxAnswer, SandboxPage, Source,
+};
+use alcove_control::{
+    Caller, Error, KeepLastChange, ListSandboxes, NewSession, Session, SessionChange, SourcePieces,
+};
 use alcove_domain::session::{SessionRecord, project_label};
 use alcove_domain::{SandboxFilter, SandboxSort, SortOrder};
 use axum::Json;
@@ -37,7 +41,7 @@ pub(super) fn new_session(
 ) -> Result<NewSession, ApiError> {
     supported(&body)?;
     let snapshot = match body.source.unwrap_or_default() {
-        Source { kind, .. } if kind.is_empty() || kind == "git" => None,
+        Source { kind, .. } if matches!(&*kind, "" | "git" | "tarball") => None,
         Source {
             kind,
             snapshot_id: Some(id),
@@ -50,6 +54,13 @@ pub(super) fn new_session(
         }
         Source { kind, .. } => return Err(not_supported(&format!("a source of type {kind}"))),
     };
+    let mounts = body.mounts.unwrap_or_default();
+    if let Some(mount) = mounts.values().find(|mount| mount.mode != READ_WRITE) {
+        return Err(not_supported(&format!(
+            "a drive in mode {}, other than {READ_WRITE},",
+            mount.mode
+        )));
+    }
     Ok(NewSession {
         project: body.project.unwrap_or_default(),
         name: body.name,
@@ -68,6 +79,15 @@ pub(super) fn new_session(
             .as_ref()
             .map(present::settings)
             .transpose()?,
+        snapshot_expiration_ms: body.snapshot_expiration,
+        keep_last: match &body.keep_last_snapshots {
+            Some(KeepLastRequest::Set(keep)) => Some(present::keep_last_request(keep)),
+            Some(KeepLastRequest::Clear) | None => None,
+        },
+        drives: mounts
+            .into_iter()
+            .map(|(path, mount)| (path, mount.drive))
+            .collect(),
     })
 }
 
@@ -77,6 +97,8 @@ fn change_of(body: &CreateSandbox) -> Result<SessionChange, ApiError> {
         (body.region.is_some(), "another region"),
         (body.env.is_some(), "another environment"),
         (body.source.is_some(), "another source"),
+        // What a sandbox mounts stays for its life.
+        (body.mounts.is_some(), "a change of what is mounted"),
         (
             body.runtime.is_some() || body.image.is_some(),
             "another image",
@@ -94,7 +116,33 @@ fn change_of(body: &CreateSandbox) -> Result<SessionChange, ApiError> {
         vcpus: body.vcpus,
         tags: body.tags.clone(),
         network: network.transpose()?,
+        snapshot_expiration_ms: body.snapshot_expiration,
+        keep_last: body.keep_last_snapshots.as_ref().map(|keep| match keep {
+            KeepLastRequest::Set(keep) => KeepLastChange::Set(present::keep_last_request(keep)),
+            KeepLastRequest::Clear => KeepLastChange::Clear,
+        }),
     })
+}
+
+/// What a sandbox gets before it is anybody's.
+enum Filling {
+    Nothing,
+    Repository(Source),
+    Archive(SourcePieces),
+}
+
+impl Filling {
+    async fn of(app: &App, caller: &Caller, source: Source) -> Result<Self, ApiError> {
+        match &*source.kind {
+            "git" => Ok(Self::Repository(source)),
+            "tarball" => {
+                let url = source.url.unwrap_or_default();
+                let pieces = app.control().fetch_source(caller, &url).await;
+                Ok(Self::Archive(pieces.map_err(refused)?))
+            }
+            _ => Ok(Self::Nothing),
+        }
+    }
 }
 
 /// Makes a sandbox with a session that runs, and puts the source into it that it is to begin with.
@@ -105,22 +153,26 @@ pub(super) async fn make(
     body: CreateSandbox,
     is_persistent: bool,
 ) -> Result<Session, ApiError> {
-    let source = body.source.clone().filter(|source| source.kind == "git");
+    let source = body.source.clone().unwrap_or_default();
     let request = new_session(body, is_persistent)?;
+    // What cannot be had makes no sandbox.
+    let filling = Filling::of(app, caller, source).await?;
     let session = app
         .control()
         .create_session(caller, request)
         .await
         .map_err(refused)?;
-    let Some(source) = source else {
-        return Ok(session);
-    };
     let id = session.sandbox.id.to_string();
-    if let Err(error) = agent::clone(app, headers, &id, source).await {
+    let filled = match filling {
+        Filling::Nothing => return Ok(session),
+        Filling::Repository(source) => agent::clone(app, headers, &id, source).await,
+        Filling::Archive(pieces) => agent::unpack(app, headers, &id, pieces).await,
+    };
+    if let Err(error) = filled {
         // A create that failed leaves nothing; the client may ask again by the same name.
         let gone = app
             .control()
-            .delete_session_sandbox(caller, None, &id)
+            .delete_session_sandbox(caller, None, &id, false)
             .await;
         gone.map_err(refused)?;
         return Err(error);
@@ -315,14 +367,15 @@ pub(crate) async fn fork(
 }
 
 pub(crate) async fn delete(named: Named) -> Result<Json<SandboxAnswer>, ApiError> {
-    // Snapshots here stand by themselves; none goes with a sandbox.
-    if named.with_snapshots {
-        return Err(not_supported("deleteOrphanSnapshots"));
-    }
     let gone = named
         .app
         .control()
-        .delete_session_sandbox(&named.caller, named.project(), &named.name)
+        .delete_session_sandbox(
+            &named.caller,
+            named.project(),
+            &named.name,
+            named.with_snapshots,
+        )
         .await
         .map_err(refused)?;
     Ok(Json(SandboxAnswer {

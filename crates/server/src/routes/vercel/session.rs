@@ -2,22 +2,23 @@
 
 use std::convert::Infallible;
 
+use alcove_agent_api::EXEC_INTERACTIVE_PATH;
 use alcove_api_types::body::WholeBody;
 use alcove_api_types::vercel::{
-    CreateSandbox, ExtendTimeout, MakeSnapshot, OlderAnswer, OlderPage, OlderPagination,
-    Pagination, PolicyRequest, SessionAnswer, SessionPage, SnapshotAnswer,
+    CreateSandbox, ExtendTimeout, InteractiveAnswer, MakeSnapshot, OlderAnswer, OlderPage,
+    OlderPagination, Pagination, PolicyRequest, SessionAnswer, SessionPage, SnapshotAnswer,
 };
 use alcove_control::{Caller, ListSandboxes, Session};
 use alcove_domain::session::{SessionRecord, project_label};
 use alcove_domain::{SandboxFilter, SandboxSort, SortOrder};
 use axum::Json;
-use axum::extract::{FromRequestParts, State};
+use axum::extract::{FromRequestParts, Request, State};
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, Uri};
 
 use super::sandbox::{make, order, project};
-use super::{agent, inner_path, not_supported, present, refused};
+use super::{agent, inner_path, present, refused};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::extract::{Authenticated, BodyOf, PathOf, QueryOf};
@@ -163,11 +164,7 @@ pub(crate) async fn list_older(
     QueryOf(mut query): QueryOf,
 ) -> Result<Json<OlderPage>, ApiError> {
     let project = project(&mut query);
-    let mut time = |name| {
-        let ms = query.integer(name)?;
-        jiff::Timestamp::from_millisecond(ms).ok()
-    };
-    let (since, until) = (time("since"), time("until"));
+    let (since, until) = (query.milliseconds("since"), query.milliseconds("until"));
     let list = ListSandboxes {
         filter: SandboxFilter {
             labels: project
@@ -268,13 +265,13 @@ pub(crate) async fn snapshot(
     headers: HeaderMap,
     BodyOf(body): BodyOf<MakeSnapshot>,
 ) -> Result<Response, ApiError> {
-    if body.expiration.is_some_and(|expiration| expiration != 0) {
-        return Err(not_supported("a snapshot that expires"));
-    }
     // While it runs it can still be asked.
     let running = app.control().find_session(&caller, &id).map_err(refused)?;
     let cwd = agent::work_dir(&app, &headers, &running).await;
-    let made = app.control().snapshot_session(&caller, &id).await;
+    let made = app
+        .control()
+        .snapshot_session(&caller, &id, body.expiration)
+        .await;
     let (snapshot, ended) = made.map_err(refused)?;
     let session = present::session(&ended, &cwd);
     let answer = SnapshotAnswer {
@@ -285,14 +282,30 @@ pub(crate) async fn snapshot(
     Ok((StatusCode::CREATED, Json(answer)).into_response())
 }
 
-/// A terminal by a WebSocket of the vendor's own kind.
+/// Where a program gets a terminal, and what opens that for a while.
 pub(crate) async fn interactive(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
     PathOf(id): PathOf<String>,
+) -> Result<Json<InteractiveAnswer>, ApiError> {
+    let signed = app.control().open_interactive(&caller, &id);
+    Ok(Json(InteractiveAnswer {
+        url: app.socket_url(&format!("/api/v2/sandboxes/sessions/{id}/interactive")),
+        token: signed.map_err(refused)?.label,
+    }))
+}
+
+/// The terminal, by a WebSocket that shows its token in the query.
+pub(crate) async fn terminal(
+    State(app): State<App>,
+    QueryOf(mut query): QueryOf,
+    request: Request,
 ) -> Result<Response, ApiError> {
-    app.control().find_session(&caller, &id).map_err(refused)?;
-    Err(not_supported(
-        "an interactive shell; use SSH or the terminal of the toolbox",
-    ))
+    let token = query.text("token");
+    query.finish()?;
+    let token = token.ok_or_else(ApiError::no_credentials)?;
+    let (mut parts, _) = request.into_parts();
+    parts.uri = Uri::from_static(EXEC_INTERACTIVE_PATH);
+    let opened = app.edge().open_terminal(parts, &token).await;
+    opened.map_err(agent::refused)
 }

@@ -1,115 +1,107 @@
 //! Snapshots by their ids.
 
 use alcove_api_types::vercel::{
-    OlderPagination, OlderSnapshotPage, Pagination, SnapshotAnswer, SnapshotPage,
+    OlderPagination, OlderSnapshotPage, Pagination, Snapshot, SnapshotAnswer, SnapshotPage,
+    SnapshotTree,
 };
-use alcove_control::ListSnapshots;
-use alcove_domain::SnapshotSort;
+use alcove_control::{Caller, ListSnapshots};
+use alcove_domain::{SnapshotSort, SortOrder};
 use axum::Json;
 use axum::extract::State;
-use axum::response::Response;
 
 use super::sandbox::{order, project};
-use super::{not_supported, present, refused};
+use super::{present, refused};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::extract::{Authenticated, PathOf, QueryOf};
+use crate::query::Query;
 
 /// Snapshots on a page where the client does not say.
 const LIMIT_DEFAULT: i64 = 20;
-/// Snapshots that a client before 2 is given.
-const LIMIT_OLDER: i64 = 200;
 
-/// Snapshots that were made of sandboxes. They belong to the organization; a project narrows nothing.
+/// What every list of snapshots can be asked for: those that were made of sandboxes, of one project or one sandbox.
+fn asked(app: &App, caller: &Caller, query: &mut Query) -> Result<ListSnapshots, ApiError> {
+    let project = project(query);
+    let source = match query.text("name") {
+        None => None,
+        Some(name) => {
+            let control = app.control();
+            let found = control.find_session_sandbox(caller, project.as_deref(), &name);
+            Some(found.map_err(refused)?.sandbox.id.to_string())
+        }
+    };
+    Ok(ListSnapshots {
+        source_sandbox_id: source,
+        of_sandboxes: true,
+        project,
+        sort: Some(SnapshotSort::CreatedAt),
+        limit: Some(query.integer("limit").unwrap_or(LIMIT_DEFAULT)),
+        ..ListSnapshots::default()
+    })
+}
+
+/// One page, and the number of the next.
+async fn page(
+    app: &App,
+    caller: &Caller,
+    list: ListSnapshots,
+) -> Result<(Vec<Snapshot>, Option<u64>), ApiError> {
+    let control = app.control();
+    let found = control
+        .list_snapshots(caller, list)
+        .await
+        .map_err(refused)?;
+    let region = &control.settings().region.id;
+    let snapshots = found.items.iter();
+    let snapshots = snapshots.map(|snapshot| present::snapshot(snapshot, region));
+    let next = (found.page < found.total_pages).then_some(found.page + 1);
+    Ok((snapshots.collect(), next))
+}
+
 pub(crate) async fn list(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
     QueryOf(mut query): QueryOf,
 ) -> Result<Json<SnapshotPage>, ApiError> {
-    project(&mut query);
-    let source = match query.text("name") {
-        None => None,
-        Some(name) => {
-            let found = app.control().find_session_sandbox(&caller, None, &name);
-            Some(found.map_err(refused)?.sandbox.id.to_string())
-        }
-    };
-    let page = query.integer("cursor");
     let list = ListSnapshots {
-        source_sandbox_id: source,
-        sort: Some(SnapshotSort::CreatedAt),
         order: query.word("sortOrder", order),
-        limit: Some(query.integer("limit").unwrap_or(LIMIT_DEFAULT)),
-        page,
-        ..ListSnapshots::default()
+        page: query.integer("cursor"),
+        ..asked(&app, &caller, &mut query)?
     };
     query.finish()?;
-    let found = app
-        .control()
-        .list_snapshots(&caller, list)
-        .await
-        .map_err(refused)?;
-    let region = &app.control().settings().region.id;
-    let snapshots: Vec<_> = found
-        .items
-        .iter()
-        .filter(|snapshot| snapshot.source_sandbox_id.is_some())
-        .map(|snapshot| present::snapshot(snapshot, region))
-        .collect();
-    let next = (found.page < found.total_pages).then(|| (found.page + 1).to_string());
+    let (snapshots, next) = page(&app, &caller, list).await?;
     Ok(Json(SnapshotPage {
         pagination: Pagination {
             count: snapshots.len(),
-            next,
+            next: next.map(|next| next.to_string()),
         },
         snapshots,
     }))
 }
 
-/// All of them for clients before 2, whose pages are found by times.
+/// A page of clients before 2: its successor is what was made before the last of it.
 pub(crate) async fn list_older(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
     QueryOf(mut query): QueryOf,
 ) -> Result<Json<OlderSnapshotPage>, ApiError> {
-    project(&mut query);
-    for bound in ["since", "until"] {
-        if query.text(bound).is_some() {
-            return Err(not_supported("a list of snapshots by their times"));
-        }
-    }
-    // Whatever part of it is asked for: what would follow could not be asked for.
-    query.integer("limit");
-    query.finish()?;
+    let (since, until) = (query.milliseconds("since"), query.milliseconds("until"));
     let list = ListSnapshots {
-        sort: Some(SnapshotSort::CreatedAt),
-        limit: Some(LIMIT_OLDER),
-        ..ListSnapshots::default()
+        created_after: since,
+        created_before: until,
+        ..asked(&app, &caller, &mut query)?
     };
-    let found = app
-        .control()
-        .list_snapshots(&caller, list)
-        .await
-        .map_err(refused)?;
-    if found.total_pages > 1 {
-        return Err(not_supported(
-            "so long a list of snapshots, for a client of this age,",
-        ));
-    }
-    let region = &app.control().settings().region.id;
-    let snapshots: Vec<_> = found
-        .items
-        .iter()
-        .filter(|snapshot| snapshot.source_sandbox_id.is_some())
-        .map(|snapshot| present::snapshot(snapshot, region))
-        .collect();
+    query.finish()?;
+    let (snapshots, next) = page(&app, &caller, list).await?;
+    let at = |snapshot: Option<&Snapshot>| snapshot.map(|snapshot| snapshot.created_at);
+    let pagination = OlderPagination {
+        count: snapshots.len(),
+        next: next.and(at(snapshots.last())),
+        prev: until.and(at(snapshots.first())),
+    };
     Ok(Json(OlderSnapshotPage {
-        pagination: OlderPagination {
-            count: snapshots.len(),
-            next: None,
-            prev: None,
-        },
         snapshots,
+        pagination,
     }))
 }
 
@@ -152,10 +144,34 @@ pub(crate) async fn delete(
     }))
 }
 
-pub(crate) async fn tree(Authenticated(_): Authenticated) -> Result<Response, ApiError> {
-    Err(not_supported("the tree of snapshots"))
-}
-
-pub(crate) async fn drives(Authenticated(_): Authenticated) -> Result<Response, ApiError> {
-    Err(not_supported("drives; mount a volume with another client"))
+/// What a snapshot was made after, or what was made after it.
+pub(crate) async fn tree(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    QueryOf(mut query): QueryOf,
+) -> Result<Json<SnapshotTree>, ApiError> {
+    project(&mut query);
+    let id = query.text("snapshotId");
+    let order = query.word("sortOrder", order);
+    let limit = query.integer("limit");
+    query.finish()?;
+    let Some(id) = id else {
+        return Err(ApiError::invalid(&[
+            "snapshotId must be a string".to_owned()
+        ]));
+    };
+    let control = app.control();
+    let order = order.unwrap_or(SortOrder::Descending);
+    let tree = control.snapshot_tree(&caller, &id, order, limit).await;
+    let tree = tree.map_err(refused)?;
+    let region = &control.settings().region.id;
+    let node = |node| present::snapshot_node(node, region);
+    Ok(Json(SnapshotTree {
+        snapshots: tree.nodes.iter().map(node).collect(),
+        anchor: node(&tree.anchor),
+        pagination: Pagination {
+            count: tree.nodes.len(),
+            next: tree.next.map(|next| next.to_string()),
+        },
+    }))
 }

@@ -1,0 +1,400 @@
+//! Sources, snapshots, drives and terminals of Vercel Sandbox, with a small program for an agent.
+
+use axum::body::Body;
+use http::{Request, StatusCode};
+use serde_json::{Value, json};
+
+use crate::support::Server;
+use crate::vercel::{ask, assert_no_null, make, play_agent};
+
+#[tokio::test]
+async fn an_archive_is_unpacked_and_one_that_does_not_come_leaves_nothing() {
+    let server = Server::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let asked = play_agent(&server, &folder, StatusCode::OK, "application/json", "{}");
+    let url = |name: &str| format!("https://files.example/{name}.tgz");
+    let runner = &server.kit.runner;
+    runner.put_outside(&url("whole"), &["one", "two"], None);
+    runner.put_outside(&url("half"), &["one"], Some("the line is cut"));
+    let body = |name: &str| json!({"projectId": "p", "name": name, "source": {"type": "tarball", "url": url(name)}});
+    make(&server, body("whole")).await;
+    let wanted = "/files/unpack?path=%2E&links=true";
+    let unpacked = asked
+        .lock()
+        .unwrap()
+        .iter()
+        .any(|(_, uri, _)| uri == wanted);
+    assert!(unpacked, "{asked:?}");
+    for (name, why) in [("half", "the line is cut"), ("none", "status 404")] {
+        let (status, refused) =
+            ask(&server, "POST", "/v2/sandboxes", &body(name).to_string()).await;
+        assert_eq!(
+            (status, &refused["error"]["code"]),
+            (400, &json!("source_not_fetched")),
+            "{refused}"
+        );
+        let message = refused["error"]["message"].as_str().unwrap();
+        assert!(message.contains(why), "{message}");
+        let path = format!("/v2/sandboxes/{name}");
+        assert_eq!(ask(&server, "GET", &path, "").await.0, 404, "{name}");
+    }
+}
+
+/// Makes a snapshot of a sandbox, which is started first if it does not run; gives its id.
+async fn snapshot(server: &Server, name: &str, body: Value) -> String {
+    let (_, running) = ask(
+        server,
+        "GET",
+        &format!("/v2/sandboxes/{name}?resume=true"),
+        "",
+    )
+    .await;
+    let session = running["session"]["id"].as_str().unwrap();
+    let path = format!("/v2/sandboxes/sessions/{session}/snapshot");
+    let (status, taken) = ask(server, "POST", &path, &body.to_string()).await;
+    assert_eq!(status, 201, "{taken}");
+    assert_no_null(&taken, "");
+    // Their order is that of their times.
+    server.kit.clock.advance_minutes(1);
+    taken["snapshot"]["id"].as_str().unwrap().to_owned()
+}
+
+async fn snapshots(server: &Server, query: &str) -> Vec<String> {
+    let (status, listed) = ask(
+        server,
+        "GET",
+        &format!("/v2/sandboxes/snapshots?{query}"),
+        "",
+    )
+    .await;
+    assert_eq!(status, 200, "{listed}");
+    let listed = listed["snapshots"].as_array().unwrap().iter();
+    let ids = listed.map(|snapshot| snapshot["id"].as_str().unwrap().to_owned());
+    ids.collect()
+}
+
+const DAY_MS: i64 = 86_400_000;
+const DAY_MINUTES: u64 = 24 * 60;
+
+#[tokio::test]
+async fn snapshots_go_when_their_time_is_over_and_not_before() {
+    let server = Server::start().await;
+    let own = json!({"projectId": "p", "name": "box", "snapshotExpiration": 2 * DAY_MS});
+    make(&server, own).await;
+    let lasting = snapshot(&server, "box", json!({"expiration": 0})).await;
+    let short = snapshot(&server, "box", json!({"expiration": DAY_MS})).await;
+    let usual = snapshot(&server, "box", json!({})).await;
+    let (_, told) = ask(
+        &server,
+        "GET",
+        &format!("/v2/sandboxes/snapshots/{usual}"),
+        "",
+    )
+    .await;
+    let [made, expires] =
+        ["createdAt", "expiresAt"].map(|name| told["snapshot"][name].as_i64().unwrap());
+    assert_eq!(expires - made, 2 * DAY_MS);
+    let all = [&usual, &short, &lasting];
+    assert!(snapshots(&server, "project=p").await.iter().eq(all));
+    let left = async |wanted: &[&String]| {
+        alcove_testkit::eventually("only the others are left", async || {
+            snapshots(&server, "project=p")
+                .await
+                .iter()
+                .eq(wanted.iter().copied())
+        })
+        .await;
+    };
+    server.kit.clock.advance_minutes(DAY_MINUTES);
+    left(&[&usual, &lasting]).await;
+    server.kit.clock.advance_minutes(DAY_MINUTES);
+    left(&[&lasting]).await;
+    server.kit.clock.advance_minutes(400 * DAY_MINUTES);
+    assert_eq!(snapshots(&server, "project=p").await, [lasting]);
+    let path = "/v2/sandboxes/box?resume=true";
+    let (_, running) = ask(&server, "GET", path, "").await;
+    let path = format!(
+        "/v2/sandboxes/sessions/{}/snapshot",
+        running["session"]["id"].as_str().unwrap()
+    );
+    let (status, refused) = ask(&server, "POST", &path, r#"{"expiration":5}"#).await;
+    assert_eq!(
+        (status, &refused["error"]["code"]),
+        (400, &json!("bad_request"))
+    );
+}
+
+#[tokio::test]
+async fn only_the_newest_snapshots_stay_where_a_sandbox_wants_that() {
+    let server = Server::start().await;
+    let own = json!({"projectId": "p", "name": "box", "keepLastSnapshots": {"count": 2}});
+    let made = make(&server, own).await;
+    assert_eq!(
+        made["sandbox"]["keepLastSnapshots"],
+        json!({"count": 2, "deleteEvicted": true})
+    );
+    // What another client made of it is no session's.
+    let theirs = json!({"name": "theirs"}).to_string();
+    let answer = server
+        .ask_with("POST", "/api/sandbox/box/snapshot", &[], &theirs)
+        .await;
+    assert!(answer.status.is_success(), "{}", answer.text);
+    server.kit.clock.advance_minutes(1);
+    let mut ids = Vec::new();
+    for _ in 0..4 {
+        ids.push(snapshot(&server, "box", json!({})).await);
+    }
+    alcove_testkit::eventually("two and theirs are left", async || {
+        let left = snapshots(&server, "project=p").await;
+        left.len() == 3 && left[0] == ids[3] && left[1] == ids[2]
+    })
+    .await;
+    let change = json!({"keepLastSnapshots": {"count": 1, "deleteEvicted": false, "expiration": 0}, "snapshotExpiration": DAY_MS});
+    let (status, changed) = ask(&server, "PATCH", "/v2/sandboxes/box", &change.to_string()).await;
+    assert_eq!(status, 200, "{changed}");
+    let last = snapshot(&server, "box", json!({})).await;
+    for (id, expires) in [(&last, false), (&ids[3], true), (&ids[2], true)] {
+        let (_, told) = ask(&server, "GET", &format!("/v2/sandboxes/snapshots/{id}"), "").await;
+        assert_eq!(told["snapshot"]["expiresAt"].is_i64(), expires, "{told}");
+    }
+    let (_, cleared) = ask(
+        &server,
+        "PATCH",
+        "/v2/sandboxes/box",
+        r#"{"keepLastSnapshots":null}"#,
+    )
+    .await;
+    assert!(
+        cleared["sandbox"].get("keepLastSnapshots").is_none(),
+        "{cleared}"
+    );
+}
+
+#[tokio::test]
+async fn the_tree_leads_from_a_snapshot_to_what_was_before_and_after_it() {
+    let server = Server::start().await;
+    make(&server, json!({"projectId": "p", "name": "box"})).await;
+    let mut line = Vec::new();
+    for _ in 0..3 {
+        line.push(snapshot(&server, "box", json!({})).await);
+    }
+    // A branch goes off at the second.
+    let source = json!({"projectId": "p", "name": "branch", "source": {"type": "snapshot", "snapshotId": line[1]}});
+    make(&server, source).await;
+    let branch = snapshot(&server, "branch", json!({})).await;
+    let tree = async |id: &str, more: &str| {
+        let path = format!("/v2/sandboxes/snapshots/tree?project=p&snapshotId={id}{more}");
+        let (status, tree) = ask(&server, "GET", &path, "").await;
+        assert_eq!(status, 200, "{tree}");
+        assert_no_null(&tree, "");
+        tree
+    };
+    let ids = |tree: &Value| -> Vec<String> {
+        let nodes = tree["snapshots"].as_array().unwrap().iter();
+        nodes
+            .map(|node| node["snapshot"]["id"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let up = tree(&line[2], "&sortOrder=desc").await;
+    assert_eq!(ids(&up), [line[1].clone(), line[0].clone()]);
+    assert_eq!(up["pagination"]["next"], Value::Null);
+    let anchor = &up["anchor"];
+    assert_eq!(anchor["snapshot"]["parentId"], line[1].as_str());
+    assert_eq!(
+        (&anchor["count"], &anchor["siblings"][0]["id"]),
+        (&json!("2"), &json!(branch))
+    );
+    let down = tree(&line[0], "&sortOrder=asc").await;
+    assert_eq!(ids(&down), [line[1].clone(), branch.clone()]);
+    assert_eq!(down["snapshots"][1]["siblings"][0]["id"], line[2].as_str());
+    // Page by page it is the same way.
+    let first = tree(&line[2], "&limit=1").await;
+    assert_eq!(ids(&first), [line[1].clone()]);
+    let next = first["pagination"]["next"].as_str().unwrap();
+    let second = tree(next, "&limit=1").await;
+    assert_eq!(ids(&second), [line[0].clone()]);
+    assert_eq!(second["pagination"]["next"], Value::Null);
+    assert_eq!(
+        ask(
+            &server,
+            "GET",
+            "/v2/sandboxes/snapshots/tree?snapshotId=none",
+            ""
+        )
+        .await
+        .0,
+        404
+    );
+}
+
+#[tokio::test]
+async fn snapshots_are_found_by_project_sandbox_and_time_and_go_with_their_sandbox_if_nobody_needs_them()
+ {
+    let server = Server::start().await;
+    make(&server, json!({"projectId": "p", "name": "box"})).await;
+    make(&server, json!({"projectId": "q", "name": "other"})).await;
+    let one = snapshot(&server, "box", json!({})).await;
+    let two = snapshot(&server, "box", json!({})).await;
+    let other = snapshot(&server, "other", json!({})).await;
+    assert_eq!(
+        snapshots(&server, "project=p").await,
+        [two.clone(), one.clone()]
+    );
+    assert_eq!(snapshots(&server, "project=q").await, [other.clone()]);
+    assert_eq!(
+        snapshots(&server, "project=p&name=box&sortOrder=asc&limit=1").await,
+        [one.clone()]
+    );
+    // Clients before 2 turn pages by times.
+    let (_, page) = ask(
+        &server,
+        "GET",
+        "/v1/sandboxes/snapshots?project=p&limit=1",
+        "",
+    )
+    .await;
+    assert_eq!(page["snapshots"][0]["id"], two.as_str());
+    let until = page["pagination"]["next"].as_i64().unwrap();
+    let path = format!("/v1/sandboxes/snapshots?project=p&limit=1&until={until}");
+    let (_, page) = ask(&server, "GET", &path, "").await;
+    assert_eq!(page["snapshots"][0]["id"], one.as_str());
+    assert_eq!(page["pagination"]["next"], Value::Null);
+    let source = json!({"projectId": "p", "name": "needs", "source": {"type": "snapshot", "snapshotId": one}});
+    make(&server, source).await;
+    let path = "/v2/sandboxes/box?projectId=p&deleteOrphanSnapshots=true";
+    assert_eq!(ask(&server, "DELETE", path, "").await.0, 200);
+    alcove_testkit::eventually("only what is needed is left", async || {
+        snapshots(&server, "project=p").await == [one.clone()]
+    })
+    .await;
+    assert_eq!(snapshots(&server, "project=q").await, [other]);
+}
+
+#[tokio::test]
+async fn a_drive_is_made_once_found_mounted_and_kept_while_a_sandbox_has_it() {
+    let server = Server::start().await;
+    let path = "/v2/sandboxes/drives/data";
+    let body = json!({"projectId": "p", "maxSizeBytes": 64 << 20}).to_string();
+    let (status, made) = ask(&server, "POST", path, &body).await;
+    assert_eq!(status, 200, "{made}");
+    assert_no_null(&made, "");
+    let drive = &made["drive"];
+    assert_eq!(
+        (&drive["name"], &drive["maxSizeBytes"]),
+        (&json!("data"), &json!(64 << 20))
+    );
+    assert_eq!(
+        ask(&server, "POST", path, &body).await.1["drive"]["id"],
+        drive["id"]
+    );
+    let theirs = json!({"projectId": "q"}).to_string();
+    assert_eq!(ask(&server, "POST", path, &theirs).await.0, 409);
+    assert_eq!(
+        ask(&server, "GET", &format!("{path}?projectId=q"), "")
+            .await
+            .0,
+        404
+    );
+    for wrong in [json!({"maxSizeBytes": 5}), json!({"region": "mars"})] {
+        let (status, _) = ask(
+            &server,
+            "POST",
+            "/v2/sandboxes/drives/x",
+            &wrong.to_string(),
+        )
+        .await;
+        assert!(matches!(status, 400 | 404), "{wrong} {status}");
+    }
+    assert_eq!(
+        ask(&server, "POST", "/v2/sandboxes/drives/a=b", "{}")
+            .await
+            .0,
+        400
+    );
+    let box_body = json!({"projectId": "p", "name": "box", "mounts": {"/data": {"drive": "data", "mode": "read-write"}}});
+    let session = make(&server, box_body).await;
+    assert_eq!(session["sandbox"]["mounts"]["/data"]["drive"], "data");
+    let (_, used) = ask(&server, "GET", &format!("{path}?projectId=p"), "").await;
+    assert_eq!(used["drive"]["currentSandboxName"], "box");
+    assert_eq!(used["drive"]["currentSessionId"], session["session"]["id"]);
+    let none = json!({"projectId": "p", "mounts": {"/data": {"drive": "none"}}}).to_string();
+    assert_eq!(ask(&server, "POST", "/v2/sandboxes", &none).await.0, 404);
+    assert_eq!(
+        ask(&server, "DELETE", &format!("{path}?projectId=p"), "")
+            .await
+            .0,
+        409
+    );
+    ask(
+        &server,
+        "POST",
+        "/v2/sandboxes/drives/second",
+        r#"{"projectId":"p"}"#,
+    )
+    .await;
+    let list = "/v2/sandboxes/drives?projectId=p&sortBy=name&sortOrder=asc&limit=1";
+    let (_, page) = ask(&server, "GET", list, "").await;
+    assert_eq!(page["drives"][0]["name"], "data");
+    let next = page["pagination"]["next"].as_str().unwrap();
+    let (_, page) = ask(&server, "GET", &format!("{list}&cursor={next}"), "").await;
+    assert_eq!(page["drives"][0]["name"], "second");
+    assert_eq!(page["pagination"], json!({"count": 1, "next": null}));
+    let (_, found) = ask(
+        &server,
+        "GET",
+        "/v2/sandboxes/drives?projectId=p&namePrefix=se",
+        "",
+    )
+    .await;
+    assert_eq!(found["pagination"]["count"], 1);
+    assert_eq!(ask(&server, "DELETE", "/v2/sandboxes/box", "").await.0, 200);
+    alcove_testkit::eventually("nothing has it any more", async || {
+        ask(&server, "DELETE", &format!("{path}?projectId=p"), "")
+            .await
+            .0
+            == 200
+    })
+    .await;
+    assert_eq!(
+        ask(&server, "GET", &format!("{path}?projectId=p"), "")
+            .await
+            .0,
+        404
+    );
+}
+
+#[tokio::test]
+async fn a_terminal_is_opened_by_a_token_of_its_own_for_a_minute() {
+    let server = Server::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let asked = play_agent(&server, &folder, StatusCode::OK, "text/plain", "opened");
+    let made = make(&server, json!({"projectId": "p", "name": "box"})).await;
+    let id = made["session"]["id"].as_str().unwrap();
+    let path = format!("/api/v2/sandboxes/sessions/{id}/interactive");
+    let (status, told) = ask(&server, "POST", &path, "{}").await;
+    assert_eq!(status, 200, "{told}");
+    let url = told["url"].as_str().unwrap();
+    assert!(url.starts_with("ws") && url.ends_with(&path), "{url}");
+    let open = async |token: &str| {
+        let request = Request::builder().uri(format!("{path}?token={token}"));
+        let answer = server.send(request.body(Body::empty()).unwrap()).await;
+        (answer.status, answer.text)
+    };
+    let token = told["token"].as_str().unwrap();
+    assert_eq!(open(token).await, (StatusCode::OK, "opened".to_owned()));
+    let (_, uri, _) = asked.lock().unwrap().pop().unwrap();
+    assert_eq!(uri, "/exec/interactive", "the token stays here");
+    for wrong in ["", "x", "box", id] {
+        assert_eq!(open(wrong).await.0, StatusCode::UNAUTHORIZED, "{wrong}");
+    }
+    server.kit.clock.advance_minutes(2);
+    assert_eq!(open(token).await.0, StatusCode::UNAUTHORIZED);
+    ask(
+        &server,
+        "POST",
+        &format!("/v2/sandboxes/sessions/{id}/stop"),
+        "",
+    )
+    .await;
+    assert_eq!(ask(&server, "POST", &path, "{}").await.0, 410);
+}
