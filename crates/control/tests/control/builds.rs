@@ -125,7 +125,7 @@ async fn what_cannot_be_built_is_refused_before_anything_is_written() {
     let kit = TestControl::open().await;
     for (dockerfile, words) in [
         ("FROM -none\n", "none"),
-        ("FROM default\nADD https://x /y\n", "line 2"),
+        ("FROM default\nCOPY https://x /y\n", "line 2"),
         ("RUN x\n", "line 1"),
         (" ", "empty"),
     ] {
