@@ -32,10 +32,20 @@ fn ip(arguments: &str) {
     assert!(status.success(), "ip {arguments}");
 }
 
+/// With the namespace it would go some time later, and the next test wants its name.
+fn unplug() {
+    let _ = Command::new("ip")
+        .args(["link", "delete", INTERFACE])
+        .stderr(Stdio::null())
+        .status();
+}
+
 impl Web {
     async fn start() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let name = format!("alcove-add-{}", std::process::id());
+        // One that was killed leaves it.
+        unplug();
         ip(&format!("netns add {name}"));
         ip(&format!(
             "link add {INTERFACE} type veth peer name wan netns {name}"
@@ -68,7 +78,7 @@ impl Drop for Web {
     fn drop(&mut self) {
         let _ = self.server.kill();
         let _ = self.server.wait();
-        // The cable goes with it.
+        unplug();
         let _ = Command::new("ip")
             .args(["netns", "delete", &self.name])
             .status();

@@ -176,7 +176,7 @@ async fn a_failed_step_tells_its_line_and_leaves_nothing_on_the_host() {
     let refused = builds
         .run(builds.order(
             "refused",
-            "FROM busybox\nRUN touch /x\nADD https://x/y /z\n",
+            "FROM busybox\nRUN touch /x\nCOPY https://x/y /z\n",
             &[],
         ))
         .await;

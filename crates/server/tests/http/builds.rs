@@ -59,7 +59,7 @@ async fn what_is_wrong_with_a_snapshot_is_named() {
             "image name",
         ),
         (
-            json!({"name": "x", "buildInfo": {"dockerfileContent": "FROM default\nADD http://x /y\n"}}),
+            json!({"name": "x", "buildInfo": {"dockerfileContent": "FROM default\nCOPY http://x /y\n"}}),
             "line 2",
         ),
         (json!({"name": "x", "buildInfo": {}}), "dockerfileContent"),
