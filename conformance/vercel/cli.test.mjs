@@ -1,23 +1,12 @@
 // The vendor's command line, unmodified.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { createRequire } from "node:module";
-import path from "node:path";
 import { test } from "node:test";
-import { credentials, server, unique } from "./support.mjs";
-
-const require = createRequire(import.meta.url);
-const cli = path.join(path.dirname(require.resolve("sandbox/package.json")), "bin/sandbox.mjs");
-const preload = new URL("../../clients/vercel/preload.mjs", import.meta.url).href;
+import { commandLine, unique } from "./support.mjs";
 
 function sandbox(...words) {
-  const scope = ["--token", credentials.token, "--scope", credentials.teamId, "--project", credentials.projectId];
-  const [command, ...rest] = words;
-  const child = spawn(process.execPath, ["--import", preload, cli, command, ...scope, ...rest], {
-    env: { ...process.env, ALCOVE_URL: server, SANDBOX_SKIP_VERSION_CHECK: "1", CI: "1", NO_COLOR: "1" },
-    stdio: ["ignore", "pipe", "pipe"],
-    timeout: 60_000,
-  });
+  const { command, env } = commandLine(...words);
+  const child = spawn(command[0], command.slice(1), { env, stdio: ["ignore", "pipe", "pipe"], timeout: 60_000 });
   const said = { out: "", err: "" };
   child.stdout.on("data", (piece) => (said.out += piece));
   child.stderr.on("data", (piece) => (said.err += piece));

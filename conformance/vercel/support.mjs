@@ -1,6 +1,7 @@
 // What the tests share: the server, the clients, and names that nobody else has.
 import { randomBytes } from "node:crypto";
 import { createRequire } from "node:module";
+import path from "node:path";
 
 export const server = process.env.DAYTONA_API_URL.replace(/\/api\/?$/, "");
 export const credentials = {
@@ -17,6 +18,17 @@ const require = createRequire(import.meta.url);
 export async function client(release) {
   const name = `sandbox-${release}`;
   return release.startsWith("0.") ? require(name) : await import(name);
+}
+
+/** The vendor's command line with these words, and its variables. */
+export function commandLine(command, ...rest) {
+  const cli = path.join(path.dirname(require.resolve("sandbox/package.json")), "bin/sandbox.mjs");
+  const preload = new URL("../../clients/vercel/preload.mjs", import.meta.url).href;
+  const scope = ["--token", credentials.token, "--scope", credentials.teamId, "--project", credentials.projectId];
+  return {
+    command: [process.execPath, "--import", preload, cli, command, ...scope, ...rest],
+    env: { ...process.env, ALCOVE_URL: server, SANDBOX_SKIP_VERSION_CHECK: "1", CI: "1", NO_COLOR: "1" },
+  };
 }
 
 export function unique(word) {

@@ -118,8 +118,6 @@ impl Tx {
         Ok(result.rows_affected == 1)
     }
 
-    /// Puts the key in the place of the one with the same owner and name, if there is one.
-
     /// How many organizations a user has made that are no personal ones and are still there.
     pub async fn organization_count_made_by(&self, user: &UserId) -> Result<u64, StoreError> {
         Entity::find()

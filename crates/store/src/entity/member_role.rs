@@ -2,6 +2,10 @@
 
 use sea_orm::entity::prelude::*;
 
+#[expect(
+    clippy::struct_field_names,
+    reason = "the columns are what they refer to"
+)]
 #[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "member_roles")]
 pub struct Model {

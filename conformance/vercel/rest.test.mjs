@@ -1,0 +1,68 @@
+// What the newest client does beside commands and files: drives, snapshots that descend from each other, archives and
+// terminals.
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { test } from "node:test";
+import { client, commandLine, credentials, eventually, unique } from "./support.mjs";
+
+const { Drive, Sandbox, Snapshot } = await client("3.5.0");
+const quick = { ...credentials, timeout: 120_000 };
+
+test("a drive is shared by sandboxes, found, and goes when nothing mounts it", async () => {
+  const drive = await Drive.getOrCreate({ ...credentials, name: unique("drive") });
+  const again = await Drive.getOrCreate({ ...credentials, name: drive.name });
+  assert.equal(again.driveId, drive.driveId);
+  const one = await Sandbox.create({ ...quick, name: unique("one"), mounts: { "/data": drive } });
+  await one.writeFiles([{ path: "/data/note.txt", content: Buffer.from("shared") }]);
+  const other = await Sandbox.create({ ...quick, name: unique("other"), mounts: { "/data": { drive: drive.name, mode: "read-write" } } });
+  assert.equal(String(await other.readFileToBuffer({ path: "/data/note.txt" })), "shared");
+  const names = [];
+  for await (const each of await Drive.list({ ...credentials, limit: 1 })) names.push(each.name);
+  assert.ok(names.includes(drive.name));
+  await assert.rejects(drive.delete());
+  await other.delete();
+  await one.delete();
+  await eventually("the drive can go", async () => drive.delete().then(() => true, () => false));
+});
+
+test("snapshots are a tree", async (t) => {
+  const first = await Sandbox.create({ ...quick, name: unique("first") });
+  t.after(() => first.delete());
+  const root = await first.snapshot();
+  const second = await Sandbox.create({ ...quick, name: unique("second"), source: { type: "snapshot", snapshotId: root.snapshotId } });
+  t.after(() => second.delete());
+  const leaf = await second.snapshot();
+  const walk = async (from, sortOrder) => {
+    const ids = [];
+    for await (const node of await Snapshot.tree({ ...credentials, snapshotId: from.snapshotId, sortOrder })) ids.push(node.snapshot.id);
+    return ids;
+  };
+  assert.deepEqual(await walk(leaf, "desc"), [root.snapshotId]);
+  assert.deepEqual(await walk(root, "asc"), [leaf.snapshotId]);
+  await leaf.delete();
+  await root.delete();
+});
+
+test("an archive at a private address is not fetched, and nothing is left of the sandbox", async () => {
+  const name = unique("archive");
+  const made = Sandbox.create({ ...quick, name, source: { type: "tarball", url: "http://127.0.0.1:9/source.tar.gz" } });
+  await assert.rejects(made, (error) => /source_not_fetched/.test(JSON.stringify(error.json ?? error) + error.message + error.text));
+  await assert.rejects(Sandbox.get({ ...credentials, name, resume: false }));
+});
+
+test("a program on a terminal is seen, spoken to, and ends with its status", async (t) => {
+  const sandbox = await Sandbox.create({ ...quick, name: unique("terminal") });
+  t.after(() => sandbox.delete());
+  const words = commandLine("exec", "--interactive", "--tty", sandbox.name, "--", "sh", "-c", "test -t 0 && echo on a terminal; read word; echo heard $word; exit 5");
+  // The command line wants a terminal of its own.
+  const quoted = words.command.map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(" ");
+  const child = spawn("script", ["--quiet", "--return", "--command", quoted, "/dev/null"], { env: words.env, stdio: ["pipe", "pipe", "inherit"] });
+  let said = "";
+  child.stdout.on("data", (piece) => (said += piece));
+  const ended = new Promise((resolve) => child.on("close", resolve));
+  await eventually("the terminal speaks", () => said.includes("on a terminal") || child.exitCode !== null);
+  child.stdin.write("this\n");
+  await eventually("it is heard", () => said.includes("heard this") || child.exitCode !== null);
+  assert.equal(await ended, 5, said);
+  assert.match(said, /heard this/);
+});
