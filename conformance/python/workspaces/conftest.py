@@ -4,6 +4,7 @@ What became of the names of its methods is said here; what a release does not ha
 """
 
 import contextlib
+import inspect
 import os
 import time
 import uuid
@@ -48,7 +49,8 @@ def upload(workspace, path, content):
 @pytest.fixture(scope="session")
 def daytona():
     # `us` is one of three that the generated clients know.
-    address = {"server_url": API} if MINOR < 10 else {"api_url": API}
+    takes = inspect.signature(DaytonaConfig).parameters
+    address = {"api_url" if "api_url" in takes else "server_url": API}
     return Daytona(DaytonaConfig(api_key=os.environ["DAYTONA_API_KEY"], target="us", **address))
 
 

@@ -255,7 +255,7 @@ async fn a_step_of_a_build_that_fills_the_disk_says_so_and_leaves_nothing() {
         ("dd", "dd if=/dev/urandom of=/big bs=1M count=400"),
         (
             "many",
-            "i=0; while dd if=/dev/urandom of=/big$i bs=1M count=4; do i=$((i+1)); done; sync",
+            "for i in $(seq 100); do dd if=/dev/urandom of=/big$i bs=1M count=4; done; sync",
         ),
         (
             "unheard",

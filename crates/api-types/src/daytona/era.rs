@@ -206,6 +206,8 @@ pub(super) fn workspace_state(state: SandboxState) -> &'static str {
     match state {
         SandboxState::PullingSnapshot => "pulling_image",
         SandboxState::BuildingSnapshot => "building_image",
+        // They have no word for it.
+        SandboxState::BuildFailed => "error",
         state => older_state(state.as_str()).unwrap_or(state.as_str()),
     }
 }
@@ -361,6 +363,7 @@ mod tests {
             era.adapt_sandbox(sandbox.as_object_mut().unwrap());
             assert_eq!(sandbox["state"], shown, "{version} {source}");
         }
+        assert_eq!(workspace_state(SandboxState::BuildFailed), "error");
     }
 
     #[test]

@@ -344,13 +344,13 @@ impl Work<'_, '_> {
             is_dry: true,
             removes_root: false,
         };
-        let (fetches, fetched) = fetched::requests(&copy.fetched, &request);
+        let (fetches, copies) = fetched::requests(&copy.fetched, &request);
         let mut requests = Vec::new();
         // Even of nothing it makes the target, if that is all there is.
-        if !request.paths.is_empty() || !request.inline.is_empty() || fetched.is_empty() {
+        if !request.paths.is_empty() || !request.inline.is_empty() || copies.is_empty() {
             requests.push(request);
         }
-        requests.extend(fetched);
+        requests.extend(copies);
         let extras = Extras {
             is_build: true,
             mounts,
