@@ -199,6 +199,11 @@ impl App {
         format!("{scheme}://{port}-{place}.{}", self.parts.preview_host)
     }
 
+    /// The host below which ports have names.
+    pub(crate) fn preview_host(&self) -> &str {
+        &self.parts.preview_host
+    }
+
     /// The command line that opens a session with this token.
     pub(crate) fn ssh_command(&self, token: &str) -> String {
         self.parts.ssh_command.replace("{{TOKEN}}", token)

@@ -43,7 +43,7 @@ struct ProviderMetadata<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     error_reason: Option<&'a str>,
     snapshot_state: Option<&'a str>,
-    node_domain: &'static str,
+    node_domain: &'a str,
     region: &'a str,
     class: &'static str,
     updated_at: Option<Timestamp>,
@@ -59,15 +59,16 @@ struct ProviderResources {
     disk: u32,
 }
 
-impl From<Sandbox> for Workspace {
-    fn from(mut sandbox: Sandbox) -> Self {
+impl Workspace {
+    /// `node_domain` is the host below which ports have names; clients before 0.17 make the addresses themselves.
+    pub fn new(mut sandbox: Sandbox, node_domain: &str) -> Self {
         let state = sandbox.state.map(super::era::workspace_state);
         let created = sandbox.created_at.map(|at| at.to_string());
         let metadata = ProviderMetadata {
             state,
             error_reason: sandbox.error_reason.as_deref(),
             snapshot_state: sandbox.backup_state.as_deref(),
-            node_domain: "",
+            node_domain,
             region: &sandbox.target,
             class: "small",
             updated_at: sandbox.updated_at,

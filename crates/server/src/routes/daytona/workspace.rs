@@ -24,7 +24,7 @@ use crate::present;
 const MIB_FROM: i64 = 512;
 
 fn answer(app: &App, sandbox: &Sandbox) -> Response {
-    let workspace = Workspace::from(present::sandbox(app, sandbox));
+    let workspace = Workspace::new(present::sandbox(app, sandbox), app.preview_host());
     present::wrapped_sandbox_answer(Era::WORKSPACES, &workspace)
 }
 
