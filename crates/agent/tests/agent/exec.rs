@@ -267,9 +267,8 @@ impl Typist {
     /// Reads until this was shown, or to the close.
     async fn until(&mut self, wanted: &str) {
         while !self.seen.contains(wanted) {
-            if !self.step().await {
-                panic!("closed without {wanted:?}: {:?}", self.seen);
-            }
+            let goes_on = self.step().await;
+            assert!(goes_on, "closed without {wanted:?}: {:?}", self.seen);
         }
     }
 

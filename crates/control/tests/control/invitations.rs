@@ -31,7 +31,7 @@ async fn an_invitation_is_for_the_holder_of_its_address_alone() {
     missing(control.accept_invitation(&eve, id).await);
     missing(control.decline_invitation(&eve, id).await);
     let own = control.own_invitations(&ann).await.unwrap();
-    assert_eq!(own, [invited.clone()]);
+    assert_eq!(own, std::slice::from_ref(&invited));
 
     // A user who only says that the address is his is not believed.
     let liar = UserRequest {

@@ -413,25 +413,27 @@ async fn a_new_users_first_key_opens_the_way_into_every_organization_of_the_user
     let made = control.create_user(&kit.caller, request, None, true).await;
     let first = made.unwrap().1.unwrap().text;
     let ann = control.authenticate(&first).await.unwrap();
-    let make = async |by: &Caller, organization: &str, permissions: &[&str]| {
+    let key_of = async |by: &Caller, organization: &str, permissions: &[&str]| {
         let (name, permissions) = ("ci".to_owned(), words(permissions));
         let made = control.create_api_key(by, name, &permissions, None, Some(organization));
         made.await
     };
-    missing(make(&ann, org(&owner), &["write:sandboxes"]).await);
-    missing(make(&ann, "nowhere", &[]).await);
+    missing(key_of(&ann, org(&owner), &["write:sandboxes"]).await);
+    missing(key_of(&ann, "nowhere", &[]).await);
     let offer = ("member", &*words(&[DEVELOPER]));
     let invited = control.create_invitation(&owner, org(&owner), "ann@example.com", offer, None);
     let id = invited.await.unwrap().invitation.id;
     control.accept_invitation(&ann, id.as_str()).await.unwrap();
     // No more than the user may there, whatever the user may at home.
-    forbidden(make(&ann, org(&owner), &["delete:sandboxes"]).await);
-    let made = make(&ann, org(&owner), &["write:sandboxes"]).await.unwrap();
+    forbidden(key_of(&ann, org(&owner), &["delete:sandboxes"]).await);
+    let made = key_of(&ann, org(&owner), &["write:sandboxes"])
+        .await
+        .unwrap();
     let there = control.authenticate(&made.text).await.unwrap();
     assert_eq!(there.organization, owner.organization);
     assert_eq!(there.permissions.iter().count(), 1);
     // A part of the user does not stand for the user.
-    forbidden(make(&there, org(&ann), &[]).await);
+    forbidden(key_of(&there, org(&ann), &[]).await);
     forbidden(control.list_api_keys(&there).await);
 }
 

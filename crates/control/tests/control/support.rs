@@ -70,6 +70,10 @@ pub fn org(caller: &Caller) -> &str {
 }
 
 #[track_caller]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "it is what a call has just answered"
+)]
 pub fn forbidden<T: std::fmt::Debug>(outcome: Result<T, Error>) {
     assert!(
         matches!(outcome, Err(Error::Forbidden { .. })),
@@ -78,6 +82,10 @@ pub fn forbidden<T: std::fmt::Debug>(outcome: Result<T, Error>) {
 }
 
 #[track_caller]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "it is what a call has just answered"
+)]
 pub fn missing<T: std::fmt::Debug>(outcome: Result<T, Error>) {
     assert!(
         matches!(outcome, Err(Error::NotFound { .. })),

@@ -431,7 +431,7 @@ async fn two_organizations_see_nothing_of_each_other() {
     let linked = json!({"linkedSandbox": id(&sandboxes[0])});
     let linked = ask(&server, &theirs, "POST", "/api/sandbox", linked).await;
     assert_eq!(linked.status, StatusCode::NOT_FOUND, "{}", linked.text);
-    let made = ask(
+    let copied = ask(
         &server,
         &theirs,
         "POST",
@@ -439,7 +439,7 @@ async fn two_organizations_see_nothing_of_each_other() {
         json!({"snapshot": "mine"}),
     )
     .await;
-    assert!(made.status.is_client_error(), "{}", made.text);
+    assert!(copied.status.is_client_error(), "{}", copied.text);
 
     make(&theirs).await;
     let unchanged = seen(&server, &mine).await;

@@ -49,6 +49,8 @@ async fn the_state_stands_also_in_the_text_that_the_oldest_parse() {
     let metadata: Value = serde_json::from_str(text).unwrap();
     assert_eq!(metadata["state"], "started");
     assert_eq!(metadata["resources"]["cpu"], 1);
+    let domain = metadata["nodeDomain"].as_str().unwrap();
+    assert!(domain.starts_with("localhost"), "{domain}");
     assert_eq!(made["info"]["name"], "a");
 }
 

@@ -221,7 +221,7 @@ async fn an_organization_is_suspended_closed_and_held(place: Place) {
     tx.commit().await.unwrap();
     let reader = store.reader();
     let barred = reader.organization_list_barred().await.unwrap();
-    assert_eq!(barred, [suspended.clone()]);
+    assert_eq!(barred, std::slice::from_ref(&suspended));
 
     let tx = store.begin().await.unwrap();
     let here = org();

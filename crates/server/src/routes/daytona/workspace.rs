@@ -43,7 +43,7 @@ pub(crate) async fn list(
     let workspaces: Vec<Workspace> = sandbox_list::all(&app, &caller, query)
         .await?
         .into_iter()
-        .map(Into::into)
+        .map(|sandbox| Workspace::new(sandbox, app.preview_host()))
         .collect();
     Ok(present::sandboxes_answer(Era::WORKSPACES, &workspaces))
 }
