@@ -242,10 +242,8 @@ async fn snapshots_are_found_by_project_sandbox_and_time_and_go_with_their_sandb
     );
     let of_other_project = snapshots(&server, "project=q").await;
     assert_eq!(of_other_project, std::slice::from_ref(&other));
-    assert_eq!(
-        snapshots(&server, "project=p&name=box&sortOrder=asc&limit=1").await,
-        [one.clone()]
-    );
+    let oldest = snapshots(&server, "project=p&name=box&sortOrder=asc&limit=1").await;
+    assert_eq!(oldest, std::slice::from_ref(&one));
     // Clients before 2 turn pages by times.
     let (_, page) = ask(
         &server,
