@@ -5,6 +5,7 @@ mod fetch;
 mod run;
 
 pub use self::fetch::is_commit;
+pub(crate) use self::fetch::{NOT_BY_COPY, is_remote};
 
 use std::collections::BTreeMap;
 

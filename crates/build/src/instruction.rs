@@ -1,5 +1,6 @@
 //! Instructions, read from their words. Nothing is expanded yet.
 
+use crate::evaluate::{NOT_BY_COPY, is_remote};
 use crate::raw::{Heredoc, Raw};
 use crate::refusal::Refusal;
 use crate::words;
@@ -173,6 +174,9 @@ pub fn read(raw: &Raw, escape: char) -> Result<Instruction, Refusal> {
             };
             if words.len() < 2 {
                 return Err(needs("at least one source, and a target"));
+            }
+            if !is_add && words.iter().any(|word| is_remote(word)) {
+                return Err(refuse(NOT_BY_COPY.to_owned()));
             }
             Kind::Copy(CopyWords {
                 is_add,

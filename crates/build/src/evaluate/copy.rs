@@ -3,7 +3,7 @@
 use alcove_glob::PathPattern;
 
 use super::Evaluation;
-use super::fetch::{self, Wishes, is_remote};
+use super::fetch::{self, NOT_BY_COPY, Wishes, is_remote};
 use crate::instruction::CopyWords;
 use crate::refusal::Refusal;
 use crate::step::{Copy, InlineFile, Source};
@@ -103,8 +103,7 @@ impl Evaluation<'_> {
             let path = self.expand(word).map_err(refuse)?;
             if is_remote(&path) {
                 if !words.is_add {
-                    let reason = "COPY takes nothing from an address: ADD does";
-                    return Err(refuse(reason.to_owned()));
+                    return Err(refuse(NOT_BY_COPY.to_owned()));
                 }
                 fetched.push(fetch::read(&path, &wishes).map_err(refuse)?);
                 continue;

@@ -28,6 +28,9 @@ pub struct Wishes<'a> {
     pub is_folder: bool,
 }
 
+/// Why a copy of an address is refused.
+pub const NOT_BY_COPY: &str = "COPY takes nothing from an address: ADD does";
+
 /// Whether a source is to be fetched from somewhere.
 pub fn is_remote(path: &str) -> bool {
     SCHEMES.iter().any(|scheme| path.starts_with(scheme)) || path.starts_with(SHORT_FORM)
