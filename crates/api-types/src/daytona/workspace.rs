@@ -88,7 +88,8 @@ impl Workspace {
         };
         sandbox.id.clone_from(&sandbox.name);
         Self {
-            image: sandbox.snapshot.clone(),
+            // One that is built has none, and clients of the time want a text.
+            image: Some(sandbox.snapshot.clone().unwrap_or_default()),
             snapshot_state: sandbox.backup_state.clone(),
             info,
             sandbox,
