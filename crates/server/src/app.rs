@@ -88,6 +88,7 @@ struct Parts {
     public_url: String,
     toolbox_url: String,
     preview_host: String,
+    warns_of_previews: bool,
     ssh_command: String,
     object_storage: Option<ObjectStorage>,
     registry: Option<Registry>,
@@ -137,6 +138,7 @@ impl App {
                 edge,
                 toolbox_url: format!("{public_url}/toolbox"),
                 preview_host: previews::host(options),
+                warns_of_previews: options.warns_of_previews,
                 public_url,
                 ssh_command: options.ssh_command.clone(),
                 object_storage: options.object_storage.clone(),
@@ -202,6 +204,11 @@ impl App {
     /// The host below which ports have names.
     pub(crate) fn preview_host(&self) -> &str {
         &self.parts.preview_host
+    }
+
+    /// Whether browsers are shown a page of ours before the first one of a program in a sandbox.
+    pub(crate) fn warns_of_previews(&self) -> bool {
+        self.parts.warns_of_previews
     }
 
     /// The command line that opens a session with this token.

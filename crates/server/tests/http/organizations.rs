@@ -1,5 +1,9 @@
 //! Organizations, members and invitations over HTTP, and that two organizations see nothing of each other.
 
+use std::time::Duration;
+
+use alcove_server::Options;
+use alcove_testkit::TestStore;
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -16,6 +20,25 @@ async fn ask(server: &Server, key: &str, method: &str, path: &str, body: Value) 
         .body(axum::body::Body::from(body.to_string()))
         .unwrap();
     server.send(request).await
+}
+
+#[tokio::test]
+async fn an_organization_tells_what_the_operator_has_set() {
+    for (unused, minutes, warns) in [
+        (Some(Duration::from_hours(72)), 4320, true),
+        (None, 0, false),
+    ] {
+        let mut store = TestStore::default();
+        store.settings.snapshots.unused = unused;
+        let options = Options {
+            warns_of_previews: warns,
+            ..Options::default()
+        };
+        let server = Server::with_options(store.open().await, options);
+        let shown = server.ask("GET", "/api/organizations").await.ok();
+        assert_eq!(shown[0]["snapshotDeactivationTimeoutMinutes"], minutes);
+        assert_eq!(shown[0]["previewWarningEnabled"], warns);
+    }
 }
 
 /// An organization that the administrator makes, and a key to all of it.

@@ -18,9 +18,6 @@ use crate::extract::{Authenticated, BodyOf, ClientEra, PathOf};
 use crate::routes::daytona::api_key::words;
 use crate::routes::daytona::quota::no_such_organization;
 
-/// Days without use after which a snapshot would be put away, in minutes; shown, nothing acts on it.
-const SNAPSHOT_DEACTIVATION_MINUTES: u32 = 20_160;
-
 /// The organization that the caller's key belongs to. It is the only one that the key can see.
 #[utoipa::path(get, path = "/api/organizations", tag = "organizations",
     operation_id = "listOrganizations",
@@ -323,10 +320,10 @@ fn shown(app: &App, organization: alcove_domain::Organization) -> Organization {
         max_disk_per_sandbox: 0,
         secret_quota: 0,
         max_secrets_per_sandbox: 0,
-        snapshot_deactivation_timeout_minutes: SNAPSHOT_DEACTIVATION_MINUTES,
+        snapshot_deactivation_timeout_minutes: deactivation_minutes(app),
         default_queue_timeout: None,
         sandbox_limited_network_egress: organization.is_egress_limited,
-        preview_warning_enabled: false,
+        preview_warning_enabled: app.warns_of_previews(),
         sso_enabled: false,
         scim_enabled: false,
         default_region_id: Some(app.control().settings().region.id.clone()),
@@ -339,4 +336,11 @@ fn shown(app: &App, organization: alcove_domain::Organization) -> Organization {
         experimental_config: serde_json::Map::new(),
         otel_config: None,
     }
+}
+
+/// After how long without use a snapshot is put away; 0 where none is.
+fn deactivation_minutes(app: &App) -> u32 {
+    let unused = app.control().settings().snapshots.unused;
+    let minutes = unused.map_or(0, |unused| unused.as_secs() / 60);
+    u32::try_from(minutes).unwrap_or(u32::MAX)
 }
