@@ -1,7 +1,11 @@
 // What the newest client does beside commands and files: drives, snapshots that descend from each other, archives and
 // terminals.
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import { tmpdir } from "node:os";
+import path from "node:path";
 import { test } from "node:test";
 import { client, commandLine, credentials, eventually, unique } from "./support.mjs";
 
@@ -41,6 +45,25 @@ test("snapshots are a tree", async (t) => {
   assert.deepEqual(await walk(root, "asc"), [leaf.snapshotId]);
   await leaf.delete();
   await root.delete();
+});
+
+/** A folder with a file as an archive, at the one private address that run.sh lets servers ask. */
+async function archive(t, content) {
+  const folder = mkdtempSync(path.join(tmpdir(), "alcove-archive-"));
+  t.after(() => rmSync(folder, { recursive: true }));
+  writeFileSync(path.join(folder, "served.txt"), content);
+  const packed = execFileSync("tar", ["-czC", folder, "served.txt"]);
+  const server = createServer((_, answer) => answer.end(packed)).listen(0, "127.0.0.2");
+  t.after(() => server.close());
+  await new Promise((resolve) => server.on("listening", resolve));
+  return `http://127.0.0.2:${server.address().port}/source.tar.gz`;
+}
+
+test("a sandbox begins with the files of an archive", async (t) => {
+  const url = await archive(t, "from afar");
+  const sandbox = await Sandbox.create({ ...quick, name: unique("archive"), source: { type: "tarball", url } });
+  t.after(() => sandbox.delete());
+  assert.equal(String(await sandbox.readFileToBuffer({ path: "served.txt" })), "from afar");
 });
 
 test("an archive at a private address is not fetched, and nothing is left of the sandbox", async () => {
