@@ -195,14 +195,17 @@ for (const [form, of] of [['host', (link) => link], ['path', byPath]]) {
     await type(page, `until [ "$(stty size)" = "${await size.jsonValue()}" ]; do sleep 0.1; done; echo b$((40+3))`)
     await shows(page, 'b43')
 
-    // What is said without a connection comes with the next one, once.
-    await type(page, 'sleep 1; echo d$((40+5))')
+    // What is said without a connection comes with the next one, once. Keys that are on their way go with the connection,
+    // so the shell must have read them.
+    await type(page, 'echo go$((40+6)); sleep 1; echo d$((40+5))')
+    await shows(page, 'go46')
     await cut()
     await shows(page, 'd45')
     assert.equal(await page.evaluate(() => document.getElementById('state').hidden), true)
     for (const line of ['a42', 'b43', 'd45']) assert.equal(await count(page, line), 1, line)
 
-    await type(page, 'KEPT=c$((40+4))')
+    await type(page, 'KEPT=c$((40+4)); echo e$((40+7))')
+    await shows(page, 'e47')
     await page.reload()
     await shows(page, 'a42')
     await shows(page, 'b43')

@@ -5,8 +5,10 @@
 //! Node.js do not end for minutes after their last line.
 //!
 //! One task an organization turns the control plane's events into messages, as long as somebody
-//! listens. A client that does not keep up loses messages, which costs it a second: it also polls. Who must not lose any
+//! listens, and leaves out what is over before it could be read (`merge.rs`). A client that does not keep up loses messages, which costs it a second: it also polls. Who must not lose any
 //! reads them as server-sent events (`routes/daytona/event.rs`). A socket ends with the key that it came with.
+
+mod merge;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -23,8 +25,10 @@ use socketioxide::extract::{SocketRef, State, TryData};
 use socketioxide::handler::ConnectHandler;
 use socketioxide::layer::SocketIoLayer;
 use socketioxide::{SocketIo, TransportType};
+use tokio::time::Instant;
 use tower::Layer;
 
+use self::merge::Merge;
 use crate::app::App;
 use crate::present;
 
@@ -156,10 +160,22 @@ impl Feeds {
         let mut events = self.app.control().subscribe_events(organization);
         let room = room(organization);
         let task = tokio::spawn(async move {
-            while let Some(event) = events.next().await {
-                let (name, payload) = message(&feeds.app, &event);
-                if let Err(error) = io.to(room.clone()).emit(name, &payload).await {
-                    tracing::debug!(%error, event = name, "event did not reach every listener");
+            let mut merge = Merge::default();
+            loop {
+                let due = merge.due();
+                let told = tokio::select! {
+                    biased;
+                    event = events.next() => match event {
+                        Some(event) => merge.take(event, Instant::now()),
+                        None => return,
+                    },
+                    () = until(due) => merge.take_due(Instant::now()),
+                };
+                for event in told {
+                    let (name, payload) = message(&feeds.app, &event);
+                    if let Err(error) = io.to(room.clone()).emit(name, &payload).await {
+                        tracing::debug!(%error, event = name, "event did not reach every listener");
+                    }
                 }
             }
         });
@@ -184,6 +200,13 @@ impl Feeds {
                 listeners.remove(organization);
             }
         }
+    }
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
     }
 }
 

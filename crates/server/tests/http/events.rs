@@ -107,6 +107,28 @@ async fn the_life_of_a_sandbox_is_told_with_the_whole_object() {
 }
 
 #[tokio::test]
+async fn a_state_that_lasts_is_told() {
+    let server = Server::start().await;
+    let listening = server.listen().await;
+    let mut socket = joined(&server, &listening).await;
+    tokio::task::yield_now().await;
+
+    server.kit.runner.hold_work();
+    let create = server.create(json!({"name": "a"}));
+    let watch = async {
+        let (name, payload) = event(&mut socket).await;
+        assert_eq!(
+            (name.as_str(), &payload["state"]),
+            ("sandbox.created", &json!("creating"))
+        );
+        server.kit.runner.resume_work();
+        let (_, payload) = event(&mut socket).await;
+        assert_eq!(payload["newState"], "started");
+    };
+    tokio::join!(create, watch);
+}
+
+#[tokio::test]
 async fn polling_is_not_offered() {
     let server = Server::start().await;
     let answer = server

@@ -1,0 +1,224 @@
+//! What a socket need not be told: states that are over before anybody could act on them.
+//!
+//! Answers to create, start and stop come when the work is done, and clients take what a socket tells them for newer than
+//! an answer. One whose socket is read late would hear of the beginning after the end was answered, and show for a moment a
+//! sandbox as one that is being made while it runs. So the word of a passing state waits a little, and is left out if the
+//! end of it comes meanwhile.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use alcove_control::{Event, EventBody};
+use alcove_domain::{Sandbox, SandboxId, SandboxState};
+use tokio::time::Instant;
+
+/// How long the word of a passing state waits. Most creates, starts and stops are over by then; who waits for a longer
+/// one is told in good time.
+pub(crate) const HOLD: Duration = Duration::from_millis(250);
+
+/// Takes events and gives out those to tell. The order of one sandbox's events stays.
+#[derive(Default)]
+pub(crate) struct Merge {
+    held: HashMap<SandboxId, Held>,
+}
+
+struct Held {
+    until: Instant,
+    events: Vec<Event>,
+}
+
+impl Merge {
+    /// Takes the next event, and gives what is to be told now.
+    pub(crate) fn take(&mut self, event: Event, now: Instant) -> Vec<Event> {
+        let Some(sandbox) = sandbox_of(&event.body).cloned() else {
+            return vec![event];
+        };
+        if is_passing(sandbox.state()) {
+            let held = self.held.entry(sandbox.id.clone());
+            let held = held.or_insert_with(|| Held {
+                until: now + HOLD,
+                events: Vec::new(),
+            });
+            held.events.push(event);
+            return Vec::new();
+        }
+        let held = self.held.remove(&sandbox.id);
+        let mut told: Vec<Event> = held
+            .into_iter()
+            .flat_map(|held| held.events)
+            .filter_map(|event| overtaken(event, &sandbox))
+            .collect();
+        told.push(event);
+        told
+    }
+
+    /// When something has waited long enough.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.held.values().map(|held| held.until).min()
+    }
+
+    /// What has waited long enough.
+    pub(crate) fn take_due(&mut self, now: Instant) -> Vec<Event> {
+        let due = self.held.extract_if(|_, held| held.until <= now);
+        let mut told: Vec<Event> = due.flat_map(|(_, held)| held.events).collect();
+        told.sort_by_key(|event| event.sequence);
+        told
+    }
+}
+
+/// What there is to say of a passing state once the sandbox is as given.
+fn overtaken(event: Event, now: &Arc<Sandbox>) -> Option<Event> {
+    let sandbox = Arc::clone(now);
+    let body = match event.body {
+        EventBody::SandboxCreated { .. } => EventBody::SandboxCreated { sandbox },
+        EventBody::SandboxDesiredStateUpdated {
+            old_desired_state,
+            new_desired_state,
+            ..
+        } => EventBody::SandboxDesiredStateUpdated {
+            sandbox,
+            old_desired_state,
+            new_desired_state,
+        },
+        _ => return None,
+    };
+    Some(Event { body, ..event })
+}
+
+fn sandbox_of(body: &EventBody) -> Option<&Arc<Sandbox>> {
+    match body {
+        EventBody::SandboxCreated { sandbox }
+        | EventBody::SandboxStateUpdated { sandbox, .. }
+        | EventBody::SandboxDesiredStateUpdated { sandbox, .. } => Some(sandbox),
+        _ => None,
+    }
+}
+
+/// Whether work is done that ends in another state.
+fn is_passing(state: SandboxState) -> bool {
+    use SandboxState as S;
+    match state {
+        S::Creating
+        | S::Restoring
+        | S::Destroying
+        | S::Starting
+        | S::Stopping
+        | S::PendingBuild
+        | S::BuildingSnapshot
+        | S::Unknown
+        | S::PullingSnapshot
+        | S::Archiving
+        | S::Resizing
+        | S::Snapshotting
+        | S::Forking
+        | S::Pausing
+        | S::Resuming => true,
+        S::Destroyed
+        | S::Started
+        | S::Stopped
+        | S::Error
+        | S::BuildFailed
+        | S::Archived
+        | S::Paused => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+    use alcove_domain::NewSandbox;
+    use alcove_testkit::TestControl;
+    use futures_util::StreamExt;
+
+    use super::*;
+
+    /// What the life of a sandbox says: made, stopped, deleted.
+    async fn life(kit: &TestControl, name: &str) -> Vec<Event> {
+        let (control, caller) = (&kit.control, &kit.caller);
+        let events = control.subscribe_events(&caller.organization);
+        let request = NewSandbox {
+            name: Some(name.to_owned()),
+            ..NewSandbox::default()
+        };
+        control.create_sandbox(caller, request).await.unwrap();
+        control.stop_sandbox(caller, name, false).await.unwrap();
+        control.delete_sandbox(caller, name).await.unwrap();
+        events.take(8).collect().await
+    }
+
+    fn describe(event: &Event) -> String {
+        match &event.body {
+            EventBody::SandboxCreated { sandbox } => format!("created {}", sandbox.state()),
+            EventBody::SandboxStateUpdated {
+                old_state,
+                new_state,
+                ..
+            } => format!("{old_state} -> {new_state}"),
+            EventBody::SandboxDesiredStateUpdated {
+                sandbox,
+                new_desired_state,
+                ..
+            } => format!("should be {new_desired_state}, is {}", sandbox.state()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_state_that_is_over_in_time_is_left_out() {
+        let kit = TestControl::open().await;
+        let (mut merge, now) = (Merge::default(), Instant::now());
+        let events = life(&kit, "box").await.into_iter();
+        let told = events.flat_map(|event| merge.take(event, now));
+        let told: Vec<String> = told.map(|event| describe(&event)).collect();
+        assert_eq!(
+            told,
+            [
+                "created started",
+                "creating -> started",
+                "should be stopped, is stopped",
+                "stopping -> stopped",
+                "should be destroyed, is destroyed",
+                "destroying -> destroyed",
+            ]
+        );
+        assert_eq!(merge.due(), None);
+    }
+
+    #[tokio::test]
+    async fn a_state_that_lasts_is_told_once_it_has_waited() {
+        let kit = TestControl::open().await;
+        let (mut merge, mut now) = (Merge::default(), Instant::now());
+        let (mut told, mut all) = (Vec::new(), Vec::new());
+        for event in life(&kit, "box").await {
+            all.push(describe(&event));
+            told.extend(merge.take(event, now));
+            now += HOLD - Duration::from_millis(1);
+            told.extend(merge.take_due(now));
+            now += Duration::from_millis(1);
+            told.extend(merge.take_due(now));
+        }
+        let told: Vec<String> = told.iter().map(describe).collect();
+        assert_eq!(told, all);
+    }
+
+    #[tokio::test]
+    async fn what_waits_holds_up_nothing_else_and_keeps_its_order() {
+        let kit = TestControl::open().await;
+        let (mut merge, now) = (Merge::default(), Instant::now());
+        let (first, second) = (life(&kit, "first").await, life(&kit, "second").await);
+        // Both are being made, then one runs.
+        assert!(merge.take(first[0].clone(), now).is_empty());
+        assert!(merge.take(second[0].clone(), now + HOLD / 2).is_empty());
+        assert_eq!(merge.take(second[1].clone(), now + HOLD / 2).len(), 2);
+        assert_eq!(merge.due(), Some(now + HOLD));
+        // What passes on from one state to the next waits as long as its first word.
+        for event in &second[2..4] {
+            assert!(merge.take(event.clone(), now + HOLD / 2).is_empty());
+        }
+        let told = merge.take_due(now + HOLD * 2);
+        let told: Vec<i64> = told.iter().map(|event| event.sequence).collect();
+        assert!(told.is_sorted() && told.len() == 3, "{told:?}");
+    }
+}
