@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use crate::control::Bootstrap;
 use crate::rng::uuid_v4;
 use crate::shared::{Shared, lock};
+use crate::uses::Uses;
 use crate::{Caller, Error};
 
 /// Longest text that is looked at. Keys have 68 bytes.
@@ -37,8 +38,7 @@ pub(crate) struct KeyCache {
     keys: RwLock<Cached>,
     /// Keys, or the rights of their users, were changed or ended.
     changed: watch::Sender<()>,
-    /// Last uses that are not written down yet.
-    used: Mutex<HashMap<ApiKeyHash, Timestamp>>,
+    pub used: Uses<ApiKeyHash>,
     /// The key that the server was started with.
     operators: Mutex<Option<ApiKeyHash>>,
 }
@@ -90,23 +90,13 @@ impl KeyCache {
         let before = key.used_at_ms.load(Ordering::Relaxed);
         if now_ms - before >= NOTED_EVERY_MS {
             key.used_at_ms.store(now_ms, Ordering::Relaxed);
-            lock(&self.used).insert(key.caller.key, now);
+            self.used.note(key.caller.key, now);
         }
-    }
-
-    /// When a key was last used, as far as that is not written down yet.
-    pub fn used_at(&self, key: ApiKeyHash) -> Option<Timestamp> {
-        lock(&self.used).get(&key).copied()
     }
 
     /// Whether it is the key that the server was started with.
     pub fn is_operators(&self, key: ApiKeyHash) -> bool {
         *lock(&self.operators) == Some(key)
-    }
-
-    /// Takes the last uses, to be written down.
-    pub fn take_used(&self) -> HashMap<ApiKeyHash, Timestamp> {
-        std::mem::take(&mut lock(&self.used))
     }
 }
 

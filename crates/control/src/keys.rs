@@ -149,7 +149,7 @@ pub(crate) async fn list(shared: &Shared, caller: &Caller) -> Result<Vec<ApiKey>
         .await
         .map_err(|error| Error::store("listing API keys", error))?;
     for key in &mut keys {
-        key.last_used_at = key.last_used_at.max(shared.keys.used_at(key.hash));
+        key.last_used_at = key.last_used_at.max(shared.keys.used.last(&key.hash));
     }
     keys.sort_by(|one, other| {
         (other.last_used_at, other.created_at, &one.name).cmp(&(
@@ -165,7 +165,7 @@ pub(crate) async fn list(shared: &Shared, caller: &Caller) -> Result<Vec<ApiKey>
 pub(crate) async fn find(shared: &Shared, caller: &Caller, name: &str) -> Result<ApiKey, Error> {
     caller.require_keys()?;
     let mut key = find_of(shared, caller, &caller.user, name).await?;
-    key.last_used_at = key.last_used_at.max(shared.keys.used_at(key.hash));
+    key.last_used_at = key.last_used_at.max(shared.keys.used.last(&key.hash));
     Ok(key)
 }
 

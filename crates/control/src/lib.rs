@@ -45,6 +45,7 @@ mod ssh_keys;
 mod suspension;
 mod timers;
 mod token;
+mod uses;
 mod volumes;
 mod warm;
 

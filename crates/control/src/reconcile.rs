@@ -272,21 +272,23 @@ pub(crate) async fn flush_activity(shared: &Shared) -> Result<(), Error> {
             entry.note_written_activity(*activity);
         }
     }
-    let used = shared.snapshots.take_used();
+    let used = shared.snapshots.used.leave();
     if !used.is_empty() {
         let tx = shared.store.begin().await.map_err(failed)?;
         for (id, at) in &used {
             tx.snapshot_touch(id, *at).await.map_err(failed)?;
         }
         tx.commit().await.map_err(failed)?;
+        shared.snapshots.used.written();
     }
-    let used = shared.keys.take_used();
+    let used = shared.keys.used.leave();
     if !used.is_empty() {
         let tx = shared.store.begin().await.map_err(failed)?;
         for (key, at) in &used {
             tx.api_key_touch(*key, *at).await.map_err(failed)?;
         }
         tx.commit().await.map_err(failed)?;
+        shared.keys.used.written();
     }
     Ok(())
 }

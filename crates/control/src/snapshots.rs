@@ -18,6 +18,7 @@ use jiff::Timestamp;
 use crate::list::{Page, page_count};
 use crate::rng::uuid_v4;
 use crate::shared::{Shared, lock};
+use crate::uses::Uses;
 use crate::{Error, ListSnapshots};
 
 pub(crate) use self::driver::SnapshotDrivers;
@@ -32,8 +33,7 @@ const CACHED_MAX: usize = 1024;
 #[derive(Default)]
 pub(crate) struct SnapshotCache {
     found: Mutex<HashMap<(OrganizationId, String), Arc<Snapshot>>>,
-    /// Uses that are not written down yet.
-    used: Mutex<HashMap<SnapshotId, Timestamp>>,
+    pub used: Uses<SnapshotId>,
 }
 
 impl SnapshotCache {
@@ -42,11 +42,7 @@ impl SnapshotCache {
     }
 
     pub fn note_use(&self, id: &SnapshotId, at: Timestamp) {
-        lock(&self.used).insert(id.clone(), at);
-    }
-
-    pub fn take_used(&self) -> HashMap<SnapshotId, Timestamp> {
-        std::mem::take(&mut *lock(&self.used))
+        self.used.note(id.clone(), at);
     }
 }
 

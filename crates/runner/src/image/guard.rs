@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
@@ -42,6 +44,10 @@ impl ImageStore {
     }
 }
 
+/// How long whoever holds the lock may take to go. What a killed server was about to start keeps its files for a moment.
+const LOCK_PATIENCE: Duration = Duration::from_secs(3);
+const LOCK_RETRY: Duration = Duration::from_millis(10);
+
 /// Keeps other processes off the folder for as long as the file is open.
 pub(super) fn lock(path: &Path) -> Result<File, ImageError> {
     let file = File::options()
@@ -50,11 +56,17 @@ pub(super) fn lock(path: &Path) -> Result<File, ImageError> {
         .write(true)
         .open(path)
         .map_err(fail("open", path))?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(Errno::WOULDBLOCK) => Err(ImageError::Locked {
-            path: path.parent().unwrap_or(path).to_owned(),
-        }),
-        Err(errno) => Err(fail("lock", path)(errno.into())),
+    let since = Instant::now();
+    loop {
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(Errno::WOULDBLOCK) if since.elapsed() < LOCK_PATIENCE => thread::sleep(LOCK_RETRY),
+            Err(Errno::WOULDBLOCK) => {
+                return Err(ImageError::Locked {
+                    path: path.parent().unwrap_or(path).to_owned(),
+                });
+            }
+            Err(errno) => return Err(fail("lock", path)(errno.into())),
+        }
     }
 }
