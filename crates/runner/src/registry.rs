@@ -14,8 +14,8 @@ use std::path::PathBuf;
 use alcove_runner_api::RegistryCredentials;
 use oci_spec::distribution::Reference;
 
+pub(crate) use self::client::trusted;
 pub use self::client::{Blob, Client};
-pub(crate) use self::client::{proxy_to, trusted};
 pub use self::error::RegistryError;
 pub(crate) use self::resolver::{NOT_PUBLIC, PublicOnly};
 

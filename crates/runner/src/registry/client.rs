@@ -327,7 +327,7 @@ impl Client {
 }
 
 /// The proxy of the environment; there is none on the way to the host itself.
-pub(crate) fn proxy_to(host: &str) -> Option<Proxy> {
+fn proxy_to(host: &str) -> Option<Proxy> {
     let address = host.parse::<IpAddr>();
     if host == "localhost" || address.is_ok_and(|address| address.is_loopback()) {
         return None;
