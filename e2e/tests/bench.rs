@@ -346,6 +346,7 @@ fn edge_measures_ports_of_its_own_server_and_removes_both() {
         "--size-mib=3",
         "--seconds=1",
         "--sockets=20",
+        "--sessions=4",
     ];
     let result = bench(&arguments, |command| {
         command.arg("--image").arg(image());
@@ -365,7 +366,24 @@ fn edge_measures_ports_of_its_own_server_and_removes_both() {
     let measured = rates["proxied"].as_f64().is_some_and(|rate| rate > 0.0);
     assert!(rates.is_null() || measured, "{result:#}");
     assert!(number(&result, "/measures/socketBytes") >= 0.0);
+    assert!(number(&result, "/measures/sessionBytes") >= 0.0);
+    for measure in [
+        "gate/through",
+        "gate/straight",
+        "policy/everything",
+        "policy/networks",
+        "policy/names",
+    ] {
+        let count = number(&result, &format!("/measures/{measure}/count"));
+        assert!((count - 3.0).abs() < f64::EPSILON, "{measure}: {result:#}");
+    }
+    for way in ["proxied", "direct"] {
+        assert!(number(&result, &format!("/measures/gate/speed/{way}")) > 0.0);
+    }
     assert!(names(scratch.path()).is_empty());
+    let cables = names(Path::new("/sys/class/net"));
+    let left = |name: &String| name.starts_with("alcb");
+    assert!(!cables.iter().any(left), "{cables:?}");
 }
 
 #[test]

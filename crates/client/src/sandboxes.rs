@@ -6,7 +6,7 @@ use std::time::Duration;
 use alcove_agent_api::ExecRequest;
 use alcove_api_types::daytona::{
     Configuration, CreateSandbox, CreateSandboxSnapshot, ForkSandbox, Health, Readiness,
-    ResizeSandbox, Sandbox, SandboxLabels, SandboxListItem, SandboxesList, SnapshotPage,
+    ResizeSandbox, Sandbox, SandboxLabels, SandboxListItem, SandboxesList, SnapshotPage, SshAccess,
     UpdateSandboxNetworkSettings,
 };
 use bytes::Bytes;
@@ -125,6 +125,12 @@ impl Client {
                 Some(cursor) => path = format!("/sandbox?{query}&cursor={}", escaped(&cursor)),
             }
         }
+    }
+
+    /// A token for SSH sessions, for as long as the server lets one have it that nobody asked a time for.
+    pub async fn create_ssh_access(&self, id_or_name: &str) -> Result<SshAccess, ClientError> {
+        let path = format!("/sandbox/{}/ssh-access", escaped(id_or_name));
+        self.transport.call(Method::POST, &path).await
     }
 
     pub async fn delete(&self, id_or_name: &str) -> Result<Sandbox, ClientError> {

@@ -40,6 +40,8 @@ pub struct Place {
 #[derive(Debug)]
 pub struct OwnServer {
     place: Place,
+    /// What else is said to `alcove serve`.
+    arguments: Vec<String>,
     folder: tempfile::TempDir,
     /// Gone between a kill and the next start.
     child: Option<Child>,
@@ -51,7 +53,13 @@ pub struct OwnServer {
 impl OwnServer {
     /// Starts it and waits until it listens.
     pub async fn start(place: &Place) -> anyhow::Result<Self> {
+        Self::start_with(place, Vec::new()).await
+    }
+
+    /// The same with more words for `alcove serve`.
+    pub async fn start_with(place: &Place, arguments: Vec<String>) -> anyhow::Result<Self> {
         let mut server = Self {
+            arguments,
             folder: super::scratch_folder(&place.scratch)?,
             place: place.clone(),
             child: None,
@@ -111,6 +119,7 @@ impl OwnServer {
             .args(["--warm-pool-memory", "0"])
             .arg("--default-image")
             .arg(&self.place.image)
+            .args(&self.arguments)
             .env_remove("ALCOVE_PUBLIC_URL")
             .env_remove("ALCOVE_ADMIN_API_KEY")
             .stdin(Stdio::null())

@@ -1,8 +1,6 @@
 //! What serves on a port of a sandbox: a listener in its network, and this process behind it.
 
-use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::os::fd::AsFd as _;
 
 use anyhow::{Context, ensure};
 use bytes::Bytes;
@@ -15,11 +13,11 @@ use hyper::body::{Frame, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::io::AsyncReadExt as _;
 use tokio::task::JoinSet;
 
 use super::super::toolbox::subject::Subject;
+use super::network::Network;
 
 pub type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 
@@ -41,19 +39,12 @@ impl Backend {
         let routes = std::fs::read_to_string(format!("/proc/{process}/net/fib_trie"))
             .context("cannot read the sandbox's routes")?;
         let ip = own_address(&routes).context("the sandbox has no address")?;
-        let network = File::open(format!("/proc/{process}/ns/net"))
-            .context("cannot open the sandbox's network")?;
-        // A thread of its own, which ends in there.
-        let listening = std::thread::spawn(move || -> anyhow::Result<TcpListener> {
-            move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))
-                .context("cannot step into the sandbox's network")?;
+        let network = Network::of(u32::try_from(process)?)?;
+        let listener = network.within(|| {
             let listener = TcpListener::bind("0.0.0.0:0").context("cannot listen in there")?;
             listener.set_nonblocking(true)?;
             Ok(listener)
-        });
-        let listener = listening
-            .join()
-            .map_err(|_| anyhow::anyhow!("the thread that listens has panicked"))??;
+        })?;
         let port = listener.local_addr()?.port();
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let mut serving = JoinSet::new();

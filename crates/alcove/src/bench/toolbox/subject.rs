@@ -32,10 +32,15 @@ pub struct Agent {
 
 impl Subject {
     pub async fn make(server: &OwnServer) -> anyhow::Result<Self> {
+        Self::make_with(server, CreateSandbox::default()).await
+    }
+
+    /// Makes what is asked for, which does not stop by itself.
+    pub async fn make_with(server: &OwnServer, create: CreateSandbox) -> anyhow::Result<Self> {
         let client = server.client()?;
         let create = CreateSandbox {
             auto_stop_interval: Some(0),
-            ..CreateSandbox::default()
+            ..create
         };
         let sandbox = client.create(&create).await.context("the create failed")?;
         let runner = server.data_dir()?.join("runner");
