@@ -4,6 +4,7 @@
 //! was asked for is done or was never heard of, and nothing is left on the host that belongs to nobody.
 
 mod builds;
+mod expiry;
 mod images;
 mod sandboxes;
 mod storage;

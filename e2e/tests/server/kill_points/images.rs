@@ -26,7 +26,7 @@ const PULLING: [&str; 7] = [
     "runner:ImageNamed",
 ];
 
-const REMOVING: [&str; 3] = [
+pub const REMOVING: [&str; 3] = [
     "runner:NameForgotten",
     "runner:ImagesRemoved",
     "runner:LayersAside",
