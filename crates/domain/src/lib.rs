@@ -13,6 +13,7 @@ pub mod interval;
 pub mod invitation;
 pub mod lifecycle;
 pub mod link;
+pub mod login;
 pub mod member;
 pub mod network;
 pub mod port;
@@ -51,6 +52,7 @@ pub use lifecycle::{
     Origin, Phase, Refusal, SandboxState, Step,
 };
 pub use link::LinkFacts;
+pub use login::{AttemptPolicy, Attempts, LinkHash, LoginSession, PasswordLink, SessionHash};
 pub use member::{Access, Member, MemberRefusal, MemberRole};
 pub use network::{
     DomainList, DomainPattern, HostName, Ipv4Network, NetworkPolicy, NetworkSettings,

@@ -20,6 +20,8 @@ mod convert;
 mod entity;
 mod error;
 mod invitation;
+mod login;
+mod login_session;
 mod member;
 mod migration;
 mod open;

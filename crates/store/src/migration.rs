@@ -27,6 +27,7 @@ mod m0026_drives;
 mod m0027_members;
 mod m0028_invitations;
 mod m0029_departed;
+mod m0030_sign_in;
 
 #[derive(Debug)]
 pub(crate) struct Migrator;
@@ -59,6 +60,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0029_departed::Migration),
             Box::new(m0025_lineage::Migration),
             Box::new(m0026_drives::Migration),
+            Box::new(m0030_sign_in::Migration),
         ]
     }
 }

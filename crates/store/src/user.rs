@@ -101,7 +101,7 @@ async fn list_by_email(
     rows.into_iter().map(from_row).collect()
 }
 
-fn from_row(row: Model) -> Result<User, StoreError> {
+pub(crate) fn from_row(row: Model) -> Result<User, StoreError> {
     let place = |column| Place {
         table: "users",
         column,

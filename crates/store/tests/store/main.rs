@@ -3,6 +3,7 @@
 
 mod accounts;
 mod lists;
+mod logins;
 mod members;
 mod orders;
 mod places;

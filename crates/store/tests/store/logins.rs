@@ -1,0 +1,185 @@
+//! Passwords, links, sessions and failures to sign in.
+
+use alcove_domain::{Attempts, LinkHash, LoginSession, PasswordLink, SessionHash, User, UserId};
+use alcove_store::Store;
+
+use crate::support::*;
+
+on_both_databases! {
+    a_password_is_written_anew,
+    a_name_at_the_door_is_an_id_or_an_address_that_is_known_to_be_the_users,
+    a_user_has_one_link_and_it_is_taken_once,
+    sessions_are_found_touched_kept_and_ended,
+    failures_to_sign_in_are_counted_by_bucket,
+}
+
+fn user(id: &str) -> UserId {
+    id.parse().unwrap()
+}
+
+async fn a_password_is_written_anew(place: Place) {
+    let store = place.open().await;
+    assert!(!store.reader().password_is_set().await.unwrap());
+    for hash in ["one", "two"] {
+        let tx = store.begin().await.unwrap();
+        tx.password_put(&user("ann"), hash, at(1)).await.unwrap();
+        let within = tx.password_find(&user("ann")).await.unwrap();
+        assert_eq!(within.as_deref(), Some(hash));
+        tx.commit().await.unwrap();
+        let found = store.reader().password_find(&user("ann")).await.unwrap();
+        assert_eq!(found.as_deref(), Some(hash));
+    }
+    let other = store.reader().password_find(&user("bob")).await.unwrap();
+    assert_eq!(other, None);
+    assert!(store.reader().password_is_set().await.unwrap());
+}
+
+async fn a_name_at_the_door_is_an_id_or_an_address_that_is_known_to_be_the_users(place: Place) {
+    let store = place.open().await;
+    let tx = store.begin().await.unwrap();
+    for (id, email, is_email_verified) in [
+        ("ann", "ann@example.com", true),
+        ("bob", "bob@example.com", false),
+        ("cat", "", true),
+    ] {
+        let user = User {
+            id: user(id),
+            name: id.to_owned(),
+            email: email.to_owned(),
+            is_email_verified,
+            is_admin: false,
+            created_at: at(1),
+        };
+        tx.user_insert(&user).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    for (name, id) in [
+        ("ann", Some("ann")),
+        ("ann@example.com", Some("ann")),
+        ("Ann@Example.com", Some("ann")),
+        ("bob", Some("bob")),
+        ("bob@example.com", None),
+        ("dan", None),
+        ("", None),
+        ("ANN", None),
+    ] {
+        let found = store.reader().user_find_by_login(name).await.unwrap();
+        let found = found.map(|user| user.id.to_string());
+        assert_eq!(found.as_deref(), id, "{name}");
+    }
+}
+
+async fn put_link(store: &Store, byte: u8, id: &str) -> PasswordLink {
+    let link = PasswordLink {
+        hash: LinkHash([byte; 32]),
+        user_id: user(id),
+        expires_at: at(9),
+    };
+    let tx = store.begin().await.unwrap();
+    tx.password_link_put(&link).await.unwrap();
+    tx.commit().await.unwrap();
+    link
+}
+
+async fn a_user_has_one_link_and_it_is_taken_once(place: Place) {
+    let store = place.open().await;
+    let find = async |byte| {
+        let found = store.reader().password_link_find(LinkHash([byte; 32]));
+        found.await.unwrap()
+    };
+    put_link(&store, 1, "ann").await;
+    let second = put_link(&store, 2, "ann").await;
+    let other = put_link(&store, 3, "bob").await;
+    assert_eq!(find(1).await, None);
+    assert_eq!(find(2).await, Some(second));
+    let tx = store.begin().await.unwrap();
+    assert!(tx.password_link_delete(LinkHash([2; 32])).await.unwrap());
+    assert!(!tx.password_link_delete(LinkHash([2; 32])).await.unwrap());
+    tx.commit().await.unwrap();
+    assert_eq!((find(2).await, find(3).await), (None, Some(other)));
+    let tx = store.begin().await.unwrap();
+    tx.password_link_delete_of(&user("bob")).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(find(3).await, None);
+}
+
+fn session(byte: u8, id: &str, last_used: i64) -> LoginSession {
+    LoginSession {
+        hash: SessionHash([byte; 32]),
+        user_id: user(id),
+        created_at: at(1),
+        last_used_at: at(last_used),
+        expires_at: at(100),
+    }
+}
+
+async fn sessions_are_found_touched_kept_and_ended(place: Place) {
+    let store = place.open().await;
+    let there = async || {
+        let mut there = Vec::new();
+        for byte in 1..=5 {
+            let found = store.reader().login_session_find(SessionHash([byte; 32]));
+            there.extend(found.await.unwrap().map(|_| byte));
+        }
+        there
+    };
+    let tx = store.begin().await.unwrap();
+    for (byte, last_used) in [(1, 10), (2, 30), (3, 20), (4, 40)] {
+        let session = session(byte, "ann", last_used);
+        tx.login_session_insert(&session).await.unwrap();
+    }
+    tx.login_session_insert(&session(5, "bob", 5))
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+    let found = store.reader().login_session_find(SessionHash([2; 32]));
+    assert_eq!(found.await.unwrap(), Some(session(2, "ann", 30)));
+
+    let tx = store.begin().await.unwrap();
+    tx.login_session_touch(SessionHash([1; 32]), at(50))
+        .await
+        .unwrap();
+    tx.login_session_touch(SessionHash([9; 32]), at(50))
+        .await
+        .unwrap();
+    assert!(tx.login_session_keep(&user("ann"), 3).await.unwrap());
+    assert!(!tx.login_session_keep(&user("ann"), 3).await.unwrap());
+    tx.commit().await.unwrap();
+    assert_eq!(there().await, [1, 2, 4, 5]);
+
+    let tx = store.begin().await.unwrap();
+    tx.login_session_prune(at(99), at(30)).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(there().await, [1, 4]);
+    let tx = store.begin().await.unwrap();
+    assert!(tx.login_session_delete(SessionHash([1; 32])).await.unwrap());
+    assert!(!tx.login_session_delete(SessionHash([1; 32])).await.unwrap());
+    tx.commit().await.unwrap();
+    assert_eq!(there().await, [4]);
+    let tx = store.begin().await.unwrap();
+    tx.login_session_delete_all(&user("ann")).await.unwrap();
+    tx.login_session_insert(&session(5, "bob", 5))
+        .await
+        .unwrap();
+    tx.login_session_prune(at(100), at(0)).await.unwrap();
+    tx.commit().await.unwrap();
+    assert!(there().await.is_empty());
+}
+
+async fn failures_to_sign_in_are_counted_by_bucket(place: Place) {
+    let store = place.open().await;
+    let tx = store.begin().await.unwrap();
+    assert_eq!(tx.login_attempts_find("a").await.unwrap(), None);
+    for failures in [1, 2] {
+        let attempts = Attempts {
+            failures,
+            last_at: at(i64::from(failures)),
+        };
+        tx.login_attempts_put("a", &attempts).await.unwrap();
+        assert_eq!(tx.login_attempts_find("a").await.unwrap(), Some(attempts));
+    }
+    assert_eq!(tx.login_attempts_find("b").await.unwrap(), None);
+    tx.login_attempts_delete("a").await.unwrap();
+    assert_eq!(tx.login_attempts_find("a").await.unwrap(), None);
+    tx.commit().await.unwrap();
+}
