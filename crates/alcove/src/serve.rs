@@ -283,6 +283,10 @@ async fn serve(
         .await
         .context("cannot make the administrator")?;
 
+    // Each start makes a new one, until somebody has a password.
+    let set_up = control.set_up_link().await.context("cannot make a link")?;
+    let set_up = set_up.map(|link| alcove_server::password_url(&url, &link.text));
+
     let gate = Gate::new(control.clone());
     let registry = Registry::new(Arc::clone(&objects), gate.clone(), &url);
     let app = App::new(
@@ -357,7 +361,12 @@ async fn serve(
         // The last thing that is said, so that no log line of the start stands below it.
         print!(
             "{}",
-            welcome::text(&url, &key, &key_file.display().to_string())
+            welcome::text(
+                &url,
+                &key,
+                &key_file.display().to_string(),
+                set_up.as_deref()
+            )
         );
         stop.cancelled().await;
     }

@@ -4,8 +4,9 @@ use std::fmt::Write;
 
 use crate::key::AdminKey;
 
-/// The text for the terminal. The key is in it only when it is new; later it can be read from its file.
-pub fn text(url: &str, key: &AdminKey, key_file: &str) -> String {
+/// The text for the terminal. The key is in it only when it is new; later it can be read from its file. `set_up` is the link
+/// by which a first password is set.
+pub fn text(url: &str, key: &AdminKey, key_file: &str, set_up: Option<&str>) -> String {
     let mut out = String::new();
     let shown = if key.is_new {
         key.value.clone()
@@ -25,6 +26,14 @@ pub fn text(url: &str, key: &AdminKey, key_file: &str) -> String {
         line(format!(
             "  (the key is shown this once; it is kept in {key_file})"
         ));
+    }
+    if let Some(set_up) = set_up {
+        line(String::new());
+        line(
+            "  To sign in with a password, set the administrator's (once, within a day):"
+                .to_owned(),
+        );
+        line(format!("    {set_up}"));
     }
     for (title, lines) in [
         (
@@ -70,10 +79,11 @@ mod tests {
             value: "dtn_secret".to_owned(),
             is_new: false,
         };
-        let text = text("http://127.0.0.1:3000", &key, "/data/admin.key");
+        let text = text("http://127.0.0.1:3000", &key, "/data/admin.key", None);
         assert!(
             !text.contains("dtn_secret") && text.contains("$(cat /data/admin.key)"),
             "{text}"
         );
+        assert!(!text.contains("password"), "{text}");
     }
 }

@@ -12,6 +12,7 @@ mod quota;
 mod region;
 mod registry;
 mod sandbox;
+mod sign_in;
 mod snapshot;
 mod ssh;
 mod volume;
@@ -43,6 +44,7 @@ pub use sandbox::{
     SandboxDesiredState, SandboxLabels, SandboxListItem, SandboxPage, SandboxState, SandboxesList,
     SignedPortPreviewUrl, ToolboxProxyUrl, UpdateLastActivity,
 };
+pub use sign_in::{ChangePassword, PasswordLink, SetPassword, SignIn, SignInSession};
 pub use snapshot::{CreateSnapshot, Snapshot, SnapshotPage, SnapshotState, Url};
 pub use ssh::{CreateSshKey, SshAccess, SshAccessValidation, SshKey};
 pub use volume::{CreateVolume, Volume, VolumeState};

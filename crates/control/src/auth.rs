@@ -1,4 +1,4 @@
-//! From a bearer text to a caller.
+//! From a key to a caller, and what is kept in memory of callers. How a session becomes one is told in `sign_in::session`.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use alcove_domain::{
     Access, ApiKey, ApiKeyHash, Member, MemberRole, Organization, OrganizationId, Permissions,
-    User, UserId, role,
+    SessionHash, User, UserId, role,
 };
 use alcove_store::{StoreError, Tx};
 use jiff::Timestamp;
@@ -17,28 +17,30 @@ use tokio::sync::watch;
 use crate::control::Bootstrap;
 use crate::rng::uuid_v4;
 use crate::shared::{Shared, lock};
+use crate::sign_in::session::{CachedSession, Rights};
 use crate::uses::Uses;
-use crate::{Caller, Error};
+use crate::{Caller, CameWith, Error};
 
 /// Longest text that is looked at. Keys have 68 bytes.
-const BEARER_MAX_BYTES: usize = 4096;
-/// Keys kept in memory; a full cache starts anew.
+pub(crate) const BEARER_MAX_BYTES: usize = 4096;
+/// Keys, sessions and rights kept in memory, each; a full cache starts anew.
 const CACHED_MAX: usize = 10_000;
 /// Name of the key that the first start makes.
 const BOOTSTRAP_KEY_NAME: &str = "bootstrap";
-/// How exactly the last use of a key is known.
+/// How exactly the last use of a key or a session is known.
 const NOTED_EVERY_MS: i64 = 10_000;
 /// How often who stays is asked for its key again, should nobody tell that it is gone.
 const RECHECK: Duration = Duration::from_mins(1);
 
-/// Keys by the hash of their text, with what they and their users may do. Whoever changes or ends a key, a membership or a
-/// role clears it, after that is written down.
+/// Keys and sessions by the hash of their text, with what they and their users may do. Whoever changes or ends a key, a
+/// session, a membership or a role clears it, after that is written down.
 #[derive(Default)]
 pub(crate) struct KeyCache {
     keys: RwLock<Cached>,
     /// Keys, or the rights of their users, were changed or ended.
     changed: watch::Sender<()>,
     pub used: Uses<ApiKeyHash>,
+    pub used_sessions: Uses<SessionHash>,
     /// The key that the server was started with.
     operators: Mutex<Option<ApiKeyHash>>,
 }
@@ -46,6 +48,9 @@ pub(crate) struct KeyCache {
 #[derive(Default)]
 struct Cached {
     by_hash: HashMap<ApiKeyHash, Arc<CachedKey>>,
+    sessions: HashMap<SessionHash, Arc<CachedSession>>,
+    /// Of users who did not come with a key.
+    rights: HashMap<(UserId, OrganizationId), Rights>,
     /// How often all was forgotten.
     generation: u64,
 }
@@ -70,27 +75,58 @@ impl KeyCache {
         if keys.generation != generation {
             return;
         }
-        if keys.by_hash.len() >= CACHED_MAX {
-            keys.by_hash.clear();
-        }
-        keys.by_hash.insert(hash, key);
+        put(&mut keys.by_hash, hash, key);
     }
 
-    /// Forgets all keys, and tells whoever stays by one to look again.
+    /// As [`Self::get`], for a session.
+    pub fn get_session(&self, hash: &SessionHash) -> Result<Arc<CachedSession>, u64> {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        keys.sessions.get(hash).cloned().ok_or(keys.generation)
+    }
+
+    /// As [`Self::put`], for a session.
+    pub fn put_session(&self, generation: u64, hash: SessionHash, session: Arc<CachedSession>) {
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        if keys.generation == generation {
+            put(&mut keys.sessions, hash, session);
+        }
+    }
+
+    /// As [`Self::get`], for what a user may do in an organization.
+    pub fn get_rights(&self, of: &(UserId, OrganizationId)) -> Result<Rights, u64> {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        keys.rights.get(of).cloned().ok_or(keys.generation)
+    }
+
+    /// As [`Self::put`], for what a user may do in an organization.
+    pub fn put_rights(&self, generation: u64, of: (UserId, OrganizationId), rights: Rights) {
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        if keys.generation == generation {
+            put(&mut keys.rights, of, rights);
+        }
+    }
+
+    /// Forgets all, and tells whoever stays by a key or a session to look again.
     pub fn clear(&self) {
         let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
         keys.by_hash.clear();
+        keys.sessions.clear();
+        keys.rights.clear();
         keys.generation += 1;
         drop(keys);
         self.changed.send_replace(());
     }
 
-    fn note_use(&self, key: &CachedKey, now: Timestamp) {
-        let now_ms = now.as_millisecond();
-        let before = key.used_at_ms.load(Ordering::Relaxed);
-        if now_ms - before >= NOTED_EVERY_MS {
-            key.used_at_ms.store(now_ms, Ordering::Relaxed);
-            self.used.note(key.caller.key, now);
+    /// `used_at_ms` is of the key's own.
+    fn note_use(&self, key: ApiKeyHash, used_at_ms: &AtomicI64, now: Timestamp) {
+        if is_noted(used_at_ms, now) {
+            self.used.note(key, now);
+        }
+    }
+
+    pub fn note_session_use(&self, session: &CachedSession, now: Timestamp) {
+        if is_noted(&session.used_at_ms, now) {
+            self.used_sessions.note(session.hash, now);
         }
     }
 
@@ -98,6 +134,23 @@ impl KeyCache {
     pub fn is_operators(&self, key: ApiKeyHash) -> bool {
         *lock(&self.operators) == Some(key)
     }
+}
+
+fn put<K: Eq + std::hash::Hash, V>(cached: &mut HashMap<K, V>, key: K, value: V) {
+    if cached.len() >= CACHED_MAX {
+        cached.clear();
+    }
+    cached.insert(key, value);
+}
+
+/// Whether a use is to be written down: not each is.
+fn is_noted(used_at_ms: &AtomicI64, now: Timestamp) -> bool {
+    let now_ms = now.as_millisecond();
+    let is_noted = now_ms - used_at_ms.load(Ordering::Relaxed) >= NOTED_EVERY_MS;
+    if is_noted {
+        used_at_ms.store(now_ms, Ordering::Relaxed);
+    }
+    is_noted
 }
 
 pub(crate) fn hash(text: &str) -> ApiKeyHash {
@@ -113,14 +166,7 @@ impl Shared {
         let key = match self.keys.get(&hash) {
             Ok(key) => key,
             Err(generation) => {
-                let found = self
-                    .read_key(hash)
-                    .await
-                    .map_err(|error| Error::Unavailable {
-                        message: "Temporary authentication service error",
-                        retry_after: None,
-                        cause: Some(Box::new(error)),
-                    })?;
+                let found = self.read_key(hash).await.map_err(unavailable)?;
                 let key = Arc::new(found.ok_or_else(Error::bad_credentials)?);
                 self.keys.put(generation, hash, Arc::clone(&key));
                 key
@@ -133,7 +179,7 @@ impl Shared {
                 code: "API_KEY_EXPIRED",
             });
         }
-        self.keys.note_use(&key, now);
+        self.keys.note_use(hash, &key.used_at_ms, now);
         Ok(key.caller.clone())
     }
 
@@ -163,37 +209,53 @@ impl Shared {
         Ok(Some((member.access.role, member.access.rights(&roles))))
     }
 
-    /// Waits until a caller's key has expired or is gone, or its user is no member any more. What cannot be read may still
-    /// be good.
+    /// When what a caller came with ends. None where it has, or its user is no member of the organization any more.
+    async fn end_of(&self, caller: &Caller) -> Result<Option<Timestamp>, StoreError> {
+        match caller.came_with {
+            CameWith::Key(hash) => {
+                let key = self.read_key(hash).await?;
+                Ok(key.map(|key| key.expires_at.unwrap_or(Timestamp::MAX)))
+            }
+            CameWith::Session(hash) => {
+                let rights = self.rights(&caller.organization, &caller.user).await?;
+                let session = self.read_session(hash).await?;
+                Ok(session.filter(|_| rights.is_some()).map(|it| it.ends_at()))
+            }
+        }
+    }
+
+    /// Waits until what a caller came with has expired or is gone, or its user is no member any more. What cannot be read
+    /// may still be good.
     pub async fn key_ended(&self, caller: &Caller) {
         let mut changed = self.keys.changed.subscribe();
         loop {
             changed.borrow_and_update();
-            let expires_at = match self.read_key(caller.key).await {
-                Ok(Some(key)) => key.expires_at,
+            let ends_at = match self.end_of(caller).await {
+                Ok(Some(ends_at)) => ends_at,
                 Ok(None) => return,
                 Err(error) => {
-                    tracing::error!(%error, "cannot look whether a key is still good");
-                    None
+                    tracing::error!(%error, "cannot look whether a caller is still good");
+                    Timestamp::MAX
                 }
             };
-            let left = expires_at.map(|at| {
-                let left = at.duration_since(self.clock.now());
-                Duration::try_from(left).unwrap_or_default()
-            });
-            if left == Some(Duration::ZERO) {
+            let left = ends_at.duration_since(self.clock.now());
+            let left = Duration::try_from(left).unwrap_or_default();
+            if left == Duration::ZERO {
                 return;
             }
             tokio::select! {
                 // The sender lives in `self`.
                 _ = changed.changed() => {}
-                () = self.clock.sleep(left.unwrap_or(RECHECK).min(RECHECK)) => {}
+                () = self.clock.sleep(left.min(RECHECK)) => {}
             }
         }
     }
 
     pub async fn current_api_key(&self, caller: &Caller) -> Result<ApiKey, Error> {
-        let found = self.store.reader().api_key_find(caller.key).await;
+        let CameWith::Key(hash) = caller.came_with else {
+            return Err(Error::wrong_credential());
+        };
+        let found = self.store.reader().api_key_find(hash).await;
         found
             .map_err(|error| Error::store("reading the caller's key", error))?
             .ok_or_else(Error::bad_credentials)
@@ -342,11 +404,19 @@ impl CachedKey {
                 role,
                 permissions: Arc::new(key.permissions.and(rights)),
                 is_whole_user: key.permissions == Permissions::all(),
-                key: key.hash,
+                came_with: CameWith::Key(key.hash),
             },
             expires_at: key.expires_at,
             used_at_ms: AtomicI64::new(key.last_used_at.map_or(0, Timestamp::as_millisecond)),
         }
+    }
+}
+
+pub(crate) fn unavailable(error: StoreError) -> Error {
+    Error::Unavailable {
+        message: "Temporary authentication service error",
+        retry_after: None,
+        cause: Some(Box::new(error)),
     }
 }
 
@@ -374,7 +444,7 @@ mod tests {
                     role: MemberRole::Member,
                     permissions: Arc::default(),
                     is_whole_user: false,
-                    key: hash,
+                    came_with: CameWith::Key(hash),
                 },
                 expires_at: None,
                 used_at_ms: AtomicI64::new(0),

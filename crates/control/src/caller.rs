@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use alcove_domain::{ApiKeyHash, MemberRole, OrganizationId, Permission, Permissions, UserId};
+use alcove_domain::{
+    ApiKeyHash, MemberRole, OrganizationId, Permission, Permissions, SessionHash, UserId,
+};
 
 use crate::Error;
 
@@ -13,12 +15,20 @@ pub struct Caller {
     pub organization: OrganizationId,
     /// What the user is in the organization.
     pub role: MemberRole,
-    /// What both the key and the user's place in the organization allow.
+    /// What both the credential and the user's place in the organization allow.
     pub permissions: Arc<Permissions>,
-    /// Whether the key stands for all of its user: it was made with every permission.
+    /// Whether the credential stands for all of its user: a session does, and a key that was made with every permission.
     pub is_whole_user: bool,
-    /// The key that the caller came with.
-    pub key: ApiKeyHash,
+    pub came_with: CameWith,
+}
+
+/// What a caller has shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CameWith {
+    /// An API key.
+    Key(ApiKeyHash),
+    /// The session of somebody who signed in.
+    Session(SessionHash),
 }
 
 impl Caller {
@@ -33,7 +43,7 @@ impl Caller {
     }
 
     /// # Errors
-    /// [`Error::Forbidden`] unless the caller owns the organization, with a key that stands for all of the user. What owners
+    /// [`Error::Forbidden`] unless the caller owns the organization, with a credential that stands for all of the user. What owners
     /// decide is not among the permissions, so a key with some of them has no part in it.
     pub fn require_owner(&self) -> Result<(), Error> {
         self.require_user()?;
@@ -44,7 +54,7 @@ impl Caller {
     }
 
     /// # Errors
-    /// [`Error::Forbidden`] if the key does not stand for all of the user: what belongs to the person is not for it.
+    /// [`Error::Forbidden`] if the credential does not stand for all of the user: what belongs to the person is not for it.
     pub fn require_user(&self) -> Result<(), Error> {
         if self.is_whole_user {
             Ok(())
@@ -54,7 +64,7 @@ impl Caller {
     }
 
     /// # Errors
-    /// [`Error::Forbidden`] unless the key stands for all of its user, whose keys are the user's own affair, or is allowed to
+    /// [`Error::Forbidden`] unless the credential stands for all of its user, whose keys are the user's own affair, or is allowed to
     /// manage keys.
     pub fn require_keys(&self) -> Result<(), Error> {
         self.require_user()

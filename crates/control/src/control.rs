@@ -13,6 +13,7 @@ mod quota;
 mod registries;
 mod role;
 mod session;
+mod sign_in;
 mod snapshot;
 mod ssh;
 mod user;
@@ -51,6 +52,8 @@ const OBJECT_STORAGE_SECRET: &str = "object-storage";
 const REGISTRY_SECRET: &str = "registry";
 /// Name of the secret that tokens of previews come from.
 const PREVIEW_SECRET: &str = "preview";
+/// Name of the secret that tries to sign in are counted by.
+const SIGN_IN_SECRET: &str = "sign-in";
 
 /// The control plane. Clones are cheap and are the same one; its tasks end when the last is dropped.
 #[derive(Clone)]
@@ -151,6 +154,7 @@ impl Control {
             object_storage: TokenKey::new(own_secret(&parts, OBJECT_STORAGE_SECRET).await?),
             registry: TokenKey::new(own_secret(&parts, REGISTRY_SECRET).await?),
             previews: TokenKey::new(own_secret(&parts, PREVIEW_SECRET).await?),
+            sign_in: own_secret(&parts, SIGN_IN_SECRET).await?,
         };
         let shared = Arc::new(Shared::new(parts, secrets));
         let control = Self {

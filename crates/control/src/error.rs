@@ -48,6 +48,12 @@ pub enum Error {
     /// Over a limit or quota. 400, as clients expect.
     #[error("{message}")]
     QuotaExceeded { message: String },
+    /// Too often of late. 429.
+    #[error("{message}")]
+    TooManyRequests {
+        message: &'static str,
+        retry_after: Duration,
+    },
     /// Not now. 503.
     #[error("{message}")]
     Unavailable {
@@ -99,6 +105,7 @@ impl Error {
             Self::Unprocessable { .. } => "UNSUPPORTED",
             Self::Forbidden { .. } => "FORBIDDEN",
             Self::QuotaExceeded { .. } => "QUOTA_EXCEEDED",
+            Self::TooManyRequests { .. } => "TOO_MANY_REQUESTS",
             Self::Unavailable { .. } => "SERVICE_UNAVAILABLE",
             Self::DiskFull { .. } => "HOST_DISK_FULL",
             Self::Internal { .. } => "INTERNAL_SERVER_ERROR",
@@ -127,6 +134,13 @@ impl Error {
             Self::Invalid { fault, .. } => *fault,
             Self::DiskFull { .. } => Some(FaultCode::HostDiskFull),
             _ => None,
+        }
+    }
+
+    /// The caller came with something else than the operation is for.
+    pub(crate) fn wrong_credential() -> Self {
+        Self::Forbidden {
+            message: "Invalid authentication context".to_owned(),
         }
     }
 

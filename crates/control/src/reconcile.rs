@@ -290,5 +290,15 @@ pub(crate) async fn flush_activity(shared: &Shared) -> Result<(), Error> {
         tx.commit().await.map_err(failed)?;
         shared.keys.used.written();
     }
+    let used = shared.keys.used_sessions.leave();
+    if !used.is_empty() {
+        let tx = shared.store.begin().await.map_err(failed)?;
+        for (session, at) in &used {
+            let touch = tx.login_session_touch(*session, *at).await;
+            touch.map_err(failed)?;
+        }
+        tx.commit().await.map_err(failed)?;
+        shared.keys.used_sessions.written();
+    }
     Ok(())
 }

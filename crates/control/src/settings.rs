@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use alcove_domain::{Quota, Resources};
 
-use crate::SealingKey;
 use crate::credentials::{ConfiguredCredentials, CredentialsSource};
+use crate::{PasswordCost, SealingKey};
 
 /// Where sandboxes are: what the API calls a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +76,7 @@ pub struct Settings {
     pub visitors_start: bool,
     /// Seals what the store keeps of other people's passwords. Without one, none are taken.
     pub sealing_key: Option<SealingKey>,
+    pub password_cost: PasswordCost,
 }
 
 impl Default for Settings {
@@ -104,6 +105,7 @@ impl Default for Settings {
             safety_net: Duration::from_mins(1),
             visitors_start: false,
             sealing_key: None,
+            password_cost: PasswordCost::default(),
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::event::EventHub;
 use crate::images::ImageKeeper;
 use crate::network::LimitedEgress;
 use crate::organizations::Closing;
+use crate::passwords::Passwords;
 use crate::preview::EndedLabels;
 use crate::probe::{Probe, Step};
 use crate::sessions::SessionTurns;
@@ -37,6 +38,7 @@ pub(crate) struct Shared {
     pub opened_at: Timestamp,
     pub directory: Directory,
     pub keys: KeyCache,
+    pub passwords: Passwords,
     pub snapshots: SnapshotCache,
     pub snapshot_drivers: SnapshotDrivers,
     pub images: ImageKeeper,
@@ -67,6 +69,8 @@ pub(crate) struct Secrets {
     pub registry: TokenKey,
     /// What lets visitors of ports in.
     pub previews: TokenKey,
+    /// What tries to sign in are counted by.
+    pub sign_in: [u8; 32],
 }
 
 /// What [`Shared`] is made of besides what it makes itself.
@@ -90,9 +94,10 @@ impl Shared {
             runner: parts.runner,
             clock: parts.clock,
             rng: parts.rng,
-            settings: parts.settings,
             directory: Directory::default(),
             keys: KeyCache::default(),
+            passwords: Passwords::new(parts.settings.password_cost),
+            settings: parts.settings,
             snapshots: SnapshotCache::default(),
             snapshot_drivers: SnapshotDrivers::default(),
             images: ImageKeeper::default(),

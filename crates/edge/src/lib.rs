@@ -5,6 +5,7 @@
 //! buffered, nothing is decoded, and nothing that may change something is sent twice. Rules live in `alcove-control`; the
 //! way to it is the [`Gate`], so that the proxy is tested without one.
 
+mod client;
 mod error;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
@@ -17,6 +18,7 @@ mod proxy;
 mod terminal;
 mod tunnel;
 
+pub use client::Client;
 pub use error::RequestId;
 pub use gate::{Gate, Server, Target};
 pub use preview::{PreviewRequest, Previews};

@@ -3,7 +3,7 @@
 mod headers;
 mod page;
 pub(crate) mod place;
-mod trust;
+pub(crate) mod trust;
 mod warning;
 
 use alcove_control::{Admission, Credential, Pass, Visitor};

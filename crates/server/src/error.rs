@@ -96,6 +96,15 @@ impl ApiError {
         )
     }
 
+    /// A page of another origin asks for what only this server's own may.
+    pub(crate) fn foreign_page() -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "FOREIGN_PAGE",
+            "Pages of other origins cannot ask for this",
+        )
+    }
+
     pub(crate) fn no_such_route(method: &Method, path: &str) -> Self {
         Self::new(
             StatusCode::NOT_FOUND,
@@ -153,6 +162,7 @@ impl From<Error> for ApiError {
             Error::Unprocessable { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Error::Unauthenticated { .. } => StatusCode::UNAUTHORIZED,
             Error::Forbidden { .. } => StatusCode::FORBIDDEN,
+            Error::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
             Error::Unavailable { .. } | Error::DiskFull { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Error::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         };
@@ -169,8 +179,10 @@ impl From<Error> for ApiError {
             api.details
                 .insert("errorCode".to_owned(), fault.as_str().into());
         }
-        if let Error::Unavailable { retry_after, .. } = &error {
-            api.retry_after = *retry_after;
+        match &error {
+            Error::Unavailable { retry_after, .. } => api.retry_after = *retry_after,
+            Error::TooManyRequests { retry_after, .. } => api.retry_after = Some(*retry_after),
+            _ => {}
         }
         if status.is_server_error() {
             api.cause = Some(chain(&error));

@@ -5,6 +5,7 @@ use std::time::Duration;
 use alcove_api_types::body::FromBody;
 use alcove_api_types::daytona::era::Era;
 use alcove_control::Caller;
+use alcove_edge::Client;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::response::IntoResponse;
 use bytes::Bytes;
@@ -16,22 +17,45 @@ use serde_json::Value;
 use crate::app::App;
 use crate::error::ApiError;
 use crate::query::Query;
+use crate::session;
 
 /// Bodies of API calls are small; one that takes longer than this is not meant to end.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The authenticated caller.
+/// The authenticated caller: by a bearer, or, where there is none, by a session's cookie.
 ///
 /// An API key belongs to one organization, so `X-Daytona-Organization-ID` is not looked at; it chooses
-/// among the organizations of a person who logged in, which no credential here stands for yet.
+/// among the organizations of a person who has signed in.
 pub(crate) struct Authenticated(pub Caller);
 
 impl FromRequestParts<App> for Authenticated {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        if !parts.headers.contains_key(AUTHORIZATION) {
+            return session::authenticate(parts, app).await.map(Self);
+        }
         let bearer = bearer(&parts.headers).ok_or_else(ApiError::no_credentials)?;
         Ok(Self(app.control().authenticate(bearer).await?))
+    }
+}
+
+/// Who asks, whether let in or not.
+pub(crate) struct Asking {
+    pub client: Client,
+    /// The text of the session that the request comes with.
+    pub session: Option<String>,
+}
+
+impl FromRequestParts<App> for Asking {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Self::Rejection> {
+        let client = app.edge().client(parts);
+        Ok(Self {
+            client,
+            session: session::text(client, &parts.headers).map(str::to_owned),
+        })
     }
 }
 

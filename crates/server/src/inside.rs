@@ -4,11 +4,12 @@
 //! refused and logged as if the caller had sent it.
 
 use alcove_actions::{Api, ApiBody, Unreachable};
+use alcove_edge::Arrival;
 use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::FromRequestParts;
-use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 use http::request::Parts;
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
@@ -26,6 +27,16 @@ const SOURCE: (HeaderName, HeaderValue) = (
     HeaderValue::from_static("alcove-actions"),
 );
 
+/// What says who asks, and for which organization.
+const CREDENTIALS: [HeaderName; 6] = [
+    AUTHORIZATION,
+    COOKIE,
+    ORIGIN,
+    HeaderName::from_static("sec-fetch-site"),
+    HeaderName::from_static("x-csrf-token"),
+    HeaderName::from_static("x-daytona-organization-id"),
+];
+
 /// The routes, for the handlers that ask others.
 #[derive(Clone)]
 struct Routes(Router);
@@ -34,7 +45,8 @@ struct Routes(Router);
 pub(crate) struct Inside {
     app: App,
     routes: Router,
-    authorization: HeaderValue,
+    credentials: HeaderMap,
+    arrival: Option<Arrival>,
 }
 
 impl Inside {
@@ -53,16 +65,21 @@ impl FromRequestParts<App> for Inside {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
-        let routes = parts.extensions.remove::<Routes>();
-        let authorization = parts.headers.get(AUTHORIZATION).cloned();
-        match (routes, authorization) {
-            (Some(Routes(routes)), Some(authorization)) => Ok(Self {
-                app: app.clone(),
-                routes,
-                authorization,
-            }),
-            _ => Err(ApiError::no_credentials()),
+        let Some(Routes(routes)) = parts.extensions.remove::<Routes>() else {
+            return Err(ApiError::no_credentials());
+        };
+        let mut credentials = HeaderMap::new();
+        for name in CREDENTIALS {
+            for value in parts.headers.get_all(&name) {
+                credentials.append(name.clone(), value.clone());
+            }
         }
+        Ok(Self {
+            app: app.clone(),
+            routes,
+            credentials,
+            arrival: parts.extensions.get().copied(),
+        })
     }
 }
 
@@ -70,8 +87,11 @@ impl FromRequestParts<App> for Inside {
 impl Api for Inside {
     async fn send(&self, request: Request<ApiBody>) -> Result<Response<ApiBody>, Unreachable> {
         let mut request = request.map(Body::new);
+        if let Some(arrival) = self.arrival {
+            request.extensions_mut().insert(arrival);
+        }
         let headers = request.headers_mut();
-        headers.insert(AUTHORIZATION, self.authorization.clone());
+        headers.extend(self.credentials.clone());
         headers.insert(VERSION.0, VERSION.1);
         headers.insert(SOURCE.0, SOURCE.1);
         let response = self.app.answer(self.routes.clone(), request).await;

@@ -17,11 +17,13 @@ mod query;
 mod redirect;
 mod routes;
 mod serve;
+mod session;
 mod tls;
 
 pub use app::{App, AppService, ObjectStorage, Options};
 pub use openapi::document as openapi_document;
 pub use redirect::{HttpChallenges, Redirect};
-pub use routes::{Access, Route, VERCEL_ROUTES, all_routes};
+pub use routes::page::password_url;
+pub use routes::{Access, PAGE_ROUTES, Route, VERCEL_ROUTES, all_routes};
 pub use serve::{Listener, serve, serve_with};
 pub use tls::{Certificate, Tls, TlsError, TlsMode};

@@ -10,7 +10,7 @@ use crate::routes::daytona::{
     registry, sandbox, sandbox_list, settings, snapshot, ssh, ssh_key, system, volume, warm_pool,
     workspace,
 };
-use crate::routes::{actions, mcp};
+use crate::routes::{actions, auth, mcp};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -53,6 +53,8 @@ use crate::routes::{actions, mcp};
         registry::set_default, registry::set_default_older, registry::push_access,
         object_storage::push_access,
         actions::list, actions::get, actions::call, mcp::call,
+        auth::sign_in, auth::session, auth::sign_out, auth::sign_out_everywhere, auth::change_password,
+        auth::set_password, auth::create_password_link,
         warm_pool::list, warm_pool::create, warm_pool::update, warm_pool::delete,
     ),
     modifiers(&Bearer),

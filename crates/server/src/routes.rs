@@ -1,8 +1,10 @@
 //! All routes, and who may call them.
 
 pub(crate) mod actions;
+pub(crate) mod auth;
 pub(crate) mod daytona;
 pub(crate) mod mcp;
+pub(crate) mod page;
 pub(crate) mod vercel;
 
 use axum::Router;
@@ -14,7 +16,9 @@ use crate::app::App;
 pub enum Access {
     /// Everyone.
     Public,
-    /// Holders of an API key.
+    /// Everyone; what is in the body says who asks, and is refused like a bad key where it is none.
+    Body,
+    /// Holders of an API key, and whoever has signed in.
     Key,
 }
 
@@ -51,14 +55,20 @@ pub fn all_routes() -> impl Iterator<Item = &'static Route> {
         .iter()
         .chain(actions::ROUTES)
         .chain(mcp::ROUTES)
+        .chain(auth::ROUTES)
 }
 
 /// Every route of Vercel Sandbox's API, each of which is also there below `/api`.
 pub const VERCEL_ROUTES: &[Route] = vercel::ROUTES;
 
+/// The server's own pages, which are no part of the API.
+pub const PAGE_ROUTES: &[Route] = page::ROUTES;
+
 pub(crate) fn router() -> Router<App> {
     daytona::router()
         .merge(actions::router())
         .merge(mcp::router())
+        .merge(auth::router())
+        .merge(page::router())
         .merge(vercel::router())
 }

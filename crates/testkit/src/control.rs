@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use alcove_control::{Caller, Clock as _, Control, Probe, SealingKey, Settings};
+use alcove_control::{Caller, Clock as _, Control, PasswordCost, Probe, SealingKey, Settings};
 use alcove_domain::{
     Access, ApiKey, ApiKeyHash, Member, MemberRole, OrganizationId, Permissions, User, UserId,
     UserRequest,
@@ -37,6 +37,7 @@ impl Default for TestStore {
             settings: Settings {
                 has_ssh: true,
                 sealing_key: Some(SealingKey::new([7; 32])),
+                password_cost: PasswordCost::LEAST,
                 ..Settings::default()
             },
         }

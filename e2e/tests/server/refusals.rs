@@ -235,6 +235,9 @@ async fn a_missing_or_wrong_key_is_unauthorized_everywhere_but_where_all_may_ask
     let mut paths = operations(&raw, "x").await;
     paths.extend(sandbox_operations(&raw, "x-y").await);
     let mut public = Vec::new();
+    // Where the body says who asks, it is nobody.
+    let nobodys = json!({"username": "x", "password": "none of anybody's", "token": "x"});
+    let nobodys = nobodys.to_string();
     for authorization in [
         None,
         Some("Bearer"),
@@ -245,14 +248,16 @@ async fn a_missing_or_wrong_key_is_unauthorized_everywhere_but_where_all_may_ask
     ] {
         let caller = raw.with_authorization(authorization);
         for (method, path) in &paths {
-            let answer = caller.ask(method, path, "{}").await;
+            let answer = caller.ask(method, path, nobodys.clone()).await;
             if answer.status == StatusCode::OK {
                 public.push(path.clone());
                 continue;
             }
             let what = format!("{method} {path} with {authorization:?}");
             let body = assert_is_error(&answer, StatusCode::UNAUTHORIZED, &what);
-            assert_eq!(body["message"], "Invalid credentials", "{what}");
+            if path != "/api/auth/set-password" {
+                assert_eq!(body["message"], "Invalid credentials", "{what}");
+            }
             assert_eq!(answer.headers["www-authenticate"], "Bearer", "{what}");
         }
     }

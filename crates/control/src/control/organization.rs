@@ -11,7 +11,7 @@ use crate::auth::insert_organization;
 use crate::organizations::{self, Departed};
 use crate::rng::uuid_v4;
 use crate::sandboxes::{self, resolve_region};
-use crate::{Caller, Error};
+use crate::{Caller, CameWith, Error};
 
 impl Control {
     /// The caller in the organization that is asked for.
@@ -33,6 +33,22 @@ impl Control {
     pub async fn get_organization(&self, caller: &Caller, id: &str) -> Result<Organization, Error> {
         let caller = self.enter(caller, id)?;
         self.shared.current_organization(caller).await
+    }
+
+    /// The organizations that the caller can act in: the one of a key, or all of a person who has signed in, the personal
+    /// one first.
+    pub async fn list_organizations(&self, caller: &Caller) -> Result<Vec<Organization>, Error> {
+        if let CameWith::Key(_) = caller.came_with {
+            return Ok(vec![self.shared.current_organization(caller).await?]);
+        }
+        let failed = |error| Error::store("listing organizations", error);
+        let reader = self.shared.store.reader();
+        let members = reader.member_list_of_user(&caller.user).await;
+        let members = members.map_err(failed)?;
+        let ids: Vec<_> = members.into_iter().map(|it| it.organization_id).collect();
+        let mut found = reader.organization_list_in(&ids).await.map_err(failed)?;
+        found.sort_by_key(|it| (!it.is_personal, it.created_at));
+        Ok(found)
     }
 
     /// The organization of a sandbox that the caller can see.

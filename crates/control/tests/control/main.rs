@@ -23,6 +23,7 @@ mod registries;
 mod reports;
 mod resumed_events;
 mod settings;
+mod sign_in;
 mod signed_files;
 mod snapshots;
 mod ssh;

@@ -16,7 +16,7 @@ const CHAIN_MAX_BYTES: usize = 1024;
 
 /// What is known of how a client came.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(crate) struct Seen {
     /// The value of `X-Forwarded-For` for the program.
     pub chain: Option<HeaderValue>,
     pub is_https: bool,
@@ -29,7 +29,7 @@ fn is_trusted(trusted: &[IpNet], peer: IpAddr) -> bool {
 }
 
 /// The peer is what the connection says; what it says of others counts if it is trusted.
-pub(super) fn seen(trusted: &[IpNet], arrival: Option<Arrival>, headers: &HeaderMap) -> Seen {
+pub(crate) fn seen(trusted: &[IpNet], arrival: Option<Arrival>, headers: &HeaderMap) -> Seen {
     let Some(arrival) = arrival else {
         return Seen {
             chain: None,
@@ -65,6 +65,31 @@ pub(super) fn seen(trusted: &[IpNet], arrival: Option<Arrival>, headers: &Header
     seen
 }
 
+/// Where a client is: the peer, or whom the nearest proxies that are trusted name, each for the one before it.
+pub(crate) fn client(
+    trusted: &[IpNet],
+    arrival: Option<Arrival>,
+    headers: &HeaderMap,
+) -> Option<IpAddr> {
+    let mut client = arrival?.peer.ip().to_canonical();
+    let chain: Vec<&str> = headers
+        .get_all(X_FORWARDED_FOR)
+        .iter()
+        .flat_map(|value| value.to_str().unwrap_or("?").split(','))
+        .collect();
+    for named in chain.into_iter().rev() {
+        if !is_trusted(trusted, client) {
+            break;
+        }
+        // What cannot be read hides what is before it.
+        match named.trim().parse::<IpAddr>() {
+            Ok(address) => client = address.to_canonical(),
+            Err(_) => break,
+        }
+    }
+    Some(client)
+}
+
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may panic")]
@@ -94,6 +119,30 @@ mod tests {
         assert_eq!(told("10.1.2.3:1", &forged), (chain.clone(), true));
         assert_eq!(told("[::ffff:10.1.2.3]:1", &forged), (chain, true));
         assert_eq!(told("[fd00::1]:1", &[]), ("fd00::1".to_owned(), false));
+    }
+
+    #[test]
+    fn a_client_is_where_the_last_proxy_that_is_trusted_saw_it() {
+        let trusted = ["10.0.0.0/8".parse().unwrap()];
+        for (peer, chain, client) in [
+            ("9.9.9.9:1", "1.1.1.1", "9.9.9.9"),
+            ("10.0.0.1:1", "1.1.1.1", "1.1.1.1"),
+            ("[::ffff:10.0.0.1]:1", "1.1.1.1", "1.1.1.1"),
+            ("10.0.0.1:1", "6.6.6.6, 1.1.1.1, 10.0.0.2", "1.1.1.1"),
+            ("10.0.0.1:1", "6.6.6.6, unknown, 10.0.0.2", "10.0.0.2"),
+            ("10.0.0.1:1", "", "10.0.0.1"),
+            ("10.0.0.1:1", "10.0.0.3", "10.0.0.3"),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(X_FORWARDED_FOR, HeaderValue::from_str(chain).unwrap());
+            let arrival = Arrival {
+                peer: peer.parse().unwrap(),
+                is_tls: false,
+            };
+            let found = super::client(&trusted, Some(arrival), &headers);
+            assert_eq!(found, Some(client.parse().unwrap()), "{peer} {chain}");
+        }
+        assert_eq!(super::client(&trusted, None, &HeaderMap::new()), None);
     }
 
     #[test]

@@ -31,9 +31,10 @@ fn example(route: &Route, sandbox: &str) -> String {
 }
 
 /// What every operation that has a body finds its required fields in.
-const BODY: &str = r#"{"labels": {}, "name": "x", "snapshot": "x", "pool": 1, "url": "a.com", "username": "", "sandboxClass": "container", "sandboxDefaultLimitedNetworkEgress": true, "totalCpuQuota": 1,
+const BODY: &str = r#"{"labels": {}, "name": "x", "snapshot": "x", "pool": 1, "url": "a.com", "username": "x", "sandboxClass": "container", "sandboxDefaultLimitedNetworkEgress": true, "totalCpuQuota": 1,
     "totalMemoryQuota": 1, "totalDiskQuota": 1, "totalGpuQuota": 1, "permissions": [], "description": "", "role": "member", "assignedRoleIds": [],
-    "email": "a@b", "defaultRegionId": "us", "id": "x"}"#;
+    "email": "a@b", "defaultRegionId": "us", "id": "x", "password": "none of anybody's", "token": "x",
+    "currentPassword": "x", "newPassword": "none of anybody's"}"#;
 
 fn request(route: &Route, authorization: Option<&str>) -> Request<Body> {
     let mut request = Request::builder()
@@ -59,6 +60,8 @@ async fn no_route_but_the_public_ones_answers_without_a_valid_key() {
             let answer = server.send(request(route, authorization)).await;
             match route.access {
                 Access::Public => assert_eq!(answer.status, StatusCode::OK, "{route:?}"),
+                // What is in the body is nobody's; a key beside it changes nothing.
+                Access::Body => assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{route:?}"),
                 Access::Key => {
                     assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{route:?}");
                     assert_eq!(answer.headers["www-authenticate"], "Bearer");

@@ -18,6 +18,7 @@ mod regions;
 mod registries;
 mod sandboxes;
 mod serving;
+mod sign_in;
 mod ssh;
 mod storage;
 mod support;

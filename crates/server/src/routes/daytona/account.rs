@@ -146,7 +146,7 @@ pub(crate) async fn regenerate_key_pair_older(
     regenerate_key_pair(app, caller, id).await
 }
 
-fn shown(user: alcove_domain::User) -> User {
+pub(crate) fn shown(user: alcove_domain::User) -> User {
     User {
         id: user.id.to_string(),
         name: user.name,

@@ -18,7 +18,7 @@ use crate::extract::{Authenticated, BodyOf, ClientEra, PathOf};
 use crate::routes::daytona::api_key::words;
 use crate::routes::daytona::quota::no_such_organization;
 
-/// The organization that the caller's key belongs to. It is the only one that the key can see.
+/// The organizations of who has signed in; for a key the one that it belongs to, which is the only one that it can see.
 #[utoipa::path(get, path = "/api/organizations", tag = "organizations",
     operation_id = "listOrganizations",
     responses((status = 200, body = Vec<Organization>), (status = 401, body = ErrorBody)))]
@@ -26,8 +26,9 @@ pub(crate) async fn list(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
 ) -> Result<Json<Vec<Organization>>, ApiError> {
-    let organization = app.control().current_organization(&caller).await?;
-    Ok(Json(vec![shown(&app, organization)]))
+    let organizations = app.control().list_organizations(&caller).await?;
+    let organizations = organizations.into_iter();
+    Ok(Json(organizations.map(|it| shown(&app, it)).collect()))
 }
 
 /// Makes an organization that the caller owns.

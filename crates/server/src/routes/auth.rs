@@ -1,0 +1,181 @@
+//! Signing in with a password, and what belongs to it. The paths are our own.
+
+use alcove_api_types::ErrorBody;
+use alcove_api_types::daytona::{ChangePassword, PasswordLink, SetPassword, SignIn, SignInSession};
+use alcove_control::{Entrance, SignedIn};
+use alcove_edge::Client;
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use http::StatusCode;
+use http::header::{CACHE_CONTROL, HeaderValue, SET_COOKIE};
+
+use crate::app::App;
+use crate::error::ApiError;
+use crate::extract::{Asking, Authenticated, BodyOf, PathOf};
+use crate::routes::daytona::account::shown;
+use crate::routes::page;
+use crate::session;
+
+crate::routes::routes! {
+    post "/api/auth/sign-in", Body => sign_in;
+    get "/api/auth/session", Key => session;
+    post "/api/auth/sign-out", Key => sign_out;
+    post "/api/auth/sign-out-everywhere", Key => sign_out_everywhere;
+    post "/api/auth/password", Key => change_password;
+    post "/api/auth/set-password", Body => set_password;
+    post "/api/admin/users/{id}/password-link", Key => create_password_link;
+}
+
+/// Begins a session for whoever knows a user's password. An unknown user and a wrong password are one answer.
+#[utoipa::path(post, path = "/api/auth/sign-in", tag = "auth", operation_id = "signIn",
+    request_body = SignIn, security(()),
+    responses((status = 200, body = SignInSession, description = "Sets the session's cookie"),
+        (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
+        (status = 429, description = "After too many failures", body = ErrorBody)))]
+pub(crate) async fn sign_in(
+    State(app): State<App>,
+    Asking { client, .. }: Asking,
+    BodyOf(body): BodyOf<SignIn>,
+) -> Result<Response, ApiError> {
+    // A page of another origin could make somebody work in an account that is not theirs.
+    if !client.is_own_page {
+        return Err(ApiError::foreign_page());
+    }
+    let shown = Entrance {
+        username: &body.username,
+        password: &body.password,
+        address: client.address,
+    };
+    Ok(begun(client, app.control().sign_in(shown).await?))
+}
+
+fn begun(client: Client, begun: SignedIn) -> Response {
+    let cookie = session::set_cookie(client, &begun);
+    let answer = session_of(begun.user, &begun.session, begun.csrf_token);
+    with_cookie(Json(answer).into_response(), cookie)
+}
+
+fn session_of(
+    user: alcove_domain::User,
+    session: &alcove_domain::LoginSession,
+    csrf_token: String,
+) -> SignInSession {
+    SignInSession {
+        user: shown(user),
+        csrf_token,
+        created_at: session.created_at.into(),
+        idle_expires_at: session.ends_at().into(),
+        expires_at: session.expires_at.into(),
+    }
+}
+
+fn with_cookie(mut answer: Response, cookie: Option<HeaderValue>) -> Response {
+    let headers = answer.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.extend(cookie.map(|cookie| (SET_COOKIE, cookie)));
+    answer
+}
+
+/// The session that the caller came with.
+#[utoipa::path(get, path = "/api/auth/session", tag = "auth", operation_id = "getSession",
+    responses((status = 200, body = SignInSession), (status = 401, body = ErrorBody),
+        (status = 403, description = "The caller came with a key", body = ErrorBody)))]
+pub(crate) async fn session(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    Asking { session, .. }: Asking,
+) -> Result<Response, ApiError> {
+    let found = app.control().current_session(&caller).await?;
+    let user = app.control().current_user(&caller).await?;
+    let csrf_token = app.control().csrf_token(&session.unwrap_or_default());
+    let answer = Json(session_of(user, &found, csrf_token));
+    Ok(with_cookie(answer.into_response(), None))
+}
+
+/// Ends the session that the caller came with.
+#[utoipa::path(post, path = "/api/auth/sign-out", tag = "auth", operation_id = "signOut",
+    responses((status = 204), (status = 401, body = ErrorBody),
+        (status = 403, description = "The caller came with a key", body = ErrorBody)))]
+pub(crate) async fn sign_out(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    Asking { client, .. }: Asking,
+) -> Result<Response, ApiError> {
+    app.control().sign_out(&caller).await?;
+    Ok(signed_out(client))
+}
+
+fn signed_out(client: Client) -> Response {
+    with_cookie(
+        StatusCode::NO_CONTENT.into_response(),
+        session::forget_cookie(client),
+    )
+}
+
+/// Ends all sessions of the caller's user. Keys stay.
+#[utoipa::path(post, path = "/api/auth/sign-out-everywhere", tag = "auth", operation_id = "signOutEverywhere",
+    responses((status = 204), (status = 401, body = ErrorBody),
+        (status = 403, description = "The key does not stand for all of its user", body = ErrorBody)))]
+pub(crate) async fn sign_out_everywhere(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    Asking { client, .. }: Asking,
+) -> Result<Response, ApiError> {
+    app.control().sign_out_everywhere(&caller).await?;
+    Ok(signed_out(client))
+}
+
+/// Changes the password of who has signed in. All sessions of the user end, and a new one begins.
+#[utoipa::path(post, path = "/api/auth/password", tag = "auth", operation_id = "changePassword",
+    request_body = ChangePassword,
+    responses((status = 200, body = SignInSession, description = "Sets the new session's cookie"),
+        (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
+        (status = 403, description = "The current password is wrong, or the caller came with a key", body = ErrorBody),
+        (status = 429, description = "After too many failures", body = ErrorBody)))]
+pub(crate) async fn change_password(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    Asking { client, .. }: Asking,
+    BodyOf(body): BodyOf<ChangePassword>,
+) -> Result<Response, ApiError> {
+    let (current, new) = (&body.current_password, &body.new_password);
+    let changed = app
+        .control()
+        .change_password(&caller, current, new, client.address)
+        .await?;
+    Ok(begun(client, changed))
+}
+
+/// Sets the password of the user whom a link is for, once. All sessions of the user end.
+#[utoipa::path(post, path = "/api/auth/set-password", tag = "auth", operation_id = "setPassword",
+    request_body = SetPassword, security(()),
+    responses((status = 204), (status = 400, body = ErrorBody),
+        (status = 401, description = "The link has expired or was used", body = ErrorBody)))]
+pub(crate) async fn set_password(
+    State(app): State<App>,
+    BodyOf(body): BodyOf<SetPassword>,
+) -> Result<StatusCode, ApiError> {
+    app.control()
+        .use_password_link(&body.token, &body.password)
+        .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Makes a link by which a user sets a password, as the administrator of the server. It ends the one before.
+#[utoipa::path(post, path = "/api/admin/users/{id}/password-link", tag = "admin",
+    operation_id = "adminCreatePasswordLink", params(("id" = String, Path)),
+    responses((status = 201, body = PasswordLink), (status = 403, body = ErrorBody),
+        (status = 404, body = ErrorBody)))]
+pub(crate) async fn create_password_link(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    PathOf(id): PathOf<String>,
+) -> Result<(StatusCode, Json<PasswordLink>), ApiError> {
+    let link = app.control().create_password_link(&caller, &id).await?;
+    let answer = PasswordLink {
+        url: page::password_url(app.public_url(), &link.text),
+        expires_at: link.expires_at.into(),
+    };
+    Ok((StatusCode::CREATED, Json(answer)))
+}

@@ -1,0 +1,47 @@
+//! The page that links lead to which set a password. It loads nothing from anywhere else, and nobody can frame it.
+
+use axum::response::{IntoResponse as _, Response};
+use http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+
+crate::routes::routes! {
+    get "/auth/password", Public => password;
+    get "/auth/password.js", Public => password_script;
+}
+
+const POLICY: &str = "default-src 'none'; script-src 'self'; connect-src 'self'; form-action 'none'; \
+    frame-ancestors 'none'; base-uri 'none'";
+
+/// Where a link leads. What is behind the `#` is sent to no server, and so stands in no log.
+pub fn password_url(public_url: &str, token: &str) -> String {
+    format!("{public_url}/auth/password#{token}")
+}
+
+pub(crate) async fn password() -> Response {
+    file(
+        "text/html; charset=utf-8",
+        include_str!("page/password.html"),
+    )
+}
+
+pub(crate) async fn password_script() -> Response {
+    file(
+        "text/javascript; charset=utf-8",
+        include_str!("page/password.js"),
+    )
+}
+
+fn file(kind: &'static str, text: &'static str) -> Response {
+    let headers = [
+        (CONTENT_TYPE, kind),
+        (CONTENT_SECURITY_POLICY, POLICY),
+        (X_FRAME_OPTIONS, "DENY"),
+        (REFERRER_POLICY, "no-referrer"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (CACHE_CONTROL, "no-store"),
+    ];
+    let headers = headers.map(|(name, value)| (name, HeaderValue::from_static(value)));
+    (headers, text).into_response()
+}
