@@ -5,11 +5,13 @@ Its operations are read out of its own classes, by method and path, since the na
 
 import importlib
 import inspect
+import json
 import os
 import pkgutil
 import re
 import time
 import typing
+import urllib.request
 import uuid
 from importlib.metadata import version
 
@@ -77,13 +79,13 @@ OPERATIONS = dict(operations())
 
 
 class Client:
-    def __init__(self):
-        settings = daytona_api_client.Configuration(
-            host=os.environ["DAYTONA_API_URL"], access_token=os.environ["DAYTONA_API_KEY"]
-        )
+    asked = set()
+
+    def __init__(self, key=os.environ["DAYTONA_API_KEY"]):
+        settings = daytona_api_client.Configuration(host=os.environ["DAYTONA_API_URL"], access_token=key)
         self.connection = daytona_api_client.ApiClient(settings)
+        self.key = key
         self.operations = OPERATIONS
-        self.asked = set()
 
     def has(self, operation):
         return operation in self.operations
@@ -113,6 +115,19 @@ def client():
 @pytest.fixture(scope="session")
 def ask(client):
     return client.ask
+
+
+def told(method, path, body=None, key=os.environ["DAYTONA_API_KEY"]):
+    """Asks as the newest, beside the client."""
+    request = urllib.request.Request(
+        os.environ["DAYTONA_API_URL"] + path, body and json.dumps(body).encode(), method=method
+    )
+    request.add_header("Authorization", f"Bearer {key}")
+    request.add_header("Content-Type", "application/json")
+    request.add_header("X-Daytona-SDK-Version", "dev")
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        text = answer.read()
+    return json.loads(text) if text else None
 
 
 @pytest.fixture

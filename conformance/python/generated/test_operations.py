@@ -7,28 +7,14 @@ import contextlib
 import json
 import os
 import urllib.error
-import urllib.request
 
 import pytest
-from conftest import plain, wait_until
+from conftest import told, wait_until
 from daytona_api_client.exceptions import ApiException
 
-API = os.environ["DAYTONA_API_URL"]
-KEY = os.environ["DAYTONA_API_KEY"]
 IMAGE = os.environ["CONFORMANCE_IMAGE"]
 SANDBOX = "/sandbox/{}"
 TOOLBOX = "/toolbox/{}/toolbox"
-
-
-def told(method, path, body=None):
-    """Asks as the newest, beside the client."""
-    request = urllib.request.Request(API + path, body and json.dumps(body).encode(), method=method)
-    request.add_header("Authorization", f"Bearer {KEY}")
-    request.add_header("Content-Type", "application/json")
-    request.add_header("X-Daytona-SDK-Version", "dev")
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        text = answer.read()
-    return json.loads(text) if text else None
 
 
 @pytest.fixture(scope="module")
@@ -376,32 +362,3 @@ def test_languages_through_the_api(client, ask, sandbox, unique):
     allowed(ask, f"GET {TOOLBOX}/lsp/workspace-symbols", sandbox, "python", path, "first")
     ask(f"POST {TOOLBOX}/lsp/did-close", sandbox, document)
     ask(f"POST {TOOLBOX}/lsp/stop", sandbox, server)
-
-
-# What is served and asked for nowhere here, with the reason.
-LEFT_OUT = {
-    # Take a limit away, or make one, that the other releases run into at the same time.
-    "POST /admin/organizations/{}/quota/{}",
-    "PATCH /admin/organizations/{}/quota/{}",
-    "DELETE /admin/organizations/{}/quota/{}/{}",
-    # Are multipart with names of parts that the description does not have: the SDKs write them by hand.
-    f"POST {TOOLBOX}/files/bulk-upload",
-}
-
-# Members, roles, invitations and users take several people; nobody has asked for them with these clients yet.
-LEFT_OUT_BELOW = ("/organizations", "/users", "/admin/users", "/admin/organizations", "/regions", "/sandbox/classes", "/sandbox/{}/organization")
-
-
-def test_no_shared_operation_was_left_out(client, request):
-    if request.config.option.keyword or any("::" in argument for argument in request.config.args):
-        pytest.skip("only some tests run")
-    described = told("GET", "/openapi.json")["paths"]
-    served = {
-        plain(method.upper(), path.removeprefix("/api")) for path, methods in described.items() for method in methods
-    }
-    # The toolbox through the API is passed on to the sandbox, and described by it.
-    served |= {name for name in client.operations if TOOLBOX in name and "/computeruse/" not in name}
-    shared = served & set(client.operations)
-    assert len(shared) > 60, "the descriptions are read"
-    left = shared - client.asked - LEFT_OUT
-    assert {name for name in left if not name.split(" ")[1].startswith(LEFT_OUT_BELOW)} == set()
