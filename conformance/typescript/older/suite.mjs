@@ -55,6 +55,8 @@ export async function suite(version) {
   const check = (name, { since = 0 }, body) => test(`${version}: ${name}`, { skip: minor < since }, body)
 
   const items = async (labels) => {
+    // Newer ones read all pages by themselves.
+    if (minor > 200) return Array.fromAsync(daytona.list({ labels }))
     const listed = await daytona.list(labels)
     // Lists are arrays before 0.108 and pages from then on.
     return minor < 108 ? listed : listed.items

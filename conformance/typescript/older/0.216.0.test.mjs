@@ -1,0 +1,4 @@
+import { suite } from './suite.mjs'
+
+// Under its newer name, `@daytona/sdk`.
+await suite('0.216.0')
