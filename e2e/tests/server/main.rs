@@ -17,6 +17,7 @@ mod refusals;
 mod registry;
 mod restart;
 mod sharing;
+mod sources;
 mod spawners;
 mod ssh;
 mod storm;

@@ -40,6 +40,35 @@ async fn an_archive_is_unpacked_and_one_that_does_not_come_leaves_nothing() {
     }
 }
 
+#[tokio::test]
+async fn a_repository_that_does_not_answer_is_no_fault_of_the_server_and_leaves_nothing() {
+    let server = Server::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let error = r#"{"statusCode":502,"error":"Bad Gateway","message":"cannot talk to the remote","code":"GIT_TRANSPORT_FAILED",
+        "source":"DAYTONA_DAEMON","timestamp":"","path":"/","method":"POST"}"#;
+    let kind = "application/json";
+    let asked = play_agent(&server, &folder, StatusCode::BAD_GATEWAY, kind, error);
+    let source = json!({"type": "git", "url": "https://forge.example/team/a.git", "depth": 1});
+    let body = json!({"projectId": "p", "name": "cloned", "source": source}).to_string();
+    let (status, refused) = ask(&server, "POST", "/v2/sandboxes", &body).await;
+    // Asked again at once by these clients if it were 5xx.
+    assert_eq!(
+        (status, &refused["error"]["code"]),
+        (400, &json!("git_transport_failed")),
+        "{refused}"
+    );
+    let clones = asked.lock().unwrap();
+    let clone = clones.iter().find(|(_, uri, _)| uri == "/git/clone");
+    let wanted = &clone.unwrap().2;
+    assert_eq!(
+        (&wanted["path"], &wanted["depth"]),
+        (&json!("a"), &json!(1))
+    );
+    drop(clones);
+    let path = "/v2/sandboxes/cloned";
+    assert_eq!(ask(&server, "GET", path, "").await.0, 404);
+}
+
 /// Makes a snapshot of a sandbox, which is started first if it does not run; gives its id.
 async fn snapshot(server: &Server, name: &str, body: Value) -> String {
     let (_, running) = ask(
