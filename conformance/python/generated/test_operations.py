@@ -52,6 +52,13 @@ def test_what_a_client_reads_first(ask):
     ask("GET /sandbox/regions")
 
 
+def test_whose_a_sandbox_is(client, ask, sandbox):
+    [organization] = ask("GET /organizations")
+    for operation in ("GET /organizations/by-sandbox-id/{}", f"GET {SANDBOX}/organization"):
+        if client.has(operation):
+            assert ask(operation, sandbox).id == organization.id
+
+
 def test_keys_of_the_api(ask, unique):
     made = ask("POST /api-keys", {"name": unique, "permissions": ["write:sandboxes", "delete:sandboxes"]})
     assert made.value

@@ -155,6 +155,11 @@ def test_users_as_the_administrator_sees_them(client, ann):
         assert found is None or found.email == me.email
         made = {"id": f"{me.id}-{users.count('/')}", "name": "Bob"}
         client.ask(f"POST {users}", made)
+        # There are no key pairs of users here.
+        if client.has(f"POST {users}/{{}}/regenerate-key-pair"):
+            with pytest.raises(ApiException) as refused:
+                client.ask(f"POST {users}/{{}}/regenerate-key-pair", me.id)
+            assert refused.value.status == 422
         if ann.has(f"GET {users}"):
             with pytest.raises(ApiException) as refused:
                 ann.ask(f"GET {users}")

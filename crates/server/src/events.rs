@@ -5,10 +5,10 @@
 //! Node.js do not end for minutes after their last line.
 //!
 //! One task an organization turns the control plane's events into messages, as long as somebody
-//! listens, and leaves out what is over before it could be read (`merge.rs`). A client that does not keep up loses messages, which costs it a second: it also polls. Who must not lose any
+//! listens, and shows no state that is over before it could be read (`hold.rs`). A client that does not keep up loses messages, which costs it a second: it also polls. Who must not lose any
 //! reads them as server-sent events (`routes/daytona/event.rs`). A socket ends with the key that it came with.
 
-mod merge;
+mod hold;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -28,7 +28,7 @@ use socketioxide::{SocketIo, TransportType};
 use tokio::time::Instant;
 use tower::Layer;
 
-use self::merge::Merge;
+use self::hold::Hold;
 use crate::app::App;
 use crate::present;
 
@@ -160,16 +160,16 @@ impl Feeds {
         let mut events = self.app.control().subscribe_events(organization);
         let room = room(organization);
         let task = tokio::spawn(async move {
-            let mut merge = Merge::default();
+            let mut hold = Hold::default();
             loop {
-                let due = merge.due();
+                let due = hold.due();
                 let told = tokio::select! {
                     biased;
                     event = events.next() => match event {
-                        Some(event) => merge.take(event, Instant::now()),
+                        Some(event) => hold.take(event, Instant::now()),
                         None => return,
                     },
-                    () = until(due) => merge.take_due(Instant::now()),
+                    () = until(due) => hold.take_due(Instant::now()),
                 };
                 for event in told {
                     let (name, payload) = message(&feeds.app, &event);

@@ -1,9 +1,10 @@
-//! What a socket need not be told: states that are over before anybody could act on them.
+//! What a socket need not show: states that are over before anybody could act on them.
 //!
 //! Answers to create, start and stop come when the work is done, and clients take what a socket tells them for newer than
 //! an answer. One whose socket is read late would hear of the beginning after the end was answered, and show for a moment a
-//! sandbox as one that is being made while it runs. So the word of a passing state waits a little, and is left out if the
-//! end of it comes meanwhile.
+//! sandbox as one that is being made while it runs. So the word of a passing state waits a little. If the end of it comes
+//! meanwhile, both are told at once, and both with the sandbox as it is then: that is what clients go by. The changes
+//! themselves are told as they were.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,11 +16,11 @@ use tokio::time::Instant;
 
 /// How long the word of a passing state waits. Most creates, starts and stops are over by then; who waits for a longer
 /// one is told in good time.
-pub(crate) const HOLD: Duration = Duration::from_millis(250);
+pub(crate) const PATIENCE: Duration = Duration::from_millis(250);
 
 /// Takes events and gives out those to tell. The order of one sandbox's events stays.
 #[derive(Default)]
-pub(crate) struct Merge {
+pub(crate) struct Hold {
     held: HashMap<SandboxId, Held>,
 }
 
@@ -28,7 +29,7 @@ struct Held {
     events: Vec<Event>,
 }
 
-impl Merge {
+impl Hold {
     /// Takes the next event, and gives what is to be told now.
     pub(crate) fn take(&mut self, event: Event, now: Instant) -> Vec<Event> {
         let Some(sandbox) = sandbox_of(&event.body).cloned() else {
@@ -37,7 +38,7 @@ impl Merge {
         if is_passing(sandbox.state()) {
             let held = self.held.entry(sandbox.id.clone());
             let held = held.or_insert_with(|| Held {
-                until: now + HOLD,
+                until: now + PATIENCE,
                 events: Vec::new(),
             });
             held.events.push(event);
@@ -47,7 +48,7 @@ impl Merge {
         let mut told: Vec<Event> = held
             .into_iter()
             .flat_map(|held| held.events)
-            .filter_map(|event| overtaken(event, &sandbox))
+            .map(|event| overtaken(event, &sandbox))
             .collect();
         told.push(event);
         told
@@ -67,26 +68,24 @@ impl Merge {
     }
 }
 
-/// What there is to say of a passing state once the sandbox is as given.
-fn overtaken(event: Event, now: &Arc<Sandbox>) -> Option<Event> {
-    let sandbox = Arc::clone(now);
-    let body = match event.body {
-        EventBody::SandboxCreated { .. } => EventBody::SandboxCreated { sandbox },
-        EventBody::SandboxDesiredStateUpdated {
-            old_desired_state,
-            new_desired_state,
-            ..
-        } => EventBody::SandboxDesiredStateUpdated {
-            sandbox,
-            old_desired_state,
-            new_desired_state,
-        },
-        _ => return None,
-    };
-    Some(Event { body, ..event })
+/// The word of a passing state, with the sandbox as it is by now.
+fn overtaken(mut event: Event, now: &Arc<Sandbox>) -> Event {
+    if let Some(sandbox) = sandbox_of_mut(&mut event.body) {
+        *sandbox = Arc::clone(now);
+    }
+    event
 }
 
 fn sandbox_of(body: &EventBody) -> Option<&Arc<Sandbox>> {
+    match body {
+        EventBody::SandboxCreated { sandbox }
+        | EventBody::SandboxStateUpdated { sandbox, .. }
+        | EventBody::SandboxDesiredStateUpdated { sandbox, .. } => Some(sandbox),
+        _ => None,
+    }
+}
+
+fn sandbox_of_mut(body: &mut EventBody) -> Option<&mut Arc<Sandbox>> {
     match body {
         EventBody::SandboxCreated { sandbox }
         | EventBody::SandboxStateUpdated { sandbox, .. }
@@ -152,10 +151,10 @@ mod tests {
         match &event.body {
             EventBody::SandboxCreated { sandbox } => format!("created {}", sandbox.state()),
             EventBody::SandboxStateUpdated {
+                sandbox,
                 old_state,
                 new_state,
-                ..
-            } => format!("{old_state} -> {new_state}"),
+            } => format!("{old_state} -> {new_state}, is {}", sandbox.state()),
             EventBody::SandboxDesiredStateUpdated {
                 sandbox,
                 new_desired_state,
@@ -166,38 +165,40 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_state_that_is_over_in_time_is_left_out() {
+    async fn a_state_that_is_over_in_time_is_told_with_what_came_of_it() {
         let kit = TestControl::open().await;
-        let (mut merge, now) = (Merge::default(), Instant::now());
+        let (mut hold, now) = (Hold::default(), Instant::now());
         let events = life(&kit, "box").await.into_iter();
-        let told = events.flat_map(|event| merge.take(event, now));
+        let told = events.flat_map(|event| hold.take(event, now));
         let told: Vec<String> = told.map(|event| describe(&event)).collect();
         assert_eq!(
             told,
             [
                 "created started",
-                "creating -> started",
+                "creating -> started, is started",
                 "should be stopped, is stopped",
-                "stopping -> stopped",
+                "started -> stopping, is stopped",
+                "stopping -> stopped, is stopped",
                 "should be destroyed, is destroyed",
-                "destroying -> destroyed",
+                "stopped -> destroying, is destroyed",
+                "destroying -> destroyed, is destroyed",
             ]
         );
-        assert_eq!(merge.due(), None);
+        assert_eq!(hold.due(), None);
     }
 
     #[tokio::test]
     async fn a_state_that_lasts_is_told_once_it_has_waited() {
         let kit = TestControl::open().await;
-        let (mut merge, mut now) = (Merge::default(), Instant::now());
+        let (mut hold, mut now) = (Hold::default(), Instant::now());
         let (mut told, mut all) = (Vec::new(), Vec::new());
         for event in life(&kit, "box").await {
             all.push(describe(&event));
-            told.extend(merge.take(event, now));
-            now += HOLD - Duration::from_millis(1);
-            told.extend(merge.take_due(now));
+            told.extend(hold.take(event, now));
+            now += PATIENCE - Duration::from_millis(1);
+            told.extend(hold.take_due(now));
             now += Duration::from_millis(1);
-            told.extend(merge.take_due(now));
+            told.extend(hold.take_due(now));
         }
         let told: Vec<String> = told.iter().map(describe).collect();
         assert_eq!(told, all);
@@ -206,18 +207,18 @@ mod tests {
     #[tokio::test]
     async fn what_waits_holds_up_nothing_else_and_keeps_its_order() {
         let kit = TestControl::open().await;
-        let (mut merge, now) = (Merge::default(), Instant::now());
+        let (mut hold, now) = (Hold::default(), Instant::now());
         let (first, second) = (life(&kit, "first").await, life(&kit, "second").await);
         // Both are being made, then one runs.
-        assert!(merge.take(first[0].clone(), now).is_empty());
-        assert!(merge.take(second[0].clone(), now + HOLD / 2).is_empty());
-        assert_eq!(merge.take(second[1].clone(), now + HOLD / 2).len(), 2);
-        assert_eq!(merge.due(), Some(now + HOLD));
+        assert!(hold.take(first[0].clone(), now).is_empty());
+        assert!(hold.take(second[0].clone(), now + PATIENCE / 2).is_empty());
+        assert_eq!(hold.take(second[1].clone(), now + PATIENCE / 2).len(), 2);
+        assert_eq!(hold.due(), Some(now + PATIENCE));
         // What passes on from one state to the next waits as long as its first word.
         for event in &second[2..4] {
-            assert!(merge.take(event.clone(), now + HOLD / 2).is_empty());
+            assert!(hold.take(event.clone(), now + PATIENCE / 2).is_empty());
         }
-        let told = merge.take_due(now + HOLD * 2);
+        let told = hold.take_due(now + PATIENCE * 2);
         let told: Vec<i64> = told.iter().map(|event| event.sequence).collect();
         assert!(told.is_sorted() && told.len() == 3, "{told:?}");
     }
