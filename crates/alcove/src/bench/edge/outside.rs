@@ -4,6 +4,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -77,6 +78,8 @@ impl Outside {
             .args(["--net", "cat"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            // Ctrl-C is ours to handle: measures end before their networks do.
+            .process_group(0)
             .spawn()
             .context("cannot start unshare")?;
         let (asks, answers) = (holder.stdin.take(), holder.stdout.take());
