@@ -85,6 +85,7 @@ check: setup
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo xtask layers
 	cargo xtask files
+	cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml > /dev/null
 
 # Licences, second versions and banned crates; needs cargo-deny.
 deny:
