@@ -44,7 +44,10 @@ pub use sandbox::{
     SandboxDesiredState, SandboxLabels, SandboxListItem, SandboxPage, SandboxState, SandboxesList,
     SignedPortPreviewUrl, ToolboxProxyUrl, UpdateLastActivity,
 };
-pub use sign_in::{ChangePassword, PasswordLink, SetPassword, SignIn, SignInSession};
+pub use sign_in::{
+    BeginTotp, ChangePassword, ConfirmTotp, CreatePasswordLink, NewTotp, PasswordLink,
+    RecoveryCodes, RemoveTotp, SetPassword, SignIn, SignInSession,
+};
 pub use snapshot::{CreateSnapshot, Snapshot, SnapshotPage, SnapshotState, Url};
 pub use ssh::{CreateSshKey, SshAccess, SshAccessValidation, SshKey};
 pub use volume::{CreateVolume, Volume, VolumeState};

@@ -36,6 +36,7 @@ mod rng;
 mod runner;
 mod sandboxes;
 mod seal;
+mod second_factor;
 mod sessions;
 mod settings;
 mod shared;
@@ -47,6 +48,7 @@ mod ssh_keys;
 mod suspension;
 mod timers;
 mod token;
+mod totp;
 mod uses;
 mod volumes;
 mod warm;
@@ -74,6 +76,7 @@ pub use runner::{
     AgentConnection, AgentStream, DialError, FetchedPieces, PortListener, RunnerClient,
 };
 pub use seal::SealingKey;
+pub use second_factor::NewTotp;
 pub use sessions::{KeepLastChange, NewSession, Session, SessionChange, SourcePieces};
 pub use settings::{Region, Settings, SnapshotLimits};
 pub use sign_in::session::OrganizationChoice;

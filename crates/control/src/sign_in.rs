@@ -17,6 +17,8 @@ use aws_lc_rs::{constant_time, hmac};
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
+use self::throttle::Try;
+use crate::second_factor::{self, Taken};
 use crate::shared::Shared;
 use crate::{Caller, CameWith, Error};
 
@@ -26,6 +28,8 @@ pub struct Entrance<'a> {
     /// The user's id, or the address that is known to be the user's.
     pub username: &'a str,
     pub password: &'a str,
+    /// Of the user's authenticator, or one that stands for it.
+    pub code: Option<&'a str>,
     /// Where from, as far as that is known.
     pub address: Option<IpAddr>,
 }
@@ -39,6 +43,8 @@ pub struct SignedIn {
     pub text: String,
     /// What requests that change something must say beside it, see [`csrf_token`].
     pub csrf_token: String,
+    /// Whether the user has an authenticator.
+    pub has_totp: bool,
 }
 
 /// A link that sets a password, with its text, which is told this once.
@@ -105,8 +111,27 @@ pub(crate) async fn sign_in(shared: &Arc<Shared>, shown: Entrance<'_>) -> Result
     if tx.password_find(&user.id).await.map_err(failed)? != hash {
         return Err(Error::bad_credentials());
     }
-    shared.end_try(&tx, &attempt).await?;
-    let (begun, had_too_many) = begin(shared, &tx, user).await?;
+    let code = shown.code.filter(|code| !code.trim().is_empty());
+    let taken = second_factor::take(shared, &tx, &user.id, code).await?;
+    match taken {
+        Taken::NotNeeded | Taken::Right => shared.end_try(&tx, &attempt).await?,
+        // The password was right: it may be sent again with a code.
+        Taken::Missing => {
+            shared.undo_try(&tx, &attempt).await?;
+            tx.commit().await.map_err(failed)?;
+            return Err(Error::Unauthenticated {
+                message: "A code of the authenticator is needed",
+                code: "TOTP_REQUIRED",
+            });
+        }
+        Taken::Wrong => {
+            return Err(Error::Unauthenticated {
+                message: "The code is wrong",
+                code: "TOTP_INVALID",
+            });
+        }
+    }
+    let (begun, had_too_many) = begin(shared, &tx, user, taken == Taken::Right).await?;
     tx.commit().await.map_err(failed)?;
     if had_too_many {
         shared.keys.clear();
@@ -116,7 +141,12 @@ pub(crate) async fn sign_in(shared: &Arc<Shared>, shown: Entrance<'_>) -> Result
 }
 
 /// Writes a new session. Whether another one had to go for it.
-async fn begin(shared: &Shared, tx: &Tx, user: User) -> Result<(SignedIn, bool), Error> {
+async fn begin(
+    shared: &Shared,
+    tx: &Tx,
+    user: User,
+    has_totp: bool,
+) -> Result<(SignedIn, bool), Error> {
     let failed = |error| Error::store("beginning a session", error);
     let now = shared.clock.now();
     let text = new_text(shared);
@@ -132,12 +162,13 @@ async fn begin(shared: &Shared, tx: &Tx, user: User) -> Result<(SignedIn, bool),
         user,
         session,
         text,
+        has_totp,
     };
     Ok((begun, had_too_many))
 }
 
 /// The caller's session.
-fn session_of(caller: &Caller) -> Result<SessionHash, Error> {
+pub(crate) fn session_of(caller: &Caller) -> Result<SessionHash, Error> {
     match caller.came_with {
         CameWith::Session(hash) => Ok(hash),
         CameWith::Key(_) => Err(Error::wrong_credential()),
@@ -183,6 +214,49 @@ pub(crate) async fn sign_out_everywhere(
     .await
 }
 
+/// Whoever has signed in, and has shown the password again.
+pub(crate) struct Proof {
+    pub user: User,
+    hash: Option<String>,
+    /// Counted as a failure until it is ended.
+    pub attempt: Try,
+}
+
+/// Looks at the password of who has signed in, as what is to be done is not for whoever finds an open session. `field` names
+/// it in the reasons.
+pub(crate) async fn prove(
+    shared: &Shared,
+    caller: &Caller,
+    field: &str,
+    password: &str,
+    address: Option<IpAddr>,
+) -> Result<Proof, Error> {
+    session_of(caller)?;
+    if password.len() > login::PASSWORD_MAX_BYTES {
+        return Err(Error::refused(vec![Reason::invalid(format!(
+            "{field} must not be longer than any is"
+        ))]));
+    }
+    let user = shared.current_user(caller).await?;
+    // Nor must it be guessed by one.
+    let attempt = shared.try_of(user.id.as_str(), address);
+    shared.begin_try(&attempt).await?;
+    let hash = shared.store.reader().password_find(&user.id).await;
+    let hash = hash.map_err(|error| Error::store("looking at a password", error))?;
+    let is_right = shared
+        .passwords
+        .verify(&*shared.rng, hash.clone(), password)
+        .await?;
+    if !is_right {
+        return Err(Error::forbidden("The current password is wrong"));
+    }
+    Ok(Proof {
+        user,
+        hash,
+        attempt,
+    })
+}
+
 /// Changes the password of who has signed in. All sessions end, and a new one begins.
 pub(crate) async fn change_password(
     shared: &Arc<Shared>,
@@ -192,33 +266,20 @@ pub(crate) async fn change_password(
     address: Option<IpAddr>,
 ) -> Result<SignedIn, Error> {
     session_of(caller)?;
-    let mut reasons = Vec::new();
-    reasons.extend(login::check_password("newPassword", new).err());
-    if current.len() > login::PASSWORD_MAX_BYTES {
-        reasons.push(Reason::invalid(
-            "currentPassword must not be longer than any is",
-        ));
-    }
-    Error::check(reasons)?;
+    let reasons = login::check_password("newPassword", new).err();
+    Error::check(reasons.into_iter().collect())?;
     let failed = |error| Error::store("changing a password", error);
-    let user = shared.current_user(caller).await?;
-    // Whoever has found an open session must not guess the password by it.
-    let attempt = shared.try_of(user.id.as_str(), address);
-    shared.begin_try(&attempt).await?;
-    let hash = shared.store.reader().password_find(&user.id).await;
-    let hash = hash.map_err(failed)?;
-    let is_right = shared
-        .passwords
-        .verify(&*shared.rng, hash.clone(), current)
-        .await?;
-    if !is_right {
-        return Err(Error::forbidden("The current password is wrong"));
-    }
+    let proof = prove(shared, caller, "currentPassword", current, address).await?;
     let new = shared.passwords.hash(&*shared.rng, new).await?;
     let begun = change(
         shared,
         "changing a password",
         move |shared, tx| async move {
+            let Proof {
+                user,
+                hash,
+                attempt,
+            } = proof;
             if tx.password_find(&user.id).await.map_err(failed)? != hash {
                 return Err(Error::conflict(
                     "PASSWORD_CHANGED",
@@ -227,7 +288,9 @@ pub(crate) async fn change_password(
             }
             shared.end_try(&tx, &attempt).await?;
             set(&shared, &tx, &user.id, &new).await?;
-            let (begun, _) = begin(&shared, &tx, user).await?;
+            let totp = tx.totp_find(&user.id).await.map_err(failed)?;
+            let has_totp = totp.is_some_and(|totp| totp.is_confirmed);
+            let (begun, _) = begin(&shared, &tx, user, has_totp).await?;
             Ok((tx, begun))
         },
     )
@@ -255,15 +318,19 @@ pub(crate) async fn set_up_link(shared: &Shared) -> Result<Option<NewPasswordLin
     }
     match reader.user_find_admin().await.map_err(failed)? {
         None => Ok(None),
-        Some(admin) => new_link(shared, admin.id).await.map(Some),
+        Some(admin) => new_link(shared, admin.id, false).await.map(Some),
     }
 }
 
 /// A link that sets a user's password, in place of the one that there may be.
-pub(crate) async fn new_link(shared: &Shared, user: UserId) -> Result<NewPasswordLink, Error> {
+pub(crate) async fn new_link(
+    shared: &Shared,
+    user: UserId,
+    removes_totp: bool,
+) -> Result<NewPasswordLink, Error> {
     let failed = |error| Error::store("making a link that sets a password", error);
     let text = new_text(shared);
-    let link = PasswordLink::begin(link_hash(&text), user, shared.clock.now());
+    let link = PasswordLink::begin(link_hash(&text), user, removes_totp, shared.clock.now());
     let tx = shared.store.begin().await.map_err(failed)?;
     tx.password_link_put(&link).await.map_err(failed)?;
     tx.commit().await.map_err(failed)?;
@@ -296,6 +363,9 @@ pub(crate) async fn use_link(
             return Err(link_ended());
         }
         set(&shared, &tx, &link.user_id, &new).await?;
+        if link.removes_totp {
+            tx.totp_delete(&link.user_id).await.map_err(failed)?;
+        }
         Ok((tx, ()))
     })
     .await?;
@@ -311,7 +381,11 @@ fn link_ended() -> Error {
 }
 
 /// Writes what ends sessions. Once it has returned, nobody is let in by them, even if its caller has gone away.
-async fn change<T, F, W>(shared: &Arc<Shared>, doing: &'static str, write: F) -> Result<T, Error>
+pub(crate) async fn change<T, F, W>(
+    shared: &Arc<Shared>,
+    doing: &'static str,
+    write: F,
+) -> Result<T, Error>
 where
     T: Send + 'static,
     F: FnOnce(Arc<Shared>, Tx) -> W + Send + 'static,

@@ -52,7 +52,10 @@ pub use lifecycle::{
     Origin, Phase, Refusal, SandboxState, Step,
 };
 pub use link::LinkFacts;
-pub use login::{AttemptPolicy, Attempts, LinkHash, LoginSession, PasswordLink, SessionHash};
+pub use login::{
+    AttemptPolicy, Attempts, LinkHash, LoginSession, PasswordLink, RecoveryHash, SealedTotp,
+    SessionHash,
+};
 pub use member::{Access, Member, MemberRefusal, MemberRole};
 pub use network::{
     DomainList, DomainPattern, HostName, Ipv4Network, NetworkPolicy, NetworkSettings,

@@ -24,7 +24,7 @@ macro_rules! secret_hash {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         ///
-        /// The text has 256 random bits, so a plain SHA-256 is enough, and looking one up by its hash tells an attacker
+        /// The text is random and long, so a plain SHA-256 is enough, and looking one up by its hash tells an attacker
         /// nothing by its timing.
         #[derive(Clone, Copy, PartialEq, Eq, Hash)]
         pub struct $name(pub [u8; 32]);
@@ -45,6 +45,21 @@ secret_hash!(
     /// What is kept of the text of a link that sets a password.
     LinkHash
 );
+
+secret_hash!(
+    /// What is kept of a code that stands for one of an authenticator, once. It has 80 random bits.
+    RecoveryHash
+);
+
+/// A user's authenticator, as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SealedTotp {
+    pub sealed: Vec<u8>,
+    /// The step of the last code that was used: none is good twice.
+    pub last_step: i64,
+    /// Whether the user has shown a code of it. It is asked for from then on.
+    pub is_confirmed: bool,
+}
 
 /// Somebody who came in with a password, and stays.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,14 +102,17 @@ pub struct PasswordLink {
     pub hash: LinkHash,
     pub user_id: UserId,
     pub expires_at: Timestamp,
+    /// Whether the user's authenticator goes with the password.
+    pub removes_totp: bool,
 }
 
 impl PasswordLink {
-    pub fn begin(hash: LinkHash, user_id: UserId, now: Timestamp) -> Self {
+    pub fn begin(hash: LinkHash, user_id: UserId, removes_totp: bool, now: Timestamp) -> Self {
         Self {
             hash,
             user_id,
             expires_at: after(now, LINK_LASTS),
+            removes_totp,
         }
     }
 }

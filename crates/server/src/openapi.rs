@@ -54,7 +54,7 @@ use crate::routes::{actions, auth, mcp};
         object_storage::push_access,
         actions::list, actions::get, actions::call, mcp::call,
         auth::sign_in, auth::session, auth::sign_out, auth::sign_out_everywhere, auth::change_password,
-        auth::set_password, auth::create_password_link,
+        auth::set_password, auth::create_password_link, auth::begin_totp, auth::confirm_totp, auth::remove_totp,
         warm_pool::list, warm_pool::create, warm_pool::update, warm_pool::delete,
     ),
     modifiers(&Bearer),

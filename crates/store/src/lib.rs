@@ -37,6 +37,7 @@ mod signing_key;
 mod snapshot;
 mod ssh_access;
 mod ssh_key;
+mod totp;
 mod usage;
 mod user;
 mod volume;

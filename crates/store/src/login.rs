@@ -67,6 +67,7 @@ impl Reader {
                 hash,
                 user_id: place("user_id").id(row.user_id)?,
                 expires_at: place("expires_at").time(row.expires_at)?,
+                removes_totp: row.removes_totp,
             })
         })
         .transpose()
@@ -111,11 +112,13 @@ impl Tx {
             user_id: link.user_id.to_string(),
             hash: hex::encode(link.hash.0),
             expires_at: link.expires_at.as_millisecond(),
+            removes_totp: link.removes_totp,
         };
         let mut anew = OnConflict::column(password_link::Column::UserId);
         anew.update_columns([
             password_link::Column::Hash,
             password_link::Column::ExpiresAt,
+            password_link::Column::RemovesTotp,
         ]);
         password_link::Entity::insert(row.into_active_model())
             .on_conflict(anew)

@@ -28,6 +28,7 @@ mod m0027_members;
 mod m0028_invitations;
 mod m0029_departed;
 mod m0030_sign_in;
+mod m0031_totp;
 
 #[derive(Debug)]
 pub(crate) struct Migrator;
@@ -61,6 +62,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0025_lineage::Migration),
             Box::new(m0026_drives::Migration),
             Box::new(m0030_sign_in::Migration),
+            Box::new(m0031_totp::Migration),
         ]
     }
 }

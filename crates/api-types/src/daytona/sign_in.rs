@@ -15,6 +15,9 @@ pub struct SignIn {
     /// The id of a user, or the address that is known to be the user's.
     pub username: String,
     pub password: String,
+    /// What the user's authenticator shows, or one of the codes that stand for it; where the user has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
 }
 
 impl FromBody for SignIn {
@@ -22,6 +25,7 @@ impl FromBody for SignIn {
         Self {
             username: fields.required("username", "a string"),
             password: fields.required("password", "a string"),
+            code: fields.text("code"),
         }
     }
 }
@@ -33,6 +37,8 @@ pub struct SignInSession {
     pub user: User,
     /// What requests with the cookie that may change something must have as `X-CSRF-Token`.
     pub csrf_token: String,
+    /// Whether the user has an authenticator, which is asked for at each sign-in.
+    pub totp_enabled: bool,
     pub created_at: Timestamp,
     /// When it ends, unless it is used before; at the latest at `expiresAt`.
     pub idle_expires_at: Timestamp,
@@ -74,6 +80,83 @@ impl FromBody for SetPassword {
     }
 }
 
+/// What a link that sets a password does beside it. Nothing, when absent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CreatePasswordLink {
+    /// Whether the user's authenticator goes when the link is used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remove_totp: Option<bool>,
+}
+
+impl FromBody for CreatePasswordLink {
+    fn from_fields(fields: &mut BodyFields) -> Self {
+        Self {
+            remove_totp: fields.boolean("removeTotp"),
+        }
+    }
+}
+
+/// Who has signed in shows the password again.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BeginTotp {
+    pub password: String,
+}
+
+impl FromBody for BeginTotp {
+    fn from_fields(fields: &mut BodyFields) -> Self {
+        Self {
+            password: fields.required("password", "a string"),
+        }
+    }
+}
+
+/// The secret of an authenticator, for typing and as a picture holds it. Told this once.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NewTotp {
+    /// In base 32.
+    pub secret: String,
+    /// An `otpauth:` address.
+    pub url: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ConfirmTotp {
+    /// What the authenticator shows.
+    pub code: String,
+}
+
+impl FromBody for ConfirmTotp {
+    fn from_fields(fields: &mut BodyFields) -> Self {
+        Self {
+            code: fields.required("code", "a string"),
+        }
+    }
+}
+
+/// Codes that stand for one of the authenticator, each once. Told this once.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RecoveryCodes {
+    pub recovery_codes: Vec<String>,
+}
+
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RemoveTotp {
+    pub password: String,
+    /// What the authenticator shows, or one of the codes that stand for it.
+    pub code: String,
+}
+
+impl FromBody for RemoveTotp {
+    fn from_fields(fields: &mut BodyFields) -> Self {
+        Self {
+            password: fields.required("password", "a string"),
+            code: fields.required("code", "a string"),
+        }
+    }
+}
+
 /// A link by which a user sets a password, once.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -93,4 +176,14 @@ macro_rules! hide {
         }
     )*};
 }
-hide!(SignIn, ChangePassword, SetPassword, PasswordLink);
+hide!(
+    SignIn,
+    ChangePassword,
+    SetPassword,
+    PasswordLink,
+    BeginTotp,
+    NewTotp,
+    ConfirmTotp,
+    RecoveryCodes,
+    RemoveTotp
+);

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use alcove_domain::LoginSession;
 
 use super::Control;
+use crate::second_factor::{self, NewTotp};
 use crate::sign_in::session::OrganizationChoice;
 use crate::sign_in::{self, Entrance, NewPasswordLink, SignedIn};
 use crate::{Caller, Error};
@@ -13,7 +14,8 @@ impl Control {
     /// Begins a session.
     ///
     /// # Errors
-    /// [`Error::Unauthenticated`] for an unknown name and for a wrong password alike, [`Error::TooManyRequests`] after too
+    /// [`Error::Unauthenticated`] for an unknown name and for a wrong password alike, and for a code that is missing or wrong
+    /// where the user has an authenticator; [`Error::TooManyRequests`] after too
     /// many failures of the account or from the address.
     pub async fn sign_in(&self, shown: Entrance<'_>) -> Result<SignedIn, Error> {
         sign_in::sign_in(&self.shared, shown).await
@@ -86,15 +88,17 @@ impl Control {
         sign_in::set_up_link(&self.shared).await
     }
 
-    /// A link by which a user sets a password, made by the administrator of the server. It ends the one before.
+    /// A link by which a user sets a password, made by the administrator of the server. It ends the one before. With
+    /// `removes_totp`, the user's authenticator goes when the link is used.
     pub async fn create_password_link(
         &self,
         caller: &Caller,
         user: &str,
+        removes_totp: bool,
     ) -> Result<NewPasswordLink, Error> {
         let user = self.get_user(caller, user).await?;
         caller.require_user()?;
-        let link = sign_in::new_link(&self.shared, user.id.clone()).await?;
+        let link = sign_in::new_link(&self.shared, user.id.clone(), removes_totp).await?;
         tracing::info!(
             user.id = %user.id,
             "user {} made a link that sets the password of user {}", caller.user, user.id
@@ -109,5 +113,39 @@ impl Control {
     /// too short.
     pub async fn use_password_link(&self, link: &str, password: &str) -> Result<(), Error> {
         sign_in::use_link(&self.shared, link, password).await
+    }
+    /// Whether the caller's user has an authenticator that is asked for.
+    pub async fn has_totp(&self, caller: &Caller) -> Result<bool, Error> {
+        second_factor::is_on(&self.shared, &caller.user).await
+    }
+
+    /// Begins with an authenticator, for who shows the password. It is not asked for until it is confirmed.
+    ///
+    /// # Errors
+    /// As [`Self::change_password`], and [`Error::Conflict`] where there is one.
+    pub async fn begin_totp(
+        &self,
+        caller: &Caller,
+        password: &str,
+        address: Option<IpAddr>,
+    ) -> Result<NewTotp, Error> {
+        second_factor::begin(&self.shared, caller, password, address).await
+    }
+
+    /// Confirms an authenticator by a code of it. From then on one is asked for at each sign-in. The codes that stand for it,
+    /// each once, are told this once.
+    pub async fn confirm_totp(&self, caller: &Caller, code: &str) -> Result<Vec<String>, Error> {
+        second_factor::confirm(&self.shared, caller, code).await
+    }
+
+    /// Removes the authenticator of who shows the password and a code.
+    pub async fn remove_totp(
+        &self,
+        caller: &Caller,
+        password: &str,
+        code: &str,
+        address: Option<IpAddr>,
+    ) -> Result<(), Error> {
+        second_factor::remove(&self.shared, caller, password, code, address).await
     }
 }

@@ -22,7 +22,7 @@ const NETWORK_BITS: u32 = 64;
 
 /// What a try counts against.
 #[derive(Debug)]
-pub(super) struct Try {
+pub(crate) struct Try {
     account: String,
     address: String,
 }
@@ -71,19 +71,32 @@ impl Shared {
         tx.commit().await.map_err(failed)
     }
 
-    /// The try was right: the account begins anew, and the address has one failure fewer.
-    pub(super) async fn end_try(&self, tx: &Tx, attempt: &Try) -> Result<(), Error> {
-        let failed = |error| Error::store("counting a try to sign in", error);
-        let delete = tx.login_attempts_delete(&attempt.account).await;
-        delete.map_err(failed)?;
-        let found = tx.login_attempts_find(&attempt.address).await;
-        if let Some(attempts) = found.map_err(failed)? {
-            let fewer = attempts.taken_back();
-            let put = tx.login_attempts_put(&attempt.address, &fewer).await;
-            put.map_err(failed)?;
+    /// The try was no failure, and no success either.
+    pub(super) async fn undo_try(&self, tx: &Tx, attempt: &Try) -> Result<(), Error> {
+        for bucket in [&attempt.account, &attempt.address] {
+            take_back(tx, bucket).await?;
         }
         Ok(())
     }
+
+    /// The try was right: the account begins anew, and the address has one failure fewer.
+    pub(crate) async fn end_try(&self, tx: &Tx, attempt: &Try) -> Result<(), Error> {
+        let failed = |error| Error::store("counting a try to sign in", error);
+        let delete = tx.login_attempts_delete(&attempt.account).await;
+        delete.map_err(failed)?;
+        take_back(tx, &attempt.address).await
+    }
+}
+
+async fn take_back(tx: &Tx, bucket: &str) -> Result<(), Error> {
+    let failed = |error| Error::store("counting a try to sign in", error);
+    let found = tx.login_attempts_find(bucket).await.map_err(failed)?;
+    if let Some(attempts) = found {
+        let fewer = attempts.taken_back();
+        let put = tx.login_attempts_put(bucket, &fewer).await;
+        put.map_err(failed)?;
+    }
+    Ok(())
 }
 
 fn too_many(until: Timestamp, now: Timestamp) -> Error {

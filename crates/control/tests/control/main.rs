@@ -22,6 +22,7 @@ mod quotas;
 mod registries;
 mod reports;
 mod resumed_events;
+mod second_factor;
 mod settings;
 mod sign_in;
 mod signed_files;

@@ -1,7 +1,10 @@
 //! Signing in with a password, and what belongs to it. The paths are our own.
 
 use alcove_api_types::ErrorBody;
-use alcove_api_types::daytona::{ChangePassword, PasswordLink, SetPassword, SignIn, SignInSession};
+use alcove_api_types::daytona::{
+    BeginTotp, ChangePassword, ConfirmTotp, CreatePasswordLink, NewTotp, PasswordLink,
+    RecoveryCodes, RemoveTotp, SetPassword, SignIn, SignInSession,
+};
 use alcove_control::{Entrance, SignedIn};
 use alcove_edge::Client;
 use axum::Json;
@@ -24,10 +27,14 @@ crate::routes::routes! {
     post "/api/auth/sign-out-everywhere", Key => sign_out_everywhere;
     post "/api/auth/password", Key => change_password;
     post "/api/auth/set-password", Body => set_password;
+    post "/api/auth/totp", Key => begin_totp;
+    post "/api/auth/totp/confirm", Key => confirm_totp;
+    post "/api/auth/totp/remove", Key => remove_totp;
     post "/api/admin/users/{id}/password-link", Key => create_password_link;
 }
 
-/// Begins a session for whoever knows a user's password. An unknown user and a wrong password are one answer.
+/// Begins a session for whoever knows a user's password, and has the user's authenticator where there is one (401 with the
+/// code `TOTP_REQUIRED` or `TOTP_INVALID`). An unknown user and a wrong password are one answer.
 #[utoipa::path(post, path = "/api/auth/sign-in", tag = "auth", operation_id = "signIn",
     request_body = SignIn, security(()),
     responses((status = 200, body = SignInSession, description = "Sets the session's cookie"),
@@ -45,6 +52,7 @@ pub(crate) async fn sign_in(
     let shown = Entrance {
         username: &body.username,
         password: &body.password,
+        code: body.code.as_deref(),
         address: client.address,
     };
     Ok(begun(client, app.control().sign_in(shown).await?))
@@ -52,7 +60,7 @@ pub(crate) async fn sign_in(
 
 fn begun(client: Client, begun: SignedIn) -> Response {
     let cookie = session::set_cookie(client, &begun);
-    let answer = session_of(begun.user, &begun.session, begun.csrf_token);
+    let answer = session_of(begun.user, &begun.session, begun.csrf_token, begun.has_totp);
     with_cookie(Json(answer).into_response(), cookie)
 }
 
@@ -60,10 +68,12 @@ fn session_of(
     user: alcove_domain::User,
     session: &alcove_domain::LoginSession,
     csrf_token: String,
+    totp_enabled: bool,
 ) -> SignInSession {
     SignInSession {
         user: shown(user),
         csrf_token,
+        totp_enabled,
         created_at: session.created_at.into(),
         idle_expires_at: session.ends_at().into(),
         expires_at: session.expires_at.into(),
@@ -89,7 +99,8 @@ pub(crate) async fn session(
     let found = app.control().current_session(&caller).await?;
     let user = app.control().current_user(&caller).await?;
     let csrf_token = app.control().csrf_token(&session.unwrap_or_default());
-    let answer = Json(session_of(user, &found, csrf_token));
+    let has_totp = app.control().has_totp(&caller).await?;
+    let answer = Json(session_of(user, &found, csrf_token, has_totp));
     Ok(with_cookie(answer.into_response(), None))
 }
 
@@ -162,17 +173,83 @@ pub(crate) async fn set_password(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Begins with an authenticator, for who has signed in and shows the password again. It is not asked for until it is
+/// confirmed by a code of it.
+#[utoipa::path(post, path = "/api/auth/totp", tag = "auth", operation_id = "beginTotp",
+    request_body = BeginTotp,
+    responses((status = 200, body = NewTotp), (status = 400, body = ErrorBody),
+        (status = 403, description = "The password is wrong, or the caller came with a key", body = ErrorBody),
+        (status = 409, description = "There is an authenticator", body = ErrorBody),
+        (status = 429, description = "After too many failures", body = ErrorBody)))]
+pub(crate) async fn begin_totp(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    Asking { client, .. }: Asking,
+    BodyOf(body): BodyOf<BeginTotp>,
+) -> Result<Response, ApiError> {
+    let begun = app
+        .control()
+        .begin_totp(&caller, &body.password, client.address)
+        .await?;
+    let answer = NewTotp {
+        secret: begun.secret,
+        url: begun.url,
+    };
+    Ok(with_cookie(Json(answer).into_response(), None))
+}
+
+/// Confirms an authenticator by a code of it. From then on one is asked for at each sign-in.
+#[utoipa::path(post, path = "/api/auth/totp/confirm", tag = "auth", operation_id = "confirmTotp",
+    request_body = ConfirmTotp,
+    responses((status = 200, body = RecoveryCodes),
+        (status = 400, description = "The code is wrong", body = ErrorBody), (status = 403, body = ErrorBody),
+        (status = 409, description = "There is nothing to confirm", body = ErrorBody)))]
+pub(crate) async fn confirm_totp(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    BodyOf(body): BodyOf<ConfirmTotp>,
+) -> Result<Response, ApiError> {
+    let recovery_codes = app.control().confirm_totp(&caller, &body.code).await?;
+    let answer = Json(RecoveryCodes { recovery_codes });
+    Ok(with_cookie(answer.into_response(), None))
+}
+
+/// Removes the authenticator of who shows the password and a code again.
+#[utoipa::path(post, path = "/api/auth/totp/remove", tag = "auth", operation_id = "removeTotp",
+    request_body = RemoveTotp,
+    responses((status = 204), (status = 400, description = "There is no authenticator", body = ErrorBody),
+        (status = 403, description = "The password or the code is wrong", body = ErrorBody),
+        (status = 429, description = "After too many failures", body = ErrorBody)))]
+pub(crate) async fn remove_totp(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    Asking { client, .. }: Asking,
+    BodyOf(body): BodyOf<RemoveTotp>,
+) -> Result<StatusCode, ApiError> {
+    let (password, code) = (&body.password, &body.code);
+    app.control()
+        .remove_totp(&caller, password, code, client.address)
+        .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 /// Makes a link by which a user sets a password, as the administrator of the server. It ends the one before.
 #[utoipa::path(post, path = "/api/admin/users/{id}/password-link", tag = "admin",
     operation_id = "adminCreatePasswordLink", params(("id" = String, Path)),
-    responses((status = 201, body = PasswordLink), (status = 403, body = ErrorBody),
+    request_body = CreatePasswordLink,
+    responses((status = 201, body = PasswordLink), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody),
         (status = 404, body = ErrorBody)))]
 pub(crate) async fn create_password_link(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
     PathOf(id): PathOf<String>,
+    BodyOf(body): BodyOf<CreatePasswordLink>,
 ) -> Result<(StatusCode, Json<PasswordLink>), ApiError> {
-    let link = app.control().create_password_link(&caller, &id).await?;
+    let removes_totp = body.remove_totp.unwrap_or(false);
+    let link = app
+        .control()
+        .create_password_link(&caller, &id, removes_totp)
+        .await?;
     let answer = PasswordLink {
         url: page::password_url(app.public_url(), &link.text),
         expires_at: link.expires_at.into(),

@@ -10,6 +10,7 @@ pub struct Model {
     /// SHA-256 as hex.
     pub hash: String,
     pub expires_at: i64,
+    pub removes_totp: bool,
 }
 
 #[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]

@@ -1,6 +1,9 @@
 //! Passwords, links, sessions and failures to sign in.
 
-use alcove_domain::{Attempts, LinkHash, LoginSession, PasswordLink, SessionHash, User, UserId};
+use alcove_domain::{
+    Attempts, LinkHash, LoginSession, PasswordLink, RecoveryHash, SealedTotp, SessionHash, User,
+    UserId,
+};
 use alcove_store::Store;
 
 use crate::support::*;
@@ -11,6 +14,7 @@ on_both_databases! {
     a_user_has_one_link_and_it_is_taken_once,
     sessions_are_found_touched_kept_and_ended,
     failures_to_sign_in_are_counted_by_bucket,
+    an_authenticator_goes_with_the_codes_that_stand_for_it,
 }
 
 fn user(id: &str) -> UserId {
@@ -74,6 +78,7 @@ async fn put_link(store: &Store, byte: u8, id: &str) -> PasswordLink {
         hash: LinkHash([byte; 32]),
         user_id: user(id),
         expires_at: at(9),
+        removes_totp: byte == 2,
     };
     let tx = store.begin().await.unwrap();
     tx.password_link_put(&link).await.unwrap();
@@ -182,4 +187,34 @@ async fn failures_to_sign_in_are_counted_by_bucket(place: Place) {
     tx.login_attempts_delete("a").await.unwrap();
     assert_eq!(tx.login_attempts_find("a").await.unwrap(), None);
     tx.commit().await.unwrap();
+}
+
+async fn an_authenticator_goes_with_the_codes_that_stand_for_it(place: Place) {
+    let store = place.open().await;
+    let ann = user("ann");
+    let code = |byte| RecoveryHash([byte; 32]);
+    let tx = store.begin().await.unwrap();
+    for last_step in [0, 7] {
+        let totp = SealedTotp {
+            sealed: vec![1, 2, 3],
+            last_step,
+            is_confirmed: last_step > 0,
+        };
+        tx.totp_put(&ann, &totp).await.unwrap();
+        assert_eq!(tx.totp_find(&ann).await.unwrap(), Some(totp));
+    }
+    tx.recovery_code_replace(&ann, &[code(9)]).await.unwrap();
+    let codes = [code(1), code(2)];
+    tx.recovery_code_replace(&ann, &codes).await.unwrap();
+    tx.recovery_code_replace(&user("bob"), &codes)
+        .await
+        .unwrap();
+    assert!(!tx.recovery_code_take(&ann, code(9)).await.unwrap());
+    assert!(tx.recovery_code_take(&ann, code(1)).await.unwrap());
+    assert!(!tx.recovery_code_take(&ann, code(1)).await.unwrap());
+    tx.totp_delete(&ann).await.unwrap();
+    assert!(!tx.recovery_code_take(&ann, code(2)).await.unwrap());
+    assert!(tx.recovery_code_take(&user("bob"), code(2)).await.unwrap());
+    tx.commit().await.unwrap();
+    assert_eq!(store.reader().totp_find(&ann).await.unwrap(), None);
 }
