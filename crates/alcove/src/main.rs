@@ -14,6 +14,7 @@ mod key;
 mod kill;
 mod local_runner;
 mod mcp;
+mod oidc;
 mod parts;
 mod registries;
 mod remote;

@@ -34,6 +34,7 @@ use crate::images::{self, NamedImage};
 use crate::key;
 use crate::kill::KillAt;
 use crate::local_runner::LocalRunner;
+use crate::oidc::OidcArguments;
 use crate::parts;
 use crate::registries::Registries;
 use crate::storage::{self, Gate, StorageArguments};
@@ -128,6 +129,8 @@ pub struct Arguments {
     source_hosts: Vec<String>,
     #[command(flatten)]
     egress: EgressArguments,
+    #[command(flatten)]
+    oidc: OidcArguments,
     /// Network slots, disks and id ranges to hold ready.
     #[arg(long, env = "ALCOVE_READY_PARTS", default_value_t = 8)]
     ready_parts: usize,
@@ -230,6 +233,7 @@ fn settings(
         volume_quota: arguments.volume_quota,
         warm_pool_bytes: arguments.warm_pool_memory << 20,
         visitors_start: arguments.doors.visitors_start(),
+        identity_provider: arguments.oidc.provider()?,
         ..Settings::default()
     })
 }

@@ -18,6 +18,7 @@ use anyhow::Context;
 
 use crate::serve::DATA_DIR;
 use acme::AcmeArguments;
+pub(crate) use acme::read_roots;
 pub use arguments::TlsArguments;
 use authority::{Issued, issue, read_issued};
 pub use source::Source;

@@ -15,15 +15,17 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 
 use crate::control::Bootstrap;
+use crate::oidc::jwt;
+use crate::oidc::person::{CachedToken, TokenHash};
 use crate::rng::uuid_v4;
 use crate::shared::{Shared, lock};
-use crate::sign_in::session::{CachedSession, Rights};
+use crate::sign_in::session::{CachedSession, OrganizationChoice, Rights};
 use crate::uses::Uses;
 use crate::{Caller, CameWith, Error};
 
 /// Longest text that is looked at. Keys have 68 bytes.
 pub(crate) const BEARER_MAX_BYTES: usize = 4096;
-/// Keys, sessions and rights kept in memory, each; a full cache starts anew.
+/// Keys, sessions, tokens and rights kept in memory, each; a full cache starts anew.
 const CACHED_MAX: usize = 10_000;
 /// Name of the key that the first start makes.
 const BOOTSTRAP_KEY_NAME: &str = "bootstrap";
@@ -49,6 +51,7 @@ pub(crate) struct KeyCache {
 struct Cached {
     by_hash: HashMap<ApiKeyHash, Arc<CachedKey>>,
     sessions: HashMap<SessionHash, Arc<CachedSession>>,
+    tokens: HashMap<TokenHash, Arc<CachedToken>>,
     /// Of users who did not come with a key.
     rights: HashMap<(UserId, OrganizationId), Rights>,
     /// How often all was forgotten.
@@ -92,6 +95,21 @@ impl KeyCache {
         }
     }
 
+    /// As [`Self::get`], for a token that was looked at not long before now.
+    pub fn get_token(&self, hash: &TokenHash, now: Timestamp) -> Result<Arc<CachedToken>, u64> {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        let token = keys.tokens.get(hash).filter(|token| token.is_good(now));
+        token.cloned().ok_or(keys.generation)
+    }
+
+    /// As [`Self::put`], for a token.
+    pub fn put_token(&self, generation: u64, hash: TokenHash, token: Arc<CachedToken>) {
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        if keys.generation == generation {
+            put(&mut keys.tokens, hash, token);
+        }
+    }
+
     /// As [`Self::get`], for what a user may do in an organization.
     pub fn get_rights(&self, of: &(UserId, OrganizationId)) -> Result<Rights, u64> {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
@@ -111,6 +129,7 @@ impl KeyCache {
         let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
         keys.by_hash.clear();
         keys.sessions.clear();
+        keys.tokens.clear();
         keys.rights.clear();
         keys.generation += 1;
         drop(keys);
@@ -158,7 +177,15 @@ pub(crate) fn hash(text: &str) -> ApiKeyHash {
 }
 
 impl Shared {
-    pub async fn authenticate(&self, bearer: &str) -> Result<Caller, Error> {
+    /// Who comes with a key, or with a token of the identity provider and an organization of choice.
+    pub async fn authenticate(
+        &self,
+        bearer: &str,
+        choice: OrganizationChoice<'_>,
+    ) -> Result<Caller, Error> {
+        if jwt::is_token(bearer) {
+            return self.authenticate_token(bearer, choice).await;
+        }
         if bearer.is_empty() || bearer.len() > BEARER_MAX_BYTES {
             return Err(Error::bad_credentials());
         }
@@ -220,6 +247,10 @@ impl Shared {
                 let rights = self.rights(&caller.organization, &caller.user).await?;
                 let session = self.read_session(hash).await?;
                 Ok(session.filter(|_| rights.is_some()).map(|it| it.ends_at()))
+            }
+            CameWith::Token { ends_at } => {
+                let rights = self.rights(&caller.organization, &caller.user).await?;
+                Ok(rights.map(|_| ends_at))
             }
         }
     }

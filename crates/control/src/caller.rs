@@ -6,6 +6,8 @@ use alcove_domain::{
     ApiKeyHash, MemberRole, OrganizationId, Permission, Permissions, SessionHash, UserId,
 };
 
+use jiff::Timestamp;
+
 use crate::Error;
 
 /// An authenticated caller, bound to one organization.
@@ -17,7 +19,8 @@ pub struct Caller {
     pub role: MemberRole,
     /// What both the credential and the user's place in the organization allow.
     pub permissions: Arc<Permissions>,
-    /// Whether the credential stands for all of its user: a session does, and a key that was made with every permission.
+    /// Whether the credential stands for all of its user: a session and a token do, and a key that was made with every
+    /// permission.
     pub is_whole_user: bool,
     pub came_with: CameWith,
 }
@@ -29,6 +32,11 @@ pub enum CameWith {
     Key(ApiKeyHash),
     /// The session of somebody who signed in.
     Session(SessionHash),
+    /// A token of the identity provider.
+    Token {
+        /// When it is good no more.
+        ends_at: Timestamp,
+    },
 }
 
 impl Caller {

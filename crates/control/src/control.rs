@@ -37,6 +37,7 @@ use alcove_store::Store;
 use crate::network;
 use crate::sandboxes::{self, Interval};
 use crate::shared::{Parts, Secrets, Shared};
+use crate::sign_in::session::OrganizationChoice;
 use crate::suspension;
 use crate::token::TokenKey;
 use crate::{
@@ -216,9 +217,23 @@ impl Control {
     }
 
     /// # Errors
-    /// [`Error::Unauthenticated`] for anything but a key that is known and not expired.
+    /// [`Error::Unauthenticated`] for anything but a key that is known and not expired, or a token of the identity provider
+    /// that holds now.
     pub async fn authenticate(&self, bearer: &str) -> Result<Caller, Error> {
-        self.shared.authenticate(bearer).await
+        self.authenticate_in(bearer, OrganizationChoice::default())
+            .await
+    }
+
+    /// The same in the organization that was chosen. A key is for one, whatever that is.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for an organization that the user of a token is no member of.
+    pub async fn authenticate_in(
+        &self,
+        bearer: &str,
+        choice: OrganizationChoice<'_>,
+    ) -> Result<Caller, Error> {
+        self.shared.authenticate(bearer, choice).await
     }
 
     /// The key that the caller came with.

@@ -19,6 +19,7 @@ use crate::control::ToolboxTarget;
 use crate::directory::Entry;
 use crate::sandboxes;
 use crate::shared::Shared;
+use crate::sign_in::session::OrganizationChoice;
 use crate::signed_files::{self, SignedFile};
 use crate::{Caller, Error};
 
@@ -34,13 +35,24 @@ const PASS_LASTS: Duration = Duration::from_hours(1);
 /// What a visitor brings.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Visitor<'a> {
-    /// An API key.
+    /// An API key, or a token of the identity provider.
     pub bearer: Option<&'a str>,
+    /// The organization that a token is to act in.
+    pub organization: Option<&'a str>,
     pub preview_token: Option<&'a str>,
     /// A pass that this server gave to a browser.
     pub pass: Option<&'a str>,
     /// What the address itself says, where it is a signed URL of a file.
     pub signed_file: Option<&'a SignedFile>,
+}
+
+impl<'a> Visitor<'a> {
+    fn choice(&self) -> OrganizationChoice<'a> {
+        OrganizationChoice {
+            path: None,
+            named: self.organization,
+        }
+    }
 }
 
 /// What lets a visitor in.
@@ -189,7 +201,7 @@ pub(crate) async fn admit_toolbox(
     id_or_name: &str,
 ) -> Result<ToolboxTarget, Error> {
     if let Some(bearer) = visitor.bearer {
-        let caller = shared.authenticate(bearer).await?;
+        let caller = shared.authenticate(bearer, visitor.choice()).await?;
         return sandboxes::resolve_toolbox(shared, &caller, id_or_name);
     }
     if let (None, Some(file)) = (visitor.preview_token, visitor.signed_file) {
@@ -214,7 +226,7 @@ pub(crate) async fn admit_port(
 ) -> Result<Admission, Error> {
     let key = &shared.secrets.previews;
     let caller = match visitor.bearer {
-        Some(bearer) => match shared.authenticate(bearer).await {
+        Some(bearer) => match shared.authenticate(bearer, visitor.choice()).await {
             Ok(caller) => Some(caller),
             // It may be meant for the program behind the port.
             Err(Error::Unauthenticated { .. }) => None,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use alcove_domain::{Quota, Resources};
 
 use crate::credentials::{ConfiguredCredentials, CredentialsSource};
-use crate::{PasswordCost, SealingKey};
+use crate::{IdentityProvider, PasswordCost, SealingKey};
 
 /// Where sandboxes are: what the API calls a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +77,8 @@ pub struct Settings {
     /// Seals what the store keeps of other people's passwords. Without one, none are taken.
     pub sealing_key: Option<SealingKey>,
     pub password_cost: PasswordCost,
+    /// Whose tokens let people in, beside keys and passwords.
+    pub identity_provider: Option<IdentityProvider>,
 }
 
 impl Default for Settings {
@@ -106,6 +108,7 @@ impl Default for Settings {
             visitors_start: false,
             sealing_key: None,
             password_cost: PasswordCost::default(),
+            identity_provider: None,
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::directory::Directory;
 use crate::event::EventHub;
 use crate::images::ImageKeeper;
 use crate::network::LimitedEgress;
+use crate::oidc::issuer::Issuer;
 use crate::organizations::Closing;
 use crate::passwords::Passwords;
 use crate::preview::EndedLabels;
@@ -39,6 +40,7 @@ pub(crate) struct Shared {
     pub directory: Directory,
     pub keys: KeyCache,
     pub passwords: Passwords,
+    pub issuer: Option<Issuer>,
     pub snapshots: SnapshotCache,
     pub snapshot_drivers: SnapshotDrivers,
     pub images: ImageKeeper,
@@ -97,6 +99,7 @@ impl Shared {
             directory: Directory::default(),
             keys: KeyCache::default(),
             passwords: Passwords::new(parts.settings.password_cost),
+            issuer: parts.settings.identity_provider.clone().map(Issuer::new),
             settings: parts.settings,
             snapshots: SnapshotCache::default(),
             snapshot_drivers: SnapshotDrivers::default(),

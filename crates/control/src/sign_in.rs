@@ -171,7 +171,7 @@ async fn begin(
 pub(crate) fn session_of(caller: &Caller) -> Result<SessionHash, Error> {
     match caller.came_with {
         CameWith::Session(hash) => Ok(hash),
-        CameWith::Key(_) => Err(Error::wrong_credential()),
+        CameWith::Key(_) | CameWith::Token { .. } => Err(Error::wrong_credential()),
     }
 }
 

@@ -24,7 +24,7 @@ use self::trust::Seen;
 use crate::error::Failure;
 use crate::gate::{Gate, Server, Target};
 use crate::headers::{self as agent_headers, is_websocket_upgrade};
-use crate::proxy::{Arrival, Edge, Refused, bearer, preview_token};
+use crate::proxy::{Arrival, Edge, Refused, bearer, organization, preview_token};
 use crate::terminal::{self, Part};
 
 pub(crate) use self::headers::PREVIEW_TOKEN;
@@ -232,6 +232,7 @@ impl<G: Gate> Edge<G> {
             .find_map(|name| headers::own_cookie(&parts.headers, name));
         let visitor = Visitor {
             bearer: bearer(&parts.headers),
+            organization: organization(&parts.headers),
             preview_token: token.as_deref(),
             pass,
             signed_file: None,

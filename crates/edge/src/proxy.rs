@@ -194,6 +194,7 @@ impl<G: Gate> Edge<G> {
         let signed_file = path::signed_file(&parts.method, tail, query);
         let visitor = Visitor {
             bearer: bearer(&parts.headers),
+            organization: organization(&parts.headers),
             preview_token: token.as_deref(),
             pass: None,
             signed_file: signed_file.as_ref(),
@@ -404,6 +405,12 @@ fn copy_of_reading(target: &Target, request: &Request<Body>) -> Option<Request<B
     *copy.uri_mut() = request.uri().clone();
     *copy.headers_mut() = request.headers().clone();
     Some(copy)
+}
+
+/// The organization that a client names, for a token that stands for a person.
+pub(crate) fn organization(headers: &HeaderMap) -> Option<&str> {
+    let named = headers.get("x-daytona-organization-id")?.to_str().ok()?;
+    Some(named).filter(|named| !named.is_empty())
 }
 
 /// The caller's key.

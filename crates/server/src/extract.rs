@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use alcove_api_types::body::FromBody;
 use alcove_api_types::daytona::era::Era;
-use alcove_control::Caller;
+use alcove_control::{Caller, OrganizationChoice};
 use alcove_edge::Client;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::response::IntoResponse;
@@ -22,10 +22,10 @@ use crate::session;
 /// Bodies of API calls are small; one that takes longer than this is not meant to end.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The authenticated caller: by a bearer, or, where there is none, by a session's cookie.
+/// The authenticated caller: by a bearer (a key, or a token), or, where there is none, by a session's cookie.
 ///
 /// An API key belongs to one organization, so `X-Daytona-Organization-ID` is not looked at; it chooses
-/// among the organizations of a person who has signed in.
+/// among the organizations of a person who has signed in, or comes with a token of the identity provider.
 pub(crate) struct Authenticated(pub Caller);
 
 impl FromRequestParts<App> for Authenticated {
@@ -36,7 +36,17 @@ impl FromRequestParts<App> for Authenticated {
             return session::authenticate(parts, app).await.map(Self);
         }
         let bearer = bearer(&parts.headers).ok_or_else(ApiError::no_credentials)?;
-        Ok(Self(app.control().authenticate(bearer).await?))
+        if !alcove_control::is_token(bearer) {
+            return Ok(Self(app.control().authenticate(bearer).await?));
+        }
+        let bearer = bearer.to_owned();
+        let (path, named) = session::organizations(parts, app).await?;
+        let choice = OrganizationChoice {
+            path: path.as_deref(),
+            named: named.as_deref(),
+        };
+        let caller = app.control().authenticate_in(&bearer, choice).await?;
+        Ok(Self(caller))
     }
 }
 

@@ -86,7 +86,7 @@ pub(crate) async fn authenticate(parts: &mut Parts, app: &App) -> Result<Caller,
 }
 
 /// The organizations that a request is about: by its path, and by its header.
-async fn organizations(
+pub(crate) async fn organizations(
     parts: &mut Parts,
     app: &App,
 ) -> Result<(Option<String>, Option<String>), ApiError> {

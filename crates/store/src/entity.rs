@@ -5,6 +5,7 @@ pub(crate) mod build;
 pub(crate) mod command;
 pub(crate) mod departed_organization;
 pub(crate) mod ended_preview;
+pub(crate) mod identity;
 pub(crate) mod invitation;
 pub(crate) mod login_attempt;
 pub(crate) mod login_session;

@@ -19,6 +19,7 @@ mod command;
 mod convert;
 mod entity;
 mod error;
+mod identity;
 mod invitation;
 mod login;
 mod login_session;

@@ -29,6 +29,7 @@ mod m0028_invitations;
 mod m0029_departed;
 mod m0030_sign_in;
 mod m0031_totp;
+mod m0032_identities;
 
 #[derive(Debug)]
 pub(crate) struct Migrator;
@@ -63,6 +64,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0026_drives::Migration),
             Box::new(m0030_sign_in::Migration),
             Box::new(m0031_totp::Migration),
+            Box::new(m0032_identities::Migration),
         ]
     }
 }

@@ -1,6 +1,7 @@
 //! Users.
 
 use alcove_domain::{User, UserId};
+use sea_orm::sea_query::Expr;
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait, EntityTrait as _, IntoActiveModel as _, QueryFilter as _,
     QueryOrder as _, SqlErr,
@@ -58,6 +59,28 @@ impl Reader {
 }
 
 impl Tx {
+    /// As [`Reader::user_find`], within the transaction.
+    pub async fn user_find(&self, id: &UserId) -> Result<Option<User>, StoreError> {
+        let row = Entity::find_by_id(id.as_str())
+            .one(&self.transaction)
+            .await
+            .map_err(StoreError::read("a user"))?;
+        row.map(from_row).transpose()
+    }
+
+    /// Writes what a user is called anew: name and address.
+    pub async fn user_update(&self, user: &User) -> Result<(), StoreError> {
+        Entity::update_many()
+            .col_expr(Column::Name, Expr::value(user.name.clone()))
+            .col_expr(Column::Email, Expr::value(user.email.clone()))
+            .col_expr(Column::IsEmailVerified, Expr::value(user.is_email_verified))
+            .filter(Column::Id.eq(user.id.as_str()))
+            .exec(&self.transaction)
+            .await
+            .map_err(StoreError::write("a user"))?;
+        Ok(())
+    }
+
     /// As [`Reader::user_list_by_email`], within the transaction.
     pub async fn user_list_by_email(&self, email: &str) -> Result<Vec<User>, StoreError> {
         list_by_email(&self.transaction, email).await

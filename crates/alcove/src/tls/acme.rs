@@ -26,6 +26,7 @@ use x509_cert::der::Decode as _;
 use super::{folder_of, now};
 use answer::Answers;
 use client::Client;
+pub(crate) use client::read_roots;
 use hook::Hook;
 use record::{CertificateRecord, Records};
 

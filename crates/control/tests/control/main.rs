@@ -15,6 +15,7 @@ mod lifecycle;
 mod links;
 mod lists;
 mod network;
+mod oidc;
 mod organizations;
 mod outbound_proxies;
 mod previews;

@@ -23,6 +23,7 @@ mod ssh;
 mod storage;
 mod support;
 mod tls;
+mod tokens;
 mod toolbox;
 mod vercel;
 mod vercel_rest;

@@ -15,6 +15,7 @@ on_both_databases! {
     sessions_are_found_touched_kept_and_ended,
     failures_to_sign_in_are_counted_by_bucket,
     an_authenticator_goes_with_the_codes_that_stand_for_it,
+    an_identity_is_one_users_and_a_user_is_written_anew,
 }
 
 fn user(id: &str) -> UserId {
@@ -217,4 +218,41 @@ async fn an_authenticator_goes_with_the_codes_that_stand_for_it(place: Place) {
     assert!(tx.recovery_code_take(&user("bob"), code(2)).await.unwrap());
     tx.commit().await.unwrap();
     assert_eq!(store.reader().totp_find(&ann).await.unwrap(), None);
+}
+
+async fn an_identity_is_one_users_and_a_user_is_written_anew(place: Place) {
+    let store = place.open().await;
+    let mut ann = User {
+        id: user("ann"),
+        name: "Unknown".to_owned(),
+        email: String::new(),
+        is_email_verified: false,
+        is_admin: false,
+        created_at: at(1),
+    };
+    let tx = store.begin().await.unwrap();
+    tx.user_insert(&ann).await.unwrap();
+    tx.identity_put("https://a/", "s", &ann.id).await.unwrap();
+    let found = tx.identity_find("https://a/", "s").await.unwrap();
+    assert_eq!(found.as_ref(), Some(&ann.id));
+    tx.commit().await.unwrap();
+    for (issuer, subject) in [("https://b/", "s"), ("https://a/", "S")] {
+        let found = store.reader().identity_find(issuer, subject).await;
+        assert_eq!(found.unwrap(), None);
+    }
+    ann.name = "Ann".to_owned();
+    ann.email = "ann@example.com".to_owned();
+    ann.is_email_verified = true;
+    let tx = store.begin().await.unwrap();
+    tx.user_update(&ann).await.unwrap();
+    assert_eq!(tx.user_find(&ann.id).await.unwrap(), Some(ann.clone()));
+    tx.commit().await.unwrap();
+    let tx = store.begin().await.unwrap();
+    assert!(
+        tx.identity_put("https://a/", "s", &user("bob"))
+            .await
+            .is_err()
+    );
+    drop(tx);
+    assert_eq!(store.reader().user_find(&ann.id).await.unwrap(), Some(ann));
 }

@@ -80,7 +80,8 @@ impl HttpClient for Client {
     }
 }
 
-fn read_roots(path: &Path) -> anyhow::Result<Vec<ureq::tls::Certificate<'static>>> {
+/// The certificates in a PEM file.
+pub(crate) fn read_roots(path: &Path) -> anyhow::Result<Vec<ureq::tls::Certificate<'static>>> {
     let text = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     let roots: Vec<_> = ureq::tls::parse_pem(&text)
         .filter_map(|item| match item {

@@ -22,7 +22,7 @@ pub(crate) async fn config(State(app): State<App>) -> Json<Configuration> {
     let base = app.public_url();
     Json(Configuration {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        oidc: Oidc::default(),
+        oidc: oidc(&app),
         linked_accounts_enabled: false,
         announcements: BTreeMap::new(),
         proxy_template_url: app.preview_url("{{PORT}}", "{{sandboxId}}"),
@@ -33,6 +33,18 @@ pub(crate) async fn config(State(app): State<App>) -> Json<Configuration> {
         maintenance_mode: false,
         environment: "self-hosted".to_owned(),
     })
+}
+
+fn oidc(app: &App) -> Oidc {
+    match &app.control().settings().identity_provider {
+        None => Oidc::default(),
+        Some(provider) => Oidc {
+            issuer: provider.issuer.clone(),
+            client_id: provider.client_id.clone(),
+            audience: provider.audience.clone(),
+            provider: String::new(),
+        },
+    }
 }
 
 /// Whether the server answers at all.
