@@ -9,7 +9,7 @@ use crate::gate::Gate;
 use crate::preview::{place, trust};
 use crate::proxy::{Arrival, Edge};
 
-/// What newer browsers say of the page that asks.
+/// What newer browsers say of the page that asks. No page can set it.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// How a request came. What a proxy in front of the server says counts if the operator trusts it.
@@ -27,12 +27,18 @@ impl<G: Gate> Edge<G> {
         let previews = &self.shared.previews;
         let arrival = parts.extensions.get::<Arrival>().copied();
         let seen = trust::seen(&previews.trusted_proxies, arrival, &parts.headers);
-        let site = parts.headers.get(SEC_FETCH_SITE);
-        let is_own_site = site.is_none_or(|site| site == "same-origin" || site == "none");
         Client {
             address: trust::client(&previews.trusted_proxies, arrival, &parts.headers),
             is_https: seen.is_https || previews.is_https,
-            is_own_page: is_own_site && place::is_own_origin(&parts.uri, &parts.headers),
+            is_own_page: is_own_page(parts),
         }
+    }
+}
+
+/// What the browser says outright counts before what is told by comparing names: a proxy may have called the host otherwise.
+fn is_own_page(parts: &Parts) -> bool {
+    match parts.headers.get(SEC_FETCH_SITE) {
+        Some(site) => site == "same-origin" || site == "none",
+        None => place::is_own_origin(&parts.uri, &parts.headers),
     }
 }
