@@ -122,9 +122,10 @@ async fn of_agent(answer: Response) -> ApiError {
     // Too many at a time is no fault of the server: clients wait and try again.
     let status = match status {
         StatusCode::SERVICE_UNAVAILABLE => StatusCode::TOO_MANY_REQUESTS,
-        StatusCode::INSUFFICIENT_STORAGE => StatusCode::BAD_REQUEST,
-        // Nor is a remote of git that does not answer, and clients would make the sandbox twice more.
-        StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => StatusCode::BAD_REQUEST,
+        // Nor is a full disk, or a remote of git that does not answer, and clients would make the sandbox twice more.
+        StatusCode::INSUFFICIENT_STORAGE
+        | StatusCode::BAD_GATEWAY
+        | StatusCode::GATEWAY_TIMEOUT => StatusCode::BAD_REQUEST,
         other => other,
     };
     ApiError::new(status, code.to_owned(), error.message)
