@@ -22,6 +22,10 @@ const BUNDLES: [&str; 3] = [
 ];
 
 #[derive(Debug, Clone, clap::Args)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "the names of the arguments, among those of others"
+)]
 pub struct OidcArguments {
     /// The issuer of an OpenID Connect provider, as https://HOST/PATH: its tokens let people in, and make a user for each
     /// person. See docs/accounts.md.

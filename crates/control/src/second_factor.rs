@@ -87,11 +87,11 @@ pub(crate) async fn take(
     }
     let code = plain(code);
     if let Some(step) = step_of(shared, user, &totp, &code)? {
-        let used = SealedTotp {
+        let spent = SealedTotp {
             last_step: step,
             ..totp
         };
-        tx.totp_put(user, &used).await.map_err(failed)?;
+        tx.totp_put(user, &spent).await.map_err(failed)?;
         return Ok(Taken::Right);
     }
     let taken = tx.recovery_code_take(user, recovery_hash(user, &code));

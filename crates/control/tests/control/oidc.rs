@@ -122,13 +122,13 @@ async fn tokens_that_are_forged_meant_for_others_or_not_of_now_let_nobody_in() {
     let es256 = json!({"alg": "ES256", "kid": "one"});
     let public = signer.pair.public_key().as_ref().to_vec();
     let by_password = |header: Value, secret: &[u8]| {
-        let signed = format!(
+        let text = format!(
             "{}.{}",
             encode(header.to_string()),
             encode(good().to_string())
         );
         let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
-        format!("{signed}.{}", encode(hmac::sign(&key, signed.as_bytes())))
+        format!("{text}.{}", encode(hmac::sign(&key, text.as_bytes())))
     };
     let unsigned = |alg: &str| {
         let header = json!({"alg": alg, "kid": "one"});
@@ -139,8 +139,8 @@ async fn tokens_that_are_forged_meant_for_others_or_not_of_now_let_nobody_in() {
         )
     };
     let right = signer.sign(&good());
-    let (signed, signature) = right.rsplit_once('.').unwrap();
-    let (header, _) = signed.split_once('.').unwrap();
+    let (text, signature) = right.rsplit_once('.').unwrap();
+    let (header, _) = text.split_once('.').unwrap();
     let admin = encode(claims(&kit, kit.caller.user.as_str()).to_string());
     let mut without_end = good();
     without_end.as_object_mut().unwrap().remove("exp");
@@ -231,7 +231,7 @@ async fn tokens_that_are_forged_meant_for_others_or_not_of_now_let_nobody_in() {
             "another user's words",
             format!("{header}.{admin}.{signature}"),
         ),
-        ("half a signature", format!("{signed}.{}", &signature[..20])),
+        ("half a signature", format!("{text}.{}", &signature[..20])),
         (
             "more than there may be",
             signer.sign(&with(good(), "x", json!("x".repeat(20_000)))),

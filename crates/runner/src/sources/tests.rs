@@ -54,7 +54,7 @@ fn order(url: String) -> Fetch {
 fn proxy(answers: Vec<(&'static str, Vec<u8>)>) -> (Proxy, std::sync::mpsc::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let (asked, hosts) = std::sync::mpsc::channel();
+    let (asked, hosts) = std::sync::mpsc::sync_channel(16);
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();

@@ -195,7 +195,7 @@ mod tests {
         for event in life(&kit, "box").await {
             all.push(describe(&event));
             told.extend(hold.take(event, now));
-            now += PATIENCE - Duration::from_millis(1);
+            now += PATIENCE.saturating_sub(Duration::from_millis(1));
             told.extend(hold.take_due(now));
             now += Duration::from_millis(1);
             told.extend(hold.take_due(now));

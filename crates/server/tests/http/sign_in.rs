@@ -16,18 +16,18 @@ const PASSWORD: &str = "correct horse battery";
 /// A browser without a key.
 struct Browser<'a> {
     server: &'a Server,
-    arrival: Option<Arrival>,
+    arrival: Arrival,
     cookie: String,
     csrf_token: String,
 }
 
-fn arrival(is_tls: bool) -> Option<Arrival> {
+fn arrival(is_tls: bool) -> Arrival {
     let peer: SocketAddr = "192.0.2.1:1234".parse().unwrap();
-    Some(Arrival { peer, is_tls })
+    Arrival { peer, is_tls }
 }
 
 impl<'a> Browser<'a> {
-    fn new(server: &'a Server, arrival: Option<Arrival>) -> Self {
+    fn new(server: &'a Server, arrival: Arrival) -> Self {
         Self {
             server,
             arrival,
@@ -52,9 +52,7 @@ impl<'a> Browser<'a> {
             request = request.header(*name, *value);
         }
         let mut request = request.body(Body::from(body.to_string())).unwrap();
-        if let Some(arrival) = self.arrival {
-            request.extensions_mut().insert(arrival);
-        }
+        request.extensions_mut().insert(self.arrival);
         self.server.send(request).await
     }
 

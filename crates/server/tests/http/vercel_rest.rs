@@ -57,14 +57,13 @@ async fn a_repository_that_does_not_answer_is_no_fault_of_the_server_and_leaves_
         (400, &json!("git_transport_failed")),
         "{refused}"
     );
-    let clones = asked.lock().unwrap();
-    let clone = clones.iter().find(|(_, uri, _)| uri == "/git/clone");
+    let asked = asked.lock().unwrap().clone();
+    let clone = asked.iter().find(|(_, uri, _)| uri == "/git/clone");
     let wanted = &clone.unwrap().2;
     assert_eq!(
         (&wanted["path"], &wanted["depth"]),
         (&json!("a"), &json!(1))
     );
-    drop(clones);
     let path = "/v2/sandboxes/cloned";
     assert_eq!(ask(&server, "GET", path, "").await.0, 404);
 }

@@ -240,8 +240,8 @@ async fn an_identity_is_one_users_and_a_user_is_written_anew(place: Place) {
         let found = store.reader().identity_find(issuer, subject).await;
         assert_eq!(found.unwrap(), None);
     }
-    ann.name = "Ann".to_owned();
-    ann.email = "ann@example.com".to_owned();
+    "Ann".clone_into(&mut ann.name);
+    "ann@example.com".clone_into(&mut ann.email);
     ann.is_email_verified = true;
     let tx = store.begin().await.unwrap();
     tx.user_update(&ann).await.unwrap();

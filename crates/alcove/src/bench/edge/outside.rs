@@ -31,7 +31,7 @@ pub struct Outside {
     pub address: SocketAddr,
     interface: String,
     holder: Child,
-    _serving: JoinSet<()>,
+    serving: JoinSet<()>,
 }
 
 impl Outside {
@@ -60,7 +60,7 @@ impl Outside {
         })?;
         let mut outside = outside;
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        outside._serving.spawn(async move {
+        outside.serving.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 // Whoever asked hears of a failure.
@@ -87,7 +87,7 @@ impl Outside {
             address: SocketAddr::from((THERE.parse::<Ipv4Addr>()?, 443)),
             interface: format!("alcb{}", std::process::id()),
             holder,
-            _serving: JoinSet::new(),
+            serving: JoinSet::new(),
         };
         let (Some(mut asks), Some(mut answers)) = (asks, answers) else {
             bail!("the program that holds a network has no pipes");
