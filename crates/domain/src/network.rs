@@ -10,6 +10,7 @@
 mod domain;
 mod ipv4;
 mod proxy;
+mod public;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +21,7 @@ use crate::Reason;
 pub use domain::{DomainList, DomainParseError, DomainPattern, HostName};
 pub use ipv4::{Ipv4Network, NetworkParseError};
 pub use proxy::{OutboundProxy, ProxyParseError, SealedProxy, plan_proxy, proxy_variables};
+pub use public::is_public;
 
 /// Entries of each list.
 pub const ALLOWED_MAX: usize = 10;
