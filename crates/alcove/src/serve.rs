@@ -14,7 +14,7 @@ use alcove_runner::net::{Ipv4Pool, PrivateNetwork};
 use alcove_runner::probe::{ProbeRequest, Status, probe, required_failures};
 use alcove_runner::registry::RegistrySettings;
 use alcove_runner::{Programs, Runner, RunnerConfig};
-use alcove_server::{App, ObjectStorage, Options};
+use alcove_server::{App, ObjectStorage, Options, Webhooks};
 use alcove_ssh::{Gateway, HostKey};
 use alcove_storage::registry::Registry;
 use alcove_storage::s3::{self as s3_face, S3Face};
@@ -127,6 +127,15 @@ pub struct Arguments {
         value_delimiter = ','
     )]
     source_hosts: Vec<String>,
+    /// A host at a private address, or without TLS, that webhooks may be sent to, such as hooks.internal; may be given
+    /// several times, or with commas. Hosts at public addresses need not be named.
+    #[arg(
+        long = "webhook-host",
+        env = "ALCOVE_WEBHOOK_HOSTS",
+        value_name = "HOST",
+        value_delimiter = ','
+    )]
+    webhook_hosts: Vec<String>,
     #[command(flatten)]
     egress: EgressArguments,
     #[command(flatten)]
@@ -221,7 +230,10 @@ fn settings(
     data_dir: &Path,
 ) -> anyhow::Result<Settings> {
     let days = u64::from(arguments.snapshot_unused_days);
+    let webhooks = Webhooks::new(&arguments.webhook_hosts);
+    let webhooks = webhooks.context("cannot read the host's certificates")?;
     Ok(Settings {
+        webhooks: Some(Arc::new(webhooks)),
         sealing_key: Some(key::sealing(&data_dir.join("sealing.key"))?),
         snapshots: SnapshotLimits {
             quota: arguments.snapshot_quota,

@@ -17,6 +17,7 @@ mod snapshot;
 mod ssh;
 mod volume;
 mod warm_pool;
+mod webhook;
 mod workspace;
 
 pub use account::{ApiKey, ApiKeyResponse, CreateApiKey, Organization, User, UserPublicKey};
@@ -52,4 +53,9 @@ pub use snapshot::{CreateSnapshot, Snapshot, SnapshotPage, SnapshotState, Url};
 pub use ssh::{CreateSshKey, SshAccess, SshAccessValidation, SshKey};
 pub use volume::{CreateVolume, Volume, VolumeState};
 pub use warm_pool::{CreateWarmPool, UpdateWarmPool, WarmPool};
+pub use webhook::{
+    CreateWebhookEndpoint, ReplayWebhooks, ReplayedWebhooks, SendWebhook, UpdateWebhookEndpoint,
+    WebhookAppPortalAccess, WebhookAttempt, WebhookEnabled, WebhookEndpoint, WebhookEndpointSecret,
+    WebhookInitializationStatus, WebhookMessage, WebhookNews, WebhookPayload,
+};
 pub use workspace::{CreateWorkspace, Workspace, WorkspaceInfo};

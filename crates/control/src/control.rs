@@ -19,9 +19,11 @@ mod ssh;
 mod user;
 mod volume;
 mod warm_pool;
+mod webhook;
 
 pub use invitation::InvitationView;
 pub use member::MemberView;
+pub use webhook::{CreatedEndpoint, Replay, WebhookManager, WebhookStatus};
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -42,7 +44,7 @@ use crate::suspension;
 use crate::token::TokenKey;
 use crate::{
     Caller, Clock, Error, EventStream, ListSandboxes, PageSandboxes, Probe, ResumedEvents, Rng,
-    RunnerClient, Settings, event, images, reconcile, timers, warm,
+    RunnerClient, Settings, event, images, reconcile, timers, warm, webhooks,
 };
 
 /// Name of the secret that signs list cursors.
@@ -51,6 +53,8 @@ const CURSOR_SECRET: &str = "cursor";
 const OBJECT_STORAGE_SECRET: &str = "object-storage";
 /// Name of the secret that signs what clients log in to the registry with.
 const REGISTRY_SECRET: &str = "registry";
+/// Name of the secret that signs tokens for the page of webhooks.
+const WEBHOOK_SECRET: &str = "webhooks";
 /// Name of the secret that tokens of previews come from.
 const PREVIEW_SECRET: &str = "preview";
 /// Name of the secret that tries to sign in are counted by.
@@ -156,6 +160,7 @@ impl Control {
             registry: TokenKey::new(own_secret(&parts, REGISTRY_SECRET).await?),
             previews: TokenKey::new(own_secret(&parts, PREVIEW_SECRET).await?),
             sign_in: own_secret(&parts, SIGN_IN_SECRET).await?,
+            webhooks: TokenKey::new(own_secret(&parts, WEBHOOK_SECRET).await?),
         };
         let shared = Arc::new(Shared::new(parts, secrets));
         let control = Self {
@@ -167,6 +172,7 @@ impl Control {
         crate::preview::load(&shared).await?;
         network::load(&shared).await?;
         suspension::load(&shared).await?;
+        webhooks::load(&shared).await?;
         // Once before the first caller, so that the default snapshot is there and what died meanwhile is
         // known. `listen` does it again, since it must not miss what happens in between.
         if let Err(error) = reconcile::compare(&shared).await {

@@ -162,6 +162,8 @@ fn of_volume(change: VolumeChange, volume: Arc<Volume>) -> EventBody {
 pub(crate) struct EventHub {
     sender: broadcast::Sender<Arc<Event>>,
     written: Notify,
+    /// The same, for webhooks.
+    appended: Notify,
     last_written: AtomicI64,
     /// Up to where listeners have been told.
     told: watch::Sender<i64>,
@@ -172,6 +174,7 @@ impl Default for EventHub {
         Self {
             sender: broadcast::Sender::new(LAG_MAX),
             written: Notify::new(),
+            appended: Notify::new(),
             last_written: AtomicI64::new(0),
             told: watch::Sender::new(0),
         }
@@ -183,6 +186,12 @@ impl EventHub {
     pub fn wake(&self, sequence: Option<i64>) {
         self.note(sequence);
         self.written.notify_one();
+        self.appended.notify_one();
+    }
+
+    /// Waits for entries of the outbox that nobody was woken for yet. For one task only.
+    pub async fn appended(&self) {
+        self.appended.notified().await;
     }
 
     /// The first half of [`EventHub::wake`]: [`EventHub::told`] waits for these entries from here on.

@@ -24,6 +24,7 @@ use crate::shared::Shared;
 use crate::snapshots;
 use crate::suspension;
 use crate::volumes;
+use crate::webhooks;
 
 const RETRY: Duration = Duration::from_secs(1);
 /// How long events and destroyed sandboxes are kept.
@@ -229,7 +230,10 @@ async fn prune(shared: &Shared) -> Result<(), Error> {
     let now = shared.clock.now();
     let before = now.saturating_sub(KEPT).unwrap_or(now);
     let tx = shared.store.begin().await.map_err(failed)?;
-    tx.outbox_prune(before).await.map_err(failed)?;
+    // What webhooks have not been made of yet stays.
+    let spread = webhooks::is_spread(shared);
+    tx.outbox_prune(before, spread).await.map_err(failed)?;
+    webhooks::prune(shared, &tx).await?;
     let limit = u64::try_from(BATCH).unwrap_or(u64::MAX);
     tx.sandbox_prune(before, limit).await.map_err(failed)?;
     tx.volume_prune(before, limit).await.map_err(failed)?;

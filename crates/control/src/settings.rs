@@ -6,7 +6,7 @@ use std::time::Duration;
 use alcove_domain::{Quota, Resources};
 
 use crate::credentials::{ConfiguredCredentials, CredentialsSource};
-use crate::{IdentityProvider, PasswordCost, SealingKey};
+use crate::{IdentityProvider, PasswordCost, SealingKey, WebhookSender};
 
 /// Where sandboxes are: what the API calls a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +79,8 @@ pub struct Settings {
     pub password_cost: PasswordCost,
     /// Whose tokens let people in, beside keys and passwords.
     pub identity_provider: Option<IdentityProvider>,
+    /// Sends webhooks. Without one, there are none.
+    pub webhooks: Option<Arc<dyn WebhookSender>>,
 }
 
 impl Default for Settings {
@@ -109,6 +111,7 @@ impl Default for Settings {
             sealing_key: None,
             password_cost: PasswordCost::default(),
             identity_provider: None,
+            webhooks: None,
         }
     }
 }

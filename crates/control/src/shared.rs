@@ -26,6 +26,7 @@ use crate::timers::Timers;
 use crate::token::TokenKey;
 use crate::volumes::VolumeWork;
 use crate::warm::WarmKeeper;
+use crate::webhooks::WebhookWork;
 use crate::{Clock, Error, Rng, RunnerClient, Settings};
 
 pub(crate) struct Shared {
@@ -49,6 +50,7 @@ pub(crate) struct Shared {
     pub ssh_sessions: SshSessions,
     pub session_turns: SessionTurns,
     pub warm: WarmKeeper,
+    pub webhooks: WebhookWork,
     pub limited_egress: LimitedEgress,
     pub suspended: Suspended,
     pub closing: Closing,
@@ -73,6 +75,8 @@ pub(crate) struct Secrets {
     pub previews: TokenKey,
     /// What tries to sign in are counted by.
     pub sign_in: [u8; 32],
+    /// What lets the page of webhooks manage them.
+    pub webhooks: TokenKey,
 }
 
 /// What [`Shared`] is made of besides what it makes itself.
@@ -109,6 +113,7 @@ impl Shared {
             ssh_sessions: SshSessions::default(),
             session_turns: SessionTurns::default(),
             warm: WarmKeeper::default(),
+            webhooks: WebhookWork::default(),
             limited_egress: LimitedEgress::default(),
             suspended: Suspended::default(),
             closing: Closing::default(),

@@ -130,6 +130,14 @@ id_type!(
     SshKeyId
 );
 id_type!(
+    /// One address that an organization is told at of what happens.
+    WebhookEndpointId
+);
+id_type!(
+    /// One message to such addresses, the same however often it is sent.
+    WebhookMessageId
+);
+id_type!(
     /// One user.
     UserId
 );

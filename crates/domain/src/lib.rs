@@ -34,6 +34,7 @@ pub mod text;
 pub mod timer;
 pub mod volume;
 pub mod warm_pool;
+pub mod webhook;
 
 pub use account::{
     ApiKey, ApiKeyHash, NewApiKey, NewUser, Organization, Permission, Permissions, User,
@@ -43,7 +44,7 @@ pub use build::{BuildInfo, ImageBuild, NewBuiltSnapshot};
 pub use create::{BuildCreatePlan, CreateFacts, CreatePlan, NewSandbox};
 pub use id::{
     BuildId, InvitationId, OrganizationId, RegistryId, RoleId, SandboxId, SnapshotId, SshAccessId,
-    SshKeyId, UserId, VolumeId, WarmPoolId,
+    SshKeyId, UserId, VolumeId, WarmPoolId, WebhookEndpointId, WebhookMessageId,
 };
 pub use interval::Intervals;
 pub use invitation::{Invitation, InvitationRefusal, InvitationStatus};
@@ -85,3 +86,6 @@ pub use volume::{
     VolumeState,
 };
 pub use warm_pool::{WarmPool, WarmPoolView};
+pub use webhook::{
+    EndpointRequest, WebhookAttempt, WebhookEndpoint, WebhookEvent, WebhookMessage, WebhookUrl,
+};

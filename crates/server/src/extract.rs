@@ -1,10 +1,11 @@
 //! What handlers take out of a request.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use alcove_api_types::body::FromBody;
 use alcove_api_types::daytona::era::Era;
-use alcove_control::{Caller, OrganizationChoice};
+use alcove_control::{Caller, Control, OrganizationChoice, WebhookManager};
 use alcove_edge::Client;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::response::IntoResponse;
@@ -66,6 +67,25 @@ impl FromRequestParts<App> for Asking {
             client,
             session: session::text(client, &parts.headers).map(str::to_owned),
         })
+    }
+}
+
+/// Whoever may manage the webhooks of the organization that the path names: an owner by key, or the page by its token.
+pub(crate) struct Manages(pub WebhookManager);
+
+impl FromRequestParts<App> for Manages {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let PathOf(mut path) =
+            PathOf::<BTreeMap<String, String>>::from_request_parts(parts, app).await?;
+        let id = path.remove("organizationId").unwrap_or_default();
+        let control = app.control();
+        if let Some(token) = bearer(&parts.headers).filter(|text| Control::is_webhook_token(text)) {
+            return Ok(Self(control.webhook_manager_by_token(token, &id).await?));
+        }
+        let Authenticated(caller) = Authenticated::from_request_parts(parts, app).await?;
+        Ok(Self(control.webhook_manager(&caller, &id)?))
     }
 }
 

@@ -8,7 +8,7 @@ use utoipa::{Modify, OpenApi};
 use crate::routes::daytona::{
     account, api_key, event, life, member, object_storage, organization, preview, quota, region,
     registry, sandbox, sandbox_list, settings, snapshot, ssh, ssh_key, system, volume, warm_pool,
-    workspace,
+    webhook, workspace,
 };
 use crate::routes::{actions, auth, mcp};
 
@@ -56,6 +56,12 @@ use crate::routes::{actions, auth, mcp};
         auth::sign_in, auth::session, auth::sign_out, auth::sign_out_everywhere, auth::change_password,
         auth::set_password, auth::create_password_link, auth::begin_totp, auth::confirm_totp, auth::remove_totp,
         warm_pool::list, warm_pool::create, warm_pool::update, warm_pool::delete,
+        webhook::enabled_older, webhook::portal_access, webhook::status, webhook::initialize,
+        webhook::refresh, webhook::send_older, webhook::messages, webhook::attempts,
+        webhook::list, webhook::create, webhook::get, webhook::update,
+        webhook::delete, webhook::secret, webhook::rotate, webhook::replay,
+        webhook::endpoint_attempts, webhook::enabled, webhook::send, webhook::attempts_of_any,
+        webhook::initialize_any, webhook::portal, webhook::portal_script, webhook::portal_style,
     ),
     modifiers(&Bearer),
     security(("bearer" = []))

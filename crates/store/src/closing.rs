@@ -13,7 +13,8 @@ use crate::convert::Place;
 use crate::entity::{
     api_key, build, departed_organization, invitation, member, member_role, organization, outbox,
     quota, registry, role, sandbox, sandbox_label, snapshot, ssh_access, ssh_key, usage_entry,
-    usage_total, volume, warm_pool,
+    usage_total, volume, warm_pool, webhook_application, webhook_attempt, webhook_delivery,
+    webhook_endpoint, webhook_message,
 };
 use crate::{Reader, StoreError, Tx};
 
@@ -93,7 +94,7 @@ impl Reader {
 
 impl Tx {
     /// Removes what lets anybody act for an organization: members, their keys, invitations, roles, wishes for members of warm
-    /// pools.
+    /// pools, and endpoints of webhooks, which are told nothing more.
     pub async fn organization_empty(&self, org: &OrganizationId) -> Result<(), StoreError> {
         delete_rows!(
             self,
@@ -105,6 +106,9 @@ impl Tx {
             api_key,
             ssh_key,
             warm_pool,
+            webhook_application,
+            webhook_endpoint,
+            webhook_delivery,
         );
         Ok(())
     }
@@ -158,6 +162,8 @@ impl Tx {
             usage_entry,
             usage_total,
             outbox,
+            webhook_message,
+            webhook_attempt,
         );
         organization::Entity::delete_by_id(org.as_str())
             .exec(&self.transaction)

@@ -43,6 +43,7 @@ mod usage;
 mod user;
 mod volume;
 mod warm_pool;
+mod webhook;
 
 pub use command::{Claim, OpenCommand, OwnerId};
 pub use error::StoreError;
@@ -54,3 +55,4 @@ pub use quota::QuotaKey;
 pub use registry::SealedRegistry;
 pub use sandbox::{SandboxCursor, SortKey};
 pub use snapshot::{SNAPSHOT, SnapshotOutcome};
+pub use webhook::{PendingDelivery, SealedEndpoint, WebhookApplication};

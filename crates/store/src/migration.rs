@@ -30,6 +30,7 @@ mod m0029_departed;
 mod m0030_sign_in;
 mod m0031_totp;
 mod m0032_identities;
+mod m0033_webhooks;
 
 #[derive(Debug)]
 pub(crate) struct Migrator;
@@ -65,6 +66,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0030_sign_in::Migration),
             Box::new(m0031_totp::Migration),
             Box::new(m0032_identities::Migration),
+            Box::new(m0033_webhooks::Migration),
         ]
     }
 }

@@ -1,6 +1,6 @@
 //! What happened, written in the transaction in which it happened.
 //!
-//! Listeners (event streams, later web hooks) read on from the last sequence they saw. An entry holds the
+//! Listeners (event streams, webhooks) read on from the last sequence they saw. An entry holds the
 //! sandbox, snapshot or volume as it was right after the event; the format is that of the row, so a column that
 //! is added later needs a default there. What happens to snapshots and volumes is written by the calls that change
 //! them, so that none can be forgotten; what happens to a sandbox is known to who changes it only.
@@ -183,6 +183,20 @@ impl Reader {
 }
 
 impl Tx {
+    /// The newest sequence; 0 where there is none. Later entries are written by later transactions.
+    pub async fn outbox_last_sequence(&self) -> Result<i64, StoreError> {
+        let row = Entity::find()
+            .select_only()
+            .column(Column::Sequence)
+            .order_by_desc(Column::Sequence)
+            .limit(1)
+            .into_tuple::<i64>()
+            .one(&self.transaction)
+            .await
+            .map_err(StoreError::read("the end of the outbox"))?;
+        Ok(row.unwrap_or(0))
+    }
+
     /// Writes the entries in this order; the answer is the sequence of the last, None if there are none.
     pub async fn outbox_append(
         &self,
@@ -242,10 +256,11 @@ impl Tx {
         Ok(result.last_insert_id)
     }
 
-    /// Forgets entries older than `before`.
-    pub async fn outbox_prune(&self, before: Timestamp) -> Result<u64, StoreError> {
+    /// Forgets entries older than `before`, up to the sequence `last`.
+    pub async fn outbox_prune(&self, before: Timestamp, last: i64) -> Result<u64, StoreError> {
         let result = Entity::delete_many()
             .filter(Column::CreatedAt.lt(before.as_millisecond()))
+            .filter(Column::Sequence.lte(last))
             .exec(&self.transaction)
             .await
             .map_err(StoreError::write("the outbox"))?;

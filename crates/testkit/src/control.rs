@@ -12,7 +12,7 @@ use alcove_store::Store;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
-use crate::{FakeRunner, ManualClock, SeededRng};
+use crate::{FakeRunner, FakeWebhooks, ManualClock, SeededRng};
 
 /// The text of the bootstrap key in tests.
 const KEY: &str = "dtn_0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -25,10 +25,12 @@ pub struct TestStore {
     pub clock: Arc<ManualClock>,
     pub rng: Arc<SeededRng>,
     pub settings: Settings,
+    pub webhooks: FakeWebhooks,
 }
 
 impl Default for TestStore {
     fn default() -> Self {
+        let webhooks = FakeWebhooks::default();
         Self {
             folder: tempfile::tempdir().expect("a temporary folder"),
             runner: FakeRunner::default(),
@@ -38,8 +40,10 @@ impl Default for TestStore {
                 has_ssh: true,
                 sealing_key: Some(SealingKey::new([7; 32])),
                 password_cost: PasswordCost::LEAST,
+                webhooks: Some(Arc::new(webhooks.clone())),
                 ..Settings::default()
             },
+            webhooks,
         }
     }
 }
@@ -80,6 +84,7 @@ impl TestStore {
             key: KEY.to_owned(),
             runner: self.runner.clone(),
             clock: Arc::clone(&self.clock),
+            webhooks: self.webhooks.clone(),
             parts: self,
         }
     }
@@ -96,6 +101,7 @@ pub struct TestControl {
     pub key: String,
     pub runner: FakeRunner,
     pub clock: Arc<ManualClock>,
+    pub webhooks: FakeWebhooks,
     parts: TestStore,
 }
 

@@ -14,6 +14,7 @@ mod probe;
 pub mod registry;
 mod rng;
 mod wait;
+mod webhooks;
 
 pub use clock::ManualClock;
 pub use control::{TestControl, TestStore};
@@ -22,3 +23,4 @@ pub use postgres::Postgres;
 pub use probe::HoldAt;
 pub use rng::SeededRng;
 pub use wait::{DEADLINE, eventually, within};
+pub use webhooks::{FakeWebhooks, Sent};

@@ -31,6 +31,8 @@ async fn operations(raw: &Raw, sandbox: &str) -> Vec<(String, String)> {
             .replace("{token}", "no-such-token")
             .replace("{interval}", "0")
             .replace("{ttlMinutes}", "5")
+            .replace("{endpointId}", "no-such-endpoint")
+            .replace("{messageId}", "no-such-message")
             .replace("{volumeId}", "no-such-volume")
             .replace("{name}", "no-such-volume")
             .replace("{id}", "no-such-snapshot");
@@ -269,6 +271,9 @@ async fn a_missing_or_wrong_key_is_unauthorized_everywhere_but_where_all_may_ask
         "/api/health/ready",
         "/api/openapi.json",
         "/api/shared-regions",
+        "/api/webhooks/portal",
+        "/api/webhooks/portal.css",
+        "/api/webhooks/portal.js",
     ];
     assert_eq!(public, expected);
     server.finish().await;

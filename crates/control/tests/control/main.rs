@@ -34,3 +34,4 @@ mod support;
 mod timers;
 mod volumes;
 mod warm;
+mod webhooks;

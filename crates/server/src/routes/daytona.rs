@@ -20,6 +20,7 @@ pub(crate) mod ssh_key;
 pub(crate) mod system;
 pub(crate) mod volume;
 pub(crate) mod warm_pool;
+pub(crate) mod webhook;
 pub(crate) mod workspace;
 
 crate::routes::routes! {
@@ -155,6 +156,31 @@ crate::routes::routes! {
     post "/api/warm-pools", Key => warm_pool::create;
     patch "/api/warm-pools/{id}", Key => warm_pool::update;
     delete "/api/warm-pools/{id}", Key => warm_pool::delete;
+
+    get "/api/webhooks/status", Key => webhook::enabled_older;
+    post "/api/webhooks/organizations/{organizationId}/app-portal-access", Key => webhook::portal_access;
+    get "/api/webhooks/organizations/{organizationId}/initialization-status", Key => webhook::status;
+    post "/api/webhooks/organizations/{organizationId}/initialize", Key => webhook::initialize;
+    post "/api/webhooks/organizations/{organizationId}/refresh-endpoints", Key => webhook::refresh;
+    post "/api/webhooks/organizations/{organizationId}/send", Key => webhook::send_older;
+    get "/api/webhooks/organizations/{organizationId}/messages", Key => webhook::messages;
+    get "/api/webhooks/organizations/{organizationId}/messages/{messageId}/attempts", Key => webhook::attempts;
+    get "/api/webhooks/organizations/{organizationId}/endpoints", Key => webhook::list;
+    post "/api/webhooks/organizations/{organizationId}/endpoints", Key => webhook::create;
+    get "/api/webhooks/organizations/{organizationId}/endpoints/{endpointId}", Key => webhook::get;
+    patch "/api/webhooks/organizations/{organizationId}/endpoints/{endpointId}", Key => webhook::update;
+    delete "/api/webhooks/organizations/{organizationId}/endpoints/{endpointId}", Key => webhook::delete;
+    get "/api/webhooks/organizations/{organizationId}/endpoints/{endpointId}/secret", Key => webhook::secret;
+    post "/api/webhooks/organizations/{organizationId}/endpoints/{endpointId}/secret/rotate", Key => webhook::rotate;
+    post "/api/webhooks/organizations/{organizationId}/endpoints/{endpointId}/replay", Key => webhook::replay;
+    get "/api/webhooks/organizations/{organizationId}/endpoints/{endpointId}/attempts", Key => webhook::endpoint_attempts;
+    get "/api/admin/webhooks/status", Key => webhook::enabled;
+    post "/api/admin/webhooks/organizations/{organizationId}/send", Key => webhook::send;
+    get "/api/admin/webhooks/organizations/{organizationId}/messages/{messageId}/attempts", Key => webhook::attempts_of_any;
+    post "/api/admin/webhooks/organizations/{organizationId}/initialize", Key => webhook::initialize_any;
+    get "/api/webhooks/portal", Public => webhook::portal;
+    get "/api/webhooks/portal.js", Public => webhook::portal_script;
+    get "/api/webhooks/portal.css", Public => webhook::portal_style;
 
     get "/api/ssh-keys", Key => ssh_key::list;
     post "/api/ssh-keys", Key => ssh_key::create;

@@ -20,6 +20,8 @@ fn example(route: &Route, sandbox: &str) -> String {
         .replace("{roleId}", sandbox)
         .replace("{invitationId}", sandbox)
         .replace("{id}", sandbox)
+        .replace("{endpointId}", sandbox)
+        .replace("{messageId}", sandbox)
         .replace("{volumeId}", sandbox)
         .replace("{name}", sandbox)
         .replace("{isPublic}", "true")
@@ -34,7 +36,7 @@ fn example(route: &Route, sandbox: &str) -> String {
 const BODY: &str = r#"{"labels": {}, "name": "x", "snapshot": "x", "pool": 1, "url": "a.com", "username": "x", "sandboxClass": "container", "sandboxDefaultLimitedNetworkEgress": true, "totalCpuQuota": 1,
     "totalMemoryQuota": 1, "totalDiskQuota": 1, "totalGpuQuota": 1, "permissions": [], "description": "", "role": "member", "assignedRoleIds": [],
     "email": "a@b", "defaultRegionId": "us", "id": "x", "password": "none of anybody's", "token": "x",
-    "currentPassword": "x", "code": "x", "newPassword": "none of anybody's"}"#;
+    "currentPassword": "x", "code": "x", "newPassword": "none of anybody's", "eventType": "x", "payload": {}}"#;
 
 fn request(route: &Route, authorization: Option<&str>) -> Request<Body> {
     let mut request = Request::builder()

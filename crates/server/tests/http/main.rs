@@ -29,4 +29,5 @@ mod vercel;
 mod vercel_rest;
 mod volumes;
 mod warm_pools;
+mod webhooks;
 mod workspaces;

@@ -15,3 +15,4 @@ mod support;
 mod usage;
 mod volumes;
 mod warm_pools;
+mod webhooks;
