@@ -12,6 +12,7 @@ mod image;
 mod images;
 mod key;
 mod kill;
+mod limits;
 mod local_runner;
 mod mcp;
 mod oidc;

@@ -33,6 +33,7 @@ use crate::egress::EgressArguments;
 use crate::images::{self, NamedImage};
 use crate::key;
 use crate::kill::KillAt;
+use crate::limits::LimitArguments;
 use crate::local_runner::LocalRunner;
 use crate::oidc::OidcArguments;
 use crate::parts;
@@ -137,6 +138,8 @@ pub struct Arguments {
     )]
     webhook_hosts: Vec<String>,
     #[command(flatten)]
+    limits: LimitArguments,
+    #[command(flatten)]
     egress: EgressArguments,
     #[command(flatten)]
     oidc: OidcArguments,
@@ -234,6 +237,7 @@ fn settings(
     let webhooks = webhooks.context("cannot read the host's certificates")?;
     Ok(Settings {
         webhooks: Some(Arc::new(webhooks)),
+        rate_limits: arguments.limits.limits(|name| std::env::var(name).ok())?,
         sealing_key: Some(key::sealing(&data_dir.join("sealing.key"))?),
         snapshots: SnapshotLimits {
             quota: arguments.snapshot_quota,

@@ -21,7 +21,7 @@ mod webhook;
 mod workspace;
 
 pub use account::{ApiKey, ApiKeyResponse, CreateApiKey, Organization, User, UserPublicKey};
-pub use config::{Configuration, Oidc};
+pub use config::{Configuration, Oidc, RateLimitEntry, RateLimits};
 pub use create_sandbox::{BuildInfo, CreateBuildInfo, CreateSandbox, SandboxVolume};
 pub use health::{ComponentHealth, Health, Readiness};
 pub use network::{OrganizationLimitedEgress, UpdateSandboxNetworkSettings};

@@ -10,6 +10,7 @@ mod object_storage;
 mod organization;
 mod preview;
 mod quota;
+mod rate_limit;
 mod registries;
 mod role;
 mod session;

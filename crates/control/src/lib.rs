@@ -31,6 +31,7 @@ mod passwords;
 mod preview;
 mod probe;
 mod quota;
+mod rate_limits;
 mod reconcile;
 mod registries;
 mod rng;
@@ -75,6 +76,7 @@ pub use passwords::PasswordCost;
 pub use preview::{Admission, Credential, Pass, SIGNED_MAX_SECONDS, SignedLabel, Visitor};
 pub use probe::{Probe, Step};
 pub use quota::{OwnQuota, QuotaUse};
+pub use rate_limits::{Counted, RateLimits};
 pub use registries::{CreateRegistry, RegistryLogin, RegistryPushAccess, RegistryVisitor};
 pub use rng::{Rng, SystemRng};
 pub use runner::{

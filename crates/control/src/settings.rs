@@ -6,7 +6,7 @@ use std::time::Duration;
 use alcove_domain::{Quota, Resources};
 
 use crate::credentials::{ConfiguredCredentials, CredentialsSource};
-use crate::{IdentityProvider, PasswordCost, SealingKey, WebhookSender};
+use crate::{IdentityProvider, PasswordCost, RateLimits, SealingKey, WebhookSender};
 
 /// Where sandboxes are: what the API calls a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +81,8 @@ pub struct Settings {
     pub identity_provider: Option<IdentityProvider>,
     /// Sends webhooks. Without one, there are none.
     pub webhooks: Option<Arc<dyn WebhookSender>>,
+    /// How many requests are taken of whom. What is not in here has no limit.
+    pub rate_limits: RateLimits,
 }
 
 impl Default for Settings {
@@ -112,6 +114,7 @@ impl Default for Settings {
             password_cost: PasswordCost::default(),
             identity_provider: None,
             webhooks: None,
+            rate_limits: RateLimits::new(),
         }
     }
 }

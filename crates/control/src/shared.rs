@@ -18,6 +18,7 @@ use crate::organizations::Closing;
 use crate::passwords::Passwords;
 use crate::preview::EndedLabels;
 use crate::probe::{Probe, Step};
+use crate::rate_limits::Counters;
 use crate::sessions::SessionTurns;
 use crate::snapshots::{SnapshotCache, SnapshotDrivers};
 use crate::ssh::SshSessions;
@@ -49,6 +50,7 @@ pub(crate) struct Shared {
     pub ended_labels: EndedLabels,
     pub ssh_sessions: SshSessions,
     pub session_turns: SessionTurns,
+    pub rate_counters: Counters,
     pub warm: WarmKeeper,
     pub webhooks: WebhookWork,
     pub limited_egress: LimitedEgress,
@@ -112,6 +114,7 @@ impl Shared {
             ended_labels: EndedLabels::default(),
             ssh_sessions: SshSessions::default(),
             session_turns: SessionTurns::default(),
+            rate_counters: Counters::default(),
             warm: WarmKeeper::default(),
             webhooks: WebhookWork::default(),
             limited_egress: LimitedEgress::default(),

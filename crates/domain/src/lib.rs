@@ -19,6 +19,7 @@ pub mod network;
 pub mod port;
 pub mod query;
 pub mod quota;
+pub mod rate_limit;
 pub mod reason;
 pub mod registry;
 pub mod resize;

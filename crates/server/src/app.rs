@@ -32,6 +32,7 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use crate::error::{ApiError, Subject, finish};
 use crate::inside::Inside;
+use crate::throttle::Tally;
 use crate::{events, previews, routes};
 
 /// The newest release of the original whose operations are the measure. Its command line warns when the
@@ -241,7 +242,7 @@ impl App {
     pub(crate) async fn answer(&self, inner: Router, request: Request<Body>) -> Response {
         let service =
             tower::service_fn(|request: Request<Body>| self.dispatch(inner.clone(), request));
-        answered(service, request).await
+        answered(service, request, None).await
     }
 
     async fn dispatch(
@@ -298,12 +299,13 @@ impl Service<Request<Body>> for AppService {
             let edge = edge.clone();
             return Box::pin(async move { Ok(edge.preview(preview, request).await) });
         }
-        Box::pin(async move { Ok(answered(inner, request).await) })
+        let app = self.app.clone();
+        Box::pin(async move { Ok(answered(inner, request, Some(&app)).await) })
     }
 }
 
 /// Gives the request its id, and the answer what every answer has.
-async fn answered<S>(service: S, mut request: Request<Body>) -> Response
+async fn answered<S>(service: S, mut request: Request<Body>, limited: Option<&App>) -> Response
 where
     S: Service<Request<Body>, Response = Response, Error = Infallible>,
 {
@@ -311,13 +313,23 @@ where
     let method = request.method().clone();
     let uri = request.uri().clone();
     request.extensions_mut().insert(RequestId(Arc::clone(&id)));
-    // A panic is one request's misfortune. What handlers share is behind locks that outlive it.
-    let response = match AssertUnwindSafe(service.oneshot(request))
-        .catch_unwind()
-        .await
-    {
-        Ok(answered) => answered.unwrap_or_else(|never| match never {}),
-        Err(payload) => panicked(&*payload),
+    let limited = limited.filter(|app| !app.control().settings().rate_limits.is_empty());
+    let (mut parts, body) = request.into_parts();
+    let tally = limited.map(|app| (app, Tally::new(app, &parts)));
+    let admitted = tally.as_ref().map(|(app, tally)| {
+        parts.extensions.insert(tally.clone());
+        tally.admit(app.control(), &parts)
+    });
+    let response = if let Some(Err(refused)) = admitted {
+        refused.into_response()
+    } else {
+        // A panic is one request's misfortune. What handlers share is behind locks that outlive it.
+        let request = Request::from_parts(parts, body);
+        let answered = AssertUnwindSafe(service.oneshot(request)).catch_unwind();
+        match answered.await {
+            Ok(answered) => answered.unwrap_or_else(|never| match never {}),
+            Err(payload) => panicked(&*payload),
+        }
     };
     let subject = Subject {
         method: &method,
@@ -325,6 +337,9 @@ where
         request_id: &id,
     };
     let mut response = finish(response, &subject);
+    if let Some((app, tally)) = &tally {
+        tally.finish(app.control(), &mut response);
+    }
     let headers = response.headers_mut();
     headers.insert(API_VERSION_HEADER, API_VERSION);
     if let Ok(id) = HeaderValue::from_str(&id) {

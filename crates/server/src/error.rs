@@ -121,6 +121,16 @@ impl ApiError {
         )
     }
 
+    /// One request too many.
+    pub(crate) fn too_many(wait: Duration) -> Self {
+        let message = format!("Too many requests; try again in {} s", wait.as_secs());
+        let refused = Self::new(StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_REQUESTS", message);
+        Self {
+            retry_after: Some(wait),
+            ..refused
+        }
+    }
+
     pub(crate) fn panicked() -> Self {
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,

@@ -19,6 +19,7 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::query::Query;
 use crate::session;
+use crate::throttle;
 
 /// Bodies of API calls are small; one that takes longer than this is not meant to end.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -33,22 +34,27 @@ impl FromRequestParts<App> for Authenticated {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
-        if !parts.headers.contains_key(AUTHORIZATION) {
-            return session::authenticate(parts, app).await.map(Self);
-        }
-        let bearer = bearer(&parts.headers).ok_or_else(ApiError::no_credentials)?;
-        if !alcove_control::is_token(bearer) {
-            return Ok(Self(app.control().authenticate(bearer).await?));
-        }
-        let bearer = bearer.to_owned();
-        let (path, named) = session::organizations(parts, app).await?;
-        let choice = OrganizationChoice {
-            path: path.as_deref(),
-            named: named.as_deref(),
-        };
-        let caller = app.control().authenticate_in(&bearer, choice).await?;
+        let caller = authenticate(parts, app).await?;
+        throttle::count(parts, app, &caller.organization)?;
         Ok(Self(caller))
     }
+}
+
+async fn authenticate(parts: &mut Parts, app: &App) -> Result<Caller, ApiError> {
+    if !parts.headers.contains_key(AUTHORIZATION) {
+        return session::authenticate(parts, app).await;
+    }
+    let bearer = bearer(&parts.headers).ok_or_else(ApiError::no_credentials)?;
+    if !alcove_control::is_token(bearer) {
+        return Ok(app.control().authenticate(bearer).await?);
+    }
+    let bearer = bearer.to_owned();
+    let (path, named) = session::organizations(parts, app).await?;
+    let choice = OrganizationChoice {
+        path: path.as_deref(),
+        named: named.as_deref(),
+    };
+    Ok(app.control().authenticate_in(&bearer, choice).await?)
 }
 
 /// Who asks, whether let in or not.
@@ -82,7 +88,9 @@ impl FromRequestParts<App> for Manages {
         let id = path.remove("organizationId").unwrap_or_default();
         let control = app.control();
         if let Some(token) = bearer(&parts.headers).filter(|text| Control::is_webhook_token(text)) {
-            return Ok(Self(control.webhook_manager_by_token(token, &id).await?));
+            let manager = control.webhook_manager_by_token(token, &id).await?;
+            throttle::count(parts, app, manager.organization())?;
+            return Ok(Self(manager));
         }
         let Authenticated(caller) = Authenticated::from_request_parts(parts, app).await?;
         Ok(Self(control.webhook_manager(&caller, &id)?))

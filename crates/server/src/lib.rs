@@ -19,6 +19,7 @@ mod redirect;
 mod routes;
 mod serve;
 mod session;
+mod throttle;
 mod tls;
 mod webhooks;
 

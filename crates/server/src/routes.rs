@@ -8,6 +8,7 @@ pub(crate) mod page;
 pub(crate) mod vercel;
 
 use axum::Router;
+use http::Method;
 
 use crate::app::App;
 
@@ -56,6 +57,15 @@ pub fn all_routes() -> impl Iterator<Item = &'static Route> {
         .chain(actions::ROUTES)
         .chain(mcp::ROUTES)
         .chain(auth::ROUTES)
+}
+
+/// Whether everyone may ask this.
+pub(crate) fn is_public(method: &Method, path: &str) -> bool {
+    all_routes().any(|route| {
+        route.access != Access::Key
+            && route.path == path
+            && route.method.eq_ignore_ascii_case(method.as_str())
+    })
 }
 
 /// Every route of Vercel Sandbox's API, each of which is also there below `/api`.

@@ -28,6 +28,32 @@ pub struct Configuration {
     #[serde(rename = "maintananceMode")]
     pub maintenance_mode: bool,
     pub environment: String,
+    /// What requests are limited to; absent where nothing is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RateLimits>,
+}
+
+/// Limits of requests that are in force.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = RateLimitConfig)]
+pub struct RateLimits {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed_auth: Option<RateLimitEntry>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authenticated: Option<RateLimitEntry>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sandbox_create: Option<RateLimitEntry>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sandbox_lifecycle: Option<RateLimitEntry>,
+}
+
+/// So many requests in such a time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RateLimitEntry {
+    /// Seconds.
+    pub ttl: u32,
+    pub limit: u32,
 }
 
 /// The identity provider; all fields are empty where there is none.

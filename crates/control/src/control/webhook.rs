@@ -31,6 +31,12 @@ pub struct WebhookManager {
     organization: OrganizationId,
 }
 
+impl WebhookManager {
+    pub fn organization(&self) -> &OrganizationId {
+        &self.organization
+    }
+}
+
 /// How an organization stands with webhooks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WebhookStatus {

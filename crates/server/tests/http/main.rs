@@ -14,6 +14,7 @@ mod network;
 mod organizations;
 mod previews;
 mod quotas;
+mod rate_limits;
 mod regions;
 mod registries;
 mod sandboxes;

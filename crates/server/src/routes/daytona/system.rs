@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use alcove_api_types::daytona::{Configuration, Health, Oidc, Readiness};
+use alcove_api_types::daytona::{
+    Configuration, Health, Oidc, RateLimitEntry, RateLimits, Readiness,
+};
+use alcove_domain::rate_limit::Limiter;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -32,6 +35,23 @@ pub(crate) async fn config(State(app): State<App>) -> Json<Configuration> {
         max_auto_archive_interval: AUTO_ARCHIVE_MAX_MINUTES,
         maintenance_mode: false,
         environment: "self-hosted".to_owned(),
+        rate_limit: rate_limits(&app.control().settings().rate_limits),
+    })
+}
+
+fn rate_limits(limits: &alcove_control::RateLimits) -> Option<RateLimits> {
+    let entry = |limiter| {
+        let limit = limits.get(&limiter)?;
+        Some(RateLimitEntry {
+            ttl: limit.seconds(),
+            limit: limit.count(),
+        })
+    };
+    (!limits.is_empty()).then(|| RateLimits {
+        failed_auth: entry(Limiter::FailedAuth),
+        authenticated: entry(Limiter::Authenticated),
+        sandbox_create: entry(Limiter::SandboxCreate),
+        sandbox_lifecycle: entry(Limiter::SandboxLifecycle),
     })
 }
 
