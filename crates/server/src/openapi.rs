@@ -20,6 +20,7 @@ use crate::routes::{actions, auth, mcp};
     ),
     paths(
         system::config, system::health, system::ready, system::openapi, event::stream,
+        system::reference, system::reference_script, system::reference_style,
         sandbox::create, sandbox::get, sandbox::delete, sandbox::start, sandbox::stop,
         sandbox::build_logs, sandbox::build_logs_url, sandbox::toolbox_url, sandbox::last_activity, preview::url,
         preview::signed_url, preview::expire, preview::signing_key, preview::rotate_signing_key, ssh::create, ssh::revoke, ssh::validate,

@@ -267,6 +267,9 @@ async fn a_missing_or_wrong_key_is_unauthorized_everywhere_but_where_all_may_ask
     public.dedup();
     let expected = [
         "/api/config",
+        "/api/docs",
+        "/api/docs.css",
+        "/api/docs.js",
         "/api/health",
         "/api/health/ready",
         "/api/openapi.json",

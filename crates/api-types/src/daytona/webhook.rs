@@ -96,8 +96,10 @@ pub enum WebhookNews {
 pub struct WebhookInitializationStatus {
     pub organization_id: String,
     /// The id of the organization: this server delivers itself.
+    #[schema(required = true)]
     pub svix_application_id: Option<String>,
     /// Why an endpoint was disabled last, if one is.
+    #[schema(required = true)]
     pub last_error: Option<String>,
     /// Always 0: there is nothing to be tried again.
     pub retry_count: u32,

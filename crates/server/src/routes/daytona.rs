@@ -28,6 +28,9 @@ crate::routes::routes! {
     get "/api/health", Public => system::health;
     get "/api/health/ready", Public => system::ready;
     get "/api/openapi.json", Public => system::openapi;
+    get "/api/docs", Public => system::reference;
+    get "/api/docs.js", Public => system::reference_script;
+    get "/api/docs.css", Public => system::reference_style;
     get "/api/events", Key => event::stream;
 
     post "/api/sandbox", Key => sandbox::create;

@@ -13,7 +13,7 @@ use http::StatusCode;
 use http::header::CONTENT_TYPE;
 
 use crate::app::App;
-use crate::openapi;
+use crate::{openapi, page};
 
 /// Longest `autoArchiveInterval`, in minutes.
 const AUTO_ARCHIVE_MAX_MINUTES: u32 = alcove_domain::interval::AUTO_ARCHIVE_MAX_MINUTES;
@@ -97,4 +97,27 @@ pub(crate) async fn ready(State(app): State<App>) -> Response {
     responses((status = 200, description = "The OpenAPI document", body = Object)), security(()))]
 pub(crate) async fn openapi() -> impl IntoResponse {
     ([(CONTENT_TYPE, "application/json")], openapi::text())
+}
+
+/// A page that shows this document and tries its operations.
+#[utoipa::path(get, path = "/api/docs", tag = "config", operation_id = "getReference",
+    responses((status = 200, description = "The page", content_type = "text/html", body = String)), security(()))]
+pub(crate) async fn reference() -> Response {
+    page::file(page::HTML, include_str!("../../../pages/reference.html"))
+}
+
+/// What the page does.
+#[utoipa::path(get, path = "/api/docs.js", tag = "config", operation_id = "getReferenceScript",
+    responses((status = 200, description = "The script", content_type = "text/javascript", body = String)),
+    security(()))]
+pub(crate) async fn reference_script() -> Response {
+    page::file(page::SCRIPT, include_str!("../../../pages/reference.js"))
+}
+
+/// How the page looks.
+#[utoipa::path(get, path = "/api/docs.css", tag = "config", operation_id = "getReferenceStyle",
+    responses((status = 200, description = "The stylesheet", content_type = "text/css", body = String)),
+    security(()))]
+pub(crate) async fn reference_style() -> Response {
+    page::file(page::STYLE, page::SHEET)
 }

@@ -1,6 +1,8 @@
 //! The OpenAPI document, the routes and the contract say the same.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod contract;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 
