@@ -58,6 +58,10 @@ pub struct DoorArguments {
     /// to the host of the public URL and the port that is listened on.
     #[arg(long, env = "ALCOVE_SSH_COMMAND", value_name = "COMMAND")]
     ssh_command: Option<String>,
+    /// Address and port at which `/metrics` is answered without a key, for monitoring. Without it, the administrator's key
+    /// opens /api/metrics.
+    #[arg(long, env = "ALCOVE_METRICS_LISTEN", value_name = "ADDR:PORT")]
+    metrics_listen: Option<SocketAddr>,
     #[command(flatten)]
     tls: TlsArguments,
 }
@@ -128,6 +132,8 @@ impl FromStr for SshListen {
 pub struct SshDoor {
     pub listener: TcpListener,
     pub command: String,
+    /// Where it is, unless the operator's command says so.
+    pub address: Option<(String, u16)>,
 }
 
 /// The listeners, before anybody is let in.
@@ -146,6 +152,8 @@ pub struct Doors {
     /// Sends who comes without TLS to where the API is spoken with it.
     pub redirect: Option<(TcpListener, Redirect)>,
     pub ssh: Option<SshDoor>,
+    /// Where monitoring asks.
+    pub metrics: Option<TcpListener>,
 }
 
 impl Doors {
@@ -154,6 +162,10 @@ impl Doors {
         let (s3, s3_address) = bind(arguments.s3_listen).await?;
         let ssh = match arguments.ssh_listen.0 {
             Some(address) => Some(bind(address).await?),
+            None => None,
+        };
+        let metrics = match arguments.metrics_listen {
+            Some(address) => Some(bind(address).await?.0),
             None => None,
         };
         let challenges = HttpChallenges::default();
@@ -210,8 +222,13 @@ impl Doors {
             s3_plain_url: s3_plain_url.unwrap_or_else(|| s3_url.clone()),
             s3_url,
             tls,
+            metrics,
             ssh: ssh.map(|(listener, address)| SshDoor {
                 listener,
+                address: match arguments.ssh_command {
+                    Some(_) => None,
+                    None => Some((host_beside(&ssh_url, address), address.port())),
+                },
                 command: arguments.ssh_command.clone().unwrap_or_else(|| {
                     ssh_command(&host_beside(&ssh_url, address), address.port())
                 }),

@@ -14,7 +14,7 @@ use alcove_runner::net::{Ipv4Pool, PrivateNetwork};
 use alcove_runner::probe::{ProbeRequest, Status, probe, required_failures};
 use alcove_runner::registry::RegistrySettings;
 use alcove_runner::{Programs, Runner, RunnerConfig};
-use alcove_server::{App, ObjectStorage, Options, Webhooks};
+use alcove_server::{App, ObjectStorage, Options, SshGateway, Webhooks};
 use alcove_ssh::{Gateway, HostKey};
 use alcove_storage::registry::Registry;
 use alcove_storage::s3::{self as s3_face, S3Face};
@@ -273,6 +273,7 @@ async fn serve(
         tls,
         redirect,
         ssh,
+        metrics,
     } = doors;
     let mut wanted = arguments.images.clone();
     wanted.extend(arguments.default_image.clone().map(|archive| NamedImage {
@@ -307,6 +308,7 @@ async fn serve(
     let set_up = control.set_up_link().await.context("cannot make a link")?;
     let set_up = set_up.map(|link| alcove_server::password_url(&url, &link.text));
 
+    let ssh_key = HostKey::ensure(&data_dir.join("ssh_host_ed25519_key"))?;
     let gate = Gate::new(control.clone());
     let registry = Registry::new(Arc::clone(&objects), gate.clone(), &url);
     let app = App::new(
@@ -320,6 +322,11 @@ async fn serve(
                 .as_ref()
                 .map(|ssh| ssh.command.clone())
                 .unwrap_or_default(),
+            ssh_gateway: ssh.as_ref().map(|ssh| SshGateway {
+                address: ssh.address.clone(),
+                host_key: ssh_key.line(),
+                fingerprint: ssh_key.fingerprint(),
+            }),
             object_storage: Some(ObjectStorage {
                 url: s3_url,
                 plain_url: s3_plain_url,
@@ -333,6 +340,15 @@ async fn serve(
     let stop = stop_signal()?;
     let shutdown = CancellationToken::new();
     let mut served = JoinSet::new();
+    if let Some(listener) = metrics {
+        served.spawn(alcove_server::serve_with(
+            listener.into(),
+            app.metrics(),
+            shutdown.clone(),
+            SHUTDOWN_GRACE,
+            std::future::ready(()),
+        ));
+    }
     served.spawn(alcove_server::serve(
         api,
         app,
@@ -353,9 +369,8 @@ async fn serve(
         shutdown.clone(),
     ));
     if let Some(ssh) = ssh {
-        let key = HostKey::ensure(&data_dir.join("ssh_host_ed25519_key"))?;
-        let gateway = Gateway::new(control.clone(), &key, alcove_ssh::Limits::default());
-        tracing::info!("the SSH host key is {}", key.fingerprint());
+        let gateway = Gateway::new(control.clone(), &ssh_key, alcove_ssh::Limits::default());
+        tracing::info!("the SSH host key is {}", ssh_key.fingerprint());
         served.spawn(gateway.serve(ssh.listener, shutdown.clone()));
     }
     if let Some((listener, redirect)) = redirect {

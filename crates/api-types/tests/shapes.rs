@@ -140,6 +140,13 @@ fn the_configuration() {
         max_auto_archive_interval: 43200,
         maintenance_mode: false,
         environment: "self-hosted".to_owned(),
+        ssh_gateway_command: None,
+        ssh_gateway_public_key: None,
+        ssh_gateway_host: None,
+        ssh_gateway_port: None,
+        ssh_gateway_host_keys: None,
+        ssh_gateway_host_key_fingerprints: None,
+        rate_limit: None,
     });
 }
 

@@ -17,6 +17,7 @@ mod session;
 mod sign_in;
 mod snapshot;
 mod ssh;
+mod statistics;
 mod user;
 mod volume;
 mod warm_pool;
@@ -24,6 +25,7 @@ mod webhook;
 
 pub use invitation::InvitationView;
 pub use member::MemberView;
+pub use statistics::Statistics;
 pub use webhook::{CreatedEndpoint, Replay, WebhookManager, WebhookStatus};
 
 use std::collections::BTreeMap;

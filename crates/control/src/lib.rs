@@ -59,6 +59,7 @@ mod webhooks;
 pub use builds::BuildLog;
 pub use caller::{Caller, CameWith};
 pub use clock::{Clock, SystemClock};
+pub use control::Statistics;
 pub use control::drive::{Drive, DriveSort, ListDrives};
 pub use control::{Bootstrap, Control, Readiness, ToolboxTarget};
 pub use control::{CreatedEndpoint, Replay, WebhookManager, WebhookStatus};

@@ -93,6 +93,11 @@ impl Default for WebhookWork {
 }
 
 impl WebhookWork {
+    /// Endpoints that something waits for.
+    pub fn queues(&self) -> usize {
+        lock(&self.workers).len()
+    }
+
     /// What happens in this organization from now on may be wanted.
     pub fn listen(&self, org: &OrganizationId) {
         lock(&self.listening).insert(org.clone());

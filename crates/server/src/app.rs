@@ -32,6 +32,7 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use crate::error::{ApiError, Subject, finish};
 use crate::inside::Inside;
+use crate::metrics::Requests;
 use crate::throttle::Tally;
 use crate::{events, previews, routes};
 
@@ -58,12 +59,24 @@ pub struct Options {
     pub warns_of_previews: bool,
     /// How clients open SSH sessions, such as `ssh -p 2222 {{TOKEN}}@host`.
     pub ssh_command: String,
+    /// What clients are told of the SSH gateway beside that.
+    pub ssh_gateway: Option<SshGateway>,
     /// Where clients leave build contexts. None where there is no such place.
     pub object_storage: Option<ObjectStorage>,
     /// The registry that is served under `/v2/`.
     pub registry: Option<Registry>,
     /// Origins of pages that may use the tools, such as `https://example.com`, beside the server's own.
     pub mcp_origins: Vec<String>,
+}
+
+/// By what clients know the SSH gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SshGateway {
+    /// None where the operator's command says where it is.
+    pub address: Option<(String, u16)>,
+    /// A line of OpenSSH's.
+    pub host_key: String,
+    pub fingerprint: String,
 }
 
 /// Where clients find the object storage.
@@ -91,10 +104,12 @@ struct Parts {
     preview_host: String,
     warns_of_previews: bool,
     ssh_command: String,
+    ssh_gateway: Option<SshGateway>,
     object_storage: Option<ObjectStorage>,
     registry: Option<Registry>,
     room: Room,
     mcp_origins: Vec<String>,
+    requests: Requests,
     closing: CancellationToken,
 }
 
@@ -142,10 +157,12 @@ impl App {
                 warns_of_previews: options.warns_of_previews,
                 public_url,
                 ssh_command: options.ssh_command.clone(),
+                ssh_gateway: options.ssh_gateway.clone(),
                 object_storage: options.object_storage.clone(),
                 registry: options.registry.clone(),
                 room: Room::default(),
                 mcp_origins,
+                requests: Requests::default(),
                 closing: CancellationToken::new(),
             }),
         }
@@ -184,6 +201,10 @@ impl App {
         self.parts.closing.cancelled().await;
     }
 
+    pub(crate) fn requests(&self) -> &Requests {
+        &self.parts.requests
+    }
+
     pub(crate) fn edge(&self) -> &Edge {
         &self.parts.edge
     }
@@ -210,6 +231,12 @@ impl App {
     /// Whether browsers are shown a page of ours before the first one of a program in a sandbox.
     pub(crate) fn warns_of_previews(&self) -> bool {
         self.parts.warns_of_previews
+    }
+
+    /// The command that opens a session, with a place for the token, and by what the gateway is known.
+    pub(crate) fn ssh_gateway(&self) -> Option<(&str, &SshGateway)> {
+        let gateway = self.parts.ssh_gateway.as_ref()?;
+        Some((&self.parts.ssh_command, gateway))
     }
 
     /// The command line that opens a session with this token.
@@ -305,7 +332,7 @@ impl Service<Request<Body>> for AppService {
 }
 
 /// Gives the request its id, and the answer what every answer has.
-async fn answered<S>(service: S, mut request: Request<Body>, limited: Option<&App>) -> Response
+async fn answered<S>(service: S, mut request: Request<Body>, outside: Option<&App>) -> Response
 where
     S: Service<Request<Body>, Response = Response, Error = Infallible>,
 {
@@ -313,7 +340,8 @@ where
     let method = request.method().clone();
     let uri = request.uri().clone();
     request.extensions_mut().insert(RequestId(Arc::clone(&id)));
-    let limited = limited.filter(|app| !app.control().settings().rate_limits.is_empty());
+    let began = outside.map(|app| app.requests().begin());
+    let limited = outside.filter(|app| !app.control().settings().rate_limits.is_empty());
     let (mut parts, body) = request.into_parts();
     let tally = limited.map(|app| (app, Tally::new(app, &parts)));
     let admitted = tally.as_ref().map(|(app, tally)| {
@@ -339,6 +367,9 @@ where
     let mut response = finish(response, &subject);
     if let Some((app, tally)) = &tally {
         tally.finish(app.control(), &mut response);
+    }
+    if let Some((app, began)) = outside.zip(began) {
+        app.requests().end(response.status(), began.elapsed());
     }
     let headers = response.headers_mut();
     headers.insert(API_VERSION_HEADER, API_VERSION);

@@ -9,6 +9,7 @@ mod error;
 mod events;
 mod extract;
 mod inside;
+mod metrics;
 mod openapi;
 mod page;
 mod parcel;
@@ -23,7 +24,7 @@ mod throttle;
 mod tls;
 mod webhooks;
 
-pub use app::{App, AppService, ObjectStorage, Options};
+pub use app::{App, AppService, ObjectStorage, Options, SshGateway};
 pub use openapi::document as openapi_document;
 pub use redirect::{HttpChallenges, Redirect};
 pub use routes::page::password_url;

@@ -19,7 +19,7 @@ use crate::routes::{actions, auth, mcp};
         description = "Runs untrusted code in sandboxes; speaks the Daytona API."
     ),
     paths(
-        system::config, system::health, system::ready, system::openapi, event::stream,
+        system::config, system::health, system::ready, system::metrics, system::openapi, event::stream,
         system::reference, system::reference_script, system::reference_style,
         sandbox::create, sandbox::get, sandbox::delete, sandbox::start, sandbox::stop,
         sandbox::build_logs, sandbox::build_logs_url, sandbox::toolbox_url, sandbox::last_activity, preview::url,

@@ -89,6 +89,11 @@ impl HostKey {
         Ok(Self(key))
     }
 
+    /// The public half, as a line that clients keep.
+    pub fn line(&self) -> String {
+        self.0.public_key().to_openssh().unwrap_or_default()
+    }
+
     /// By which people compare it, such as `SHA256:...`.
     pub fn fingerprint(&self) -> String {
         self.0.public_key().fingerprint(HashAlg::Sha256).to_string()
@@ -109,6 +114,11 @@ mod tests {
         let path = folder.path().join("ssh_host_ed25519_key");
         let made = HostKey::ensure(&path).unwrap();
         assert!(made.fingerprint().starts_with("SHA256:"));
+        assert!(
+            made.line().starts_with("ssh-ed25519 AAAA"),
+            "{}",
+            made.line()
+        );
         let permissions = fs::metadata(&path).unwrap().permissions();
         assert_eq!(permissions.mode() & 0o777, 0o600);
         let found = HostKey::ensure(&path).unwrap();

@@ -28,6 +28,24 @@ pub struct Configuration {
     #[serde(rename = "maintananceMode")]
     pub maintenance_mode: bool,
     pub environment: String,
+    /// The command that opens an SSH session, with the placeholder `{{TOKEN}}`. It and what follows of it are absent where there
+    /// is no gateway.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ssh_gateway_command: Option<String>,
+    /// The gateway's key as a line of OpenSSH's, in base64 once more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ssh_gateway_public_key: Option<String>,
+    /// Absent where the operator has given a command, which has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ssh_gateway_host: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ssh_gateway_port: Option<u16>,
+    /// Lines of OpenSSH's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ssh_gateway_host_keys: Option<Vec<String>>,
+    /// Such as `SHA256:…`, in the same order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ssh_gateway_host_key_fingerprints: Option<Vec<String>>,
     /// What requests are limited to; absent where nothing is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<RateLimits>,

@@ -27,6 +27,7 @@ crate::routes::routes! {
     get "/api/config", Public => system::config;
     get "/api/health", Public => system::health;
     get "/api/health/ready", Public => system::ready;
+    get "/api/metrics", Key => system::metrics;
     get "/api/openapi.json", Public => system::openapi;
     get "/api/docs", Public => system::reference;
     get "/api/docs.js", Public => system::reference_script;

@@ -10,6 +10,7 @@ mod event_streams;
 mod events;
 mod generations;
 mod mcp;
+mod metrics;
 mod network;
 mod organizations;
 mod previews;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use alcove_api_types::ErrorBody;
 use alcove_api_types::daytona::{
     Configuration, Health, Oidc, RateLimitEntry, RateLimits, Readiness,
 };
@@ -9,11 +10,15 @@ use alcove_domain::rate_limit::Limiter;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 
 use crate::app::App;
-use crate::{openapi, page};
+use crate::error::ApiError;
+use crate::extract::Authenticated;
+use crate::{metrics, openapi, page};
 
 /// Longest `autoArchiveInterval`, in minutes.
 const AUTO_ARCHIVE_MAX_MINUTES: u32 = alcove_domain::interval::AUTO_ARCHIVE_MAX_MINUTES;
@@ -23,6 +28,8 @@ const AUTO_ARCHIVE_MAX_MINUTES: u32 = alcove_domain::interval::AUTO_ARCHIVE_MAX_
     responses((status = 200, body = Configuration)), security(()))]
 pub(crate) async fn config(State(app): State<App>) -> Json<Configuration> {
     let base = app.public_url();
+    let (ssh_command, ssh) = app.ssh_gateway().unzip();
+    let ssh_address = ssh.and_then(|ssh| ssh.address.clone());
     Json(Configuration {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         oidc: oidc(&app),
@@ -35,6 +42,12 @@ pub(crate) async fn config(State(app): State<App>) -> Json<Configuration> {
         max_auto_archive_interval: AUTO_ARCHIVE_MAX_MINUTES,
         maintenance_mode: false,
         environment: "self-hosted".to_owned(),
+        ssh_gateway_command: ssh_command.map(str::to_owned),
+        ssh_gateway_public_key: ssh.map(|ssh| STANDARD.encode(&ssh.host_key)),
+        ssh_gateway_port: ssh_address.as_ref().map(|(_, port)| *port),
+        ssh_gateway_host: ssh_address.map(|(host, _)| host),
+        ssh_gateway_host_keys: ssh.map(|ssh| vec![ssh.host_key.clone()]),
+        ssh_gateway_host_key_fingerprints: ssh.map(|ssh| vec![ssh.fingerprint.clone()]),
         rate_limit: rate_limits(&app.control().settings().rate_limits),
     })
 }
@@ -120,4 +133,17 @@ pub(crate) async fn reference_script() -> Response {
     security(()))]
 pub(crate) async fn reference_style() -> Response {
     page::file(page::STYLE, page::SHEET)
+}
+
+/// Numbers about the whole server in the text form of Prometheus, as its administrator. A listener of its own
+/// (`--metrics-listen`) answers with the same at `/metrics`, without a key.
+#[utoipa::path(get, path = "/api/metrics", tag = "Health", operation_id = "getMetrics",
+    responses((status = 200, description = "The numbers", content_type = "text/plain", body = String),
+        (status = 403, body = ErrorBody)))]
+pub(crate) async fn metrics(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+) -> Result<Response, ApiError> {
+    let statistics = app.control().statistics_as_admin(&caller).await?;
+    Ok(metrics::answer(&app, &statistics))
 }
