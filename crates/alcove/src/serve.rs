@@ -1,5 +1,7 @@
 //! `alcove serve`: puts the parts together, runs until it is told to stop.
 
+mod settings;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -7,14 +9,12 @@ use std::process::ExitCode;
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
-use alcove_control::{
-    ConfiguredCredentials, Control, Settings, SnapshotLimits, SystemClock, SystemRng,
-};
+use alcove_control::{Control, Settings, SystemClock, SystemRng};
 use alcove_runner::net::{Ipv4Pool, PrivateNetwork};
 use alcove_runner::probe::{ProbeRequest, Status, probe, required_failures};
 use alcove_runner::registry::RegistrySettings;
 use alcove_runner::{Programs, Runner, RunnerConfig};
-use alcove_server::{App, ObjectStorage, Options, SshGateway, Webhooks};
+use alcove_server::{App, ObjectStorage, Options, SshGateway};
 use alcove_ssh::{Gateway, HostKey};
 use alcove_storage::registry::Registry;
 use alcove_storage::s3::{self as s3_face, S3Face};
@@ -197,7 +197,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     } = registries;
     let settings = Settings {
         has_ssh: doors.ssh.is_some(),
-        ..settings(&arguments, credentials, &data_dir)?
+        ..settings::of(&arguments, credentials, &data_dir)?
     };
     let kill = KillAt::wanted()?;
     let objects = arguments
@@ -225,33 +225,6 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         eprintln!("alcove: {running} sandboxes keep running; the next start takes them over");
     }
     result.map(|()| ExitCode::SUCCESS)
-}
-
-fn settings(
-    arguments: &Arguments,
-    credentials: ConfiguredCredentials,
-    data_dir: &Path,
-) -> anyhow::Result<Settings> {
-    let days = u64::from(arguments.snapshot_unused_days);
-    let webhooks = Webhooks::new(&arguments.webhook_hosts);
-    let webhooks = webhooks.context("cannot read the host's certificates")?;
-    Ok(Settings {
-        webhooks: Some(Arc::new(webhooks)),
-        rate_limits: arguments.limits.limits(|name| std::env::var(name).ok())?,
-        sealing_key: Some(key::sealing(&data_dir.join("sealing.key"))?),
-        snapshots: SnapshotLimits {
-            quota: arguments.snapshot_quota,
-            max_bytes: u64::from(arguments.snapshot_max_size) << 30,
-            unused: (days > 0).then(|| Duration::from_hours(24 * days)),
-        },
-        credentials: Arc::new(credentials),
-        volume_bytes: arguments.volume_size << 20,
-        volume_quota: arguments.volume_quota,
-        warm_pool_bytes: arguments.warm_pool_memory << 20,
-        visitors_start: arguments.doors.visitors_start(),
-        identity_provider: arguments.oidc.provider()?,
-        ..Settings::default()
-    })
 }
 
 async fn serve(

@@ -1,0 +1,40 @@
+//! What the operator decides about the control plane, out of the arguments.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use alcove_control::{ConfiguredCredentials, Settings, SnapshotLimits};
+use alcove_server::Webhooks;
+use anyhow::Context as _;
+
+use super::Arguments;
+use crate::key;
+
+/// The settings of the control plane.
+pub(super) fn of(
+    arguments: &Arguments,
+    credentials: ConfiguredCredentials,
+    data_dir: &Path,
+) -> anyhow::Result<Settings> {
+    let days = u64::from(arguments.snapshot_unused_days);
+    let webhooks = Webhooks::new(&arguments.webhook_hosts);
+    let webhooks = webhooks.context("cannot read the host's certificates")?;
+    Ok(Settings {
+        webhooks: Some(Arc::new(webhooks)),
+        rate_limits: arguments.limits.limits(|name| std::env::var(name).ok())?,
+        sealing_key: Some(key::sealing(&data_dir.join("sealing.key"))?),
+        snapshots: SnapshotLimits {
+            quota: arguments.snapshot_quota,
+            max_bytes: u64::from(arguments.snapshot_max_size) << 30,
+            unused: (days > 0).then(|| Duration::from_hours(24 * days)),
+        },
+        credentials: Arc::new(credentials),
+        volume_bytes: arguments.volume_size << 20,
+        volume_quota: arguments.volume_quota,
+        warm_pool_bytes: arguments.warm_pool_memory << 20,
+        visitors_start: arguments.doors.visitors_start(),
+        identity_provider: arguments.oidc.provider()?,
+        ..Settings::default()
+    })
+}
