@@ -279,7 +279,10 @@ async fn serve(
 
     // Each start makes a new one, until somebody has a password.
     let set_up = control.set_up_link().await.context("cannot make a link")?;
-    let set_up = set_up.map(|link| alcove_server::password_url(&url, &link.text));
+    let set_up = set_up.map(|link| welcome::SetUp {
+        url: alcove_server::password_url(&url, &link.text),
+        username: link.username,
+    });
 
     let ssh_key = HostKey::ensure(&data_dir.join("ssh_host_ed25519_key"))?;
     let gate = Gate::new(control.clone());
@@ -369,12 +372,7 @@ async fn serve(
         // The last thing that is said, so that no log line of the start stands below it.
         print!(
             "{}",
-            welcome::text(
-                &url,
-                &key,
-                &key_file.display().to_string(),
-                set_up.as_deref()
-            )
+            welcome::text(&url, &key, &key_file.display().to_string(), set_up.as_ref())
         );
         stop.cancelled().await;
     }

@@ -4,9 +4,14 @@ use std::fmt::Write;
 
 use crate::key::AdminKey;
 
-/// The text for the terminal. The key is in it only when it is new; later it can be read from its file. `set_up` is the link
-/// by which a first password is set.
-pub fn text(url: &str, key: &AdminKey, key_file: &str, set_up: Option<&str>) -> String {
+/// The way to a first password.
+pub struct SetUp {
+    pub url: String,
+    pub username: String,
+}
+
+/// The text for the terminal. The key is in it only when it is new; later it can be read from its file.
+pub fn text(url: &str, key: &AdminKey, key_file: &str, set_up: Option<&SetUp>) -> String {
     let mut out = String::new();
     let shown = if key.is_new {
         key.value.clone()
@@ -29,11 +34,11 @@ pub fn text(url: &str, key: &AdminKey, key_file: &str, set_up: Option<&str>) -> 
     }
     if let Some(set_up) = set_up {
         line(String::new());
-        line(
-            "  To sign in with a password, set the administrator's (once, within a day):"
-                .to_owned(),
-        );
-        line(format!("    {set_up}"));
+        line(format!(
+            "  To sign in as {} with a password, set it here (once, within a day):",
+            set_up.username
+        ));
+        line(format!("    {}", set_up.url));
     }
     for (title, lines) in [
         (

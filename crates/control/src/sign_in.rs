@@ -51,6 +51,8 @@ pub struct SignedIn {
 #[derive(Debug)]
 pub struct NewPasswordLink {
     pub text: String,
+    /// What its user signs in by then.
+    pub username: String,
     pub expires_at: Timestamp,
 }
 
@@ -318,24 +320,31 @@ pub(crate) async fn set_up_link(shared: &Shared) -> Result<Option<NewPasswordLin
     }
     match reader.user_find_admin().await.map_err(failed)? {
         None => Ok(None),
-        Some(admin) => new_link(shared, admin.id, false).await.map(Some),
+        Some(admin) => new_link(shared, admin, false).await.map(Some),
     }
 }
 
 /// A link that sets a user's password, in place of the one that there may be.
 pub(crate) async fn new_link(
     shared: &Shared,
-    user: UserId,
+    user: User,
     removes_totp: bool,
 ) -> Result<NewPasswordLink, Error> {
     let failed = |error| Error::store("making a link that sets a password", error);
     let text = new_text(shared);
-    let link = PasswordLink::begin(link_hash(&text), user, removes_totp, shared.clock.now());
+    let (hash, now) = (link_hash(&text), shared.clock.now());
+    let link = PasswordLink::begin(hash, user.id.clone(), removes_totp, now);
     let tx = shared.store.begin().await.map_err(failed)?;
     tx.password_link_put(&link).await.map_err(failed)?;
     tx.commit().await.map_err(failed)?;
+    let has_address = user.is_email_verified && !user.email.is_empty();
     Ok(NewPasswordLink {
         text,
+        username: if has_address {
+            user.email
+        } else {
+            user.id.to_string()
+        },
         expires_at: link.expires_at,
     })
 }

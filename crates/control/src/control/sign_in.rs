@@ -98,10 +98,11 @@ impl Control {
     ) -> Result<NewPasswordLink, Error> {
         let user = self.get_user(caller, user).await?;
         caller.require_user()?;
-        let link = sign_in::new_link(&self.shared, user.id.clone(), removes_totp).await?;
+        let id = user.id.clone();
+        let link = sign_in::new_link(&self.shared, user, removes_totp).await?;
         tracing::info!(
-            user.id = %user.id,
-            "user {} made a link that sets the password of user {}", caller.user, user.id
+            user.id = %id,
+            "user {} made a link that sets the password of user {id}", caller.user
         );
         Ok(link)
     }
