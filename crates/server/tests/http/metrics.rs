@@ -53,7 +53,7 @@ async fn a_listener_of_its_own_answers_monitoring_and_nothing_else() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let shutdown = CancellationToken::new();
-    let served = tokio::spawn(alcove_server::serve_with(
+    let serving = tokio::spawn(alcove_server::serve_with(
         listener.into(),
         server.app.metrics(),
         shutdown.clone(),
@@ -73,7 +73,7 @@ async fn a_listener_of_its_own_answers_monitoring_and_nothing_else() {
         assert!(said.contains(has), "{said}");
     }
     shutdown.cancel();
-    within(served).await.unwrap();
+    within(serving).await.unwrap();
 }
 
 #[tokio::test]

@@ -216,8 +216,8 @@ async fn the_administrator_sends_to_whom_uses_webhooks_and_the_same_id_once() {
     add(&server, &format!("http://127.0.0.1:{port}/"), &[]).await;
     let admins = send.replace("/api/", "/api/admin/");
     for path in [&send, &admins] {
-        let sent = server.put("POST", path, body.clone()).await;
-        assert_eq!(sent.status, StatusCode::OK, "{}", sent.text);
+        let answer = server.put("POST", path, body.clone()).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
     }
     let other = json!({"eventType": "volume.created", "payload": {"a": 2}});
     server.put("POST", &admins, other).await;

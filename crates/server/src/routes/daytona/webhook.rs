@@ -253,7 +253,7 @@ pub(crate) async fn messages(
     Manages(manager): Manages,
 ) -> Result<Json<Vec<WebhookMessage>>, ApiError> {
     let found = app.control().list_webhook_messages(&manager).await?;
-    Ok(Json(found.into_iter().map(shown_message).collect()))
+    Ok(Json(found.iter().map(shown_message).collect()))
 }
 
 /// The newest tries of a message at all endpoints, at most 250, the newest first.
@@ -421,7 +421,7 @@ fn shown(endpoint: domain::WebhookEndpoint) -> WebhookEndpoint {
     }
 }
 
-fn shown_message(message: domain::WebhookMessage) -> WebhookMessage {
+fn shown_message(message: &domain::WebhookMessage) -> WebhookMessage {
     WebhookMessage {
         id: message.id.to_string(),
         event_type: message.event.as_str().to_owned(),
