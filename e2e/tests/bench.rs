@@ -337,6 +337,23 @@ fn restart_and_idle_measure_servers_of_their_own_and_remove_them() {
 }
 
 #[test]
+fn api_measures_requests_to_a_server_of_its_own_and_removes_it() {
+    let scratch = tempfile::tempdir().unwrap();
+    let arguments = ["api", "--rounds=3", "--clients=2", "--seconds=1"];
+    let result = bench(&arguments, |command| {
+        command.arg("--image").arg(image());
+        command.arg("--scratch").arg(scratch.path());
+        command.args(["--network-pool", &own_pool().to_string()]);
+    });
+    let count = number(&result, "/measures/oneClient/count");
+    assert!((count - 3.0).abs() < f64::EPSILON, "{result:#}");
+    let rates = result["measures"]["rates"].as_array().unwrap();
+    let are_measured = rates.iter().all(|rate| rate.as_f64().unwrap() > 0.0);
+    assert!(rates.len() == 3 && are_measured, "{result:#}");
+    assert!(names(scratch.path()).is_empty());
+}
+
+#[test]
 fn edge_measures_ports_of_its_own_server_and_removes_both() {
     let scratch = tempfile::tempdir().unwrap();
     let arguments = [

@@ -1,5 +1,6 @@
 //! `alcove bench`: measures a server, this host, and the two against each other.
 
+mod api;
 mod crowd;
 mod edge;
 mod floor;
@@ -40,6 +41,8 @@ const ECHO_OUTPUT: &str = "ready\n";
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
+    /// Requests of the API that read one sandbox, on a server of its own.
+    Api(api::Arguments),
     /// Time to interactive: create, then the first output of a command, over HTTP.
     Tti(tti::Arguments),
     /// Ports of sandboxes through the proxy, on a server of its own.
@@ -60,6 +63,7 @@ pub enum Command {
 
 pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Api(arguments) => api::run(arguments).await,
         Command::Tti(arguments) => tti::run(arguments).await,
         Command::Edge(arguments) => edge::run(arguments).await,
         Command::Floor(arguments) => floor::run(arguments).await,

@@ -9,7 +9,7 @@ mod policy;
 mod report;
 mod sockets;
 mod ssh;
-mod way;
+pub(super) mod way;
 
 use std::process::ExitCode;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! One way to the backend: through the proxy, straight, or through nginx.
+//! One way to a page: through the proxy, straight, through nginx, or to the API.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -20,6 +20,8 @@ use crate::bench::table::bytes_in_mib;
 pub struct Way {
     pub address: SocketAddr,
     pub host: String,
+    /// Where the page is.
+    pub path: String,
     /// None where nobody asks for one.
     pub bearer: Option<String>,
 }
@@ -29,6 +31,7 @@ impl Way {
         Self {
             address,
             host: address.to_string(),
+            path: "/".to_owned(),
             bearer: None,
         }
     }
@@ -37,6 +40,16 @@ impl Way {
         Self {
             address: server,
             host: format!("{port}-{sandbox}.localhost:{}", server.port()),
+            path: "/".to_owned(),
+            bearer: Some(format!("Bearer {key}")),
+        }
+    }
+
+    pub fn api(server: SocketAddr, path: String, key: &str) -> Self {
+        Self {
+            address: server,
+            host: server.to_string(),
+            path,
             bearer: Some(format!("Bearer {key}")),
         }
     }
@@ -83,7 +96,8 @@ impl Way {
     /// How long a page takes.
     pub async fn page(&self, connection: &mut SendRequest<Body>) -> anyhow::Result<Duration> {
         let begin = Instant::now();
-        let answer = self.ask(connection, Method::GET, "/", content(0)).await?;
+        let answer = self.ask(connection, Method::GET, &self.path, content(0));
+        let answer = answer.await?;
         answer.collect().await?;
         Ok(begin.elapsed())
     }
