@@ -147,6 +147,24 @@ def test_limits_of_an_organization_are_made_changed_and_taken_away(client, lab):
     assert usage.total_volume_quota == 5 or not client.has("PATCH /organizations/{}/quota")
 
 
+def test_webhooks_of_an_organization(client, lab, unique):
+    lab, owner = lab
+    hooks = "/webhooks/organizations/{}"
+    owner.ask(f"POST {hooks}/initialize", lab.id)
+    assert owner.ask(f"GET {hooks}/initialization-status", lab.id).organization_id == lab.id
+    assert owner.ask(f"POST {hooks}/app-portal-access", lab.id).url
+    owner.ask(f"POST {hooks}/refresh-endpoints", lab.id)
+    # A name that nobody has: what is sent has one who is to hear of it.
+    told("POST", f"/webhooks/organizations/{lab.id}/endpoints", {"url": "https://hooks.invalid/"}, key=owner.key)
+    message = {"eventType": "volume.created", "payload": {"id": "v"}, "eventId": f"evt_{unique}"}
+    for somebody, place in ((owner, hooks), (client, f"/admin{hooks}")):
+        somebody.ask(f"POST {place}/send", lab.id, message)
+        somebody.ask(f"GET {place}/messages/{{}}/attempts", lab.id, message["eventId"])
+    client.ask(f"POST /admin{hooks}/initialize", lab.id)
+    client.ask("GET /webhooks/status")
+    client.ask("GET /admin/webhooks/status")
+
+
 def test_users_as_the_administrator_sees_them(client, ann):
     me = ann.ask("GET /users/me")
     for users in ("/users", "/admin/users"):
