@@ -53,8 +53,8 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let stop = interrupted()?;
     let host = Surroundings::now();
     let server = OwnServer::start(&arguments.place).await?;
-    let measured = measure(&server, &arguments, &stop).await;
-    let measures = server.close_after(measured).await?;
+    let outcome = measure(&server, &arguments, &stop).await;
+    let measures = server.close_after(outcome).await?;
     let parameters = serde_json::json!({
         "rounds": arguments.rounds,
         "clients": arguments.clients,
