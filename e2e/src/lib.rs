@@ -9,6 +9,7 @@ pub mod instance;
 pub mod runner;
 pub mod server;
 pub mod wait;
+pub mod web;
 
 use std::path::PathBuf;
 

@@ -1,11 +1,9 @@
 //! `ADD` of addresses, from a machine behind the host.
 
 use std::fs;
-use std::process::{Child, Command, Stdio};
 
-use alcove_e2e::wait;
+use alcove_e2e::web::{Place, Web};
 use alcove_runner_api::BuildFaultCode;
-use tempfile::TempDir;
 
 use crate::judge::Judge;
 use crate::more::file;
@@ -15,80 +13,18 @@ use crate::support::{Case, TestBuilds, tar};
 const THERE: &str = "198.51.100.70";
 const HERE: &str = "198.51.100.69";
 
-const INTERFACE: &str = "alcv-add0";
-
-/// A machine in a network namespace of its own, with a web server.
-struct Web {
-    name: String,
-    server: Child,
-    folder: TempDir,
-}
-
-fn ip(arguments: &str) {
-    let status = Command::new("ip")
-        .args(arguments.split_whitespace())
-        .status()
-        .expect("ip runs");
-    assert!(status.success(), "ip {arguments}");
-}
-
-/// With the namespace it would go some time later, and the next test wants its name.
-fn unplug() {
-    let _ = Command::new("ip")
-        .args(["link", "delete", INTERFACE])
-        .stderr(Stdio::null())
-        .status();
-}
-
-impl Web {
-    async fn start() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let name = format!("alcove-add-{}", std::process::id());
-        // One that was killed leaves it.
-        unplug();
-        ip(&format!("netns add {name}"));
-        ip(&format!(
-            "link add {INTERFACE} type veth peer name wan netns {name}"
-        ));
-        ip(&format!("address add {HERE}/30 dev {INTERFACE}"));
-        ip(&format!("link set {INTERFACE} up"));
-        ip(&format!("-n {name} address add {THERE}/30 dev wan"));
-        ip(&format!("-n {name} link set wan up"));
-        ip(&format!("-n {name} route add default via {HERE}"));
-        let server = Command::new("ip")
-            .args(["netns", "exec", &name, "busybox", "httpd", "-f", "-p", "80"])
-            .arg("-h")
-            .arg(folder.path())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("busybox runs");
-        wait::until("the web server answers", async || {
-            tokio::net::TcpStream::connect((THERE, 80)).await.map(drop)
-        })
-        .await;
-        Self {
-            name,
-            server,
-            folder,
-        }
-    }
-}
-
-impl Drop for Web {
-    fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
-        unplug();
-        let _ = Command::new("ip")
-            .args(["netns", "delete", &self.name])
-            .status();
-    }
-}
+const PLACE: Place = Place {
+    name: "alcove-add",
+    interface: "alcv-add0",
+    here: HERE,
+    there: THERE,
+};
 
 #[tokio::test]
 async fn what_is_fetched_is_as_buildah_has_it_and_held_by_its_checksum() {
-    let web = Web::start().await;
-    let served = web.folder.path();
+    let folder = tempfile::tempdir().expect("a folder");
+    let served = folder.path();
+    let _web = Web::start(PLACE, served).await;
     fs::write(served.join("plain.txt"), "from afar").expect("a file");
     let inner = tempfile::tempdir().expect("a folder");
     fs::write(inner.path().join("packed"), "in it").expect("a file");
@@ -144,8 +80,9 @@ async fn what_is_fetched_is_as_buildah_has_it_and_held_by_its_checksum() {
 
 #[tokio::test]
 async fn a_file_that_has_not_changed_is_fetched_and_found_again_and_a_changed_one_is_taken() {
-    let web = Web::start().await;
-    let served = web.folder.path().join("f");
+    let folder = tempfile::tempdir().expect("a folder");
+    let served = folder.path().join("f");
+    let _web = Web::start(PLACE, folder.path()).await;
     fs::write(&served, "one").expect("a file");
     let builds = TestBuilds::start().await;
     let text = format!("FROM busybox\nADD http://{THERE}/f /f\nRUN echo ran\n");

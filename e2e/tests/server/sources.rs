@@ -2,44 +2,32 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use alcove_e2e::server::{Answer, TestServer};
-use alcove_e2e::wait;
+use alcove_e2e::web::{Place, Web};
 use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::support::{run, state};
 
 /// Of a network for documents, which no sandbox is kept from.
-const HERE: &str = "198.51.100.81";
 const THERE: &str = "198.51.100.82";
-const INTERFACE: &str = "alcv-src0";
 
-/// A machine of the outside, a network namespace, that serves `a.git`: a `README` that says "first" in the first of two
+const PLACE: Place = Place {
+    name: "alcove-src",
+    interface: "alcv-src0",
+    here: "198.51.100.81",
+    there: THERE,
+};
+
+/// A machine of the outside that serves `a.git`: a `README` that says "first" in the first of two
 /// commits and "second" in the other.
 struct Forge {
-    name: String,
-    server: Child,
+    _web: Web,
     /// The first commit.
     first: String,
     _folder: tempfile::TempDir,
-}
-
-fn ip(arguments: &str) {
-    let status = Command::new("ip")
-        .args(arguments.split_whitespace())
-        .status()
-        .expect("ip runs");
-    assert!(status.success(), "ip {arguments}");
-}
-
-/// With the namespace it would go some time later, and the next test wants its name.
-fn unplug() {
-    let _ = Command::new("ip")
-        .args(["link", "delete", INTERFACE])
-        .stderr(Stdio::null())
-        .status();
 }
 
 fn git(folder: &Path, arguments: &[&str]) -> String {
@@ -79,47 +67,11 @@ impl Forge {
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         fs::set_permissions(&script, mode).unwrap();
 
-        let name = format!("alcove-src-{}", std::process::id());
-        // One that was killed leaves it.
-        unplug();
-        ip(&format!("netns add {name}"));
-        ip(&format!(
-            "link add {INTERFACE} type veth peer name wan netns {name}"
-        ));
-        ip(&format!("address add {HERE}/30 dev {INTERFACE}"));
-        ip(&format!("link set {INTERFACE} up"));
-        ip(&format!("-n {name} address add {THERE}/30 dev wan"));
-        ip(&format!("-n {name} link set wan up"));
-        ip(&format!("-n {name} route add default via {HERE}"));
-        let server = Command::new("ip")
-            .args(["netns", "exec", &name, "busybox", "httpd", "-f", "-p", "80"])
-            .arg("-h")
-            .arg(root.join("web"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("busybox runs");
-        wait::until("the forge answers", async || {
-            tokio::net::TcpStream::connect((THERE, 80)).await.map(drop)
-        })
-        .await;
         Self {
-            name,
-            server,
+            _web: Web::start(PLACE, &root.join("web")).await,
             first,
             _folder: folder,
         }
-    }
-}
-
-impl Drop for Forge {
-    fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
-        unplug();
-        let _ = Command::new("ip")
-            .args(["netns", "delete", &self.name])
-            .status();
     }
 }
 
