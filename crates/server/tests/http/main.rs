@@ -9,6 +9,7 @@ mod errors;
 mod event_streams;
 mod events;
 mod generations;
+mod matrix;
 mod mcp;
 mod metrics;
 mod network;

@@ -31,7 +31,8 @@ impl Warm {
             ready.truncate(size);
             while self.fault.is_none() && ready.len() < size {
                 self.count += 1;
-                let id = format!("member-{}", self.count);
+                // As real ones are, so that links to them can be signed.
+                let id = format!("{:032x}", self.count);
                 ready.push(id.parse().expect("a plain id"));
             }
         }

@@ -19,10 +19,10 @@ pub(crate) async fn push_access(
     Authenticated(caller): Authenticated,
     ClientEra(era): ClientEra,
 ) -> Result<Json<StorageAccess>, ApiError> {
+    let access = app.control().object_storage_access(&caller)?;
     let place = app
         .object_storage()
         .ok_or_else(|| ApiError::not_served("This server has no object storage"))?;
-    let access = app.control().object_storage_access(&caller)?;
     let url = if era.uploads_by_tls() {
         &place.url
     } else {

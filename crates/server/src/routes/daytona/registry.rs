@@ -147,12 +147,12 @@ pub(crate) async fn push_access(
 ) -> Result<Json<RegistryPushAccess>, ApiError> {
     let region = query.text("regionId");
     query.finish()?;
-    let host = app
-        .registry_host()
-        .ok_or_else(|| ApiError::not_served("This server has no registry"))?;
     let access = app
         .control()
         .registry_push_access(&caller, region.as_deref())?;
+    let host = app
+        .registry_host()
+        .ok_or_else(|| ApiError::not_served("This server has no registry"))?;
     Ok(Json(RegistryPushAccess {
         username: access.username,
         secret: access.secret.0,
