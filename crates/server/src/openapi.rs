@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, Ref, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 
 use crate::routes::daytona::{
@@ -64,7 +65,7 @@ use crate::routes::{actions, auth, mcp};
         webhook::endpoint_attempts, webhook::enabled, webhook::send, webhook::attempts_of_any,
         webhook::initialize_any, webhook::portal, webhook::portal_script, webhook::portal_style,
     ),
-    modifiers(&Bearer),
+    modifiers(&Bearer, &AnyFailure),
     security(("bearer" = []))
 )]
 struct Document;
@@ -78,6 +79,37 @@ impl Modify for Bearer {
             .components
             .get_or_insert_default()
             .add_security_scheme("bearer", SecurityScheme::Http(scheme));
+    }
+}
+
+/// What every operation may answer beside what it says itself: each failure has the one shape.
+struct AnyFailure;
+
+impl Modify for AnyFailure {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let failure = ResponseBuilder::new()
+            .description("Any other failure")
+            .content(
+                "application/json",
+                ContentBuilder::new()
+                    .schema(Some(Ref::from_schema_name("ErrorBody")))
+                    .build(),
+            )
+            .build();
+        let paths = document.paths.paths.values_mut();
+        let operations = paths.flat_map(|item| {
+            [
+                item.get.as_mut(),
+                item.put.as_mut(),
+                item.post.as_mut(),
+                item.delete.as_mut(),
+                item.patch.as_mut(),
+            ]
+        });
+        for operation in operations.flatten() {
+            let responses = &mut operation.responses.responses;
+            responses.insert("default".to_owned(), failure.clone().into());
+        }
     }
 }
 

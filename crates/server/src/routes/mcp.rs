@@ -1,13 +1,14 @@
 //! The tools of the Model Context Protocol. The protocol is spoken by `alcove-mcp`.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use alcove_api_types::ErrorBody;
 use alcove_mcp::{BODY_MAX_BYTES, serve_request};
-use axum::body::Body;
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Request, State};
 use axum::response::Response;
-use http::header::{CONTENT_LENGTH, HeaderValue};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use http_body_util::{BodyExt as _, Collected};
 
 use crate::app::App;
@@ -42,7 +43,7 @@ pub(crate) async fn call(
         serve_request(request, Arc::new(inside), app.room().clone(), origins).await;
     drop(held);
     let Some(takes) = takes else {
-        return Ok(answer.map(Body::new));
+        return told(answer).await;
     };
     let (mut parts, body) = answer.into_parts();
     let Ok(content) = body.collect().await.map(Collected::to_bytes);
@@ -50,4 +51,19 @@ pub(crate) async fn call(
         .headers
         .insert(CONTENT_LENGTH, HeaderValue::from(content.len()));
     Ok(Response::from_parts(parts, parcel::body(content, takes)))
+}
+
+/// A refusal of the protocol's transport comes as plain text; here it gets the shape of all failures.
+async fn told<B>(answer: http::Response<B>) -> Result<Response, ApiError>
+where
+    B: HttpBody<Data = Bytes, Error = Infallible> + Send + 'static,
+{
+    let status = answer.status();
+    if status.is_success() || answer.headers().contains_key(CONTENT_TYPE) {
+        return Ok(answer.map(Body::new));
+    }
+    let Ok(text) = answer.into_body().collect().await.map(Collected::to_bytes);
+    let code = status.canonical_reason().unwrap_or("Bad Request");
+    let code = code.to_uppercase().replace(' ', "_");
+    Err(ApiError::new(status, code, String::from_utf8_lossy(&text)))
 }

@@ -184,6 +184,9 @@ async fn messages_that_are_none_are_refused() {
             .await;
         assert!(answer.status.is_client_error(), "{body:?}: {answer:?}");
     }
+    let unlike = server.ask_with("POST", "/mcp", &[JSON, HOST], "{}").await;
+    assert_eq!(unlike.status, StatusCode::NOT_ACCEPTABLE);
+    assert_eq!(unlike.json()["code"], "NOT_ACCEPTABLE");
     let request = http::Request::post("/mcp")
         .header("authorization", format!("Bearer {}", server.kit.key))
         .header(HOST.0, HOST.1)

@@ -167,7 +167,7 @@ pub(crate) async fn own_invitations(
 /// How many invitations there are to the caller.
 #[utoipa::path(get, path = "/api/organizations/invitations/count", tag = "organizations",
     operation_id = "getOrganizationInvitationsCountForAuthenticatedUser",
-    responses((status = 200, body = usize), (status = 403, body = ErrorBody)))]
+    responses((status = 200, body = usize, content_type = "application/json"), (status = 403, body = ErrorBody)))]
 pub(crate) async fn count_invitations(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
