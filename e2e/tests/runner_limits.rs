@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use alcove_domain::SandboxId;
 use alcove_e2e::runner::TestRunner;
-use alcove_runner_api::{Goal, Observed, Resources, SandboxSpec};
+use alcove_runner_api::{Goal, Observed, Resources, Sample, SandboxSpec};
 
 async fn run_limited(
     host: &TestRunner,
@@ -122,4 +122,62 @@ async fn a_sandbox_that_forks_all_the_time_is_ended_and_leaves_nothing() {
     remove(host, &sandbox).await;
     let limit = alcove_e2e::wait::patience(Duration::from_secs(10));
     assert!(start.elapsed() < limit, "{:?}", start.elapsed());
+}
+
+async fn sample(host: &TestRunner, sandbox: &SandboxId) -> Sample {
+    let samples = host.runner.samples().await;
+    let found = samples.into_iter().find(|one| one.sandbox == *sandbox);
+    found.expect("it has processes")
+}
+
+#[tokio::test]
+async fn what_a_sandbox_uses_is_seen_from_the_host() {
+    let host = TestRunner::start().await;
+    let sandbox = run_limited(&host, "used", |r| {
+        r.cpu_millis = 700;
+        r.memory_bytes = 200 << 20;
+    })
+    .await;
+    let before = sample(&host, &sandbox).await;
+    assert_eq!(before.cpu_millis, 700);
+    assert_eq!(before.memory_limit_bytes, 200 << 20);
+    assert!(before.memory_bytes > 0, "{before:?}");
+
+    // 16 MiB on the disk, some processor time, and some datagrams, whether or not anybody takes them.
+    let work = "head -c 16777216 /dev/urandom > /root/file && sync /root/file && \
+        for i in 1 2 3 4 5; do echo 0123456789 | nc -u -w 1 $(ip route | awk '/default/ {print $3}') 9; done; \
+        awk 'BEGIN { for (i = 0; i < 3000000; i++) s += i }'";
+    let began = Instant::now();
+    let (code, output) = host.execute(&sandbox, work).await;
+    assert_eq!(code, 0, "{output}");
+    let passed = began.elapsed();
+    let after = sample(&host, &sandbox).await;
+    let (before_cpu, after_cpu) = (before.cpu_used.unwrap(), after.cpu_used.unwrap());
+    let used = after_cpu.checked_sub(before_cpu).expect("it only grows");
+    assert!(used > Duration::from_millis(50), "{used:?} of {passed:?}");
+    // A period of the kernel's at the ends.
+    assert!(
+        used <= passed.mul_f64(0.7) + Duration::from_millis(300),
+        "{used:?} of {passed:?}"
+    );
+    let (before_disk, after_disk) = (before.disk.unwrap(), after.disk.unwrap());
+    let written = after_disk.used_bytes - before_disk.used_bytes;
+    assert!((15 << 20..40 << 20).contains(&written), "{written}");
+    assert_eq!(after_disk.total_bytes, before_disk.total_bytes);
+    assert!(after.cache_bytes > before.cache_bytes, "{after:?}");
+    let (before_net, after_net) = (before.network.unwrap(), after.network.unwrap());
+    let sent = after_net.sent_bytes - before_net.sent_bytes;
+    assert!((5 * 11..1 << 20).contains(&sent), "{sent}");
+
+    // Held still it is seen, and uses nothing more; stopped it is not.
+    host.apply(&sandbox, 2, Goal::Paused).await;
+    let first = sample(&host, &sandbox).await;
+    let second = sample(&host, &sandbox).await;
+    assert_eq!(first.cpu_used, second.cpu_used);
+    let grace = Duration::ZERO;
+    host.apply(&sandbox, 3, Goal::Stopped { grace }).await;
+    assert!(host.runner.samples().await.is_empty());
+    host.apply(&sandbox, 4, Goal::Absent).await;
+    host.expect_nothing_left().await;
+    host.runner.close().await;
 }

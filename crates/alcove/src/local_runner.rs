@@ -11,7 +11,8 @@ use alcove_domain::{BuildId, Port, SandboxId};
 use alcove_runner::Runner;
 use alcove_runner_api::{
     Build, BuildLogPiece, BuildOutcome, Collected, Fetch, FetchError, ImageEntry, Needed, Order,
-    OrderError, Pull, PullState, Report, VolumeOrder, VolumeOutcome, WarmKind, WarmState, WarmWish,
+    OrderError, Pull, PullState, Report, Sample, VolumeOrder, VolumeOutcome, WarmKind, WarmState,
+    WarmWish,
 };
 use async_trait::async_trait;
 use futures_util::StreamExt;
@@ -57,6 +58,10 @@ impl RunnerClient for LocalRunner {
 
     async fn inventory(&self) -> Result<Vec<Report>, OrderError> {
         Ok(self.runner.inventory())
+    }
+
+    async fn samples(&self) -> Result<Vec<Sample>, OrderError> {
+        Ok(self.runner.samples().await)
     }
 
     async fn images(&self) -> Result<Vec<ImageEntry>, OrderError> {

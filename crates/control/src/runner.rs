@@ -7,7 +7,8 @@ use std::net::SocketAddr;
 use alcove_domain::{BuildId, Port, SandboxId};
 use alcove_runner_api::{
     Build, BuildLogPiece, BuildOutcome, Collected, Fetch, FetchError, ImageEntry, Needed, Order,
-    OrderError, Pull, PullState, Report, VolumeOrder, VolumeOutcome, WarmKind, WarmState, WarmWish,
+    OrderError, Pull, PullState, Report, Sample, VolumeOrder, VolumeOutcome, WarmKind, WarmState,
+    WarmWish,
 };
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
@@ -29,6 +30,9 @@ pub trait RunnerClient: Send + Sync + 'static {
 
     /// Everything that the host keeps.
     async fn inventory(&self) -> Result<Vec<Report>, OrderError>;
+
+    /// What every sandbox with processes uses now.
+    async fn samples(&self) -> Result<Vec<Sample>, OrderError>;
 
     /// Images that sandboxes can be started from.
     async fn images(&self) -> Result<Vec<ImageEntry>, OrderError>;

@@ -37,7 +37,7 @@ use rustix::process::{Signal, pidfd_send_signal};
 use tokio::sync::{mpsc, oneshot};
 
 use self::held::{
-    Held, Live, Why, ending_fault, image, live, network_version, observed, process, token,
+    Held, Live, Why, ending_fault, image, live, network_version, observed, occupied, process, token,
 };
 use self::inbox::Inbox;
 pub(crate) use self::work::let_go_of_copied;
@@ -47,6 +47,7 @@ use crate::disk_pool::blocking;
 use crate::host::{Host, HostError};
 use crate::journal::{Hold, Phase, Record};
 use crate::making::{self, Extras, Failed, LastDevice, Made, Start};
+use crate::runner::Occupied;
 
 /// A killed process that is still there after this long is stuck in the kernel.
 const KILL_DEADLINE: Duration = Duration::from_secs(10);
@@ -75,6 +76,8 @@ pub struct View {
     pub process: Option<Arc<OwnedFd>>,
     /// What the sandbox was made from.
     pub image: Option<ImageDigest>,
+    /// By what its use is looked at, while it has processes.
+    pub(crate) occupied: Option<Arc<Occupied>>,
 }
 
 /// The view, as driver and readers share it.
@@ -150,6 +153,7 @@ impl Driver {
             token: token(&held),
             process: process(&held),
             image: image(&held),
+            occupied: occupied(&held),
         }));
         Self {
             host,
@@ -232,6 +236,7 @@ impl Driver {
             token: token(&self.held),
             process: process(&self.held),
             image: image(&self.held),
+            occupied: occupied(&self.held),
         };
         *self.view.write().unwrap_or_else(PoisonError::into_inner) = view;
         report

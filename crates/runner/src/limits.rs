@@ -9,6 +9,7 @@ mod change;
 mod hand_on;
 mod layout;
 pub(crate) mod trial;
+mod usage;
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -22,6 +23,7 @@ use alcove_spawner::protocol::{AGENT_LIMITS_COUNT, CgroupEntry};
 
 use self::hand_on::hand_on;
 use self::layout::Layout;
+pub use self::usage::GroupUsage;
 
 /// Controllers without which a sandbox would not be limited.
 const CONTROLLERS: [&str; 3] = ["memory", "cpu", "pids"];
@@ -128,9 +130,11 @@ impl Limits {
                 cpu,
                 pids,
                 freezer,
+                cpuacct,
             } => [memory, cpu, pids]
                 .into_iter()
                 .chain(freezer)
+                .chain(cpuacct)
                 .map(|tree| tree.join(&self.parent))
                 .collect(),
             Layout::V2 { root } => vec![root.join(&self.parent)],
@@ -185,7 +189,7 @@ fn make_folder(path: &Path) -> Result<(), LimitsError> {
 }
 
 /// One sandbox's group in every tree of the layout. For version 1 the order is memory, cpu, pids, and the
-/// freezer where there is one.
+/// freezer where there is one, then what counts processor time where that is apart.
 #[derive(Debug, Clone)]
 pub struct Group {
     folders: Vec<PathBuf>,
@@ -229,7 +233,7 @@ impl Group {
                 set(cpu_group, "cpu.cfs_quota_us", &quota_us.to_string())?;
                 set(pids_group, "pids.max", &pids)
             }
-            _ => unreachable!("a group has one folder, three or four"),
+            _ => unreachable!("a group has one folder, or three to five"),
         }
     }
 
@@ -270,7 +274,7 @@ impl Group {
                 (memory, "memory.stat"),
                 (cpu, "cpu.cfs_quota_us"),
             ],
-            _ => unreachable!("a group has one folder, three or four"),
+            _ => unreachable!("a group has one folder, or three to five"),
         };
         let open = |(folder, file): (&PathBuf, &'static str)| {
             fs::File::open(folder.join(file))

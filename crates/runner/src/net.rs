@@ -33,16 +33,17 @@ mod shares;
 mod slot;
 mod sockets;
 mod table;
+mod traffic;
 pub(crate) mod trial;
 mod watch;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alcove_runner_api::NetworkSpec;
+use alcove_runner_api::{NetworkSpec, NetworkUsage};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -253,6 +254,11 @@ impl Network {
     /// unknown number is ignored.
     pub fn release(&self, index: SlotIndex) {
         self.pool.release(index);
+    }
+
+    /// What has gone through the cable of each slot since it was laid.
+    pub fn traffic(&self) -> HashMap<SlotIndex, NetworkUsage> {
+        traffic::read(|interface| self.config.index_of(interface))
     }
 
     pub fn counts(&self) -> SlotCounts {

@@ -3,6 +3,7 @@
 mod collect;
 mod config;
 mod dial;
+mod samples;
 mod take_over;
 mod volumes;
 mod warm;
@@ -27,6 +28,7 @@ use tokio_util::task::TaskTracker;
 use self::config::part;
 pub use self::config::{OpenError, Programs, RunnerConfig};
 pub use self::dial::DialError;
+pub(crate) use self::samples::Occupied;
 use self::take_over::Found;
 use crate::archive::Archives;
 use crate::build::{BuildParts, Builds};

@@ -9,6 +9,7 @@
 mod builds;
 mod images;
 mod ports;
+mod samples;
 mod volumes;
 mod warm;
 mod work;
@@ -23,7 +24,7 @@ use alcove_domain::{BuildId, Port, SandboxId};
 use alcove_runner_api::{
     Build, BuildLogPiece, BuildOutcome, Collected, Fault, FaultCode, Fetch, FetchError, Generation,
     Goal, ImageDigest, ImageEntry, Needed, Observed, Order, OrderError, Pull, PullState, Report,
-    SandboxSpec, VolumeOrder, VolumeOutcome, WarmKind, WarmState, WarmWish,
+    Sample, SandboxSpec, VolumeOrder, VolumeOutcome, WarmKind, WarmState, WarmWish,
 };
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
@@ -73,6 +74,7 @@ struct State {
     says_twice: bool,
     reports: broadcast::Sender<Report>,
     dial: Option<Dial>,
+    samples: samples::Samples,
     /// What is behind addresses outside.
     files: HashMap<String, Vec<Result<Vec<u8>, FetchError>>>,
 }
@@ -111,6 +113,7 @@ impl Default for FakeRunner {
                     says_twice: false,
                     reports: broadcast::Sender::new(REPORTS),
                     dial: None,
+                    samples: samples::Samples::default(),
                     files: HashMap::new(),
                 }),
                 work_gate: watch::Sender::new(true),
@@ -466,6 +469,10 @@ impl RunnerClient for FakeRunner {
             .iter()
             .map(|(id, kept)| kept.report(id))
             .collect())
+    }
+
+    async fn samples(&self) -> Result<Vec<Sample>, OrderError> {
+        self.tell_samples()
     }
 
     async fn images(&self) -> Result<Vec<ImageEntry>, OrderError> {

@@ -9,6 +9,7 @@ use alcove_spawner::protocol::ExitStatus;
 use crate::archive::Header;
 use crate::journal::{Hold, Record, Running};
 use crate::making::{LastDevice, Made};
+use crate::runner::Occupied;
 
 #[derive(Debug)]
 pub(super) enum Held {
@@ -106,6 +107,19 @@ pub(super) fn image(held: &Held) -> Option<ImageDigest> {
         Held::Running(live) => Some(live.record.image.clone()),
         Held::Archived { header, .. } => Some(header.image.clone()),
     }
+}
+
+/// By what its use is looked at, while it has processes.
+pub(super) fn occupied(held: &Held) -> Option<Arc<Occupied>> {
+    let Held::Running(live) = held else {
+        return None;
+    };
+    Some(Arc::new(Occupied {
+        pid: live.running.process.pid,
+        pidfd: Arc::clone(&live.pidfd),
+        slot: live.running.slot,
+        resources: live.running.spec.resources,
+    }))
 }
 
 /// The version of the policy that is in force, where there are processes.

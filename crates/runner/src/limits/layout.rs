@@ -14,6 +14,9 @@ pub(super) enum Layout {
         pids: PathBuf,
         /// Where the host has it. Without it nothing can be paused.
         freezer: Option<PathBuf>,
+        /// What counts processor time, where it has a tree of its own. Mostly it shares that of `cpu`. Hosts that have it
+        /// apart and no freezer are not known to exist; there it is left out.
+        cpuacct: Option<PathBuf>,
     },
     V2 {
         root: PathBuf,
@@ -44,11 +47,14 @@ pub(super) fn find(mounts: &str) -> Result<Layout, LimitsError> {
     }
     if let [Some(memory), Some(cpu), Some(pids)] = CONTROLLERS.map(|name| v1.get(name).cloned()) {
         let freezer = v1.get("freezer").cloned();
+        let cpuacct = v1.get("cpuacct").filter(|tree| **tree != cpu).cloned();
+        let cpuacct = cpuacct.filter(|_| freezer.is_some());
         return Ok(Layout::V1 {
             memory,
             cpu,
             pids,
             freezer,
+            cpuacct,
         });
     }
     let root = v2.ok_or(LimitsError::ControllerMissing {
@@ -80,6 +86,7 @@ mod tests {
     #[test]
     fn a_hybrid_host_counts_as_version_1() {
         let mounts = "cgroup /sys/fs/cgroup/cpu cgroup rw,relatime,cpu 0 0\n\
+                      cgroup /sys/fs/cgroup/cpuacct cgroup rw,relatime,cpuacct 0 0\n\
                       cgroup /sys/fs/cgroup/memory cgroup rw,relatime,memory 0 0\n\
                       cgroup /sys/fs/cgroup/pids cgroup rw,relatime,pids 0 0\n\
                       cgroup /sys/fs/cgroup/freezer cgroup rw,relatime,freezer 0 0\n\
@@ -89,6 +96,7 @@ mod tests {
             cpu: "/sys/fs/cgroup/cpu".into(),
             pids: "/sys/fs/cgroup/pids".into(),
             freezer: Some("/sys/fs/cgroup/freezer".into()),
+            cpuacct: Some("/sys/fs/cgroup/cpuacct".into()),
         };
         assert_eq!(find(mounts).ok(), Some(expected));
         assert_eq!(
@@ -96,6 +104,19 @@ mod tests {
             Some(Path::new("/sys/fs/cgroup/pids"))
         );
         assert_eq!(tree_of(mounts, "devices"), None);
+    }
+
+    #[test]
+    fn a_tree_that_two_controllers_share_is_one() {
+        let mounts = "cgroup /sys/fs/cgroup/cpu,cpuacct cgroup rw,relatime,cpu,cpuacct 0 0\n\
+                      cgroup /sys/fs/cgroup/memory cgroup rw,relatime,memory 0 0\n\
+                      cgroup /sys/fs/cgroup/pids cgroup rw,relatime,pids 0 0\n\
+                      cgroup /sys/fs/cgroup/freezer cgroup rw,relatime,freezer 0 0\n";
+        let found = find(mounts);
+        assert!(
+            matches!(found, Ok(Layout::V1 { cpuacct: None, .. })),
+            "{found:?}"
+        );
     }
 
     #[test]

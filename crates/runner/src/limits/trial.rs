@@ -141,6 +141,7 @@ mod tests {
                 cpu: tree("cpu"),
                 pids: tree("pids"),
                 freezer: None,
+                cpuacct: None,
             },
             parent: "any".to_owned(),
         };
