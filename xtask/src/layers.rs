@@ -16,6 +16,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("alcove-runner-api", &["alcove-domain"]),
     ("alcove-store", &["alcove-domain"]),
     ("alcove-storage", &[]),
+    ("alcove-telemetry", &["alcove-domain"]),
     (
         "alcove-control",
         &[
@@ -23,6 +24,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "alcove-store",
             "alcove-storage",
             "alcove-runner-api",
+            "alcove-telemetry",
             "alcove-build",
         ],
     ),
@@ -44,6 +46,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "alcove-linger",
             "alcove-mcp",
             "alcove-storage",
+            "alcove-telemetry",
         ],
     ),
     (
@@ -91,6 +94,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "alcove-ssh",
             "alcove-storage",
             "alcove-store",
+            "alcove-telemetry",
         ],
     ),
     (
@@ -100,6 +104,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "alcove-domain",
             "alcove-runner-api",
             "alcove-store",
+            "alcove-telemetry",
         ],
     ),
     (
