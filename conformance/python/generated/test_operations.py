@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import urllib.error
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from conftest import told, wait_until
@@ -147,6 +148,25 @@ def test_a_sandbox_is_found_and_set(client, ask, sandbox):
     ask(f"POST {SANDBOX}/last-activity", sandbox)
     found = ask(f"GET {SANDBOX}", sandbox)
     assert (found.labels, found.auto_stop_interval, found.public) == ({"a": "b"}, 0, False)
+
+
+def test_what_is_measured_and_told_of_a_sandbox(client, ask, sandbox):
+    now = datetime.now(UTC)
+    if client.has(f"GET {SANDBOX}/region-quota"):
+        assert ask(f"GET {SANDBOX}/region-quota", sandbox).region_id
+    if not client.has(f"GET {SANDBOX}/telemetry/metrics"):
+        return
+    ends = [now - timedelta(hours=1), now + timedelta(hours=1)]
+    metrics = ask(f"GET {SANDBOX}/telemetry/metrics", sandbox, *ends)
+    assert "daytona.sandbox.cpu.utilization" in [one.metric_name for one in metrics.series]
+    assert "started" in [log.body for log in ask(f"GET {SANDBOX}/telemetry/logs", sandbox, *ends).items]
+    # A request to the toolbox is a span.
+    told("GET", f"/toolbox/{sandbox}/toolbox/work-dir")
+    traces = ask(f"GET {SANDBOX}/telemetry/traces", sandbox, *ends).items
+    assert "GET /work-dir" in [trace.root_span_name for trace in traces]
+    for trace in traces:
+        spans = ask(f"GET {SANDBOX}/telemetry/traces/{{}}", sandbox, trace.trace_id)
+        assert [span.trace_id for span in spans] == [trace.trace_id] * trace.span_count
 
 
 def test_ways_into_a_sandbox(ask, sandbox):

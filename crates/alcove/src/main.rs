@@ -21,6 +21,7 @@ mod registries;
 mod remote;
 mod serve;
 mod storage;
+mod telemetry;
 mod tls;
 mod welcome;
 

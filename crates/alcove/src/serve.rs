@@ -39,6 +39,7 @@ use crate::oidc::OidcArguments;
 use crate::parts;
 use crate::registries::Registries;
 use crate::storage::{self, Gate, StorageArguments};
+use crate::telemetry::TelemetryArguments;
 use crate::welcome;
 
 /// Where a server of root keeps its data.
@@ -143,6 +144,8 @@ pub struct Arguments {
     egress: EgressArguments,
     #[command(flatten)]
     oidc: OidcArguments,
+    #[command(flatten)]
+    telemetry: TelemetryArguments,
     /// Network slots, disks and id ranges to hold ready.
     #[arg(long, env = "ALCOVE_READY_PARTS", default_value_t = 8)]
     ready_parts: usize,

@@ -15,6 +15,7 @@ mod sandbox;
 mod sign_in;
 mod snapshot;
 mod ssh;
+mod telemetry;
 mod volume;
 mod warm_pool;
 mod webhook;
@@ -51,6 +52,10 @@ pub use sign_in::{
 };
 pub use snapshot::{CreateSnapshot, Snapshot, SnapshotPage, SnapshotState, Url};
 pub use ssh::{CreateSshKey, SshAccess, SshAccessValidation, SshKey};
+pub use telemetry::{
+    LogEntry, LogPage, MetricDataPoint, MetricSeries, MetricsResponse, TracePage, TraceSpan,
+    TraceSummary,
+};
 pub use volume::{CreateVolume, Volume, VolumeState};
 pub use warm_pool::{CreateWarmPool, UpdateWarmPool, WarmPool};
 pub use webhook::{

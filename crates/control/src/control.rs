@@ -18,6 +18,7 @@ mod sign_in;
 mod snapshot;
 mod ssh;
 mod statistics;
+mod telemetry;
 mod user;
 mod volume;
 mod warm_pool;
@@ -26,6 +27,7 @@ mod webhook;
 pub use invitation::InvitationView;
 pub use member::MemberView;
 pub use statistics::Statistics;
+pub use telemetry::{ListLogs, TelemetryRange, TraceSummary};
 pub use webhook::{CreatedEndpoint, Replay, WebhookManager, WebhookStatus};
 
 use std::collections::BTreeMap;
@@ -187,6 +189,11 @@ impl Control {
         shared.spawn(timers::run(Arc::clone(&shared)));
         shared.spawn(crate::snapshots::retention::run(Arc::clone(&shared)));
         shared.spawn(images::keep(Arc::clone(&shared)));
+        if let Some(telemetry) = &shared.settings.telemetry {
+            shared.spawn(crate::telemetry::write(Arc::clone(&shared)));
+            let every = telemetry.sample_every;
+            shared.spawn(crate::telemetry::sample(Arc::clone(&shared), every));
+        }
         if shared.settings.warm_pool_bytes > 0 {
             shared.spawn(warm::keep(Arc::clone(&shared)));
         }
@@ -208,6 +215,9 @@ impl Control {
     pub async fn shutdown(&self) {
         if let Err(error) = reconcile::flush_activity(&self.shared).await {
             tracing::error!(%error, "the last activity of sandboxes is lost");
+        }
+        if self.shared.settings.telemetry.is_some() {
+            crate::telemetry::flush(&self.shared).await;
         }
         self.abandon().await;
     }

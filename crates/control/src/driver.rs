@@ -29,6 +29,7 @@ use crate::links;
 use crate::order::{self, Heard, Job, Outcome};
 use crate::probe::Step;
 use crate::shared::{Shared, lock};
+use crate::telemetry;
 
 /// Asks that may wait; who asks beyond them waits too.
 const MAILBOX: usize = 64;
@@ -493,7 +494,11 @@ impl Driver {
     }
 
     fn publish(&mut self, sandbox: Sandbox) {
+        let old = self.sandbox.state();
         self.sandbox = Arc::new(sandbox);
+        if self.sandbox.state() != old {
+            telemetry::note_state(&self.shared, old, &self.sandbox);
+        }
         let sandbox = &self.sandbox;
         if !sandbox.lifecycle.holds_name() {
             self.shared.directory.release_name(sandbox);

@@ -6,7 +6,9 @@ use std::time::Duration;
 use alcove_domain::{Quota, Resources};
 
 use crate::credentials::{ConfiguredCredentials, CredentialsSource};
-use crate::{IdentityProvider, PasswordCost, RateLimits, SealingKey, WebhookSender};
+use crate::{
+    IdentityProvider, PasswordCost, RateLimits, SealingKey, TelemetrySettings, WebhookSender,
+};
 
 /// Where sandboxes are: what the API calls a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +83,8 @@ pub struct Settings {
     pub identity_provider: Option<IdentityProvider>,
     /// Sends webhooks. Without one, there are none.
     pub webhooks: Option<Arc<dyn WebhookSender>>,
+    /// What is kept of sandboxes' telemetry, and where. Without it, nothing.
+    pub telemetry: Option<TelemetrySettings>,
     /// How many requests are taken of whom. What is not in here has no limit.
     pub rate_limits: RateLimits,
 }
@@ -114,6 +118,7 @@ impl Default for Settings {
             password_cost: PasswordCost::default(),
             identity_provider: None,
             webhooks: None,
+            telemetry: None,
             rate_limits: RateLimits::new(),
         }
     }

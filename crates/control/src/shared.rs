@@ -23,6 +23,7 @@ use crate::sessions::SessionTurns;
 use crate::snapshots::{SnapshotCache, SnapshotDrivers};
 use crate::ssh::SshSessions;
 use crate::suspension::Suspended;
+use crate::telemetry::TelemetryWork;
 use crate::timers::Timers;
 use crate::token::TokenKey;
 use crate::volumes::VolumeWork;
@@ -53,6 +54,7 @@ pub(crate) struct Shared {
     pub rate_counters: Counters,
     pub warm: WarmKeeper,
     pub webhooks: WebhookWork,
+    pub telemetry: TelemetryWork,
     pub limited_egress: LimitedEgress,
     pub suspended: Suspended,
     pub closing: Closing,
@@ -117,6 +119,7 @@ impl Shared {
             rate_counters: Counters::default(),
             warm: WarmKeeper::default(),
             webhooks: WebhookWork::default(),
+            telemetry: TelemetryWork::default(),
             limited_egress: LimitedEgress::default(),
             suspended: Suspended::default(),
             closing: Closing::default(),

@@ -1,7 +1,8 @@
 //! What the proxy asks the control plane.
 
 use alcove_control::{
-    Admission, AgentConnection, AgentStream, Control, DialError, Error, ToolboxTarget, Visitor,
+    Admission, AgentConnection, AgentStream, Control, DialError, Error, ToolboxCall, ToolboxTarget,
+    Visitor,
 };
 use alcove_domain::{Port, SandboxId};
 use async_trait::async_trait;
@@ -63,6 +64,9 @@ pub trait Gate: Send + Sync + 'static {
 
     /// Notes that the sandbox is in use. Called on the hot path.
     fn record_activity(&self, sandbox: &SandboxId);
+
+    /// Notes a request that went to a sandbox's agent. Called on the hot path.
+    fn record_call(&self, call: &ToolboxCall);
 }
 
 #[async_trait]
@@ -98,5 +102,9 @@ impl Gate for Control {
 
     fn record_activity(&self, sandbox: &SandboxId) {
         Control::record_activity(self, sandbox);
+    }
+
+    fn record_call(&self, call: &ToolboxCall) {
+        Control::record_call(self, call);
     }
 }

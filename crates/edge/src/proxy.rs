@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use alcove_control::{Control, DialError, Error, Visitor};
+use alcove_control::{Control, DialError, Error, ToolboxCall, Visitor};
 use alcove_domain::SandboxState;
 use axum::body::Body;
 use bytes::Bytes;
@@ -212,7 +212,25 @@ impl<G: Gate> Edge<G> {
             let uri = uri_inside(tail, path::unsigned_query(query));
             parts.uri = uri;
         }
-        let mut answer = self.forward(&target, parts, body, tail, |_| {}).await?;
+        let traceparent = parts.headers.get("traceparent");
+        let traceparent = traceparent
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned);
+        let began = Instant::now();
+        let answer = self.forward(&target, parts, body, tail, |_| {}).await;
+        let status = match &answer {
+            Ok(answer) => answer.response.status(),
+            Err(failure) => failure.outline().0,
+        };
+        self.shared.gate.record_call(&ToolboxCall {
+            sandbox: target.sandbox,
+            method: parts.method.as_str().to_owned(),
+            path: tail.to_owned(),
+            status: status.as_u16(),
+            took: began.elapsed(),
+            traceparent,
+        });
+        let mut answer = answer?;
         headers::prepare_response(answer.response.headers_mut(), answer.is_upgrade);
         Ok(answer.response)
     }

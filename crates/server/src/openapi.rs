@@ -8,8 +8,8 @@ use utoipa::{Modify, OpenApi};
 
 use crate::routes::daytona::{
     account, api_key, event, life, member, object_storage, organization, preview, quota, region,
-    registry, sandbox, sandbox_list, settings, snapshot, ssh, ssh_key, system, volume, warm_pool,
-    webhook, workspace,
+    registry, sandbox, sandbox_list, settings, snapshot, ssh, ssh_key, system, telemetry, volume,
+    warm_pool, webhook, workspace,
 };
 use crate::routes::{actions, auth, mcp};
 
@@ -35,7 +35,8 @@ use crate::routes::{actions, auth, mcp};
         workspace::stop, workspace::labels, workspace::public, workspace::auto_stop,
         workspace::auto_archive, workspace::archive, workspace::backup, workspace::build_logs,
         preview::workspace_url,
-        quota::usage, quota::update, quota::update_older, quota::update_organization, quota::create,
+        telemetry::metrics, telemetry::logs, telemetry::traces, telemetry::spans,
+        quota::usage, quota::of_sandbox, quota::update, quota::update_older, quota::update_organization, quota::create,
         quota::get, quota::delete,
         api_key::list, api_key::create, api_key::current, api_key::get, api_key::delete, api_key::delete_of_user,
         account::user, account::list, account::create, account::get, account::regenerate_key_pair,

@@ -2,13 +2,17 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use alcove_control::{Caller, Clock as _, Control, PasswordCost, Probe, SealingKey, Settings};
+use alcove_control::{
+    Caller, Clock as _, Control, PasswordCost, Probe, SealingKey, Settings, TelemetrySettings,
+};
 use alcove_domain::{
     Access, ApiKey, ApiKeyHash, Member, MemberRole, OrganizationId, Permissions, User, UserId,
     UserRequest,
 };
 use alcove_store::Store;
+use alcove_telemetry::Telemetry;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
@@ -16,6 +20,9 @@ use crate::{FakeRunner, FakeWebhooks, ManualClock, SeededRng};
 
 /// The text of the bootstrap key in tests.
 const KEY: &str = "dtn_0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+/// How often sandboxes of tests are asked what they use.
+pub const SAMPLE_EVERY: Duration = Duration::from_secs(30);
 
 /// What outlives a control plane: the store's folder, the host, the clock.
 #[derive(Debug)]
@@ -31,8 +38,10 @@ pub struct TestStore {
 impl Default for TestStore {
     fn default() -> Self {
         let webhooks = FakeWebhooks::default();
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let kept = Telemetry::open(folder.path().join("telemetry")).expect("a folder");
         Self {
-            folder: tempfile::tempdir().expect("a temporary folder"),
+            folder,
             runner: FakeRunner::default(),
             clock: Arc::new(ManualClock::default()),
             rng: Arc::new(SeededRng::new(1)),
@@ -41,6 +50,10 @@ impl Default for TestStore {
                 sealing_key: Some(SealingKey::new([7; 32])),
                 password_cost: PasswordCost::LEAST,
                 webhooks: Some(Arc::new(webhooks.clone())),
+                telemetry: Some(TelemetrySettings {
+                    kept: Arc::new(kept),
+                    sample_every: Some(SAMPLE_EVERY),
+                }),
                 ..Settings::default()
             },
             webhooks,
@@ -108,6 +121,11 @@ pub struct TestControl {
 impl TestControl {
     pub async fn open() -> Self {
         TestStore::default().open().await
+    }
+
+    /// Where telemetry of sandboxes is.
+    pub fn telemetry_folder(&self) -> PathBuf {
+        self.parts.folder.path().join("telemetry")
     }
 
     /// A user with a personal organization, whose address is trusted.

@@ -22,5 +22,6 @@ mod spawners;
 mod ssh;
 mod storm;
 mod support;
+mod telemetry;
 mod volumes;
 mod warm;

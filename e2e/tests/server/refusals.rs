@@ -34,6 +34,7 @@ async fn operations(raw: &Raw, sandbox: &str) -> Vec<(String, String)> {
             .replace("{endpointId}", "no-such-endpoint")
             .replace("{messageId}", "no-such-message")
             .replace("{volumeId}", "no-such-volume")
+            .replace("{traceId}", "no-such-trace")
             .replace("{name}", "no-such-volume")
             .replace("{id}", "no-such-snapshot");
         assert!(

@@ -22,6 +22,7 @@ pub(super) fn of(
     let webhooks = webhooks.context("cannot read the host's certificates")?;
     Ok(Settings {
         webhooks: Some(Arc::new(webhooks)),
+        telemetry: arguments.telemetry.open(data_dir)?,
         rate_limits: arguments.limits.limits(|name| std::env::var(name).ok())?,
         sealing_key: Some(key::sealing(&data_dir.join("sealing.key"))?),
         snapshots: SnapshotLimits {

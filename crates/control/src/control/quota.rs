@@ -3,12 +3,32 @@
 use alcove_domain::{OrganizationId, Quota, SandboxClass};
 
 use super::Control;
-use crate::{Caller, Error, OwnQuota, QuotaUse};
+use crate::{Caller, Error, OwnQuota, QuotaUse, sandboxes};
 
 impl Control {
     /// Limits of the caller's organization and what counts against them, by region and class.
     pub async fn quota_use(&self, caller: &Caller) -> Result<Vec<QuotaUse>, Error> {
         self.shared.quota_use(&caller.organization).await
+    }
+
+    /// The limits of the organization that a sandbox counts for, in its region and for its class.
+    pub async fn quota_of_sandbox(
+        &self,
+        caller: &Caller,
+        id_or_name: &str,
+    ) -> Result<OwnQuota, Error> {
+        let entry = sandboxes::find(&self.shared, caller, id_or_name)?;
+        let sandbox = entry.sandbox();
+        let uses = self.shared.quota_use(&sandbox.organization_id).await?;
+        let found = uses
+            .into_iter()
+            .find(|found| found.region == sandbox.region && found.class == sandbox.class);
+        Ok(OwnQuota {
+            organization: sandbox.organization_id.clone(),
+            region: sandbox.region.clone(),
+            class: sandbox.class,
+            quota: found.map_or(self.shared.settings.default_quota, |found| found.quota),
+        })
     }
 
     /// Changes the limits of an organization for sandboxes of a class in a region (id or name), as the

@@ -31,6 +31,7 @@ mod snapshots;
 mod ssh;
 mod ssh_keys;
 mod support;
+mod telemetry;
 mod timers;
 mod volumes;
 mod warm;

@@ -323,3 +323,37 @@ async fn a_slow_reader_holds_the_agent_back() {
         assert!(written < 64 << 20, "{written} bytes were swallowed");
     }
 }
+
+#[tokio::test]
+async fn every_request_that_is_let_in_is_told_with_its_outcome() {
+    let agent = Router::new().fallback(async || http::StatusCode::IM_A_TEAPOT);
+    let bench = Bench::with_agent(agent).await;
+    let request = |path: &str, key: &str, more: &str| {
+        format!(
+            "GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n{more}Connection: close\r\n\r\n"
+        )
+    };
+    *bench.gate.dial_error.lock().unwrap() = Some(DialError::Unavailable);
+    bench
+        .exchange(&request("/toolbox/box/version", KEY, ""))
+        .await;
+    *bench.gate.dial_error.lock().unwrap() = None;
+    let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let header = format!("traceparent: {traceparent}\r\n");
+    let path = "/toolbox/box/files/info?path=secret";
+    bench.exchange(&request(path, KEY, &header)).await;
+    bench.exchange(&request(path, "wrong", "")).await;
+
+    let calls = bench.gate.calls.lock().unwrap().clone();
+    let told: Vec<_> = calls
+        .iter()
+        .map(|call| (call.method.as_str(), call.path.as_str(), call.status))
+        .collect();
+    assert_eq!(
+        told,
+        [("GET", "/version", 502), ("GET", "/files/info", 418)],
+        "the stranger's is not of the sandbox, and a query may hold anything"
+    );
+    assert_eq!(calls[1].traceparent.as_deref(), Some(traceparent));
+    assert_eq!(calls[1].sandbox.as_str(), "box");
+}

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use alcove_control::{
-    Admission, AgentConnection, AgentStream, Credential, DialError, Error, Pass, ToolboxTarget,
-    Visitor,
+    Admission, AgentConnection, AgentStream, Credential, DialError, Error, Pass, ToolboxCall,
+    ToolboxTarget, Visitor,
 };
 use alcove_domain::{Port, SandboxId, SandboxState};
 use alcove_edge::{Arrival, Edge, Gate, Previews};
@@ -31,6 +31,7 @@ pub struct FakeGate {
     pub socket: PathBuf,
     pub dials: Arc<AtomicUsize>,
     pub activity: Arc<AtomicUsize>,
+    pub calls: Arc<Mutex<Vec<ToolboxCall>>>,
     pub dial_error: Arc<Mutex<Option<DialError>>>,
     pub is_public: Arc<Mutex<bool>>,
 }
@@ -108,6 +109,10 @@ impl Gate for FakeGate {
     fn record_activity(&self, _: &SandboxId) {
         self.activity.fetch_add(1, Ordering::SeqCst);
     }
+
+    fn record_call(&self, call: &ToolboxCall) {
+        self.calls.lock().unwrap().push(call.clone());
+    }
 }
 
 fn unauthenticated() -> Error {
@@ -154,6 +159,7 @@ impl Bench {
             socket,
             dials: Arc::default(),
             activity: Arc::default(),
+            calls: Arc::default(),
             dial_error: Arc::default(),
             is_public: Arc::default(),
         };

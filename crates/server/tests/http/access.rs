@@ -23,6 +23,7 @@ fn example(route: &Route, sandbox: &str) -> String {
         .replace("{endpointId}", sandbox)
         .replace("{messageId}", sandbox)
         .replace("{volumeId}", sandbox)
+        .replace("{traceId}", sandbox)
         .replace("{name}", sandbox)
         .replace("{isPublic}", "true")
         .replace("{port}", "2280")

@@ -25,6 +25,7 @@ mod sign_in;
 mod ssh;
 mod storage;
 mod support;
+mod telemetry;
 mod tls;
 mod tokens;
 mod toolbox;

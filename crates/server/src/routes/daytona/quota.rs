@@ -65,6 +65,19 @@ fn overview(found: &QuotaUse) -> RegionUsageOverview {
     }
 }
 
+/// The limits of the organization that a sandbox counts for, in its region and for its class.
+#[utoipa::path(get, path = "/api/sandbox/{sandboxIdOrName}/region-quota", tag = "sandbox",
+    operation_id = "getRegionQuotaBySandboxId", params(("sandboxIdOrName" = String, Path)),
+    responses((status = 200, body = RegionQuota), (status = 404, body = ErrorBody)))]
+pub(crate) async fn of_sandbox(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    PathOf(id): PathOf<String>,
+) -> Result<Json<RegionQuota>, ApiError> {
+    let quota = app.control().quota_of_sandbox(&caller, &id).await?;
+    Ok(Json(region_quota(&quota)))
+}
+
 /// Sets limits of an organization, as the administrator of the server. What runs stays.
 #[utoipa::path(patch, path = "/api/admin/organizations/{organizationId}/quota/{regionId}", tag = "admin",
     operation_id = "adminUpdateOrganizationRegionQuota",
