@@ -143,9 +143,9 @@ async fn what_a_sandbox_uses_is_seen_from_the_host() {
     assert_eq!(before.memory_limit_bytes, 200 << 20);
     assert!(before.memory_bytes > 0, "{before:?}");
 
-    // 16 MiB on the disk, some processor time, and some datagrams, whether or not anybody takes them.
-    let work = "head -c 16777216 /dev/urandom > /root/file && sync /root/file && \
-        for i in 1 2 3 4 5; do echo 0123456789 | nc -u -w 1 $(ip route | awk '/default/ {print $3}') 9; done; \
+    // 16 MiB on the disk, some processor time, and a question to the resolver, whatever that says.
+    let work = "head -c 16777216 /dev/urandom > /tmp/file && sync /tmp/file && \
+        { timeout 3 nslookup a-name-of-some-length.invalid || true; } && \
         awk 'BEGIN { for (i = 0; i < 3000000; i++) s += i }'";
     let began = Instant::now();
     let (code, output) = host.execute(&sandbox, work).await;
@@ -167,7 +167,7 @@ async fn what_a_sandbox_uses_is_seen_from_the_host() {
     assert!(after.cache_bytes > before.cache_bytes, "{after:?}");
     let (before_net, after_net) = (before.network.unwrap(), after.network.unwrap());
     let sent = after_net.sent_bytes - before_net.sent_bytes;
-    assert!((5 * 11..1 << 20).contains(&sent), "{sent}");
+    assert!((40..1 << 20).contains(&sent), "{sent}");
 
     // Held still it is seen, and uses nothing more; stopped it is not.
     host.apply(&sandbox, 2, Goal::Paused).await;

@@ -28,6 +28,7 @@ pub const SAMPLE_EVERY: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct TestStore {
     folder: TempDir,
+    telemetry: TempDir,
     pub runner: FakeRunner,
     pub clock: Arc<ManualClock>,
     pub rng: Arc<SeededRng>,
@@ -39,9 +40,11 @@ impl Default for TestStore {
     fn default() -> Self {
         let webhooks = FakeWebhooks::default();
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let kept = Telemetry::open(folder.path().join("telemetry")).expect("a folder");
+        let telemetry = tempfile::tempdir().expect("a temporary folder");
+        let kept = Telemetry::open(telemetry.path().to_owned()).expect("a folder");
         Self {
             folder,
+            telemetry,
             runner: FakeRunner::default(),
             clock: Arc::new(ManualClock::default()),
             rng: Arc::new(SeededRng::new(1)),
@@ -125,7 +128,7 @@ impl TestControl {
 
     /// Where telemetry of sandboxes is.
     pub fn telemetry_folder(&self) -> PathBuf {
-        self.parts.folder.path().join("telemetry")
+        self.parts.telemetry.path().to_owned()
     }
 
     /// A user with a personal organization, whose address is trusted.

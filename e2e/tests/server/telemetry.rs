@@ -44,7 +44,6 @@ async fn what_a_sandbox_did_is_measured_and_told_and_outlives_a_kill() {
         "memory.limit",
         "filesystem.usage",
         "filesystem.total",
-        "network.sent",
     ] {
         let values = values(&answer, &format!("daytona.sandbox.{name}"));
         assert!(

@@ -296,6 +296,7 @@ impl Place {
             ("{invitationId}", invitation),
             ("{endpointId}", endpoint),
             ("{messageId}", message),
+            ("{traceId}", "0af7651916cd43dd8448eb211c80319c".to_owned()),
             ("{volumeId}", volume),
             ("snapshots/{id}", snapshot),
             ("docker-registry/{id}", registry),
