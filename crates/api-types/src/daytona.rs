@@ -35,7 +35,7 @@ pub use organization::{
 };
 pub use quota::{
     CreateRegionQuota, LimitChange, NO_LIMIT, OrganizationUsageOverview, RegionQuota,
-    RegionUsageOverview, UpdateOrganizationQuota, UpdateRegionQuota,
+    RegionUsageOverview, UpdateOrganizationQuota, UpdateRegionQuota, UsagePeriod, UsagePeriodPage,
 };
 pub use region::{Region, RegionType};
 pub use registry::{

@@ -26,6 +26,7 @@ mod webhook;
 
 pub use invitation::InvitationView;
 pub use member::MemberView;
+pub use quota::ListUsage;
 pub use statistics::Statistics;
 pub use telemetry::{ListLogs, TelemetryRange, TraceSummary};
 pub use webhook::{CreatedEndpoint, Replay, WebhookManager, WebhookStatus};

@@ -60,6 +60,7 @@ mod webhooks;
 pub use builds::BuildLog;
 pub use caller::{Caller, CameWith};
 pub use clock::{Clock, SystemClock};
+pub use control::ListUsage;
 pub use control::Statistics;
 pub use control::drive::{Drive, DriveSort, ListDrives};
 pub use control::{Bootstrap, Control, Readiness, ToolboxTarget};

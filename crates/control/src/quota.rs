@@ -216,7 +216,7 @@ pub(crate) async fn recount(shared: &Shared) -> Result<(), Error> {
         return Ok(());
     }
     let tx = shared.store.begin().await.map_err(failed)?;
-    if tx.usage_recount().await.map_err(failed)? {
+    if tx.usage_recount(shared.clock.now()).await.map_err(failed)? {
         tx.commit().await.map_err(failed)?;
         // The first start on a database from before the ledger; after that, a defect.
         tracing::warn!("what sandboxes use was not what the ledger said; it is counted anew");

@@ -29,6 +29,8 @@ use crate::webhooks;
 const RETRY: Duration = Duration::from_secs(1);
 /// How long events and destroyed sandboxes are kept.
 const KEPT: Duration = Duration::from_hours(24);
+/// How long it can be asked what sandboxes counted: a year and what is needed to look back at it.
+const USAGE_KEPT: Duration = Duration::from_hours(24 * 400);
 /// Rows written or removed in one transaction, so that nobody waits long for a turn.
 const BATCH: usize = 500;
 
@@ -234,6 +236,8 @@ async fn prune(shared: &Shared) -> Result<(), Error> {
     let spread = webhooks::is_spread(shared);
     tx.outbox_prune(before, spread).await.map_err(failed)?;
     webhooks::prune(shared, &tx).await?;
+    let past = now.saturating_sub(USAGE_KEPT).unwrap_or(now);
+    tx.usage_period_prune(past).await.map_err(failed)?;
     let limit = u64::try_from(BATCH).unwrap_or(u64::MAX);
     tx.sandbox_prune(before, limit).await.map_err(failed)?;
     tx.volume_prune(before, limit).await.map_err(failed)?;

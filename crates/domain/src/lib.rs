@@ -68,7 +68,7 @@ pub use query::{
     CursorPage, OffsetPage, SandboxFilter, SandboxSort, SnapshotFilter, SnapshotParent,
     SnapshotSort, SortOrder,
 };
-pub use quota::{Quota, QuotaExceeded, Usage};
+pub use quota::{Quota, QuotaExceeded, Usage, UsagePeriod};
 pub use reason::Reason;
 pub use registry::{Registry, RegistryKind, RegistryRequest, RegistryUrl, Secret};
 pub use resize::ResizeRequest;

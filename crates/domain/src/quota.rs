@@ -4,7 +4,9 @@
 //! counted again at any time. Limits are asked only where something grows (a create, a start, a fork, a resize):
 //! what runs is never ended because a limit was lowered, and a stop is never refused.
 
-use crate::{DesiredState, Phase, Resources, Sandbox, SandboxState};
+use jiff::Timestamp;
+
+use crate::{DesiredState, Phase, Resources, Sandbox, SandboxClass, SandboxId, SandboxState};
 
 /// Amounts counted for one sandbox, or for all of one organization, region and class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -15,6 +17,22 @@ pub struct Usage {
     pub memory_gib: u64,
     pub disk_gib: u64,
     pub gpu: u64,
+}
+
+/// What one sandbox counted from one moment to another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsagePeriod {
+    pub sandbox: SandboxId,
+    /// Region id.
+    pub region: String,
+    pub class: SandboxClass,
+    pub cpu_cores: u64,
+    pub memory_gib: u64,
+    pub disk_gib: u64,
+    pub gpu: u64,
+    pub started_at: Timestamp,
+    /// None while it goes on.
+    pub ended_at: Option<Timestamp>,
 }
 
 impl Usage {

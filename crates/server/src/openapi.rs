@@ -36,7 +36,7 @@ use crate::routes::{actions, auth, mcp};
         workspace::auto_archive, workspace::archive, workspace::backup, workspace::build_logs,
         preview::workspace_url,
         telemetry::metrics, telemetry::logs, telemetry::traces, telemetry::spans,
-        quota::usage, quota::of_sandbox, quota::update, quota::update_older, quota::update_organization, quota::create,
+        quota::usage, quota::periods, quota::of_sandbox, quota::update, quota::update_older, quota::update_organization, quota::create,
         quota::get, quota::delete,
         api_key::list, api_key::create, api_key::current, api_key::get, api_key::delete, api_key::delete_of_user,
         account::user, account::list, account::create, account::get, account::regenerate_key_pair,

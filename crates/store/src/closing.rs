@@ -13,8 +13,8 @@ use crate::convert::Place;
 use crate::entity::{
     api_key, build, departed_organization, invitation, member, member_role, organization, outbox,
     quota, registry, role, sandbox, sandbox_label, snapshot, ssh_access, ssh_key, usage_entry,
-    usage_total, volume, warm_pool, webhook_application, webhook_attempt, webhook_delivery,
-    webhook_endpoint, webhook_message,
+    usage_period, usage_total, volume, warm_pool, webhook_application, webhook_attempt,
+    webhook_delivery, webhook_endpoint, webhook_message,
 };
 use crate::{Reader, StoreError, Tx};
 
@@ -161,6 +161,7 @@ impl Tx {
             build,
             usage_entry,
             usage_total,
+            usage_period,
             outbox,
             webhook_message,
             webhook_attempt,

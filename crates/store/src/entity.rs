@@ -29,6 +29,7 @@ pub(crate) mod ssh_access;
 pub(crate) mod ssh_key;
 pub(crate) mod totp_secret;
 pub(crate) mod usage_entry;
+pub(crate) mod usage_period;
 pub(crate) mod usage_total;
 pub(crate) mod user;
 pub(crate) mod volume;

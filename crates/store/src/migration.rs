@@ -31,6 +31,7 @@ mod m0030_sign_in;
 mod m0031_totp;
 mod m0032_identities;
 mod m0033_webhooks;
+mod m0037_usage_periods;
 
 #[derive(Debug)]
 pub(crate) struct Migrator;
@@ -67,6 +68,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0031_totp::Migration),
             Box::new(m0032_identities::Migration),
             Box::new(m0033_webhooks::Migration),
+            Box::new(m0037_usage_periods::Migration),
         ]
     }
 }
@@ -152,7 +154,7 @@ mod tests {
         assert_eq!(members[0].access.role, owner);
         // The ledger is younger than the rows.
         let tx = store.begin().await.unwrap();
-        assert!(tx.usage_recount().await.unwrap());
+        assert!(tx.usage_recount(jiff::Timestamp::UNIX_EPOCH).await.unwrap());
         tx.commit().await.unwrap();
         let total = reader.usage_total(&QuotaKey::of(&live[0])).await.unwrap();
         assert_eq!(

@@ -1,7 +1,7 @@
 //! The ledger of what sandboxes count against limits.
 //!
 //! Every write of a sandbox writes its entry and the total of its organization, region and class with it, in one
-//! transaction. Both follow from the rows of the sandboxes, so they can be counted anew at any time and must then
+//! transaction, and its period of usage (`usage_period.rs`). All of them follow from the rows of the sandboxes, so they can be counted anew at any time and must then
 //! come out the same.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use alcove_domain::{
     DesiredState, Resources, Sandbox, SandboxClass, SandboxId, SandboxState, Usage,
 };
+use jiff::Timestamp;
 use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict};
 use sea_orm::{
     ActiveModelTrait as _, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter,
@@ -19,6 +20,7 @@ use crate::convert::{Place, bigint};
 use crate::entity::{sandbox, usage_entry, usage_total};
 use crate::quota::QuotaKey;
 use crate::sandbox::row;
+use crate::usage_period;
 use crate::{Reader, StoreError, Tx};
 
 impl QuotaKey {
@@ -37,6 +39,8 @@ impl QuotaKey {
 struct Ledger {
     entries: BTreeMap<SandboxId, (QuotaKey, Usage)>,
     totals: BTreeMap<QuotaKey, Usage>,
+    /// What counts now by the periods that go on: processors, memory, disk and GPUs.
+    open: BTreeMap<SandboxId, [u64; 4]>,
 }
 
 impl Reader {
@@ -57,8 +61,8 @@ impl Tx {
         total(&self.transaction, key).await
     }
 
-    /// Counts the sandboxes anew and mends the ledger. False if there was nothing to mend.
-    pub async fn usage_recount(&self) -> Result<bool, StoreError> {
+    /// Counts the sandboxes anew and mends the ledger, from this time on. False if there was nothing to mend.
+    pub async fn usage_recount(&self, at: Timestamp) -> Result<bool, StoreError> {
         let counted = counted(&self.transaction).await?;
         let written = written(&self.transaction).await?;
         if counted == written {
@@ -68,12 +72,18 @@ impl Tx {
             .entries
             .keys()
             .chain(written.entries.keys())
-            .filter(|id| counted.entries.get(*id) != written.entries.get(*id))
+            .chain(written.open.keys())
+            .filter(|id| {
+                counted.entries.get(*id) != written.entries.get(*id)
+                    || counted.open.get(*id) != written.open.get(*id)
+            })
             .collect();
         for id in wrong {
             self.entry_delete(id).await?;
+            self.usage_period_end(id, at).await?;
             if let Some((key, usage)) = counted.entries.get(id) {
                 self.entry_put(id, key, usage).await?;
+                self.usage_period_begin(id, key, usage, at).await?;
             }
         }
         usage_total::Entity::delete_many()
@@ -116,6 +126,7 @@ impl Tx {
         } else {
             self.entry_put(&sandbox.id, &key, &after).await?;
         }
+        self.usage_period_change(sandbox, &after).await?;
         self.total_add(&key, before, &after).await
     }
 
@@ -240,7 +251,20 @@ async fn written(db: &impl ConnectionTrait) -> Result<Ledger, StoreError> {
             ledger.totals.insert(key, usage);
         }
     }
+    for period in usage_period::open(db).await? {
+        let amounts = [
+            period.cpu_cores,
+            period.memory_gib,
+            period.disk_gib,
+            period.gpu,
+        ];
+        ledger.open.insert(period.sandbox, amounts);
+    }
     Ok(ledger)
+}
+
+fn amounts(usage: &Usage) -> [u64; 4] {
+    [usage.cpu_cores, usage.memory_gib, usage.disk_gib, usage.gpu]
 }
 
 /// The ledger as it should be.
@@ -312,7 +336,9 @@ async fn counted(db: &impl ConnectionTrait) -> Result<Ledger, StoreError> {
         total.memory_gib += usage.memory_gib;
         total.disk_gib += usage.disk_gib;
         total.gpu += usage.gpu;
-        ledger.entries.insert(place("id").id(id)?, (key, usage));
+        let id: SandboxId = place("id").id(id)?;
+        ledger.open.insert(id.clone(), amounts(&usage));
+        ledger.entries.insert(id, (key, usage));
     }
     Ok(ledger)
 }

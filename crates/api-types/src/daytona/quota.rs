@@ -5,6 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::Timestamp;
 use crate::body::{BodyFields, FromBody};
 
 /// What stands where a number is needed and there is no limit.
@@ -167,6 +168,36 @@ pub struct RegionQuota {
     pub max_disk_per_gpu: Option<u32>,
     #[schema(required = true)]
     pub max_sandbox_lifespan: Option<u32>,
+}
+
+/// A page of what sandboxes counted over time, the oldest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UsagePeriodPage {
+    pub items: Vec<UsagePeriod>,
+    pub total: u64,
+    pub page: u64,
+    pub total_pages: u64,
+}
+
+/// What one sandbox counted from one moment to another, whether it used it or not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UsagePeriod {
+    pub sandbox_id: String,
+    pub region_id: String,
+    pub sandbox_class: String,
+    /// Processors.
+    pub cpu: u64,
+    /// GiB.
+    pub memory: u64,
+    /// GiB.
+    pub disk: u64,
+    pub gpu: u64,
+    pub started_at: Timestamp,
+    /// Null while it goes on.
+    #[schema(required = true)]
+    pub ended_at: Option<Timestamp>,
 }
 
 /// The body that gives an organization limits of its own. A negative number is no limit.

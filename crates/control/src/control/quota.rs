@@ -1,14 +1,51 @@
 //! Limits of organizations: what counts against them, and what the administrator of the server makes of them.
 
-use alcove_domain::{OrganizationId, Quota, SandboxClass};
+use alcove_domain::{OffsetPage, OrganizationId, Quota, SandboxClass, SandboxId, UsagePeriod};
+use alcove_store::UsagePeriods;
 
 use super::Control;
+use super::telemetry::TelemetryRange;
+use crate::list::Page;
 use crate::{Caller, Error, OwnQuota, QuotaUse, sandboxes};
+
+/// Which usage is wanted.
+#[derive(Debug, Clone)]
+pub struct ListUsage {
+    pub range: TelemetryRange,
+    /// Of this sandbox only, be it there or not.
+    pub sandbox: Option<SandboxId>,
+    pub page: Option<i64>,
+    pub limit: Option<i64>,
+}
 
 impl Control {
     /// Limits of the caller's organization and what counts against them, by region and class.
     pub async fn quota_use(&self, caller: &Caller) -> Result<Vec<QuotaUse>, Error> {
         self.shared.quota_use(&caller.organization).await
+    }
+
+    /// What sandboxes of an organization counted against limits over time, those that are gone among them: periods that have a
+    /// part in the time from `from` to before `to`, the oldest first.
+    pub async fn usage_periods(
+        &self,
+        caller: &Caller,
+        organization: &str,
+        list: ListUsage,
+    ) -> Result<OffsetPage<UsagePeriod>, Error> {
+        let caller = self.enter(caller, organization)?;
+        let page = Page::parse(list.page, list.limit)?;
+        let (from, to) = list.range.check()?;
+        let wanted = UsagePeriods {
+            organization: caller.organization.clone(),
+            sandbox: list.sandbox,
+            from,
+            to,
+        };
+        let reader = self.shared.store.reader();
+        let found = reader
+            .usage_period_page(&wanted, page.number, page.limit)
+            .await;
+        found.map_err(|error| Error::store("reading usage over time", error))
     }
 
     /// The limits of the organization that a sandbox counts for, in its region and for its class.

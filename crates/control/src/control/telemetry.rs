@@ -41,7 +41,7 @@ pub struct TraceSummary {
 }
 
 impl TelemetryRange {
-    fn check(self) -> Result<(Timestamp, Timestamp), Error> {
+    pub(crate) fn check(self) -> Result<(Timestamp, Timestamp), Error> {
         let missing = |name: &str| Reason::invalid(format!("{name} must be given"));
         let mut reasons = Vec::new();
         reasons.extend(self.from.is_none().then(|| missing("from")));

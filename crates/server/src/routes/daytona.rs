@@ -140,6 +140,7 @@ crate::routes::routes! {
     put "/api/organizations/{organizationId}/invitations/{invitationId}", Key => member::update_invitation;
     post "/api/organizations/{organizationId}/invitations/{invitationId}/cancel", Key => member::cancel_invitation;
     get "/api/organizations/{organizationId}/usage", Key => quota::usage;
+    get "/api/organizations/{organizationId}/usage/periods", Key => quota::periods;
     patch "/api/organizations/{organizationId}/quota/{regionId}", Key => quota::update_older;
     patch "/api/organizations/{organizationId}/quota", Key => quota::update_organization;
     post "/api/organizations/{organizationId}/sandbox-default-limited-network-egress", Key => organization::limit_egress;

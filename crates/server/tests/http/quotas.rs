@@ -166,3 +166,59 @@ async fn limits_of_ones_own_are_made_once_read_and_taken_away() {
     assert_eq!(server.ask("GET", &own).await.status, StatusCode::NOT_FOUND);
     assert_eq!(create().await.status, StatusCode::OK, "it is held no more");
 }
+
+#[tokio::test]
+async fn what_sandboxes_counted_over_time_can_be_read_when_they_are_gone() {
+    let server = Server::start().await;
+    let begin = server.kit.clock.host_time();
+    let made = server.create(json!({"name": "a"})).await;
+    let id = made["id"].as_str().unwrap();
+    server.kit.clock.advance_minutes(10);
+    server.ask("POST", "/api/sandbox/a/stop").await.ok();
+    server.kit.clock.advance_minutes(5);
+    server.ask("DELETE", "/api/sandbox/a").await.ok();
+    let org = made["organizationId"].as_str().unwrap();
+    let path = format!(
+        "/api/organizations/{org}/usage/periods?from=2020-01-01T00:00:00Z&to=2100-01-01T00:00:00Z"
+    );
+    alcove_testkit::eventually("all periods have ended", async || {
+        let page = server.ask("GET", &path).await.ok();
+        let items = page["items"].as_array().unwrap();
+        items.iter().all(|item| !item["endedAt"].is_null())
+    })
+    .await;
+    let page = server.ask("GET", &path).await.ok();
+    let items = page["items"].as_array().unwrap();
+    assert_eq!(page["total"], items.len());
+    assert!(items.iter().all(|item| item["sandboxId"] == id));
+    let running: Vec<&serde_json::Value> = items.iter().filter(|item| item["cpu"] == 1).collect();
+    let [running] = running.as_slice() else {
+        panic!("{page}");
+    };
+    let time =
+        |value: &serde_json::Value| value.as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    let lasted = time(&running["endedAt"]).duration_since(time(&running["startedAt"]));
+    assert_eq!(lasted.as_mins(), 10, "{page}");
+    assert_eq!(time(&running["startedAt"]), begin);
+    let stopped = items
+        .iter()
+        .find(|item| item["cpu"] == 0 && item["disk"] != 0);
+    assert_eq!(stopped.unwrap()["startedAt"], running["endedAt"], "{page}");
+
+    let of_other = server
+        .ask("GET", &format!("{path}&sandboxId=other"))
+        .await
+        .ok();
+    assert_eq!(of_other["total"], 0);
+    let before = path.replace("to=2100", "to=2020");
+    let before = server
+        .ask("GET", &before.replace("from=2020", "from=2019"))
+        .await
+        .ok();
+    assert_eq!(before["total"], 0);
+    let without = path.split_once('?').unwrap().0;
+    let refused = server.ask("GET", without).await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+    let foreign = server.ask("GET", &path.replace(org, "other")).await;
+    assert_eq!(foreign.status, StatusCode::NOT_FOUND);
+}

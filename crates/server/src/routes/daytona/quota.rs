@@ -3,17 +3,17 @@
 use alcove_api_types::ErrorBody;
 use alcove_api_types::daytona::{
     CreateRegionQuota, LimitChange, NO_LIMIT, OrganizationUsageOverview, RegionQuota,
-    RegionUsageOverview, UpdateOrganizationQuota, UpdateRegionQuota,
+    RegionUsageOverview, UpdateOrganizationQuota, UpdateRegionQuota, UsagePeriod, UsagePeriodPage,
 };
-use alcove_control::{OwnQuota, QuotaUse};
-use alcove_domain::{OrganizationId, Quota, SandboxClass};
+use alcove_control::{ListUsage, OwnQuota, QuotaUse};
+use alcove_domain::{OrganizationId, Quota, SandboxClass, UsagePeriod as Period};
 use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
 
 use crate::app::App;
 use crate::error::ApiError;
-use crate::extract::{Authenticated, BodyOf, PathOf};
+use crate::extract::{Authenticated, BodyOf, PathOf, QueryOf};
 
 /// What the organization's sandboxes use, exactly, and what they may use.
 #[utoipa::path(get, path = "/api/organizations/{organizationId}/usage", tag = "organizations",
@@ -38,6 +38,50 @@ pub(crate) async fn usage(
         total_volume_quota: volume_quota,
         current_volume_usage: volumes,
     }))
+}
+
+/// What the organization's sandboxes counted over time, those that are gone among them: a period for each sandbox and each
+/// set of amounts that has a part in the time from `from` to before `to`, the oldest first.
+#[utoipa::path(get, path = "/api/organizations/{organizationId}/usage/periods", tag = "organizations",
+    operation_id = "listOrganizationUsagePeriods",
+    params(("organizationId" = String, Path), ("from" = String, Query), ("to" = String, Query),
+        ("sandboxId" = Option<String>, Query), ("page" = Option<i64>, Query), ("limit" = Option<i64>, Query)),
+    responses((status = 200, body = UsagePeriodPage), (status = 400, body = ErrorBody),
+        (status = 404, body = ErrorBody)))]
+pub(crate) async fn periods(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    PathOf(id): PathOf<String>,
+    QueryOf(mut query): QueryOf,
+) -> Result<Json<UsagePeriodPage>, ApiError> {
+    let list = ListUsage {
+        range: super::telemetry::range(&mut query),
+        sandbox: query.word("sandboxId", |text| text.parse().ok()),
+        page: query.integer("page"),
+        limit: query.integer("limit"),
+    };
+    query.finish()?;
+    let found = app.control().usage_periods(&caller, &id, list).await?;
+    Ok(Json(UsagePeriodPage {
+        items: found.items.into_iter().map(period).collect(),
+        total: found.total,
+        page: found.page,
+        total_pages: found.total_pages,
+    }))
+}
+
+fn period(period: Period) -> UsagePeriod {
+    UsagePeriod {
+        sandbox_id: period.sandbox.to_string(),
+        region_id: period.region,
+        sandbox_class: period.class.as_str().to_owned(),
+        cpu: period.cpu_cores,
+        memory: period.memory_gib,
+        disk: period.disk_gib,
+        gpu: period.gpu,
+        started_at: period.started_at.into(),
+        ended_at: period.ended_at.map(Into::into),
+    }
 }
 
 fn overview(found: &QuotaUse) -> RegionUsageOverview {

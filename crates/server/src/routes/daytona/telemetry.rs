@@ -206,7 +206,7 @@ pub(crate) async fn spans(
     Ok(Json(spans.into_iter().map(span).collect()))
 }
 
-fn range(query: &mut Query) -> TelemetryRange {
+pub(super) fn range(query: &mut Query) -> TelemetryRange {
     TelemetryRange {
         from: query.timestamp("from"),
         to: query.timestamp("to"),
