@@ -28,6 +28,8 @@ pub enum StoreError {
     },
     #[error("another server uses this database")]
     InUse,
+    #[error("something was written to this database already")]
+    NotEmpty,
     #[error("cannot bring the schema up to date")]
     Migrate {
         #[source]

@@ -17,6 +17,7 @@ mod build;
 mod closing;
 mod command;
 mod convert;
+mod copy;
 mod entity;
 mod error;
 mod identity;
@@ -33,6 +34,7 @@ mod quota;
 mod registry;
 mod role;
 mod sandbox;
+mod sealed;
 mod secret;
 mod signing_key;
 mod snapshot;
@@ -47,6 +49,7 @@ mod warm_pool;
 mod webhook;
 
 pub use command::{Claim, OpenCommand, OwnerId};
+pub use copy::schema_steps;
 pub use error::StoreError;
 pub use open::{Reader, Store, Tx};
 pub use outbox::{
@@ -55,6 +58,7 @@ pub use outbox::{
 pub use quota::QuotaKey;
 pub use registry::SealedRegistry;
 pub use sandbox::{SandboxCursor, SortKey};
+pub use sealed::{SealedPlace, SealedRow};
 pub use snapshot::{SNAPSHOT, SnapshotOutcome};
 pub use usage_period::UsagePeriods;
 pub use webhook::{PendingDelivery, SealedEndpoint, WebhookApplication};

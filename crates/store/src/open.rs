@@ -103,6 +103,10 @@ impl Store {
         &self.reader
     }
 
+    pub(crate) fn writer(&self) -> &DatabaseConnection {
+        &self.writer
+    }
+
     /// Waits for the turn to write. Keep it short: everyone else waits meanwhile.
     pub async fn begin(&self) -> Result<Tx, StoreError> {
         // A deferred transaction would fail at its first write, whatever the busy timeout, if another
@@ -152,7 +156,7 @@ impl Tx {
     }
 }
 
-async fn migrate(writer: &DatabaseConnection) -> Result<(), StoreError> {
+pub(crate) async fn migrate(writer: &DatabaseConnection) -> Result<(), StoreError> {
     Migrator::up(writer, None)
         .await
         .map_err(|source| StoreError::Migrate { source })

@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 
 use crate::convert::Place;
 use crate::entity::outbox::{ActiveModel, Column, Entity, Model};
+use crate::entity::sandbox;
 use crate::sandbox::{from_row as sandbox_from_row, to_row as sandbox_to_row};
 use crate::snapshot::{from_row as snapshot_from_row, to_model as snapshot_to_row};
 use crate::volume::{from_row as volume_from_row, to_row as volume_to_row};
@@ -278,13 +279,12 @@ fn to_row(entry: NewOutboxEntry<'_>) -> ActiveModel {
     };
     let sandbox = entry.sandbox;
     let values = old.zip(new);
-    row(
-        &sandbox.organization_id,
-        kind,
-        values,
-        &sandbox_to_row(sandbox),
-        entry.at,
-    )
+    // Nobody is told of the proxy, and what is sealed would be lost with its key.
+    let payload = sandbox::Model {
+        outbound_proxy: None,
+        ..sandbox_to_row(sandbox)
+    };
+    row(&sandbox.organization_id, kind, values, &payload, entry.at)
 }
 
 fn row(

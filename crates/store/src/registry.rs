@@ -3,8 +3,8 @@
 use alcove_domain::{OrganizationId, Registry, RegistryId, RegistryUrl};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ActiveModelTrait as _, ColumnTrait, EntityTrait, IntoActiveModel, PaginatorTrait as _,
-    QueryFilter, QueryOrder as _,
+    ActiveModelTrait as _, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel,
+    PaginatorTrait as _, QueryFilter, QueryOrder as _,
 };
 
 use crate::convert::Place;
@@ -37,11 +37,7 @@ impl Reader {
         &self,
         id: &RegistryId,
     ) -> Result<Option<SealedRegistry>, StoreError> {
-        let row = Entity::find_by_id(id.as_str())
-            .one(&self.connection)
-            .await
-            .map_err(StoreError::read("a registry"))?;
-        row.map(from_row).transpose()
+        find_any(&self.connection, id).await
     }
 
     /// Those of an organization, the oldest first.
@@ -61,6 +57,14 @@ impl Reader {
 }
 
 impl Tx {
+    /// As [`Reader::registry_find_any`], within the transaction.
+    pub async fn registry_find_any(
+        &self,
+        id: &RegistryId,
+    ) -> Result<Option<SealedRegistry>, StoreError> {
+        find_any(&self.transaction, id).await
+    }
+
     pub async fn registry_count(&self, org: &OrganizationId) -> Result<u64, StoreError> {
         Entity::find()
             .filter(Column::OrganizationId.eq(org.as_str()))
@@ -113,6 +117,17 @@ impl Tx {
             .map_err(StoreError::write("the default registry"))?;
         Ok(())
     }
+}
+
+async fn find_any(
+    connection: &impl ConnectionTrait,
+    id: &RegistryId,
+) -> Result<Option<SealedRegistry>, StoreError> {
+    let row = Entity::find_by_id(id.as_str())
+        .one(connection)
+        .await
+        .map_err(StoreError::read("a registry"))?;
+    row.map(from_row).transpose()
 }
 
 fn to_row(sealed: &SealedRegistry) -> ActiveModel {

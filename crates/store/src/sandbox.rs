@@ -101,6 +101,8 @@ impl Tx {
         row.linked_sandbox_id = ActiveValue::NotSet;
         row.volumes = ActiveValue::NotSet;
         row.is_built = ActiveValue::NotSet;
+        // Sealed anew in its place when the key changes, of which whoever holds the sandbox knows nothing.
+        row.outbound_proxy = ActiveValue::NotSet;
         row.created_at = ActiveValue::NotSet;
         let result = Entity::update_many()
             .set(row)

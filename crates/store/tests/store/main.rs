@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod accounts;
+mod copies;
 mod lists;
 mod logins;
 mod members;
@@ -9,6 +10,7 @@ mod orders;
 mod places;
 mod registries;
 mod sandboxes;
+mod sealed;
 mod ssh_accesses;
 mod ssh_keys;
 mod support;
