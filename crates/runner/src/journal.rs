@@ -5,7 +5,7 @@
 //! killed process loses nothing that it has written. After a loss of power nothing runs any more, and what
 //! should exist is in the store.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Write};
 use std::net::Ipv4Addr;
@@ -196,11 +196,19 @@ impl Journal {
     pub fn open(folder: PathBuf) -> Result<(Self, Vec<Record>), JournalError> {
         fs::create_dir_all(&folder).map_err(|e| failed("make the folder", &folder)(e))?;
         let mut records = Vec::new();
+        let journal = Self {
+            folder: folder.clone(),
+        };
         let entries = fs::read_dir(&folder).map_err(|e| failed("list", &folder)(e))?;
         for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
             match path.extension().and_then(|e| e.to_str()) {
                 Some("json") => match read(&path) {
-                    Ok(record) => records.push(record),
+                    Ok(mut record) => {
+                        if forget_env(&mut record) {
+                            journal.write(&record)?;
+                        }
+                        records.push(record);
+                    }
                     Err(error) => {
                         tracing::error!(path = %path.display(), %error, "a journal record is set aside");
                         let _ = fs::rename(&path, path.with_extension("unreadable"));
@@ -212,7 +220,12 @@ impl Journal {
                 _ => {}
             }
         }
-        Ok((Self { folder }, records))
+        Ok((journal, records))
+    }
+
+    /// A folder that nobody reads yet, as that of a backup.
+    pub(crate) fn at(folder: PathBuf) -> Self {
+        Self { folder }
     }
 
     /// One record of a folder that another process may be working with: nothing is opened for good or tidied.
@@ -289,6 +302,22 @@ impl Journal {
 
     fn path(&self, sandbox: &SandboxId) -> PathBuf {
         self.folder.join(format!("{sandbox}.json"))
+    }
+}
+
+/// What is written down of what was ordered. Variables are said to the agent, needed by nobody later, and secret as often as not.
+pub fn kept(spec: &SandboxSpec) -> SandboxSpec {
+    SandboxSpec {
+        env: BTreeMap::new(),
+        ..spec.clone()
+    }
+}
+
+/// Earlier versions wrote down what programs of a sandbox are told, secrets among it, which nobody needs.
+fn forget_env(record: &mut Record) -> bool {
+    match &mut record.phase {
+        Phase::Running(running) => !std::mem::take(&mut running.spec.env).is_empty(),
+        _ => false,
     }
 }
 

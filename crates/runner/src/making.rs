@@ -24,7 +24,7 @@ use crate::faults::Step;
 use crate::host::{Host, HostError, admit};
 use crate::host_layer;
 use crate::image::{Image, Layer};
-use crate::journal::{Hold, Phase, ProcessIdentity, RangeIndex, Record, Running};
+use crate::journal::{self, Hold, Phase, ProcessIdentity, RangeIndex, Record, Running};
 use crate::laps::Laps;
 use crate::limits::Group;
 use crate::mounts::{
@@ -314,7 +314,7 @@ async fn finish(
         source,
     })?;
     let running = Running {
-        spec: (*spec).clone(),
+        spec: journal::kept(spec),
         process,
         slot: slot.index,
         address: slot.address,
