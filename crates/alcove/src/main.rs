@@ -11,11 +11,13 @@ mod egress;
 mod image;
 mod images;
 mod key;
+mod key_command;
 mod kill;
 mod limits;
 mod local_runner;
 mod mcp;
 mod oidc;
+mod operator;
 mod parts;
 mod registries;
 mod remote;
@@ -56,6 +58,9 @@ enum Command {
     Action(action::Arguments),
     /// Serves the actions as tools of the Model Context Protocol on standard input and output, for a running server.
     Mcp(mcp::Arguments),
+    /// The key that seals secrets, in a running server.
+    #[command(subcommand)]
+    Key(key_command::Command),
     /// Certificates for the server's listeners.
     #[command(subcommand)]
     Tls(tls::Command),
@@ -83,6 +88,7 @@ fn main() -> ExitCode {
             Command::Action(arguments) => action::run(arguments).await,
             Command::Mcp(arguments) => mcp::run(arguments).await,
             Command::Image(command) => image::run(command),
+            Command::Key(command) => key_command::run(command).await,
             Command::Tls(command) => tls::run(&command),
         }
     });

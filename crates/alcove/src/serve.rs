@@ -36,6 +36,7 @@ use crate::kill::KillAt;
 use crate::limits::LimitArguments;
 use crate::local_runner::LocalRunner;
 use crate::oidc::OidcArguments;
+use crate::operator::{self, Operator};
 use crate::parts;
 use crate::registries::Registries;
 use crate::storage::{self, Gate, StorageArguments};
@@ -275,11 +276,8 @@ async fn serve(
     .context("cannot start the control plane")?;
     let key_file = data_dir.join("admin.key");
     let key = key::ensure(&key_file, arguments.admin_api_key.as_deref())?;
-    control
-        .bootstrap(&key.value)
-        .await
-        .context("cannot make the administrator")?;
-
+    let made = control.bootstrap(&key.value).await;
+    made.context("cannot make the administrator")?;
     // Each start makes a new one, until somebody has a password.
     let set_up = control.set_up_link().await.context("cannot make a link")?;
     let set_up = set_up.map(|link| welcome::SetUp {
@@ -341,6 +339,11 @@ async fn serve(
         SHUTDOWN_GRACE,
         std::future::ready(()),
     ));
+    let operator = Operator {
+        control: control.clone(),
+        data_dir: data_dir.to_owned(),
+    };
+    served.spawn(operator::serve(operator, shutdown.clone()));
     served.spawn(storage::sweep(
         objects,
         registry,

@@ -13,6 +13,7 @@ mod quota;
 mod rate_limit;
 mod registries;
 mod role;
+pub(crate) mod sealing;
 mod session;
 mod sign_in;
 mod snapshot;
@@ -189,6 +190,7 @@ impl Control {
         shared.spawn(reconcile::write_activity(Arc::clone(&shared)));
         shared.spawn(timers::run(Arc::clone(&shared)));
         shared.spawn(crate::snapshots::retention::run(Arc::clone(&shared)));
+        shared.spawn(crate::sealing::run(Arc::clone(&shared)));
         shared.spawn(images::keep(Arc::clone(&shared)));
         if let Some(telemetry) = &shared.settings.telemetry {
             shared.spawn(crate::telemetry::write(Arc::clone(&shared)));

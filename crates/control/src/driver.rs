@@ -444,7 +444,7 @@ impl Driver {
         let tx = self.shared.store.begin().await?;
         tx.sandbox_update(&next).await?;
         let limits = &self.shared.settings.default_quota;
-        beside.insert(&tx, &self.shared.settings).await?;
+        beside.insert(&tx, &self.shared).await?;
         end.write(&tx, now).await?;
         match step.effect {
             Effect::Order(goal) => {

@@ -38,6 +38,7 @@ mod rng;
 mod runner;
 mod sandboxes;
 mod seal;
+mod sealing;
 mod second_factor;
 mod sessions;
 mod settings;
@@ -63,6 +64,7 @@ pub use clock::{Clock, SystemClock};
 pub use control::ListUsage;
 pub use control::Statistics;
 pub use control::drive::{Drive, DriveSort, ListDrives};
+pub use control::sealing::KeysHeld;
 pub use control::{Bootstrap, Control, Readiness, ToolboxTarget};
 pub use control::{CreatedEndpoint, Replay, WebhookManager, WebhookStatus};
 pub use control::{InvitationView, MemberView};
@@ -86,7 +88,7 @@ pub use rng::{Rng, SystemRng};
 pub use runner::{
     AgentConnection, AgentStream, DialError, FetchedPieces, PortListener, RunnerClient,
 };
-pub use seal::SealingKey;
+pub use seal::{KeyKeeper, SealingKey, SealingKeys, SealingStatus};
 pub use second_factor::NewTotp;
 pub use sessions::{KeepLastChange, NewSession, Session, SessionChange, SourcePieces};
 pub use settings::{Region, Settings, SnapshotLimits};

@@ -1,16 +1,15 @@
 //! Proxies of single sandboxes: sealed in the row, opened for the order to run and for who reads the sandbox.
 
 use alcove_domain::{OrganizationId, OutboundProxy, Sandbox, SealedProxy};
+use alcove_store::SealedPlace;
 
 use crate::Error;
 use crate::shared::Shared;
 
-/// What a sealed proxy belongs to: a fork takes its bytes over, and stays in the organization.
-fn owner(organization: &OrganizationId) -> String {
-    format!("outbound proxy of {organization}")
-}
+const PLACE: SealedPlace = SealedPlace::SandboxProxy;
 
 impl Shared {
+    /// Whoever writes the sandbox sees to it that the key is still the one that seals; see `sealing::settle_proxy`.
     pub(crate) fn seal_proxy(
         &self,
         organization: &OrganizationId,
@@ -18,7 +17,8 @@ impl Shared {
     ) -> Result<Option<SealedProxy>, Error> {
         let Some(proxy) = proxy else { return Ok(None) };
         let key = self.sealing_key()?;
-        let sealed = key.seal(&*self.rng, &owner(organization), proxy.as_written());
+        let (owner, secret) = (organization.as_str(), proxy.as_written());
+        let sealed = key.seal_early(&*self.rng, PLACE, owner, secret);
         sealed
             .map(|bytes| Some(SealedProxy(bytes)))
             .map_err(|error| Error::Internal {
@@ -31,7 +31,8 @@ impl Shared {
     pub(crate) fn open_proxy(&self, sandbox: &Sandbox) -> Option<OutboundProxy> {
         let sealed = sandbox.outbound_proxy.as_ref()?;
         let key = self.sealing_key().ok();
-        let url = key.and_then(|key| key.open(&owner(&sandbox.organization_id), &sealed.0).ok());
+        let owner = sandbox.organization_id.as_str();
+        let url = key.and_then(|key| key.open(PLACE, owner, &sealed.0).ok());
         let proxy = url.and_then(|url| OutboundProxy::parse(&url).ok());
         if proxy.is_none() {
             tracing::error!(sandbox.id = %sandbox.id, "the proxy of {} does not open", sandbox.id);

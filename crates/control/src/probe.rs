@@ -17,11 +17,20 @@ pub enum Step {
     MemberTaken,
     /// The runner has made it the caller's, nothing is written yet.
     HandedOver,
+    /// A new key seals secrets, nothing that was there is sealed with it yet.
+    KeyAdded,
+    /// Some secrets are sealed with it.
+    Resealed,
+    /// All are, and the old key is gone.
+    KeyDropped,
 }
 
 impl Step {
     /// Those of a create that finds a sandbox made ahead of need.
     pub const CLAIM: [Self; 3] = [Self::MemberTaken, Self::HandedOver, Self::OutcomeWritten];
+
+    /// Those of a new key that seals secrets.
+    pub const ROTATION: [Self; 3] = [Self::KeyAdded, Self::Resealed, Self::KeyDropped];
 
     /// Those of every other wish.
     pub const ALL: [Self; 4] = [

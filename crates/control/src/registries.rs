@@ -6,14 +6,14 @@ use alcove_domain::{
     OrganizationId, Permission, Registry, RegistryId, RegistryKind, RegistryRequest, Secret,
 };
 use alcove_runner_api::RegistryCredentials;
-use alcove_store::SealedRegistry;
+use alcove_store::{SealedPlace, SealedRegistry, Tx};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::rng::uuid_v4;
 use crate::sandboxes::resolve_region;
 use crate::shared::Shared;
 use crate::token::Claims;
-use crate::{Caller, Error, SealingKey};
+use crate::{Caller, Error, SealingKeys};
 
 /// How long what a client logs in to the server's own registry with is good.
 const PUSH_ACCESS_LASTS: SignedDuration = SignedDuration::from_hours(1);
@@ -112,10 +112,10 @@ impl Shared {
             created_at: now,
             updated_at: now,
         };
-        let password = self.seal(&registry.id, &request.password.unwrap_or_default())?;
-        let sealed = SealedRegistry { registry, password };
         let org = &caller.organization;
         let tx = self.store.begin().await.map_err(failed)?;
+        let password = self.seal(&tx, &registry.id, &request.password.unwrap_or_default())?;
+        let sealed = SealedRegistry { registry, password };
         if tx.registry_count(org).await.map_err(failed)? >= REGISTRIES_MAX {
             return Err(Error::QuotaExceeded {
                 message: format!("Registry quota exceeded. Maximum allowed: {REGISTRIES_MAX}"),
@@ -135,8 +135,14 @@ impl Shared {
         id: &str,
         request: RegistryRequest,
     ) -> Result<Registry, Error> {
+        let failed = |error| Error::store("writing a registry", error);
         caller.require(Permission::WriteRegistries)?;
-        let mut sealed = self.find_registry(caller, id).await?;
+        let key: RegistryId = id.parse().map_err(|_| not_found(id))?;
+        let tx = self.store.begin().await.map_err(failed)?;
+        let found = tx.registry_find_any(&key).await.map_err(failed)?;
+        let mut sealed = found
+            .filter(|sealed| sealed.registry.organization_id == caller.organization)
+            .ok_or_else(|| not_found(id))?;
         let url = request.check().map_err(Error::refused)?;
         let registry = &mut sealed.registry;
         registry.name = request.name;
@@ -147,23 +153,9 @@ impl Shared {
         }
         registry.updated_at = self.clock.now();
         if let Some(password) = &request.password {
-            sealed.password = self.seal(&registry.id, password)?;
+            sealed.password = self.seal(&tx, &registry.id, password)?;
         }
-        self.write_registry(sealed, id).await
-    }
-
-    async fn write_registry(&self, sealed: SealedRegistry, id: &str) -> Result<Registry, Error> {
-        let failed = |error| Error::store("writing a registry", error);
-        let tx = self.store.begin().await.map_err(failed)?;
-        if sealed.registry.is_default {
-            let org = &sealed.registry.organization_id;
-            tx.registry_clear_default(org).await.map_err(failed)?;
-        }
-        if !tx.registry_update(&sealed).await.map_err(failed)? {
-            return Err(not_found(id));
-        }
-        tx.commit().await.map_err(failed)?;
-        Ok(sealed.registry)
+        write_registry(tx, sealed, id).await
     }
 
     pub async fn delete_registry(&self, caller: &Caller, id: &str) -> Result<(), Error> {
@@ -184,12 +176,12 @@ impl Shared {
             return Err(Error::access_denied());
         }
         let key: RegistryId = id.parse().map_err(|_| not_found(id))?;
-        let found = self.store.reader().registry_find_any(&key).await;
-        let mut sealed = found
-            .map_err(|error| Error::store("looking for a registry", error))?
-            .ok_or_else(|| not_found(id))?;
+        let failed = |error| Error::store("looking for a registry", error);
+        let tx = self.store.begin().await.map_err(failed)?;
+        let found = tx.registry_find_any(&key).await.map_err(failed)?;
+        let mut sealed = found.ok_or_else(|| not_found(id))?;
         sealed.registry.is_default = true;
-        self.write_registry(sealed, id).await
+        write_registry(tx, sealed, id).await
     }
 
     /// What an organization logs in with to pull `repository` (without its host) from a host; None if it has
@@ -213,8 +205,9 @@ impl Shared {
             .iter()
             .find(|sealed| sealed.registry.id == registry.id)
             .map(|sealed| {
+                let (place, id) = (SealedPlace::RegistryPassword, registry.id.as_str());
                 self.sealing_key()?
-                    .open(&owner(&registry.id), &sealed.password)
+                    .open(place, id, &sealed.password)
                     .map_err(unopened)
             })
             .transpose()?;
@@ -248,7 +241,7 @@ impl Shared {
         Ok((credentials, is_plain))
     }
 
-    pub(crate) fn sealing_key(&self) -> Result<&SealingKey, Error> {
+    pub(crate) fn sealing_key(&self) -> Result<&SealingKeys, Error> {
         self.settings
             .sealing_key
             .as_ref()
@@ -259,9 +252,10 @@ impl Shared {
             })
     }
 
-    fn seal(&self, id: &RegistryId, password: &Secret) -> Result<Vec<u8>, Error> {
+    fn seal(&self, tx: &Tx, id: &RegistryId, password: &Secret) -> Result<Vec<u8>, Error> {
+        let (place, id) = (SealedPlace::RegistryPassword, id.as_str());
         self.sealing_key()?
-            .seal(&*self.rng, &owner(id), &password.0)
+            .seal(tx, &*self.rng, place, id, &password.0)
             .map_err(unopened)
     }
 
@@ -299,9 +293,17 @@ impl Shared {
     }
 }
 
-/// What a sealed password is bound to.
-fn owner(id: &RegistryId) -> String {
-    format!("registry:{id}")
+async fn write_registry(tx: Tx, sealed: SealedRegistry, id: &str) -> Result<Registry, Error> {
+    let failed = |error| Error::store("writing a registry", error);
+    if sealed.registry.is_default {
+        let org = &sealed.registry.organization_id;
+        tx.registry_clear_default(org).await.map_err(failed)?;
+    }
+    if !tx.registry_update(&sealed).await.map_err(failed)? {
+        return Err(not_found(id));
+    }
+    tx.commit().await.map_err(failed)?;
+    Ok(sealed.registry)
 }
 
 fn unopened(error: impl std::error::Error + Send + Sync + 'static) -> Error {

@@ -16,6 +16,7 @@ use crate::driver::{self, Ask, Change, IntervalChange, Wish};
 use crate::links;
 use crate::probe::Step;
 use crate::rng::uuid_v4;
+use crate::sealing;
 use crate::shared::Shared;
 use crate::snapshots::wishes;
 use crate::volumes;
@@ -184,6 +185,9 @@ async fn write_new_in_tx(shared: &Shared, tx: &Tx, sandbox: &Sandbox) -> Result<
             .map_err(failed)?;
     }
     tx.sandbox_insert(sandbox).await.map_err(failed)?;
+    sealing::settle_proxy(shared, tx, sandbox)
+        .await
+        .map_err(failed)?;
     tx.quota_hold(None, sandbox, &shared.settings.default_quota)
         .await
         .map_err(failed)?;

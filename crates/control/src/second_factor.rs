@@ -7,13 +7,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use alcove_domain::{Reason, RecoveryHash, SealedTotp, UserId};
-use alcove_store::Tx;
+use alcove_store::{SealedPlace, Tx};
 use data_encoding::BASE32_NOPAD;
 use sha2::{Digest as _, Sha256};
 
 use crate::shared::Shared;
 use crate::sign_in::{change, prove};
-use crate::{Caller, Error, SealingKey, totp};
+use crate::{Caller, Error, SealingKeys, totp};
 
 const RECOVERY_CODES: usize = 10;
 /// 80 bits: nobody guesses one, and it can be written down by hand.
@@ -30,12 +30,7 @@ pub struct NewTotp {
     pub url: String,
 }
 
-/// What a code is bound to.
-fn purpose(user: &UserId) -> String {
-    format!("totp:{user}")
-}
-
-fn sealing_key(shared: &Shared) -> Result<&SealingKey, Error> {
+fn sealing_key(shared: &Shared) -> Result<&SealingKeys, Error> {
     let key = shared.settings.sealing_key.as_ref();
     key.ok_or_else(|| {
         Error::refused(vec![Reason::unsupported(
@@ -120,7 +115,9 @@ fn step_of(
     code: &str,
 ) -> Result<Option<i64>, Error> {
     let key = sealing_key(shared)?;
-    let text = key.open(&purpose(user), &totp.sealed).map_err(broken)?;
+    let text = key
+        .open(SealedPlace::Totp, user.as_str(), &totp.sealed)
+        .map_err(broken)?;
     let secret = totp::from_text(&text).unwrap_or_default();
     Ok(totp::step_of(
         &secret,
@@ -153,12 +150,13 @@ pub(crate) async fn begin(
     shared.rng.fill(&mut secret);
     let secret = totp::to_text(&secret);
     let user = proof.user.id.clone();
-    let sealed = sealing_key(shared)?
-        .seal(&*shared.rng, &purpose(&user), &secret)
-        .map_err(broken)?;
+    let keys = sealing_key(shared)?;
     let url = totp::url(user.as_str(), &secret);
     let failed = |error| Error::store("beginning with an authenticator", error);
     let tx = shared.store.begin().await.map_err(failed)?;
+    let sealed = keys
+        .seal(&tx, &*shared.rng, SealedPlace::Totp, user.as_str(), &secret)
+        .map_err(broken)?;
     let before = tx.totp_find(&user).await.map_err(failed)?;
     if before.is_some_and(|totp| totp.is_confirmed) {
         return Err(already_on());

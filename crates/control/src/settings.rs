@@ -7,7 +7,7 @@ use alcove_domain::{Quota, Resources};
 
 use crate::credentials::{ConfiguredCredentials, CredentialsSource};
 use crate::{
-    IdentityProvider, PasswordCost, RateLimits, SealingKey, TelemetrySettings, WebhookSender,
+    IdentityProvider, PasswordCost, RateLimits, SealingKeys, TelemetrySettings, WebhookSender,
 };
 
 /// Where sandboxes are: what the API calls a target.
@@ -77,7 +77,7 @@ pub struct Settings {
     /// Whether a visitor of a port who shows a credential starts a stopped sandbox.
     pub visitors_start: bool,
     /// Seals what the store keeps of other people's passwords. Without one, none are taken.
-    pub sealing_key: Option<SealingKey>,
+    pub sealing_key: Option<SealingKeys>,
     pub password_cost: PasswordCost,
     /// Whose tokens let people in, beside keys and passwords.
     pub identity_provider: Option<IdentityProvider>,

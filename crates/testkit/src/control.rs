@@ -1,11 +1,14 @@
 //! A control plane over a fresh store and a fake runner.
 
+use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use alcove_control::{
-    Caller, Clock as _, Control, PasswordCost, Probe, SealingKey, Settings, TelemetrySettings,
+    Caller, Clock as _, Control, KeyKeeper, PasswordCost, Probe, SealingKey, SealingKeys, Settings,
+    TelemetrySettings,
 };
 use alcove_domain::{
     Access, ApiKey, ApiKeyHash, Member, MemberRole, OrganizationId, Permissions, User, UserId,
@@ -16,7 +19,7 @@ use alcove_telemetry::Telemetry;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
-use crate::{FakeRunner, FakeWebhooks, ManualClock, SeededRng};
+use crate::{FakeRunner, FakeWebhooks, ManualClock, Postgres, SeededRng};
 
 /// The text of the bootstrap key in tests.
 const KEY: &str = "dtn_0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -29,20 +32,72 @@ pub const SAMPLE_EVERY: Duration = Duration::from_secs(30);
 pub struct TestStore {
     folder: TempDir,
     telemetry: TempDir,
+    /// The URL of a PostgreSQL database in place of a file in the folder.
+    database: Option<String>,
     pub runner: FakeRunner,
     pub clock: Arc<ManualClock>,
     pub rng: Arc<SeededRng>,
     pub settings: Settings,
     pub webhooks: FakeWebhooks,
+    pub keys: KeptKeys,
+}
+
+/// The keys that seal secrets, as a file would keep them. Clones are the same file.
+#[derive(Debug, Clone)]
+pub struct KeptKeys {
+    keys: Arc<Mutex<Vec<SealingKey>>>,
+    fails: Arc<AtomicBool>,
+}
+
+impl Default for KeptKeys {
+    fn default() -> Self {
+        Self {
+            keys: Arc::new(Mutex::new(vec![SealingKey::new([7; 32])])),
+            fails: Arc::default(),
+        }
+    }
+}
+
+impl KeptKeys {
+    /// Reads them, as the start of a process does.
+    pub fn open(&self) -> SealingKeys {
+        let mut keys = self.lock().clone().into_iter();
+        let current = keys.next().expect("a key");
+        SealingKeys::new(current, keys.collect(), Arc::new(self.clone()))
+    }
+
+    /// Whether they cannot be written.
+    pub fn fail(&self, fails: bool) {
+        self.fails.store(fails, Ordering::SeqCst);
+    }
+
+    pub fn count(&self) -> usize {
+        self.lock().len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<SealingKey>> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl KeyKeeper for KeptKeys {
+    fn keep(&self, keys: &[SealingKey]) -> io::Result<()> {
+        if self.fails.load(Ordering::SeqCst) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        *self.lock() = keys.to_vec();
+        Ok(())
+    }
 }
 
 impl Default for TestStore {
     fn default() -> Self {
-        let webhooks = FakeWebhooks::default();
+        let (webhooks, keys) = (FakeWebhooks::default(), KeptKeys::default());
         let folder = tempfile::tempdir().expect("a temporary folder");
         let telemetry = tempfile::tempdir().expect("a temporary folder");
         let kept = Telemetry::open(telemetry.path().to_owned()).expect("a folder");
         Self {
+            database: None,
             folder,
             telemetry,
             runner: FakeRunner::default(),
@@ -50,7 +105,7 @@ impl Default for TestStore {
             rng: Arc::new(SeededRng::new(1)),
             settings: Settings {
                 has_ssh: true,
-                sealing_key: Some(SealingKey::new([7; 32])),
+                sealing_key: Some(keys.open()),
                 password_cost: PasswordCost::LEAST,
                 webhooks: Some(Arc::new(webhooks.clone())),
                 telemetry: Some(TelemetrySettings {
@@ -60,11 +115,20 @@ impl Default for TestStore {
                 ..Settings::default()
             },
             webhooks,
+            keys,
         }
     }
 }
 
 impl TestStore {
+    /// With a PostgreSQL database of its own.
+    pub fn on_postgres() -> Self {
+        Self {
+            database: Some(Postgres::new_database()),
+            ..Self::default()
+        }
+    }
+
     pub fn path(&self) -> PathBuf {
         self.folder.path().join("alcove.db")
     }
@@ -80,7 +144,11 @@ impl TestStore {
     }
 
     async fn open_inner(self, probe: Option<Arc<dyn Probe>>) -> TestControl {
-        let store = Store::open(&self.path()).await.expect("a store");
+        let store = match &self.database {
+            None => Store::open(&self.path()).await,
+            Some(url) => Store::connect(url).await,
+        }
+        .expect("a store");
         let runner = Arc::new(self.runner.clone());
         let (clock, rng) = (Arc::clone(&self.clock), Arc::clone(&self.rng));
         let settings = self.settings.clone();
@@ -129,6 +197,10 @@ impl TestControl {
     /// Where telemetry of sandboxes is.
     pub fn telemetry_folder(&self) -> PathBuf {
         self.parts.telemetry.path().to_owned()
+    }
+
+    pub fn keys(&self) -> &KeptKeys {
+        &self.parts.keys
     }
 
     /// A user with a personal organization, whose address is trusted.
@@ -210,6 +282,13 @@ impl TestControl {
         // They end with the process.
         self.runner.end_members();
         self.parts
+    }
+
+    /// Kills it, and reads the keys that seal secrets as the next process does.
+    pub async fn kill_and_read_keys(self) -> TestStore {
+        let mut store = self.kill().await;
+        store.settings.sealing_key = Some(store.keys.open());
+        store
     }
 
     /// Kills it and starts anew.

@@ -17,7 +17,7 @@ mod wait;
 mod webhooks;
 
 pub use clock::ManualClock;
-pub use control::{SAMPLE_EVERY, TestControl, TestStore};
+pub use control::{KeptKeys, SAMPLE_EVERY, TestControl, TestStore};
 pub use fake_runner::{DEFAULT_IMAGE, FakeRunner};
 pub use postgres::Postgres;
 pub use probe::HoldAt;

@@ -228,7 +228,7 @@ impl Control {
             });
         }
         let sealed = SealedEndpoint {
-            secret: delivery::seal(shared, &endpoint.id, &secret)?,
+            secret: delivery::seal(shared, &tx, &endpoint.id, &secret)?,
             old_secret: None,
             after: tx.outbox_last_sequence().await.map_err(failed)?,
             endpoint,
@@ -308,7 +308,7 @@ impl Control {
         let secret = signature::new_secret(&*shared.rng);
         let tx = shared.store.begin().await.map_err(failed)?;
         let mut sealed = endpoint_in(&tx, org, id).await?;
-        let new = delivery::seal(shared, &sealed.endpoint.id, &secret)?;
+        let new = delivery::seal(shared, &tx, &sealed.endpoint.id, &secret)?;
         let old = std::mem::replace(&mut sealed.secret, new);
         sealed.old_secret = Some((old, shared.clock.now() + OLD_SECRET_LASTS));
         sealed.endpoint.updated_at = shared.clock.now();

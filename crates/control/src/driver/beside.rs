@@ -19,7 +19,7 @@ use crate::order::read_fault;
 use crate::sandboxes::name_taken;
 use crate::shared::{Shared, lock};
 use crate::snapshots::wishes;
-use crate::{Error, Settings};
+use crate::{Error, sealing};
 
 /// What a caller or a timer wants of a sandbox.
 #[derive(Debug)]
@@ -157,7 +157,8 @@ impl Beside {
         }
     }
 
-    pub async fn insert(&self, tx: &Tx, settings: &Settings) -> Result<(), StoreError> {
+    pub async fn insert(&self, tx: &Tx, shared: &Shared) -> Result<(), StoreError> {
+        let settings = &shared.settings;
         match self {
             Self::Nothing => Ok(()),
             Self::Image(snapshot) => tx.snapshot_hold(&snapshot.id, &snapshot.image).await,
@@ -170,6 +171,7 @@ impl Beside {
             }
             Self::Fork(child) => {
                 tx.sandbox_insert(child).await?;
+                sealing::settle_proxy(shared, tx, child).await?;
                 tx.quota_hold(None, child, &settings.default_quota).await
             }
         }

@@ -7,7 +7,7 @@ use alcove_domain::webhook::{Disabled, Next, after_attempt};
 use alcove_domain::{
     Secret, WebhookAttempt, WebhookEndpoint, WebhookEndpointId, WebhookEvent, WebhookMessage,
 };
-use alcove_store::{PendingDelivery, SealedEndpoint, Tx};
+use alcove_store::{PendingDelivery, SealedEndpoint, SealedPlace, Tx};
 use tokio::sync::Notify;
 
 use super::{WebhookRequest, WebhookSender, new_message_id, queue, signature, wake};
@@ -99,10 +99,11 @@ pub(crate) fn secrets(shared: &Shared, sealed: &SealedEndpoint) -> Result<Vec<Se
     let old = old
         .filter(|(_, until)| *until > now)
         .map(|(bytes, _)| bytes);
+    let id = sealed.endpoint.id.as_str();
     std::iter::once(&sealed.secret)
         .chain(old)
         .map(|bytes| {
-            let opened = key.open(&owner(&sealed.endpoint.id), bytes);
+            let opened = key.open(SealedPlace::WebhookSecret, id, bytes);
             opened.map(Secret).map_err(unopened)
         })
         .collect()
@@ -110,17 +111,14 @@ pub(crate) fn secrets(shared: &Shared, sealed: &SealedEndpoint) -> Result<Vec<Se
 
 pub(crate) fn seal(
     shared: &Shared,
+    tx: &Tx,
     id: &WebhookEndpointId,
     secret: &Secret,
 ) -> Result<Vec<u8>, Error> {
     let key = shared.sealing_key()?;
-    key.seal(&*shared.rng, &owner(id), &secret.0)
+    let place = SealedPlace::WebhookSecret;
+    key.seal(tx, &*shared.rng, place, id.as_str(), &secret.0)
         .map_err(unopened)
-}
-
-/// What a sealed secret is bound to.
-fn owner(id: &WebhookEndpointId) -> String {
-    format!("webhook:{id}")
 }
 
 fn unopened(error: impl std::error::Error + Send + Sync + 'static) -> Error {

@@ -23,6 +23,7 @@ mod quotas;
 mod registries;
 mod reports;
 mod resumed_events;
+mod sealing;
 mod second_factor;
 mod settings;
 mod sign_in;

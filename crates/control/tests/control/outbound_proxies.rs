@@ -1,6 +1,8 @@
 //! The proxy of a single sandbox: kept sealed, told to its programs at every start.
 
-use alcove_control::{Error, SealingKey};
+use std::sync::Arc;
+
+use alcove_control::{Error, SealingKey, SealingKeys};
 use alcove_domain::{NewSandbox, Sandbox, SandboxState};
 use alcove_testkit::{TestControl, TestStore};
 
@@ -84,7 +86,9 @@ async fn it_is_in_no_file_of_the_store_and_in_no_debug_text() {
 
     // Another key: the sandbox is there, without it.
     let mut store = store;
-    store.settings.sealing_key = Some(SealingKey::new([8; 32]));
+    let other = SealingKey::new([8; 32]);
+    let keeper = Arc::new(store.keys.clone());
+    store.settings.sealing_key = Some(SealingKeys::new(other, Vec::new(), keeper));
     let kit = store.open().await;
     let found = get(&kit, "box").await.unwrap();
     assert_eq!(kit.control.outbound_proxy_url(&found), None);

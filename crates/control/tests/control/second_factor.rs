@@ -8,10 +8,10 @@ use alcove_testkit::{TestControl, TestStore};
 use aws_lc_rs::hmac;
 use data_encoding::BASE32_NOPAD;
 
-const PASSWORD: &str = "correct horse battery";
+pub(crate) const PASSWORD: &str = "correct horse battery";
 const ADMIN: &str = "admin@localhost";
 
-async fn try_with(
+pub(crate) async fn try_with(
     kit: &TestControl,
     password: &str,
     code: Option<&str>,
@@ -28,18 +28,22 @@ async fn try_with(
 /// The administrator with a password, who has signed in.
 async fn signed_in() -> (TestControl, Caller) {
     let kit = TestControl::open().await;
-    let link = kit.control.set_up_link().await.unwrap().unwrap();
-    let used = kit.control.use_password_link(&link.text, PASSWORD);
-    used.await.unwrap();
-    let session = try_with(&kit, PASSWORD, None).await.unwrap();
-    let choice = OrganizationChoice::default();
-    let caller = kit.control.authenticate_session(&session.text, choice);
-    let caller = caller.await.unwrap();
+    let caller = sign_in(&kit).await;
     (kit, caller)
 }
 
+pub(crate) async fn sign_in(kit: &TestControl) -> Caller {
+    let link = kit.control.set_up_link().await.unwrap().unwrap();
+    let used = kit.control.use_password_link(&link.text, PASSWORD);
+    used.await.unwrap();
+    let session = try_with(kit, PASSWORD, None).await.unwrap();
+    let choice = OrganizationChoice::default();
+    let caller = kit.control.authenticate_session(&session.text, choice);
+    caller.await.unwrap()
+}
+
 /// What an authenticator shows so many steps from now.
-fn shown(kit: &TestControl, secret: &str, steps: i64) -> String {
+pub(crate) fn shown(kit: &TestControl, secret: &str, steps: i64) -> String {
     let secret = BASE32_NOPAD.decode(secret.as_bytes()).unwrap();
     let step = kit.clock.now().as_second() / 30 + steps;
     let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &secret);
@@ -51,7 +55,7 @@ fn shown(kit: &TestControl, secret: &str, steps: i64) -> String {
 }
 
 /// Turns the authenticator on; its secret and the codes that stand for it.
-async fn turn_on(kit: &TestControl, caller: &Caller) -> (String, Vec<String>) {
+pub(crate) async fn turn_on(kit: &TestControl, caller: &Caller) -> (String, Vec<String>) {
     let begun = kit
         .control
         .begin_totp(caller, PASSWORD, None)

@@ -11,7 +11,7 @@ use crate::support::*;
 const A: &str = "https://a.example.com/";
 const B: &str = "https://b.example.com/";
 
-fn manager(kit: &TestControl) -> WebhookManager {
+pub(crate) fn manager(kit: &TestControl) -> WebhookManager {
     let caller = &kit.caller;
     kit.control.webhook_manager(caller, org(caller)).unwrap()
 }
