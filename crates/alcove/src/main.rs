@@ -2,6 +2,7 @@
 
 mod action;
 mod address;
+mod backup;
 mod bench;
 mod check;
 mod contexts;
@@ -58,6 +59,10 @@ enum Command {
     Action(action::Arguments),
     /// Serves the actions as tools of the Model Context Protocol on standard input and output, for a running server.
     Mcp(mcp::Arguments),
+    /// Makes a backup of everything that a running server has, in a new folder.
+    Backup(backup::Arguments),
+    /// Makes a data folder of a backup.
+    Restore(backup::restore::Arguments),
     /// The key that seals secrets, in a running server.
     #[command(subcommand)]
     Key(key_command::Command),
@@ -88,6 +93,8 @@ fn main() -> ExitCode {
             Command::Action(arguments) => action::run(arguments).await,
             Command::Mcp(arguments) => mcp::run(arguments).await,
             Command::Image(command) => image::run(command),
+            Command::Backup(arguments) => backup::run(arguments).await,
+            Command::Restore(arguments) => backup::restore::run(arguments).await,
             Command::Key(command) => key_command::run(command).await,
             Command::Tls(command) => tls::run(&command),
         }

@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::backup::BackUp;
+
 pub use client::ask;
 pub use server::{Operator, serve};
 
@@ -27,6 +29,8 @@ pub enum Order {
     Keys,
     /// Makes a new key, and waits until everything is sealed with it.
     RotateKey,
+    /// Makes a backup.
+    BackUp(BackUp),
 }
 
 /// What comes back.

@@ -270,8 +270,8 @@ async fn serve(
     let host = Arc::new(LocalRunner::new(runner.clone()));
     let (clock, rng) = (Arc::new(SystemClock::default()), Arc::new(SystemRng));
     let control = match kill {
-        Some(kill) => Control::open_probed(store, host, clock, rng, settings, kill).await,
-        None => Control::open(store, host, clock, rng, settings).await,
+        Some(kill) => Control::open_probed(store.clone(), host, clock, rng, settings, kill).await,
+        None => Control::open(store.clone(), host, clock, rng, settings).await,
     }
     .context("cannot start the control plane")?;
     let key_file = data_dir.join("admin.key");
@@ -341,6 +341,9 @@ async fn serve(
     ));
     let operator = Operator {
         control: control.clone(),
+        store,
+        runner: runner.clone(),
+        has_foreign_objects: arguments.storage.is_foreign(),
         data_dir: data_dir.to_owned(),
     };
     served.spawn(operator::serve(operator, shutdown.clone()));

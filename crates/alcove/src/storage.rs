@@ -122,6 +122,11 @@ impl StorageArguments {
         self.storage_quota_gib.saturating_mul(1 << 30)
     }
 
+    /// Whether another store keeps the objects.
+    pub fn is_foreign(&self) -> bool {
+        self.storage_endpoint.is_some()
+    }
+
     /// Opens what keeps the objects.
     pub async fn open(
         &self,

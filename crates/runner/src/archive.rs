@@ -130,7 +130,7 @@ impl Archives {
         Ok((Self { folder }, headers))
     }
 
-    fn path(&self, sandbox: &SandboxId) -> PathBuf {
+    pub(crate) fn path(&self, sandbox: &SandboxId) -> PathBuf {
         self.folder.join(format!("{sandbox}.archive"))
     }
 

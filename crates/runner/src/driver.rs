@@ -16,6 +16,7 @@
 //! of the sandbox's first process. An order is taken if its generation is not older than the newest taken
 //! one, and applying one again finds its goal reached.
 
+mod backup;
 mod capture;
 mod held;
 mod inbox;
@@ -25,6 +26,7 @@ mod step;
 mod work;
 
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -42,6 +44,7 @@ use self::held::{
 use self::inbox::Inbox;
 pub(crate) use self::work::let_go_of_copied;
 use crate::archive::Header;
+use crate::backup::BackedUp;
 use crate::disk::LoopNumber;
 use crate::disk_pool::blocking;
 use crate::host::{Host, HostError};
@@ -56,14 +59,22 @@ const KILL_DEADLINE: Duration = Duration::from_secs(10);
 /// where that spawner is gone.
 const EXIT_STATUS_LIMIT: Duration = Duration::from_millis(250);
 
-/// An order and where its report goes.
+/// What a driver is asked.
 #[derive(Debug)]
-pub struct Message {
-    /// Apart: a mailbox has room for 32 messages from the first on, also that of a sandbox which is stopped for weeks.
-    pub order: Box<Order>,
-    /// What the order would make of another sandbox is there already, or nobody wants it any more.
-    pub is_done: bool,
-    pub answer: oneshot::Sender<Result<Report, OrderError>>,
+pub enum Message {
+    /// An order and where its report goes.
+    Order {
+        /// Apart: a mailbox has room for 32 messages from the first on, also that of a sandbox which is stopped for weeks.
+        order: Box<Order>,
+        /// What the order would make of another sandbox is there already, or nobody wants it any more.
+        is_done: bool,
+        answer: oneshot::Sender<Result<Report, OrderError>>,
+    },
+    /// To copy it into the folder of a backup. It changes nothing, so it has no generation.
+    BackUp {
+        to: PathBuf,
+        answer: oneshot::Sender<Result<BackedUp, HostError>>,
+    },
 }
 
 /// What others may see of a sandbox without asking its driver.
@@ -188,9 +199,23 @@ impl Driver {
                 return;
             };
             // Apart as well, so that a driver that waits does not hold the room for all its work.
-            let result = Box::pin(self.apply(*message.order, message.is_done, &mut inbox)).await;
-            // Someone who no longer waits reads the inventory.
-            let _ = message.answer.send(result);
+            match message {
+                Message::Order {
+                    order,
+                    is_done,
+                    answer,
+                } => {
+                    let result = Box::pin(self.apply(*order, is_done, &mut inbox)).await;
+                    // Someone who no longer waits reads the inventory.
+                    let _ = answer.send(result);
+                }
+                Message::BackUp { to, answer } => {
+                    if !answer.is_closed() {
+                        let result = Box::pin(self.back_up(&to, &mut inbox)).await;
+                        let _ = answer.send(result);
+                    }
+                }
+            }
         }
     }
 

@@ -79,6 +79,8 @@ steps! {
     VolumeMade,
     VolumeAttached,
     VolumeRemoved,
+    /// A volume is held still, to be copied into a backup.
+    VolumeHeld,
 }
 
 impl Step {

@@ -144,6 +144,15 @@ pub enum HostError {
 }
 
 impl HostError {
+    /// Whether it failed for a newer order alone.
+    pub fn is_cancelled(&self) -> bool {
+        match self {
+            Self::ChangeDisk(DiskError::Cancelled) => true,
+            Self::Io { source, .. } => source.kind() == io::ErrorKind::Interrupted,
+            _ => false,
+        }
+    }
+
     /// The cause as the control plane hears it: a code, and a text with the whole chain of reasons.
     pub fn to_fault(&self) -> Fault {
         let mut message = self.to_string();

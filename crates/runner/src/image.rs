@@ -8,6 +8,7 @@
 //! with names out of a layer, and it never leaves the folder of the layer: each name is resolved by the
 //! kernel with that folder as root.
 
+mod backup;
 pub mod build;
 mod capture;
 mod collect;
@@ -28,10 +29,13 @@ mod store;
 mod tar_stream;
 mod tar_writer;
 mod tree;
+mod tree_file;
 
 #[cfg(test)]
 mod testing;
 
+pub(crate) use backup::copy_files;
+pub use backup::restore;
 pub use capture::Capture;
 pub use content::Sha256Digest;
 pub use disk_layer::{DISK_LAYERS_MAX, DiskDraft, Layer};

@@ -6,6 +6,7 @@
 
 pub mod agent_probe;
 mod archive;
+mod backup;
 mod build;
 mod cancel;
 pub mod disk;
@@ -34,6 +35,7 @@ pub mod volumes;
 pub mod warm_pool;
 
 pub use agent_probe::{TOKEN_HEADER, socket_path};
+pub use backup::{BackupCounts, BackupError, ImagesHeld, restore_images};
 pub use build::{ContextSource, NoContexts};
 pub use host::{Bounds, Egress};
 pub use runner::{DialError, OpenError, Programs, Runner, RunnerConfig};

@@ -62,7 +62,7 @@ const TOMBSTONES_MAX: usize = 10_000;
 const REFILL_PAUSE: Duration = Duration::from_millis(20);
 
 #[derive(Debug)]
-enum Entry {
+pub(crate) enum Entry {
     Driven {
         mailbox: mpsc::Sender<Message>,
         view: SharedView,
@@ -81,6 +81,8 @@ struct Inner {
     sources: Sources,
     stop: CancellationToken,
     tasks: TaskTracker,
+    /// Held by who must not have images taken away.
+    collecting: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// A cheap handle; all copies are the same runner.
@@ -201,19 +203,30 @@ impl Runner {
                 sources: Sources::new(&config.source_hosts),
                 stop,
                 tasks,
+                collecting: Arc::default(),
             }),
         };
+        let let_go = runner.inner.host.volumes.let_go().await;
+        let_go.map_err(part("let go of volumes"))?;
         runner.take_over(found, in_archive).await?;
         runner.start_refill(config.ready_parts);
         runner.start_warming();
         Ok(runner)
     }
 
-    fn entries(&self) -> MutexGuard<'_, HashMap<SandboxId, Entry>> {
+    pub(crate) fn entries(&self) -> MutexGuard<'_, HashMap<SandboxId, Entry>> {
         self.inner
             .entries
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn host(&self) -> &Arc<Host> {
+        &self.inner.host
+    }
+
+    pub(crate) fn collecting(&self) -> &Arc<tokio::sync::Mutex<()>> {
+        &self.inner.collecting
     }
 
     fn start_driver(
@@ -285,7 +298,7 @@ impl Runner {
         };
         let (answer, answered) = oneshot::channel();
         mailbox
-            .send(Message {
+            .send(Message::Order {
                 order: Box::new(order),
                 is_done,
                 answer,

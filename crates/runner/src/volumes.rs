@@ -8,6 +8,7 @@
 //! What is in a volume was written by sandboxes and is hostile. Looking for a folder in it is done by a thread of its
 //! own, so that a volume that is slow holds up nobody but those who want it.
 
+mod backup;
 mod folder;
 
 use std::collections::HashMap;
@@ -50,6 +51,8 @@ pub enum VolumeError {
         #[source]
         source: io::Error,
     },
+    #[error("cannot copy the volume")]
+    Copy(#[source] io::Error),
     #[error("volume {volume} is in use")]
     InUse { volume: VolumeId },
     #[error("a volume does not answer")]
@@ -67,7 +70,9 @@ impl VolumeError {
         match self {
             Self::Image(error) => error.errno(),
             Self::Mount(error) => error.errno(),
-            Self::Loop(error) | Self::Thread(error) | Self::Fault(error) => error.raw_os_error(),
+            Self::Loop(error) | Self::Thread(error) | Self::Fault(error) | Self::Copy(error) => {
+                error.raw_os_error()
+            }
             Self::Folder { .. }
             | Self::Missing { .. }
             | Self::InUse { .. }

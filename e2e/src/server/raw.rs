@@ -12,6 +12,8 @@ use tokio::net::TcpStream;
 pub struct Raw {
     port: u16,
     authorization: Option<String>,
+    /// What else each request says.
+    more: Vec<(&'static str, String)>,
 }
 
 /// What came back.
@@ -36,6 +38,7 @@ impl Raw {
         Self {
             port,
             authorization: Some(format!("Bearer {key}")),
+            more: Vec::new(),
         }
     }
 
@@ -45,7 +48,16 @@ impl Raw {
         Self {
             port: self.port,
             authorization: authorization.map(str::to_owned),
+            more: self.more.clone(),
         }
+    }
+
+    /// The same with another header in each request.
+    #[must_use]
+    pub fn with_header(&self, name: &'static str, value: &str) -> Self {
+        let mut with = self.clone();
+        with.more.push((name, value.to_owned()));
+        with
     }
 
     /// # Panics
@@ -107,6 +119,9 @@ impl Raw {
             .header("Content-Type", content_type);
         if let Some(authorization) = &self.authorization {
             request = request.header("Authorization", authorization);
+        }
+        for (name, value) in &self.more {
+            request = request.header(*name, value);
         }
         let request = request.body(Full::new(body.into())).expect("a request");
         let answer = sender.send_request(request).await.ok()?;

@@ -3,6 +3,7 @@
 
 mod acme;
 mod agents;
+mod backups;
 mod builds;
 mod disk_full;
 mod hang_ups;
@@ -16,6 +17,7 @@ mod quotas;
 mod refusals;
 mod registry;
 mod restart;
+mod secrets;
 mod sharing;
 mod sources;
 mod spawners;

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alcove_control::{Control, SealingStatus};
+use alcove_runner::Runner;
+use alcove_store::Store;
 use anyhow::Context as _;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -17,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{LINE_MAX, Order, Place, Reply};
+use crate::backup;
 
 /// Connections at the same time; others wait.
 const CONNECTIONS: usize = 4;
@@ -29,7 +32,11 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Operator {
     pub control: Control,
+    pub store: Store,
+    pub runner: Runner,
     pub data_dir: PathBuf,
+    /// Objects are kept by another store than the data folder.
+    pub has_foreign_objects: bool,
 }
 
 /// Takes orders until the server stops.
@@ -134,6 +141,7 @@ async fn carry_out(
             let status = operator.control.sealing_status();
             Ok(status.map_or_else(|| "no secrets are sealed".to_owned(), |s| keys_text(&s)))
         }
+        Order::BackUp(order) => backup::make(operator, order, notes).await,
         Order::RotateKey => {
             let status = operator.control.rotate_sealing_key().await?;
             let text = format!(

@@ -39,6 +39,11 @@ pub fn next(file: &File, from: u64, length: u64) -> io::Result<Option<(u64, u64)
     Ok(Some((start, end)))
 }
 
+/// As [`copy`], to its end.
+pub fn copy_whole(from: &Path, to: &Path) -> io::Result<()> {
+    copy(from, to, &Cancel::never())
+}
+
 /// Makes a file with the same content: sharing the blocks where the file system can, else copying the ranges
 /// that hold data. What is copied is not synced.
 pub fn copy(from: &Path, to: &Path, cancel: &Cancel) -> io::Result<()> {

@@ -33,11 +33,9 @@ impl Inbox {
     /// Waits for an order that is newer than this one, and leaves it in the line, or for the end of the
     /// runner. May be dropped at any time.
     pub(super) async fn newer(&mut self, than: Generation) {
-        while !self
-            .seen
-            .iter()
-            .any(|message| message.order.generation > than)
-        {
+        while !self.seen.iter().any(
+            |message| matches!(message, Message::Order { order, .. } if order.generation > than),
+        ) {
             match self.mailbox.recv().await {
                 Some(message) => self.seen.push_back(message),
                 None => return,

@@ -216,6 +216,15 @@ impl Driver {
         inbox: &mut Inbox,
     ) -> Result<(), HostError> {
         admit(&self.host.bounds, &self.host.data_dir)?;
+        self.copy_disk_anywhere(to, inbox).await
+    }
+
+    /// The same, whatever room the host's own disk has.
+    pub(super) async fn copy_disk_anywhere(
+        &mut self,
+        to: &Path,
+        inbox: &mut Inbox,
+    ) -> Result<(), HostError> {
         let device = match &self.held {
             Held::Running(live) => live.running.loop_device,
             Held::Stopped { device, .. } => {

@@ -33,6 +33,10 @@ impl Runner {
     /// Removes images and layers that have no name, that the control plane does not need, and that no sandbox here,
     /// running, stopped or archived, was made of.
     pub async fn collect(&self, needed: Needed) -> Result<Collected, CollectError> {
+        // A backup is under way; there will be another time.
+        let Ok(_turn) = self.collecting().try_lock() else {
+            return Ok(Collected::default());
+        };
         let mut needed = needed.images;
         // Drivers know of archives; of what is being made only the journal knows.
         needed.extend(self.images_of_drivers());
