@@ -16,9 +16,9 @@ use alcove_runner::registry::RegistrySettings;
 use alcove_runner::{Programs, Runner, RunnerConfig};
 use alcove_server::{App, ObjectStorage, Options, SshGateway};
 use alcove_ssh::{Gateway, HostKey};
+use alcove_storage::ObjectStore;
 use alcove_storage::registry::Registry;
 use alcove_storage::s3::{self as s3_face, S3Face};
-use alcove_storage::{Limits, ObjectStore};
 use alcove_store::Store;
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
@@ -206,7 +206,11 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let kill = KillAt::wanted()?;
     let objects = arguments
         .storage
-        .open(&data_dir, storage_limits(&arguments), kill.clone())
+        .open(
+            &data_dir,
+            arguments.storage.limits(arguments.disk_reserve_mib),
+            kill.clone(),
+        )
         .await?;
     let mut config = runner_config(
         &arguments,
@@ -392,14 +396,6 @@ async fn serve(
     }
     control.shutdown().await;
     checked
-}
-
-fn storage_limits(arguments: &Arguments) -> Limits {
-    Limits {
-        bytes_per_owner: arguments.storage.bytes_per_owner(),
-        disk_reserve_bytes: arguments.disk_reserve_mib << 20,
-        ..Limits::default()
-    }
 }
 
 async fn check_first_sandbox(

@@ -122,6 +122,15 @@ impl StorageArguments {
         self.storage_quota_gib.saturating_mul(1 << 30)
     }
 
+    /// How much is taken, where so many MiB of the disk are left to the host.
+    pub fn limits(&self, disk_reserve_mib: u64) -> Limits {
+        Limits {
+            bytes_per_owner: self.bytes_per_owner(),
+            disk_reserve_bytes: disk_reserve_mib << 20,
+            ..Limits::default()
+        }
+    }
+
     /// Whether another store keeps the objects.
     pub fn is_foreign(&self) -> bool {
         self.storage_endpoint.is_some()
