@@ -22,10 +22,11 @@ const CHUNK: usize = 200;
 
 /// Columns that the database counts by itself. The count goes on where it was, also where the last rows are gone: places
 /// in the outbox are remembered elsewhere.
-const COUNTED: [(&str, &str); 3] = [
+const COUNTED: [(&str, &str); 4] = [
     ("outbox", "sequence"),
     ("webhook_messages", "sequence"),
     ("webhook_attempts", "id"),
+    ("usage_periods", "id"),
 ];
 
 /// Calls `$what!` with every table there is.
@@ -61,6 +62,7 @@ macro_rules! each_table {
             ssh_key,
             totp_secret,
             usage_entry,
+            usage_period,
             usage_total,
             user,
             volume,
