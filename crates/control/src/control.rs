@@ -6,6 +6,7 @@ mod invitation;
 mod key;
 mod life;
 mod member;
+mod new_session;
 mod object_storage;
 mod organization;
 mod preview;
