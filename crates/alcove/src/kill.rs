@@ -45,7 +45,10 @@ impl KillAt {
         let is_known = match place.split_once(':') {
             Some(("runner", step)) => of_runner::Step::from_str(step).is_ok(),
             Some(("storage", step)) => of_storage::Step::from_str(step).is_ok(),
-            Some(("control", step)) => Step::ALL.iter().any(|it| format!("{it:?}") == step),
+            Some(("control", step)) => [&Step::ALL[..], &Step::BEGINNING]
+                .concat()
+                .iter()
+                .any(|it| format!("{it:?}") == step),
             _ => false,
         };
         if !is_known {

@@ -20,7 +20,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
 use self::beside::Beside;
-pub(crate) use self::beside::{SnapshotBirth, Wish, waits_in_vain};
+pub(crate) use self::beside::{ForkTerms, SnapshotBirth, Wish, waits_in_vain};
 use self::network::NetworkJob;
 use crate::Error;
 use crate::builds;

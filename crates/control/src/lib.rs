@@ -90,7 +90,7 @@ pub use runner::{
 };
 pub use seal::{KeyKeeper, SealingKey, SealingKeys, SealingStatus};
 pub use second_factor::NewTotp;
-pub use sessions::{KeepLastChange, NewSession, Session, SessionChange, SourcePieces};
+pub use sessions::{Filling, KeepLastChange, NewSession, Session, SessionChange, SourcePieces};
 pub use settings::{Region, Settings, SnapshotLimits};
 pub use sign_in::session::OrganizationChoice;
 pub use sign_in::{Entrance, NewPasswordLink, SignedIn};

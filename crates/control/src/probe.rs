@@ -23,6 +23,10 @@ pub enum Step {
     Resealed,
     /// All are, and the old key is gone.
     KeyDropped,
+    /// A sandbox with sessions runs, and has not yet what it is to begin with.
+    BeginsEmpty,
+    /// It has all that, nothing is written yet.
+    BeginsWhole,
 }
 
 impl Step {
@@ -31,6 +35,8 @@ impl Step {
 
     /// Those of a new key that seals secrets.
     pub const ROTATION: [Self; 3] = [Self::KeyAdded, Self::Resealed, Self::KeyDropped];
+    /// Those of a create of a sandbox with sessions, beside those of every create.
+    pub const BEGINNING: [Self; 2] = [Self::BeginsEmpty, Self::BeginsWhole];
 
     /// Those of every other wish.
     pub const ALL: [Self; 4] = [

@@ -20,6 +20,7 @@ use crate::links;
 use crate::order::{self, Heard};
 use crate::organizations;
 use crate::quota;
+use crate::sessions;
 use crate::shared::Shared;
 use crate::snapshots;
 use crate::suspension;
@@ -58,6 +59,7 @@ pub(crate) async fn load(shared: &Arc<Shared>) -> Result<(), Error> {
     }
     begin_forks(shared).await;
     links::take_up(shared).await;
+    sessions::take_up(shared).await;
     snapshots::driver::load(shared).await.map_err(failed)?;
     // A killed process may not have come to it.
     shared.images.note_release();
@@ -207,6 +209,7 @@ pub(crate) async fn safety_net(shared: Arc<Shared>) {
         }
         begin_forks(&shared).await;
         links::take_up(&shared).await;
+        sessions::take_up(&shared).await;
         suspension::stop_what_runs(&shared).await;
         builds::sandboxes::tell_all(&shared).await;
         if let Err(error) = builds::sandboxes::let_go(&shared).await {

@@ -37,15 +37,25 @@ pub(crate) async fn create(
     caller: &Caller,
     request: NewSandbox,
 ) -> Result<Arc<Sandbox>, Error> {
+    let id = SandboxId::from_uuid(uuid_v4(&*shared.rng));
+    create_as(shared, caller, request, id).await
+}
+
+/// Makes the sandbox of this id.
+pub(crate) async fn create_as(
+    shared: &Arc<Shared>,
+    caller: &Caller,
+    request: NewSandbox,
+    id: SandboxId,
+) -> Result<Arc<Sandbox>, Error> {
     caller.require(Permission::WriteSandboxes)?;
     shared.check_not_suspended(&caller.organization)?;
     if request.build_info.is_some() {
-        return builds::sandboxes::create(shared, caller, request).await;
+        return builds::sandboxes::create(shared, caller, request, id).await;
     }
     let region = resolve_region(shared, request.target.as_deref())?;
     let owner = links::Owner::find(shared, caller, request.linked_sandbox.as_deref())?;
     let link = owner.as_ref().map(|owner| owner.facts(&region));
-    let id = SandboxId::from_uuid(uuid_v4(&*shared.rng));
     let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     let asked = given(&request.snapshot);
     let asked = match (&asked, given(&request.image)) {

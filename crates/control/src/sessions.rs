@@ -9,12 +9,17 @@ use std::sync::{Arc, Mutex};
 use alcove_domain::session::{
     self, KeepLastRequest, Retention, SessionId, SessionRecord, SessionTerms,
 };
-use alcove_domain::{NetworkSettings, Permission, Reason, Sandbox, SandboxId};
+use alcove_domain::{
+    Command, DesiredState, NetworkSettings, Permission, Reason, Sandbox, SandboxId,
+};
 use alcove_runner_api::FetchError;
+use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use tokio::sync::OwnedMutexGuard;
 
-use crate::shared::lock;
+use crate::driver::Wish;
+use crate::sandboxes::wish;
+use crate::shared::{Shared, lock};
 use crate::{Caller, Error};
 
 /// A sandbox as a client of sessions asks for it. Absent fields are None; nothing is checked yet.
@@ -48,6 +53,8 @@ pub struct SessionChange {
     pub timeout_ms: Option<i64>,
     pub ports: Option<Vec<i64>>,
     pub vcpus: Option<i64>,
+    /// Instead of the whole of what there is. Forks alone can have it.
+    pub env: Option<BTreeMap<String, String>>,
     pub tags: Option<BTreeMap<String, String>>,
     pub network: Option<NetworkSettings>,
     pub snapshot_expiration_ms: Option<i64>,
@@ -65,6 +72,9 @@ pub enum KeepLastChange {
 /// A file as it is fetched.
 pub type SourcePieces = BoxStream<'static, Result<Vec<u8>, Error>>;
 
+/// Puts into a new sandbox what it is to begin with.
+pub type Filling<E> = Box<dyn FnOnce(SandboxId) -> BoxFuture<'static, Result<(), E>> + Send>;
+
 /// A sandbox with its last session.
 #[derive(Debug, Clone)]
 pub struct Session {
@@ -80,6 +90,11 @@ impl Session {
         }
     }
 
+    /// In the words of its clients.
+    pub fn status(&self) -> &'static str {
+        self.record.status(self.sandbox.state())
+    }
+
     pub fn id(&self) -> SessionId {
         self.record.id(&self.sandbox.id)
     }
@@ -91,12 +106,53 @@ pub(crate) struct SessionTurns(Mutex<HashMap<SandboxId, Arc<tokio::sync::Mutex<(
 
 impl SessionTurns {
     pub async fn take(&self, sandbox: &SandboxId) -> OwnedMutexGuard<()> {
-        let turn = {
-            let mut turns = lock(&self.0);
-            turns.retain(|_, turn| Arc::strong_count(turn) > 1);
-            Arc::clone(turns.entry(sandbox.clone()).or_default())
-        };
-        turn.lock_owned().await
+        self.turn(sandbox).lock_owned().await
+    }
+
+    /// None while somebody has it.
+    fn take_now(&self, sandbox: &SandboxId) -> Option<OwnedMutexGuard<()>> {
+        self.turn(sandbox).try_lock_owned().ok()
+    }
+
+    fn turn(&self, sandbox: &SandboxId) -> Arc<tokio::sync::Mutex<()>> {
+        let mut turns = lock(&self.0);
+        turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+        Arc::clone(turns.entry(sandbox.clone()).or_default())
+    }
+}
+
+/// Removes a sandbox that has not all that it begins with. Whoever asks has its turn.
+pub(crate) async fn abandon(shared: &Arc<Shared>, id: &SandboxId) {
+    let Some(entry) = shared.directory.get(id) else {
+        return;
+    };
+    let sandbox = entry.sandbox();
+    if !session::is_unfinished(&sandbox) || sandbox.desired_state() == DesiredState::Destroyed {
+        return;
+    }
+    match wish(shared, &entry, Wish::Plain(Command::Delete)).await {
+        Ok(_) => {
+            tracing::info!(sandbox.id = %id, "{id} goes: it never had all that it was to begin with")
+        }
+        // The safety net tries again.
+        Err(error) => tracing::error!(
+            sandbox.id = %id, %error,
+            "cannot delete {id}, which has not all that it was to begin with"
+        ),
+    }
+}
+
+/// Removes what an earlier process began and nobody was told of.
+///
+/// Going on with it would need the source kept, credentials and all, for a client that has long heard of a broken
+/// connection, and asks again.
+pub(crate) async fn take_up(shared: &Arc<Shared>) {
+    for entry in shared.directory.entries() {
+        if session::is_unfinished(&entry.sandbox())
+            && let Some(_turn) = shared.session_turns.take_now(&entry.id)
+        {
+            abandon(shared, &entry.id).await;
+        }
     }
 }
 

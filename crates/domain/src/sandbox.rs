@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::{
     DesiredState, Fault, Intervals, Lifecycle, OrganizationId, Phase, SandboxId, SandboxNetwork,
-    SandboxState, SealedProxy, SnapshotId, VolumeMount,
+    SandboxState, SealedProxy, SnapshotId, VolumeMount, session,
 };
 
 /// Sizes as the API counts them.
@@ -186,9 +186,12 @@ impl Sandbox {
     /// taken over.
     #[must_use]
     pub fn fork(&self, id: SandboxId, name: String, at: Timestamp) -> Self {
+        let mut labels = self.labels.clone();
+        session::forget_unfinished(&mut labels);
         Self {
             id,
             name,
+            labels,
             is_public: false,
             lifecycle: Lifecycle::awaiting_copy(at),
             auto_destroy_at: self.intervals.auto_destroy_at(at),
@@ -299,6 +302,17 @@ mod tests {
             sandbox.forget_run();
             assert_eq!(sandbox.stop_at, kept);
         }
+    }
+
+    #[test]
+    fn a_fork_of_what_is_not_finished_is_finished_itself() {
+        let mut sandbox = sample(Timestamp::UNIX_EPOCH);
+        let mut record = session::SessionRecord::of(&sandbox);
+        record.is_unfinished = true;
+        sandbox.labels = record.labels();
+        let id = SandboxId::from_uuid(uuid::Uuid::from_u128(9));
+        let fork = sandbox.fork(id, "f".to_owned(), Timestamp::UNIX_EPOCH);
+        assert!(session::is_unfinished(&sandbox) && !session::is_unfinished(&fork));
     }
 
     #[test]

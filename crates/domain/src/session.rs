@@ -41,6 +41,8 @@ const CURRENT: &str = "vercel.currentSnapshot";
 const EXPIRATION: &str = "vercel.snapshotExpirationMs";
 const MOUNTS: &str = "vercel.mounts";
 const KEEP_LAST: &str = "vercel.keepLastSnapshots";
+/// Stands while a sandbox has not yet what it is to begin with.
+const UNFINISHED: &str = "vercel.unfinished";
 
 /// How long a session lasts where nobody says.
 pub const TIMEOUT_DEFAULT_MS: u64 = 300_000;
@@ -121,6 +123,8 @@ pub struct SessionRecord {
     pub lasts_ms: u64,
     /// When the last stop was seen by a client of sessions.
     pub stopped_at: Option<Timestamp>,
+    /// Whether it has not yet what its create promises: its source, its sizes. Nobody was told of such a sandbox.
+    pub is_unfinished: bool,
     pub tags: BTreeMap<String, String>,
 }
 
@@ -133,6 +137,7 @@ impl SessionRecord {
             number: 1,
             started_at: at,
             stopped_at: None,
+            is_unfinished: false,
             tags,
         }
     }
@@ -170,6 +175,7 @@ impl SessionRecord {
             number: number(SESSION).unwrap_or(1),
             started_at: time(STARTED).unwrap_or(sandbox.created_at),
             stopped_at: time(STOPPED),
+            is_unfinished: is_unfinished(sandbox),
             tags: sandbox
                 .labels
                 .iter()
@@ -183,6 +189,14 @@ impl SessionRecord {
         SessionId {
             sandbox: sandbox.clone(),
             number: self.number,
+        }
+    }
+
+    /// What the last session is. Nobody is to use one that has not all that it begins with.
+    pub fn status(&self, state: SandboxState) -> &'static str {
+        match status(state, true) {
+            "running" if self.is_unfinished => "pending",
+            other => other,
         }
     }
 
@@ -214,6 +228,9 @@ impl SessionRecord {
         if let Some(at) = self.stopped_at {
             set(STOPPED, at.as_millisecond().to_string());
         }
+        if self.is_unfinished {
+            set(UNFINISHED, true.to_string());
+        }
         if !ports.is_empty() {
             set(PORTS, ports.join(","));
         }
@@ -244,6 +261,16 @@ impl SessionRecord {
         let own = &self.terms.project;
         own.is_empty() || project.is_none_or(|project| project == own)
     }
+}
+
+/// Whether a sandbox has not yet what its create promises.
+pub fn is_unfinished(sandbox: &Sandbox) -> bool {
+    sandbox.labels.contains_key(UNFINISHED)
+}
+
+/// Takes the mark of an unfinished sandbox off the labels of a copy, which is all that it is to be.
+pub(crate) fn forget_unfinished(labels: &mut BTreeMap<String, String>) {
+    labels.remove(UNFINISHED);
 }
 
 /// The label by which the sandboxes of a project are found.
@@ -286,6 +313,15 @@ pub fn status(state: SandboxState, is_last: bool) -> &'static str {
         | SandboxState::PullingSnapshot
         | SandboxState::Unknown => "pending",
     }
+}
+
+/// The states of sandboxes that are there and whose last session is this, in the words of its clients. None for a word
+/// that is not theirs.
+pub fn states_of(word: &str) -> Option<Vec<SandboxState>> {
+    let mut states = SandboxState::ALL.to_vec();
+    states.retain(|state| *state != SandboxState::Destroyed && status(*state, true) == word);
+    // One of their words that nothing here ever is.
+    (!states.is_empty() || word == "aborted").then_some(states)
 }
 
 /// Checks a name, which stands in paths.
@@ -422,7 +458,8 @@ mod tests {
         let mut record = SessionRecord::first(terms(), tags, at);
         record.lasts_ms += 7000;
         let mut sandbox = sample(Timestamp::UNIX_EPOCH);
-        for _ in 0..2 {
+        for is_unfinished in [true, false] {
+            record.is_unfinished = is_unfinished;
             sandbox.labels = record.labels();
             assert_eq!(SessionRecord::of(&sandbox), record);
             record.begin(after_ms(at, 9));
@@ -508,6 +545,14 @@ mod tests {
         assert_eq!(status(SandboxState::Started, true), "running");
         assert_eq!(status(SandboxState::Started, false), "stopped");
         assert_eq!(status(SandboxState::Starting, true), "pending");
+        let mut record = SessionRecord::first(terms(), BTreeMap::new(), Timestamp::UNIX_EPOCH);
+        assert_eq!(record.status(SandboxState::Started), "running");
+        record.is_unfinished = true;
+        assert_eq!(record.status(SandboxState::Started), "pending");
+        assert_eq!(record.status(SandboxState::Error), "failed");
+        assert_eq!(states_of("stopping"), Some(vec![SandboxState::Stopping]));
+        assert_eq!(states_of("aborted"), Some(Vec::new()));
+        assert_eq!(states_of("started"), None);
     }
 
     proptest! {

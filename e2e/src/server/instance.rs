@@ -160,6 +160,27 @@ impl Instance {
         }
     }
 
+    /// What the kernel holds a sandbox to: processors in thousandths, and bytes of memory.
+    ///
+    /// # Panics
+    /// When it is held to nothing.
+    pub fn limits(&self, sandbox: &str) -> (u64, u64) {
+        let read = |controller, name: &str| -> Option<Vec<u64>> {
+            let text = fs::read_to_string(self.group(controller, sandbox).join(name)).ok()?;
+            let numbers = text.split_whitespace().map(str::parse);
+            numbers.collect::<Result<_, _>>().ok()
+        };
+        let cpu = read("cpu", "cpu.max").or_else(|| {
+            let quota = read("cpu", "cpu.cfs_quota_us")?;
+            Some([quota, read("cpu", "cpu.cfs_period_us")?].concat())
+        });
+        let memory =
+            read("memory", "memory.max").or_else(|| read("memory", "memory.limit_in_bytes"));
+        let cpu = cpu.expect("a limit of processors");
+        let memory = memory.expect("a limit of memory");
+        (cpu[0] * 1000 / cpu[1], memory[0])
+    }
+
     /// Leaves a sandbox no more memory than it uses now.
     ///
     /// # Panics

@@ -18,6 +18,7 @@ mod refusals;
 mod registry;
 mod restart;
 mod secrets;
+mod sessions;
 mod sharing;
 mod sources;
 mod spawners;

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use alcove_e2e::server::{Answer, TestServer};
+use alcove_e2e::wait;
 use alcove_e2e::web::{Place, Web};
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -75,15 +76,19 @@ impl Forge {
     }
 }
 
-async fn begin(server: &TestServer, name: &str, more: Value) -> Answer {
+fn begins_with(name: &str, more: Value) -> String {
     let mut source = json!({"type": "git", "url": format!("http://{THERE}/cgi-bin/git/a.git")});
     let (Value::Object(all), Value::Object(more)) = (&mut source, more) else {
         panic!("no objects");
     };
     all.extend(more);
-    let body = json!({"projectId": "sources", "name": name, "ports": [], "source": source});
+    json!({"projectId": "sources", "name": name, "ports": [], "source": source}).to_string()
+}
+
+async fn begin(server: &TestServer, name: &str, more: Value) -> Answer {
     let raw = server.raw();
-    raw.ask("POST", "/api/v3/sandboxes", body.to_string()).await
+    let body = begins_with(name, more);
+    raw.ask("POST", "/api/v3/sandboxes", body).await
 }
 
 #[tokio::test]
@@ -127,5 +132,57 @@ async fn a_repository_that_cannot_be_had_leaves_no_sandbox() {
     // The name is free again.
     let made = begin(&server, "missing", json!({})).await;
     assert!(made.status.is_success(), "{made:?}");
+    server.finish().await;
+}
+
+/// Where a create comes by from the first write to its answer.
+const PLACES: [&str; 8] = [
+    "control:WishWritten",
+    "control:OrderReady",
+    "runner:Spawn",
+    "runner:RecordRunning",
+    "control:AnswerHeard",
+    "control:OutcomeWritten",
+    "control:BeginsEmpty",
+    "control:BeginsWhole",
+];
+
+#[tokio::test]
+async fn a_create_with_a_repository_that_a_kill_cuts_short_anywhere_leaves_nothing_and_goes_through_the_next_time()
+ {
+    let _forge = Forge::start().await;
+    let mut server = TestServer::start().await;
+    let path = "/api/v2/sandboxes/box?projectId=sources";
+    for place in PLACES {
+        server.doom(place).await;
+        let body = begins_with("box", json!({}));
+        let raw = server.raw();
+        let (_, ()) = tokio::join!(
+            raw.ask_if_alive("POST", "/api/v3/sandboxes", body),
+            server.dies_and_restarts()
+        );
+        // What was never answered is nobody's, from the first moment on.
+        let left = server.raw().ask("GET", path, "").await;
+        assert_eq!(left.status, StatusCode::NOT_FOUND, "{place}: {left:?}");
+        server.nothing_left().await;
+        let made = begin(&server, "box", json!({})).await;
+        assert!(made.status.is_success(), "{place}: {made:?}");
+        assert_eq!(run(&server.client(), "box", "cat a/README").await, "second");
+        // What was answered stays.
+        server.kill_and_restart().await;
+        assert_eq!(run(&server.client(), "box", "cat a/README").await, "second");
+        // What is open comes first when another server takes over, and would be what a doomed one dies of.
+        let client = server.client();
+        let id = client.get("box").await.unwrap().id;
+        client.delete(&id).await.unwrap();
+        wait::until("the sandbox goes", async || {
+            match state(&client, &id).await {
+                None => Ok(()),
+                state => Err(state),
+            }
+        })
+        .await;
+        server.nothing_left().await;
+    }
     server.finish().await;
 }

@@ -207,6 +207,9 @@ pub struct CreateSandbox {
     pub unsupported: Vec<String>,
 }
 
+/// Megabytes of memory that go with each processor.
+const MEMORY_MB_EACH: i64 = 2048;
+
 /// Fields that these clients know and this server does not have, with the values that ask for nothing.
 const UNSUPPORTED: [&str; 3] = ["networkId", "failoverRegions", "currentSnapshotId"];
 
@@ -224,15 +227,27 @@ impl FromBody for CreateSandbox {
         let resources: Map<String, Value> = fields
             .optional("resources", "an object")
             .unwrap_or_default();
-        let vcpus = resources.get("vcpus").filter(|value| !value.is_null());
-        let vcpus = vcpus.map(|value| value.as_i64().unwrap_or(-1));
+        let number = |name| {
+            let given = resources.get(name).filter(|value| !value.is_null());
+            given.map(|value| value.as_i64().unwrap_or(-1))
+        };
+        let memory = number("memory");
+        // Memory alone says how many there are to be; what does not is refused with the rest.
+        let of_memory = |memory: i64| {
+            if memory % MEMORY_MB_EACH == 0 {
+                memory / MEMORY_MB_EACH
+            } else {
+                -1
+            }
+        };
+        let vcpus = number("vcpus").or_else(|| memory.map(of_memory));
         let unsupported = UNSUPPORTED.into_iter().filter(|name| {
             let value = fields.optional::<Value>(name, "a value");
             value.is_some_and(|value| !asks_for_nothing(&value))
         });
         let mut unsupported: Vec<String> = unsupported.map(str::to_owned).collect();
-        if let (Some(memory), Some(vcpus)) = (resources.get("memory"), vcpus)
-            && memory.as_i64() != vcpus.checked_mul(2048)
+        if let (Some(memory), Some(vcpus)) = (memory, vcpus)
+            && Some(memory) != vcpus.checked_mul(MEMORY_MB_EACH)
         {
             unsupported.push("resources.memory other than 2048 MB for each of vcpus".to_owned());
         }

@@ -32,9 +32,9 @@ pub(crate) async fn create(
     shared: &Arc<Shared>,
     caller: &Caller,
     request: NewSandbox,
+    id: SandboxId,
 ) -> Result<Arc<Sandbox>, Error> {
     let region = resolve_region(shared, request.target.as_deref())?;
-    let id = SandboxId::from_uuid(uuid_v4(&*shared.rng));
     let plan = plan_build_create(request, id.as_str(), shared.settings.default_resources)
         .map_err(Error::refused)?;
     let file = Dockerfile::parse(&plan.info.dockerfile)

@@ -8,7 +8,7 @@ use alcove_domain::{
 };
 
 use super::Control;
-use crate::driver::{SnapshotBirth, Wish};
+use crate::driver::{ForkTerms, SnapshotBirth, Wish};
 use crate::rng::uuid_v4;
 use crate::sandboxes::{self, Until};
 use crate::shared::lock;
@@ -149,9 +149,22 @@ impl Control {
         id_or_name: &str,
         name: Option<String>,
     ) -> Result<Arc<Sandbox>, Error> {
+        let id = SandboxId::from_uuid(uuid_v4(&*self.shared.rng));
+        self.fork_as(caller, id_or_name, name, id, ForkTerms::default())
+            .await
+    }
+
+    /// Makes the fork of this id.
+    pub(super) async fn fork_as(
+        &self,
+        caller: &Caller,
+        id_or_name: &str,
+        name: Option<String>,
+        id: SandboxId,
+        terms: ForkTerms,
+    ) -> Result<Arc<Sandbox>, Error> {
         caller.require(Permission::WriteSandboxes)?;
         let parent = sandboxes::find(&self.shared, caller, id_or_name)?;
-        let id = SandboxId::from_uuid(uuid_v4(&*self.shared.rng));
         let name = match name.filter(|name| !name.is_empty()) {
             None => id.to_string(),
             Some(name) => {
@@ -171,6 +184,7 @@ impl Control {
         let wish = Wish::Fork {
             id: id.clone(),
             name,
+            terms,
         };
         sandboxes::wish(&self.shared, &parent, wish).await?;
         let child = sandboxes::find(&self.shared, caller, id.as_str())?;

@@ -3,16 +3,31 @@
 use std::sync::Arc;
 
 use alcove_domain::session::{self, ImageWord, Retention, SessionRecord, SessionTerms};
-use alcove_domain::{NewSandbox, Permission, ResizeRequest, Sandbox, SandboxState};
+use alcove_domain::{
+    NewSandbox, Permission, ResizeRequest, Sandbox, SandboxId, SandboxState, bounds,
+};
 use alcove_runner_api::Fetch;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 
 use super::Control;
+use crate::driver::ForkTerms;
+use crate::probe::Step;
+use crate::rng::uuid_v4;
+use crate::sandboxes;
 use crate::sessions::{
-    NewSession, Session, SessionChange, SourcePieces, apply, expiration, kept_for, may_keep,
-    not_fetched, timeout,
+    Filling, NewSession, Session, SessionChange, SourcePieces, abandon, apply, expiration,
+    kept_for, may_keep, not_fetched, timeout,
 };
 use crate::{Caller, Error};
+
+/// A sandbox that is to be made.
+struct SessionPlan {
+    /// But for its labels.
+    sandbox: NewSandbox,
+    record: SessionRecord,
+    /// Processors and GiB of memory that are not its snapshot's.
+    sizes: Option<(i64, i64)>,
+}
 
 impl Control {
     /// Begins to fetch a file that a sandbox is to begin with. An error is the last of its pieces.
@@ -34,12 +49,88 @@ impl Control {
         Ok(pieces.map_err(|error| not_fetched(&error)).boxed())
     }
 
-    /// Makes a sandbox with its first session, which runs when this answers.
-    pub async fn create_session(
+    /// Makes a sandbox with its first session, which runs when this answers and has what `filling` puts into it. Until then
+    /// it is marked in its row: whoever looks for it waits, and the next server removes it, since nobody was told of it.
+    pub async fn create_session<E: From<Error> + Send + 'static>(
         &self,
         caller: &Caller,
         request: NewSession,
-    ) -> Result<Session, Error> {
+        filling: Option<Filling<E>>,
+    ) -> Result<Session, E> {
+        let name = request.name.clone();
+        let mut plan = self.plan_session(caller, request).await?;
+        plan.record.is_unfinished = filling.is_some() || plan.sizes.is_some();
+        if let Some(name) = name {
+            self.clear_way(caller, &name).await?;
+        }
+        let id = SandboxId::from_uuid(uuid_v4(&*self.shared.rng));
+        let (control, caller) = (self.clone(), caller.clone());
+        let task = async move {
+            let _turn = control.shared.session_turns.take(&id).await;
+            let begun = control.begin_new(&caller, &id, plan, filling).await;
+            if begun.is_err() {
+                // Nothing half-made may hold the name.
+                abandon(&control.shared, &id).await;
+            }
+            Ok(begun)
+        };
+        // A caller that goes away must not leave what nobody finishes.
+        self.shared.finish("making a sandbox", task).await?
+    }
+
+    async fn begin_new<E: From<Error>>(
+        &self,
+        caller: &Caller,
+        id: &SandboxId,
+        plan: SessionPlan,
+        filling: Option<Filling<E>>,
+    ) -> Result<Session, E> {
+        let is_unfinished = plan.record.is_unfinished;
+        let request = NewSandbox {
+            labels: plan.record.labels(),
+            ..plan.sandbox
+        };
+        let made = sandboxes::create_as(&self.shared, caller, request, id.clone()).await;
+        self.events_told().await;
+        let made = made?;
+        if made.state() != SandboxState::Started {
+            return Err(E::from(Error::Unavailable {
+                message: "The sandbox did not start in time",
+                retry_after: None,
+                cause: None,
+            }));
+        }
+        if !is_unfinished {
+            return Ok(Session::of(made));
+        }
+        self.shared.reached(Step::BeginsEmpty).await;
+        if let Some((cpu, memory)) = plan.sizes {
+            self.size(caller, &made, cpu, memory).await?;
+        }
+        if let Some(filling) = filling {
+            filling(id.clone()).await?;
+        }
+        self.shared.reached(Step::BeginsWhole).await;
+        // What it says by now: others may have written labels.
+        let mut record = self.find_session(caller, id.as_str())?.record;
+        record.is_unfinished = false;
+        self.write(caller, id, &record, false).await?;
+        Ok(self.find_session(caller, id.as_str())?)
+    }
+
+    /// Waits for one of this name that is being made, and removes it if nobody makes it any more.
+    async fn clear_way(&self, caller: &Caller, name: &str) -> Result<(), Error> {
+        match self.whole_session_sandbox(caller, None, name).await {
+            Ok(_) | Err(Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn plan_session(
+        &self,
+        caller: &Caller,
+        request: NewSession,
+    ) -> Result<SessionPlan, Error> {
         let mut reasons = Vec::new();
         if let Some(name) = &request.name {
             session::check_name(name, &mut reasons);
@@ -104,46 +195,24 @@ impl Control {
         };
         let now = self.shared.clock.now();
         let record = SessionRecord::first(terms, request.tags, now);
-        let made = self
-            .create_sandbox(
-                caller,
-                NewSandbox {
-                    name: request.name,
-                    snapshot,
-                    image,
-                    env: request.env,
-                    labels: record.labels(),
-                    target: request.region,
-                    auto_stop_interval: Some(0),
-                    auto_delete_interval: Some(kept_for(is_persistent)),
-                    stop_at: Some(record.ends_at()),
-                    network: request.network.unwrap_or_default(),
-                    volumes,
-                    ..NewSandbox::default()
-                },
-            )
-            .await?;
-        if made.state() != SandboxState::Started {
-            return Err(Error::Unavailable {
-                message: "The sandbox did not start in time",
-                retry_after: None,
-                cause: None,
-            });
-        }
-        let Some((cpu, memory)) = sizes else {
-            return Ok(Session::of(made));
+        let sandbox = NewSandbox {
+            name: request.name,
+            snapshot,
+            image,
+            env: request.env,
+            target: request.region,
+            auto_stop_interval: Some(0),
+            auto_delete_interval: Some(kept_for(is_persistent)),
+            stop_at: Some(record.ends_at()),
+            network: request.network.unwrap_or_default(),
+            volumes,
+            ..NewSandbox::default()
         };
-        match self.size(caller, &made, cpu, memory).await {
-            Ok(sandbox) => Ok(Session::of(sandbox)),
-            Err(error) => {
-                // Nothing half-made may hold the name.
-                let gone = self.delete_sandbox(caller, made.id.as_str()).await;
-                if let Err(gone) = gone {
-                    tracing::warn!(sandbox.id = %made.id, error = %gone, "a sandbox of the wrong size is left");
-                }
-                Err(error)
-            }
-        }
+        Ok(SessionPlan {
+            sandbox,
+            record,
+            sizes,
+        })
     }
 
     pub(super) async fn size(
@@ -179,19 +248,58 @@ impl Control {
         if let Some(name) = &new_name {
             session::check_name(name, &mut reasons);
         }
-        let source = self.find_session_sandbox(caller, project, name)?;
+        let source = self.whole_session_sandbox(caller, project, name).await?;
         let mut terms = source.record.terms.clone();
         let mut tags = source.record.tags.clone();
         apply(&change, &mut terms, &mut tags, &mut reasons);
+        if let Some(env) = &change.env {
+            bounds::check_env(env, &mut reasons);
+        }
         Error::check(reasons)?;
         may_keep(caller, &terms.retention)?;
-        let forked = self
-            .fork_sandbox(caller, source.sandbox.id.as_str(), new_name)
-            .await?;
-        let record = SessionRecord::first(terms, tags, self.shared.clock.now());
-        self.write(caller, &forked.id, &record, true).await?;
-        let id = forked.id.as_str();
-        self.change_rest(caller, id, &change).await?;
-        self.find_session_sandbox(caller, None, id)
+        if let Some(name) = &new_name {
+            self.clear_way(caller, name).await?;
+        }
+        let id = SandboxId::from_uuid(uuid_v4(&*self.shared.rng));
+        let (control, caller) = (self.clone(), caller.clone());
+        let task = async move {
+            let _turn = control.shared.session_turns.take(&id).await;
+            let mut record = SessionRecord::first(terms, tags, control.shared.clock.now());
+            record.is_unfinished = true;
+            let source = source.sandbox.id.as_str();
+            let terms = ForkTerms {
+                labels: Some(record.labels()),
+                env: change.env.clone(),
+            };
+            let forked = control
+                .fork_as(&caller, source, new_name, id.clone(), terms)
+                .await;
+            let begun = match forked {
+                Ok(_) => control.begin_fork(&caller, &id, record, &change).await,
+                Err(error) => Err(error),
+            };
+            if begun.is_err() {
+                abandon(&control.shared, &id).await;
+            }
+            begun
+        };
+        self.shared.finish("making a fork", task).await
+    }
+
+    /// Sets the terms of a fork that runs.
+    async fn begin_fork(
+        &self,
+        caller: &Caller,
+        id: &SandboxId,
+        mut record: SessionRecord,
+        change: &SessionChange,
+    ) -> Result<Session, Error> {
+        self.shared.reached(Step::BeginsEmpty).await;
+        self.change_rest(caller, id.as_str(), change).await?;
+        self.shared.reached(Step::BeginsWhole).await;
+        record.started_at = self.shared.clock.now();
+        record.is_unfinished = false;
+        self.write(caller, id, &record, true).await?;
+        self.find_session_sandbox(caller, None, id.as_str())
     }
 }

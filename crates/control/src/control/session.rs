@@ -10,7 +10,9 @@ use alcove_domain::{
 use super::Control;
 use crate::driver::{self, Ask, Change, SnapshotBirth, Wish};
 use crate::sandboxes::{self, Until};
-use crate::sessions::{Session, SessionChange, apply, kept_for, may_keep, no_snapshot, stopped};
+use crate::sessions::{
+    Session, SessionChange, abandon, apply, kept_for, may_keep, no_snapshot, stopped,
+};
 use crate::snapshots::retention;
 use crate::{Caller, Error, SignedLabel};
 
@@ -35,6 +37,32 @@ impl Control {
         })
     }
 
+    /// The same with all that it begins with: where it is being made at this moment, the call waits for that, as long as
+    /// calls do. What nobody makes any more goes.
+    pub async fn whole_session_sandbox(
+        &self,
+        caller: &Caller,
+        project: Option<&str>,
+        name: &str,
+    ) -> Result<Session, Error> {
+        let found = self.find_session_sandbox(caller, project, name)?;
+        if !found.record.is_unfinished {
+            return Ok(found);
+        }
+        let shared = &self.shared;
+        let id = &found.sandbox.id;
+        let _turn = tokio::select! {
+            turn = shared.session_turns.take(id) => turn,
+            () = shared.clock.sleep(shared.settings.settle_wait) => return Ok(found),
+        };
+        let left = self.find_session_sandbox(caller, project, id.as_str())?;
+        if left.record.is_unfinished {
+            abandon(shared, id).await;
+            return self.find_session_sandbox(caller, project, id.as_str());
+        }
+        Ok(left)
+    }
+
     /// The same with a session that runs, and whether that has begun now. Callers at the same time get the same one.
     pub async fn resume_session(
         &self,
@@ -42,7 +70,7 @@ impl Control {
         project: Option<&str>,
         name: &str,
     ) -> Result<(Session, bool), Error> {
-        let found = self.find_session_sandbox(caller, project, name)?;
+        let found = self.whole_session_sandbox(caller, project, name).await?;
         if found.sandbox.state() == SandboxState::Started {
             return Ok((found, false));
         }
@@ -92,13 +120,14 @@ impl Control {
         record: &SessionRecord,
         is_running: bool,
     ) -> Result<(), Error> {
-        let labels = record.labels();
-        sandboxes::replace_labels(&self.shared, caller, id.as_str(), labels).await?;
+        // First what must not be missing if this is cut short: an end.
         if is_running {
             let entry = sandboxes::find(&self.shared, caller, id.as_str())?;
             let change = Change::StopAt(record.ends_at());
             driver::ask_for(&self.shared, &entry, |reply| Ask::Change { change, reply }).await?;
         }
+        let labels = record.labels();
+        sandboxes::replace_labels(&self.shared, caller, id.as_str(), labels).await?;
         Ok(())
     }
 
@@ -173,9 +202,24 @@ impl Control {
         self.find_session(caller, session)
     }
 
+    /// The sandbox of a session, to do something in it. Whether it runs is for its agent to say.
+    ///
+    /// # Errors
+    /// `SANDBOX_STOPPED` also while it has not all that it begins with.
+    pub fn session_sandbox(&self, caller: &Caller, session: &str) -> Result<SandboxId, Error> {
+        let found = self.find_session(caller, session)?;
+        if found.record.is_unfinished {
+            return Err(stopped("This session does not run yet"));
+        }
+        Ok(found.sandbox.id.clone())
+    }
+
     fn running_session(&self, caller: &Caller, session: &str) -> Result<Session, Error> {
         let found = self.find_session(caller, session)?;
         sandboxes::running(&found.sandbox)?;
+        if found.record.is_unfinished {
+            return Err(stopped("This session does not run yet"));
+        }
         Ok(found)
     }
 

@@ -3,6 +3,7 @@
 //! Such rows are inserted in the transaction that takes the wish, and brought to their end in the one that
 //! takes the runner's answer, so that neither a kill nor a lost answer leaves one without the other.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use alcove_domain::{
@@ -34,7 +35,15 @@ pub(crate) enum Wish {
     Fork {
         id: SandboxId,
         name: String,
+        terms: ForkTerms,
     },
+}
+
+/// What a fork has instead of what its parent has.
+#[derive(Debug, Default)]
+pub(crate) struct ForkTerms {
+    pub labels: Option<BTreeMap<String, String>>,
+    pub env: Option<BTreeMap<String, String>>,
 }
 
 /// What a snapshot has from the beginning beside its name.
@@ -122,8 +131,14 @@ pub(super) fn prepare(
             let command = Command::Snapshot { snapshot: id };
             Ok((command, Beside::Snapshot(Box::new(snapshot))))
         }
-        Wish::Fork { id, name } => {
-            let child = sandbox.fork(id.clone(), name, now);
+        Wish::Fork { id, name, terms } => {
+            let mut child = sandbox.fork(id.clone(), name, now);
+            if let Some(labels) = terms.labels {
+                child.labels = labels;
+            }
+            if let Some(env) = terms.env {
+                child.env = env;
+            }
             Ok((Command::Fork { child: id }, Beside::Fork(Box::new(child))))
         }
     }

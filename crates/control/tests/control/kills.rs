@@ -23,7 +23,7 @@ async fn wish(kit: &TestControl, command: Command) -> Result<(), alcove_control:
 
 /// Runs `wished` against a control plane that is held at `step` and killed there, and gives back what
 /// comes up next.
-async fn killed_at(
+pub async fn killed_at(
     store: TestStore,
     step: Step,
     wished: impl AsyncFnOnce(&TestControl),

@@ -25,6 +25,7 @@ mod reports;
 mod resumed_events;
 mod sealing;
 mod second_factor;
+mod sessions;
 mod settings;
 mod sign_in;
 mod signed_files;

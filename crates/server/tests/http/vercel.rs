@@ -441,6 +441,12 @@ async fn terms_are_changed_and_what_is_not_offered_is_refused_by_name() {
             json!({"mounts": {"/x": {"drive": "d", "mode": "snapshot"}}}),
         ),
         ("PATCH", "/v2/sandboxes/box", json!({"mounts": {}})),
+        ("PATCH", "/v2/sandboxes/box", json!({"env": {"A": "2"}})),
+        (
+            "PATCH",
+            "/v2/sandboxes/box",
+            json!({"resources": {"memory": 3000}}),
+        ),
         (
             "POST",
             "/v2/sandboxes",

@@ -425,3 +425,26 @@ async fn a_terminal_is_opened_by_a_token_of_its_own_for_a_minute() {
     .await;
     assert_eq!(ask(&server, "POST", &path, "{}").await.0, 410);
 }
+
+#[tokio::test]
+async fn memory_alone_is_a_size_a_status_is_looked_for_and_a_fork_has_its_own_environment() {
+    let server = Server::start().await;
+    make(&server, json!({"projectId": "p", "name": "box"})).await;
+    let more = json!({"resources": {"memory": 4096}}).to_string();
+    let (status, grown) = ask(&server, "PATCH", "/v2/sandboxes/box", &more).await;
+    let sizes = (&grown["sandbox"]["vcpus"], &grown["sandbox"]["memory"]);
+    assert_eq!((status, sizes), (200, (&json!(2), &json!(4096))), "{grown}");
+    for (word, found) in [("running", 1), ("stopped", 0), ("aborted", 0)] {
+        let path = format!("/v2/sandboxes?project=p&status={word}");
+        let (_, listed) = ask(&server, "GET", &path, "").await;
+        assert_eq!(listed["pagination"]["count"], found, "{word}");
+    }
+    let odd = ask(&server, "GET", "/v2/sandboxes?status=started", "").await;
+    assert_eq!(odd.0, 400, "{}", odd.1);
+    let forking = json!({"name": "copy", "env": {"A": "2"}, "timeout": 30_000}).to_string();
+    let (status, forked) = ask(&server, "POST", "/v2/sandboxes/box/fork", &forking).await;
+    assert_eq!(status, 200, "{forked}");
+    assert_eq!(forked["session"]["status"], "running");
+    let copy = server.ask("GET", "/api/sandbox/copy").await.ok();
+    assert_eq!(copy["env"], json!({"A": "2"}));
+}

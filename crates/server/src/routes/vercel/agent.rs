@@ -221,9 +221,6 @@ pub(super) async fn unpack(
 
 /// The sandbox of a session that runs.
 pub(super) fn sandbox_of(app: &App, caller: &Caller, session: &str) -> Result<String, ApiError> {
-    let found = app
-        .control()
-        .find_session(caller, session)
-        .map_err(super::refused)?;
-    Ok(found.sandbox.id.to_string())
+    let found = app.control().session_sandbox(caller, session);
+    Ok(found.map_err(super::refused)?.to_string())
 }

@@ -20,7 +20,7 @@ const INTERACTIVE_PORT: u16 = 26661;
 const ROUTE_SECONDS: i64 = alcove_control::SIGNED_MAX_SECONDS;
 
 fn status(session: &Session) -> String {
-    session::status(session.sandbox.state(), true).to_owned()
+    session.status().to_owned()
 }
 
 fn policy(policy: &NetworkPolicy) -> PolicyAnswer {
@@ -68,10 +68,7 @@ pub(super) fn settings(request: &PolicyRequest) -> Result<NetworkSettings, ApiEr
 }
 
 fn stopped_at(session: &Session) -> Option<Timestamp> {
-    let is_over = matches!(
-        session::status(session.sandbox.state(), true),
-        "stopped" | "failed"
-    );
+    let is_over = matches!(session.status(), "stopped" | "failed");
     let changed = session.sandbox.lifecycle.state_changed_at;
     is_over.then(|| session.record.stopped_at.unwrap_or(changed))
 }

@@ -4,12 +4,13 @@ use alcove_api_types::vercel::{
     CreateSandbox, KeepLastRequest, Pagination, READ_WRITE, SandboxAnswer, SandboxPage, Source,
 };
 use alcove_control::{
-    Caller, Error, KeepLastChange, ListSandboxes, NewSession, Session, SessionChange, SourcePieces,
+    Caller, Error, Filling, KeepLastChange, ListSandboxes, NewSession, Session, SessionChange,
 };
-use alcove_domain::session::{SessionRecord, project_label};
+use alcove_domain::session::{SessionRecord, project_label, states_of};
 use alcove_domain::{SandboxFilter, SandboxSort, SortOrder};
 use axum::Json;
 use axum::extract::{FromRequestParts, State};
+use futures_util::TryFutureExt as _;
 use http::HeaderMap;
 use http::request::Parts;
 
@@ -91,11 +92,13 @@ pub(super) fn new_session(
     })
 }
 
-fn change_of(body: &CreateSandbox) -> Result<SessionChange, ApiError> {
+/// What is said of a fork, or of a sandbox that is there and keeps its environment.
+fn change_of(body: &CreateSandbox, is_fork: bool) -> Result<SessionChange, ApiError> {
     supported(body)?;
+    let keeps_env = !is_fork && body.env.is_some();
     for (is_given, what) in [
         (body.region.is_some(), "another region"),
-        (body.env.is_some(), "another environment"),
+        (keeps_env, "another environment"),
         (body.source.is_some(), "another source"),
         // What a sandbox mounts stays for its life.
         (body.mounts.is_some(), "a change of what is mounted"),
@@ -114,6 +117,7 @@ fn change_of(body: &CreateSandbox) -> Result<SessionChange, ApiError> {
         timeout_ms: body.timeout,
         ports: body.ports.clone(),
         vcpus: body.vcpus,
+        env: body.env.clone(),
         tags: body.tags.clone(),
         network: network.transpose()?,
         snapshot_expiration_ms: body.snapshot_expiration,
@@ -124,25 +128,43 @@ fn change_of(body: &CreateSandbox) -> Result<SessionChange, ApiError> {
     })
 }
 
-/// What a sandbox gets before it is anybody's.
-enum Filling {
-    Nothing,
-    Repository(Source),
-    Archive(SourcePieces),
+/// Why a sandbox was not made: what the control plane says, or what came of its source.
+enum NotMade {
+    Control(Error),
+    Source(ApiError),
 }
 
-impl Filling {
-    async fn of(app: &App, caller: &Caller, source: Source) -> Result<Self, ApiError> {
-        match &*source.kind {
-            "git" => Ok(Self::Repository(source)),
-            "tarball" => {
-                let url = source.url.unwrap_or_default();
-                let pieces = app.control().fetch_source(caller, &url).await;
-                Ok(Self::Archive(pieces.map_err(refused)?))
-            }
-            _ => Ok(Self::Nothing),
-        }
+impl From<Error> for NotMade {
+    fn from(error: Error) -> Self {
+        Self::Control(error)
     }
+}
+
+/// What a sandbox gets before it is anybody's.
+async fn filling(
+    app: &App,
+    caller: &Caller,
+    headers: &HeaderMap,
+    source: Source,
+) -> Result<Option<Filling<NotMade>>, ApiError> {
+    let (app, headers) = (app.clone(), headers.clone());
+    Ok(match &*source.kind {
+        "git" => Some(Box::new(move |id| {
+            let filled = async move { agent::clone(&app, &headers, id.as_str(), source).await };
+            Box::pin(filled.map_err(NotMade::Source))
+        })),
+        "tarball" => {
+            let url = source.url.unwrap_or_default();
+            let pieces = app.control().fetch_source(caller, &url).await;
+            let pieces = pieces.map_err(refused)?;
+            Some(Box::new(move |id| {
+                let filled =
+                    async move { agent::unpack(&app, &headers, id.as_str(), pieces).await };
+                Box::pin(filled.map_err(NotMade::Source))
+            }))
+        }
+        _ => None,
+    })
 }
 
 /// Makes a sandbox with a session that runs, and puts the source into it that it is to begin with.
@@ -156,28 +178,12 @@ pub(super) async fn make(
     let source = body.source.clone().unwrap_or_default();
     let request = new_session(body, is_persistent)?;
     // What cannot be had makes no sandbox.
-    let filling = Filling::of(app, caller, source).await?;
-    let session = app
-        .control()
-        .create_session(caller, request)
-        .await
-        .map_err(refused)?;
-    let id = session.sandbox.id.to_string();
-    let filled = match filling {
-        Filling::Nothing => return Ok(session),
-        Filling::Repository(source) => agent::clone(app, headers, &id, source).await,
-        Filling::Archive(pieces) => agent::unpack(app, headers, &id, pieces).await,
-    };
-    if let Err(error) = filled {
-        // A create that failed leaves nothing; the client may ask again by the same name.
-        let gone = app
-            .control()
-            .delete_session_sandbox(caller, None, &id, false)
-            .await;
-        gone.map_err(refused)?;
-        return Err(error);
-    }
-    Ok(session)
+    let filling = filling(app, caller, headers, source).await?;
+    let made = app.control().create_session(caller, request, filling).await;
+    made.map_err(|error| match error {
+        NotMade::Control(error) => refused(error),
+        NotMade::Source(error) => error,
+    })
 }
 
 /// A sandbox by its name in the path and by the project in the query, and who asks for it.
@@ -262,8 +268,8 @@ pub(crate) async fn get(named: Named) -> Result<Json<SandboxAnswer>, ApiError> {
     let (caller, name) = (&named.caller, &named.name);
     let control = named.app.control();
     if !named.resume {
-        let found = control.find_session_sandbox(caller, named.project(), name);
-        return named.answer(found, None).await;
+        let found = control.whole_session_sandbox(caller, named.project(), name);
+        return named.answer(found.await, None).await;
     }
     let resumed = control.resume_session(caller, named.project(), name).await;
     let (session, is_new) = resumed.map_err(refused)?;
@@ -288,6 +294,9 @@ pub(crate) async fn list(
         filter.labels.insert(name.to_owned(), value.to_owned());
     }
     filter.name_prefix = query.text("namePrefix");
+    let states = query.word("status", states_of);
+    let is_never = states.as_ref().is_some_and(Vec::is_empty);
+    filter.states = states.unwrap_or_default();
     let sort = query.word("sortBy", |word| match word {
         "createdAt" => Some(SandboxSort::CreatedAt),
         "name" => Some(SandboxSort::Name),
@@ -303,6 +312,15 @@ pub(crate) async fn list(
         cursor: query.text("cursor"),
     };
     query.finish()?;
+    if is_never {
+        return Ok(Json(SandboxPage {
+            pagination: Pagination {
+                count: 0,
+                next: None,
+            },
+            sandboxes: Vec::new(),
+        }));
+    }
     let page = app
         .control()
         .list_sandboxes(&caller, list)
@@ -340,7 +358,7 @@ pub(crate) async fn update(
     named: Named,
     BodyOf(body): BodyOf<CreateSandbox>,
 ) -> Result<Json<SandboxAnswer>, ApiError> {
-    let change = change_of(&body)?;
+    let change = change_of(&body, false)?;
     let control = named.app.control();
     let changed = control
         .update_session(&named.caller, named.project(), &named.name, change)
@@ -352,7 +370,7 @@ pub(crate) async fn fork(
     named: Named,
     BodyOf(body): BodyOf<CreateSandbox>,
 ) -> Result<Json<SandboxAnswer>, ApiError> {
-    let change = change_of(&body)?;
+    let change = change_of(&body, true)?;
     let control = named.app.control();
     let forked = control
         .fork_session(

@@ -1,0 +1,235 @@
+//! Sandboxes with sessions, until they have all that they begin with.
+
+use std::sync::Arc;
+
+use alcove_control::{Error, Filling, NewSession, NewWarmPool, Session, SessionChange, Step};
+use alcove_domain::SandboxState;
+use alcove_testkit::{TestControl, TestStore, eventually, within};
+use tokio::sync::Semaphore;
+
+use crate::kills::killed_at;
+use crate::support::*;
+
+fn asked(name: &str) -> NewSession {
+    NewSession {
+        name: Some(name.to_owned()),
+        vcpus: Some(2),
+        ..NewSession::default()
+    }
+}
+
+/// Something that is there at once.
+fn at_once() -> Option<Filling<Error>> {
+    Some(Box::new(|_| Box::pin(async { Ok(()) })))
+}
+
+/// Something that is there when a permit is given.
+fn when_let(gate: &Arc<Semaphore>) -> Option<Filling<Error>> {
+    let gate = Arc::clone(gate);
+    Some(Box::new(move |_| {
+        Box::pin(async move {
+            let _permit = gate.acquire().await.expect("it stays open");
+            Ok(())
+        })
+    }))
+}
+
+async fn begin(
+    kit: &TestControl,
+    name: &str,
+    filling: Option<Filling<Error>>,
+) -> Result<Session, Error> {
+    let created = kit
+        .control
+        .create_session(&kit.caller, asked(name), filling);
+    within("a create", created).await
+}
+
+async fn fork(kit: &TestControl) -> Result<Session, Error> {
+    let (caller, name) = (&kit.caller, Some("copy".to_owned()));
+    let change = SessionChange {
+        timeout_ms: Some(7000),
+        ..SessionChange::default()
+    };
+    let forked = kit.control.fork_session(caller, None, "box", name, change);
+    within("a fork", forked).await
+}
+
+fn every_step() -> Vec<Step> {
+    [&Step::ALL[..], &Step::BEGINNING].concat()
+}
+
+#[tokio::test]
+async fn a_create_with_a_source_that_was_killed_anywhere_leaves_nothing_and_its_name_is_free() {
+    for step in every_step() {
+        let kit = killed_at(TestStore::default(), step, async |kit| {
+            let _ = begin(kit, "box", at_once()).await;
+        })
+        .await;
+        let found = kit.control.find_session_sandbox(&kit.caller, None, "box");
+        assert!(matches!(found, Err(Error::NotFound { .. })), "{step:?}");
+        let made = begin(&kit, "box", at_once()).await.unwrap();
+        assert_eq!(made.status(), "running", "{step:?}");
+        eventually("only that is on the host", async || {
+            kit.runner.sandbox_count() == 1
+        })
+        .await;
+        no_open_orders(&kit).await;
+        let kit = kit.restart().await;
+        let found = kit.control.find_session_sandbox(&kit.caller, None, "box");
+        let left = found.unwrap();
+        assert_eq!((left.id(), left.status()), (made.id(), "running"));
+    }
+}
+
+#[tokio::test]
+async fn a_fork_that_was_killed_anywhere_leaves_nothing_or_ends_by_the_clock() {
+    for step in every_step() {
+        let kit = TestControl::open().await;
+        begin(&kit, "box", None).await.unwrap();
+        let kit = killed_at(kit.kill().await, step, async |kit| {
+            let _ = fork(kit).await;
+        })
+        .await;
+        let found = kit.control.find_session_sandbox(&kit.caller, None, "copy");
+        assert!(matches!(found, Err(Error::NotFound { .. })), "{step:?}");
+        eventually("the source runs on", async || {
+            let source = get(&kit, "box").await.unwrap();
+            source.state() == SandboxState::Started
+        })
+        .await;
+        let copy = fork(&kit).await.unwrap();
+        assert_eq!(copy.sandbox.stop_at, Some(copy.record.ends_at()));
+        assert_eq!((copy.record.lasts_ms, copy.status()), (7000, "running"));
+        eventually("only two are on the host", async || {
+            kit.runner.sandbox_count() == 2
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn whoever_looks_for_a_sandbox_that_is_being_made_waits_until_it_is_whole() {
+    let kit = TestControl::open().await;
+    let gate = Arc::new(Semaphore::new(0));
+    let (control, caller) = (kit.control.clone(), kit.caller.clone());
+    let filling = when_let(&gate);
+    let task = tokio::spawn(async move {
+        let created = control.create_session(&caller, asked("box"), filling);
+        created.await
+    });
+    let find = || kit.control.find_session_sandbox(&kit.caller, None, "box");
+    eventually("it runs and is not whole", async || {
+        find().is_ok_and(|found| {
+            found.sandbox.state() == SandboxState::Started && found.status() == "pending"
+        })
+    })
+    .await;
+    let refused = kit.control.session_sandbox(&kit.caller, "box").unwrap_err();
+    assert_eq!(refused.code(), "SANDBOX_STOPPED", "nothing is done in it");
+    let (control, caller) = (&kit.control, &kit.caller);
+    let looks = async {
+        tokio::join!(
+            control.whole_session_sandbox(caller, None, "box"),
+            control.resume_session(caller, None, "box"),
+            control.create_session::<Error>(caller, asked("box"), None),
+        )
+    };
+    tokio::pin!(looks);
+    for _ in 0..20 {
+        tokio::select! {
+            biased;
+            _ = &mut looks => panic!("it is not whole yet"),
+            () = tokio::task::yield_now() => {}
+        }
+    }
+    gate.add_permits(1);
+    let made = within("the create", task).await.unwrap().unwrap();
+    let (looked, resumed, created) = within("the looks", looks).await;
+    assert_eq!(looked.unwrap().status(), "running");
+    let (resumed, is_new) = resumed.unwrap();
+    assert_eq!((resumed.id(), is_new), (made.id(), false));
+    assert_eq!(created.unwrap_err().code(), "SANDBOX_NAME_TAKEN");
+    assert!(control.session_sandbox(caller, "box").is_ok());
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_away_leaves_no_sandbox_without_its_source() {
+    let kit = TestControl::open().await;
+    let gate = Arc::new(Semaphore::new(0));
+    {
+        let created = kit
+            .control
+            .create_session(&kit.caller, asked("box"), when_let(&gate));
+        tokio::pin!(created);
+        eventually("it runs", async || {
+            tokio::select! {
+                biased;
+                _ = &mut created => panic!("it cannot be done yet"),
+                () = tokio::task::yield_now() => {}
+            }
+            get(&kit, "box")
+                .await
+                .is_ok_and(|found| found.state() == SandboxState::Started)
+        })
+        .await;
+    }
+    gate.add_permits(1);
+    eventually("it is whole", async || {
+        let found = kit.control.find_session_sandbox(&kit.caller, None, "box");
+        found.is_ok_and(|found| found.status() == "running")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_sandbox_that_is_not_whole_at_once_is_none_that_waited_in_a_pool() {
+    let mut store = TestStore::default();
+    store.settings.warm_pool_bytes = 2 * alcove_domain::warm_pool::MEMBER_BYTES;
+    let kit = store.open().await;
+    let pool = NewWarmPool {
+        snapshot: "default".to_owned(),
+        size: Some(1),
+        target: None,
+    };
+    let made = kit.control.create_warm_pool(&kit.caller, pool).await;
+    made.unwrap();
+    eventually("a member waits", async || {
+        let pools = kit.control.list_warm_pools(&kit.caller).await.unwrap();
+        pools[0].ready == 1
+    })
+    .await;
+    let made = begin(&kit, "box", at_once()).await.unwrap();
+    assert_eq!(made.status(), "running");
+    let found = kit.control.find_session_sandbox(&kit.caller, None, "box");
+    assert_eq!(found.unwrap().id(), made.id());
+    let plain = kit.control.create_session::<Error>(
+        &kit.caller,
+        NewSession {
+            name: Some("plain".to_owned()),
+            ..NewSession::default()
+        },
+        None,
+    );
+    assert_eq!(plain.await.unwrap().status(), "running");
+}
+
+#[tokio::test]
+async fn a_source_that_does_not_come_leaves_no_sandbox() {
+    let kit = TestControl::open().await;
+    let failing: Filling<Error> = Box::new(|_| {
+        Box::pin(async {
+            Err(Error::NotFound {
+                message: "no such source".to_owned(),
+            })
+        })
+    });
+    let refused = begin(&kit, "box", Some(failing)).await.unwrap_err();
+    assert!(matches!(refused, Error::NotFound { .. }), "{refused}");
+    assert!(get(&kit, "box").await.is_err());
+    eventually("nothing is on the host", async || {
+        kit.runner.sandbox_count() == 0
+    })
+    .await;
+    begin(&kit, "box", at_once()).await.unwrap();
+}
