@@ -184,6 +184,25 @@ def test_a_volume_is_shared(create, daytona, unique):
     assert other.process.exec("cat /data/file").result.strip() == "one"
 
 
+@since(20)
+def test_an_image_is_built_by_name_and_workspaces_are_made_of_it(daytona, unique):
+    image = daytona_sdk.Image.base(os.environ["CONFORMANCE_IMAGE"]).env({"BUILT": "by name"})
+    said = []
+    daytona.create_image(unique, image, on_logs=said.append)
+    assert any("active" in str(line).lower() for line in said), said
+    built = daytona.create(Params(language="python", image=unique), timeout=120)
+    try:
+        assert built.process.exec("echo $BUILT").result.strip() == "by name"
+    finally:
+        remove(daytona, built)
+    with pytest.raises(Exception, match="(?i)already|exist"):
+        daytona.create_image(unique, image)
+    broken = daytona_sdk.Image.base(os.environ["CONFORMANCE_IMAGE"]).run_commands("exit 3")
+    with pytest.raises(Exception, match="(?i)failed"):
+        daytona.create_image(f"{unique}-broken", broken)
+    daytona.image_api.remove_image(unique)
+
+
 @since(18)
 def test_an_image_is_built_for_a_workspace(daytona, workspace):
     image = daytona_sdk.Image.base(os.environ["CONFORMANCE_IMAGE"]).env({"BUILT": "yes"})

@@ -5,6 +5,7 @@ mod config;
 mod create_sandbox;
 pub mod era;
 mod health;
+mod image;
 mod network;
 mod object_storage;
 mod organization;
@@ -25,6 +26,7 @@ pub use account::{ApiKey, ApiKeyResponse, CreateApiKey, Organization, User, User
 pub use config::{Configuration, Oidc, RateLimitEntry, RateLimits};
 pub use create_sandbox::{BuildInfo, CreateBuildInfo, CreateSandbox, SandboxVolume};
 pub use health::{ComponentHealth, Health, Readiness};
+pub use image::{BuildImage, CreateImage, Image, ImagePage, ImageState, ToggleImage};
 pub use network::{OrganizationLimitedEgress, UpdateSandboxNetworkSettings};
 pub use object_storage::StorageAccess;
 pub use organization::{

@@ -7,9 +7,9 @@ use utoipa::openapi::{ContentBuilder, Ref, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 
 use crate::routes::daytona::{
-    account, api_key, event, life, member, object_storage, organization, preview, quota, region,
-    registry, sandbox, sandbox_list, settings, snapshot, ssh, ssh_key, system, telemetry, volume,
-    warm_pool, webhook, workspace,
+    account, api_key, event, image, life, member, object_storage, organization, preview, quota,
+    region, registry, sandbox, sandbox_list, settings, snapshot, ssh, ssh_key, system, telemetry,
+    volume, warm_pool, webhook, workspace,
 };
 use crate::routes::{actions, auth, mcp};
 
@@ -51,6 +51,7 @@ use crate::routes::{actions, auth, mcp};
         region::shared, region::available, region::of_sandboxes, region::get,
         snapshot::list, snapshot::get, snapshot::create, snapshot::delete, snapshot::activate,
         snapshot::deactivate, snapshot::build_logs, snapshot::build_logs_url,
+        image::list, image::create, image::build, image::get, image::delete, image::toggle, image::build_logs,
         registry::list, registry::create, registry::get, registry::update, registry::delete,
         volume::list, volume::create, volume::get, volume::by_name, volume::delete,
         registry::set_default, registry::set_default_older, registry::push_access,

@@ -97,7 +97,7 @@ pub struct SandboxVolume {
     pub subpath: Option<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CreateBuildInfo {
     pub dockerfile_content: String,

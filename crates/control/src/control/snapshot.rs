@@ -1,6 +1,6 @@
 //! What callers do with snapshots.
 
-use alcove_domain::{NewSnapshot, OffsetPage, Snapshot, SortOrder};
+use alcove_domain::{NewSnapshot, OffsetPage, Permission, Snapshot, SnapshotState, SortOrder};
 
 use super::Control;
 use crate::snapshots::tree::{self, SnapshotTree};
@@ -70,6 +70,25 @@ impl Control {
         id_or_name: &str,
     ) -> Result<(), Error> {
         wishes::deactivate(&self.shared, caller, id_or_name).await
+    }
+
+    /// Makes a snapshot active or inactive, whichever it was.
+    pub async fn enable_snapshot(
+        &self,
+        caller: &Caller,
+        id_or_name: &str,
+        is_enabled: bool,
+    ) -> Result<Snapshot, Error> {
+        caller.require(Permission::WriteSnapshots)?;
+        let found = self.get_snapshot(caller, id_or_name).await?;
+        match (found.state == SnapshotState::Inactive, is_enabled) {
+            (true, true) => self.activate_snapshot(caller, id_or_name).await,
+            (false, false) => {
+                self.deactivate_snapshot(caller, id_or_name).await?;
+                self.get_snapshot(caller, id_or_name).await
+            }
+            (true, false) | (false, true) => Ok(found),
+        }
     }
 
     /// Removes a snapshot, in the background. Sandboxes that were made of it stay whole.

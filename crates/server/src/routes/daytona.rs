@@ -3,6 +3,7 @@
 pub(crate) mod account;
 pub(crate) mod api_key;
 pub(crate) mod event;
+pub(crate) mod image;
 pub(crate) mod life;
 pub(crate) mod member;
 pub(crate) mod object_storage;
@@ -198,6 +199,14 @@ crate::routes::routes! {
     delete "/api/ssh-keys/{id}", Key => ssh_key::delete;
 
     get "/api/object-storage/push-access", Key => object_storage::push_access;
+
+    get "/api/images", Key => image::list;
+    post "/api/images", Key => image::create;
+    post "/api/images/build", Key => image::build;
+    get "/api/images/{id}", Key => image::get;
+    delete "/api/images/{id}", Key => image::delete;
+    patch "/api/images/{id}/toggle", Key => image::toggle;
+    get "/api/images/{id}/build-logs", Key => image::build_logs;
 
     get "/api/snapshots", Key => snapshot::list;
     post "/api/snapshots", Key => snapshot::create;

@@ -37,7 +37,8 @@ fn example(route: &Route, sandbox: &str) -> String {
 const BODY: &str = r#"{"labels": {}, "name": "x", "snapshot": "x", "pool": 1, "url": "a.com", "username": "x", "sandboxClass": "container", "sandboxDefaultLimitedNetworkEgress": true, "totalCpuQuota": 1,
     "totalMemoryQuota": 1, "totalDiskQuota": 1, "totalGpuQuota": 1, "permissions": [], "description": "", "role": "member", "assignedRoleIds": [],
     "email": "a@b", "defaultRegionId": "us", "id": "x", "password": "none of anybody's", "token": "x",
-    "currentPassword": "x", "code": "x", "newPassword": "none of anybody's", "eventType": "x", "payload": {}}"#;
+    "currentPassword": "x", "code": "x", "newPassword": "none of anybody's", "eventType": "x", "payload": {},
+    "buildInfo": {"dockerfileContent": "FROM x"}, "enabled": true}"#;
 
 fn request(route: &Route, authorization: Option<&str>) -> Request<Body> {
     let mut request = Request::builder()
