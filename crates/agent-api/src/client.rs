@@ -5,6 +5,8 @@
 
 use semver::{Prerelease, Version};
 
+use crate::interpreter::{CLOSE_TIMED_OUT, CLOSE_TIMED_OUT_GO};
+
 /// Names the client's version on HTTP requests.
 pub const SDK_VERSION_HEADER: &str = "x-daytona-sdk-version";
 
@@ -27,6 +29,9 @@ pub enum LogForm {
     /// JSON with `output` (marked), `stdout` and `stderr`.
     Split,
 }
+
+/// What Go clients call themselves; the second one did before 0.159.
+const GO_LABELS: [&str; 2] = ["sdk-go", "go-sdk"];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Claim {
@@ -56,7 +61,7 @@ impl ClientGeneration {
         Self {
             claim,
             wants_split: split_output == Some("true"),
-            is_go: source == Some("sdk-go"),
+            is_go: source.is_some_and(|label| GO_LABELS.contains(&label)),
             is_python: source
                 .is_some_and(|label| label.starts_with("sdk-python") || label == "python-sdk"),
         }
@@ -93,6 +98,21 @@ impl ClientGeneration {
     /// Whether a field that the client does not know makes it fail.
     pub fn is_strict(&self) -> bool {
         self.is_go && self.is_before(0, 188)
+    }
+
+    /// Whether a terminal whose program failed is closed like any other. The Go client reads how it ended from normal
+    /// closes only.
+    pub fn reads_normal_closes_only(&self) -> bool {
+        self.is_go
+    }
+
+    /// The WebSocket close code by which this client knows that an execution took too long.
+    pub fn timed_out_close(&self) -> u16 {
+        if self.is_go {
+            CLOSE_TIMED_OUT_GO
+        } else {
+            CLOSE_TIMED_OUT
+        }
     }
 
     /// Whether the plain file name of a multipart header is kept as Latin-1. The Python client does since 0.152:
@@ -225,9 +245,26 @@ mod tests {
         let strict =
             |version, source| ClientGeneration::new(Some(version), Some(source), None).is_strict();
         assert!(strict("0.187.0", "sdk-go"));
+        assert!(strict("0.145.0", "go-sdk"));
         assert!(!strict("0.188.0", "sdk-go"));
         assert!(!strict("0.187.0", "sdk-python"));
         assert!(!strict("0.0.0", "sdk-go"));
+    }
+
+    #[test]
+    fn go_has_closes_of_its_own() {
+        for (label, is_go, code) in [
+            ("sdk-go", true, 4001),
+            ("go-sdk", true, 4001),
+            ("sdk-python", false, 4008),
+        ] {
+            let client = ClientGeneration::new(Some("0.201.0"), Some(label), None);
+            assert_eq!(client.reads_normal_closes_only(), is_go, "{label}");
+            assert_eq!(client.timed_out_close(), code, "{label}");
+        }
+        // Java names nothing on its sockets.
+        let nameless = ClientGeneration::new(None, None, None);
+        assert_eq!(nameless.timed_out_close(), 4008);
     }
 
     proptest! {

@@ -33,6 +33,7 @@ pub enum ErrorCode {
     FileReadFailed,
     /// The disk, or the quota on it, is full.
     NoSpace,
+    LspServerNotInitialized,
     ProcessExecutionTimeout,
     ProcessNotFound,
     SessionEnded,
@@ -58,6 +59,7 @@ impl ErrorCode {
             Self::BadRequest
             | Self::InvalidRequestBody
             | Self::InvalidFilePath
+            | Self::LspServerNotInitialized
             | Self::ExecutableNotFound => 400,
             Self::Unauthorized | Self::GitAuthFailed => 401,
             Self::Forbidden | Self::FileAccessDenied => 403,
@@ -86,7 +88,7 @@ impl ErrorCode {
     /// The words that open the message, as the original has them.
     pub const fn message_prefix(self) -> &'static str {
         match self {
-            Self::BadRequest => "bad request: ",
+            Self::BadRequest | Self::LspServerNotInitialized => "bad request: ",
             Self::InvalidRequestBody => "invalid body request: ",
             Self::Unauthorized | Self::GitAuthFailed => "unauthorized: ",
             Self::Forbidden => "forbidden: ",

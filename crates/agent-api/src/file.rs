@@ -12,6 +12,8 @@ pub struct FileInfo {
     pub size: u64,
     /// Deprecated layout; `modified_at` says the same in RFC 3339.
     pub mod_time: String,
+    /// Absent, like the path, for clients that fail on fields they do not know.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub modified_at: String,
     /// Type letters, then nine letters of rights.
     pub mode: String,
@@ -21,7 +23,6 @@ pub struct FileInfo {
     pub owner: String,
     /// Numeric group id, as text.
     pub group: String,
-    /// Absent for clients that fail on fields they do not know.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
 }

@@ -11,6 +11,9 @@ pub const DEFAULT_CONTEXT: &str = "default";
 /// WebSocket close code of an execution that took too long.
 pub const CLOSE_TIMED_OUT: u16 = 4008;
 
+/// The same for Go clients, which take every other code for a broken connection.
+pub const CLOSE_TIMED_OUT_GO: u16 = 4001;
+
 /// Seconds that an execution gets when its request says nothing.
 pub const DEFAULT_EXECUTION_SECONDS: u64 = 600;
 

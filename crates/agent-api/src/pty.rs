@@ -113,11 +113,9 @@ pub struct PtyResizeRequest {
     pub rows: u64,
 }
 
-/// Answer of `DELETE /process/pty/{id}`.
+/// Answer of `DELETE /process/pty/{id}`. There is nothing in it: the Go client cannot read a text here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct PtyDeleted {
-    pub message: String,
-}
+pub struct PtyDeleted {}
 
 #[cfg(test)]
 mod tests {

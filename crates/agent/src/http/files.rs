@@ -40,7 +40,7 @@ pub fn routes(router: Router<Arc<Agent>>) -> Router<Arc<Agent>> {
         .route("/files/move", post(move_to))
         .route("/files/permissions", post(set_rights))
         .route("/files/upload", post(upload::upload))
-        .route("/files/upload-v2", post(upload::upload))
+        .route("/files/upload-v2", post(upload::upload_and_tell))
         .route("/files/bulk-upload", post(upload::upload_many))
         .route("/files/unpack", post(unpack::upload_archive))
         .route("/files/download", get(download::download))
@@ -94,6 +94,7 @@ async fn list(
 fn for_client(mut entry: FileInfo, is_strict: bool) -> FileInfo {
     if is_strict {
         entry.path = None;
+        entry.modified_at.clear();
     }
     entry
 }

@@ -33,8 +33,8 @@ pub fn routes(router: Router<Arc<Agent>>) -> Router<Arc<Agent>> {
 impl From<LspError> for ApiError {
     fn from(error: LspError) -> Self {
         let code = match error {
+            LspError::NotStarted => ErrorCode::LspServerNotInitialized,
             LspError::UnknownLanguage(_)
-            | LspError::NotStarted
             | LspError::NotAFolder(_)
             | LspError::TooManyDocuments
             | LspError::Document(_)

@@ -20,6 +20,7 @@ use self::socket::Manner;
 use crate::agent::Agent;
 use crate::http::ApiError;
 use crate::http::body::read_json;
+use crate::http::client::Client;
 use crate::http::params::Params;
 use crate::http::process::check_variable_names;
 use crate::http::socket::{offered_protocols, upgrade};
@@ -137,8 +138,7 @@ async fn delete(
     // In a task of its own: a caller that leaves must not leave half of the programs.
     let deletion = tokio::spawn(async move { agent.terminals.delete(&id).await });
     deletion.await.map_err(|_| super::error::panicked())??;
-    let message = "PTY session deleted".to_owned();
-    Ok(Json(PtyDeleted { message }))
+    Ok(Json(PtyDeleted {}))
 }
 
 async fn resize(
@@ -178,6 +178,7 @@ fn begin(params: &Params) -> Result<Begin, ApiError> {
 async fn connect(
     State(agent): State<Arc<Agent>>,
     Path(id): Path<String>,
+    Client(client): Client,
     request: Request,
 ) -> Result<Response, ApiError> {
     let params = Params::parse(request.uri().query())?;
@@ -203,6 +204,7 @@ async fn connect(
     let is_open = agent.note_socket();
     let manner = Manner::Toolbox {
         reads_exit_control: offer.reads_exit_control,
+        closes_normally: client.reads_normal_closes_only(),
     };
     Ok(upgrade.on_upgrade(async move |socket| {
         match opened {
@@ -218,6 +220,7 @@ async fn connect(
 
 async fn create_connect(
     State(agent): State<Arc<Agent>>,
+    Client(client): Client,
     request: Request,
 ) -> Result<Response, ApiError> {
     let params = Params::parse(request.uri().query())?;
@@ -249,6 +252,7 @@ async fn create_connect(
     let is_open = agent.note_socket();
     let manner = Manner::Toolbox {
         reads_exit_control: offer.reads_exit_control,
+        closes_normally: client.reads_normal_closes_only(),
     };
     Ok(upgrade.on_upgrade(async move |socket| {
         socket::run(socket, viewer, input, manner).await;

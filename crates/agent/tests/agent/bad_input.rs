@@ -131,10 +131,10 @@ const TABLE: &[Row] = &[
     row("GET /exec/{execId}/logs"),
     row("POST /exec/{execId}/kill").body("{}").also(&[body(br#"{"signal":"TERM"}"#)]),
     row("POST /files/upload").query("path=/proc/none").required(&["path"])
-        .also(&[form("path=x", b""), form("path=x", b"--b--"), form("path=x", b"--b\r\nContent-Disposition: form-data; name=\"file\"\r\n\r\nhalf"),
+        .also(&[form("path=x", b""), form("path=x", b"--b\r\nContent-Disposition: form-data; name=\"file\"\r\n\r\nhalf"),
             form("path=x", b"--b\r\nContent-Disposition: form-data; name=\"other\"\r\n\r\n\r\n--b--"), form("path=/", b"--b\r\nContent-Disposition: form-data; name=\"file\"\r\n\r\n\r\n--b--")]),
     row("POST /files/upload-v2").query("path=/proc/none").required(&["path"])
-        .also(&[form("path=x", b"--b--"), form("path=x", b"--b\r\nContent-Disposition: form-data; name=\"file\"\r\n\r\nhalf"), query("path=/etc/"), query("path=/etc/passwd/x")]),
+        .also(&[form("path=x", b"--b\r\nContent-Disposition: form-data; name=\"file\"\r\n\r\nhalf"), query("path=/etc/"), query("path=/etc/passwd/x")]),
     row("POST /files/bulk-upload")
         .also(&[body(b"{}"), form("", b"no boundary"), form("", b"--b\r\nContent-Disposition: form-data; name=\"files[0].file\"\r\n\r\nx\r\n--b--"),
             form("", b"--b\r\nContent-Disposition: form-data; name=\"files[0].path\"\r\n\r\n \r\n--b--"),

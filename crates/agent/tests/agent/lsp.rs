@@ -325,6 +325,13 @@ async fn documents_that_cannot_be_read_are_refused() {
 }
 
 #[tokio::test]
+async fn a_server_that_was_not_started_has_its_own_error() {
+    let lsp = Lsp::of("python").await;
+    let answer = lsp.open("a.py").await.expect(400).json();
+    assert_eq!(answer["code"], "LSP_SERVER_NOT_INITIALIZED");
+}
+
+#[tokio::test]
 async fn requests_that_make_no_sense_are_refused() {
     let lsp = Lsp::started().await;
     let uri = json!("file://a.py");

@@ -18,6 +18,7 @@ mod execute;
 mod files;
 mod git;
 mod git_server;
+mod go;
 mod interpreter;
 mod lifecycle;
 mod logs;

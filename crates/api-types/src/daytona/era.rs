@@ -69,7 +69,10 @@ impl Era {
         };
         Self {
             version,
-            is_go: source.is_some_and(|source| source.eq_ignore_ascii_case("sdk-go")),
+            is_go: source.is_some_and(|source| {
+                // The second name before 0.159.
+                source.eq_ignore_ascii_case("sdk-go") || source.eq_ignore_ascii_case("go-sdk")
+            }),
             is_python: source.is_some_and(|source| source.to_ascii_lowercase().contains("python")),
             is_typescript: source
                 .is_some_and(|source| source.to_ascii_lowercase().contains("typescript")),

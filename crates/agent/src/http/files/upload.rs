@@ -116,8 +116,23 @@ impl Sink {
     }
 }
 
-/// One file, as the field `file` of a multipart body or as the body itself.
+/// One file, as the field `file` of a multipart body or as the body itself. Answers nothing but success: the Go client
+/// cannot read a description here.
 pub async fn upload(
+    agent: State<Arc<Agent>>,
+    params: Params,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<NoAnswer>, ApiError> {
+    let told = upload_and_tell(agent, params, headers, body).await;
+    told.map(|_| Json(NoAnswer {}))
+}
+
+#[derive(Serialize)]
+pub struct NoAnswer {}
+
+/// The newer way, which says what was written.
+pub async fn upload_and_tell(
     State(agent): State<Arc<Agent>>,
     params: Params,
     headers: HeaderMap,
@@ -177,13 +192,18 @@ async fn upload_from(
     let path = params.required("path")?;
     let mut announced = None;
     match source {
-        Source::Multipart(multipart) => loop {
-            match multipart.next_part().await? {
-                Some(name) if name == "file" => break,
-                Some(_) => {}
-                None => return Err(ApiError::bad_request("the body has no field named file")),
+        Source::Multipart(multipart) => {
+            let mut is_empty = true;
+            loop {
+                match multipart.next_part().await? {
+                    Some(name) if name == "file" => break,
+                    Some(_) => is_empty = false,
+                    // The Go client leaves a file without bytes out, and then there is nothing in its form.
+                    None if is_empty => break,
+                    None => return Err(ApiError::bad_request("the body has no field named file")),
+                }
             }
-        },
+        }
         Source::Raw(_) => {
             let length = headers
                 .get(CONTENT_LENGTH)

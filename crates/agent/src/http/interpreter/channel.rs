@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alcove_agent_api::{
-    CLOSE_TIMED_OUT, DEFAULT_CONTEXT, DEFAULT_EXECUTION_SECONDS, InterpreterRequest,
+    ClientGeneration, DEFAULT_CONTEXT, DEFAULT_EXECUTION_SECONDS, InterpreterRequest,
 };
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, close_code};
 use axum::extract::{Request, State};
@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::agent::{Agent, OpenSocket};
 use crate::http::ApiError;
-use crate::http::client::version_protocol;
+use crate::http::client::{Client, version_protocol};
 use crate::http::socket::{
     CLOSE_PATIENCE, Lost, PING_INTERVAL, close, close_frame, deliver, expect_life, upgrade,
 };
@@ -28,16 +28,13 @@ const MAX_REQUEST_BYTES: usize = 64 << 20;
 /// What a client gets to send its request.
 const REQUEST_PATIENCE: Duration = Duration::from_mins(1);
 
-impl From<End> for CloseFrame {
-    fn from(end: End) -> Self {
-        match end {
-            End::Completed => close_frame(close_code::NORMAL, ""),
-            End::TimedOut => close_frame(CLOSE_TIMED_OUT, "execution timed out"),
-            End::WorkerDied(reason) | End::NotStarted(reason) => {
-                close_frame(close_code::ERROR, reason)
-            }
-            End::Deleted => close_frame(close_code::AWAY, "context deleted"),
-        }
+/// How an end is told to a client that knows a time-out by this code.
+fn frame_of(end: End, timed_out_close: u16) -> CloseFrame {
+    match end {
+        End::Completed => close_frame(close_code::NORMAL, ""),
+        End::TimedOut => close_frame(timed_out_close, "execution timed out"),
+        End::WorkerDied(reason) | End::NotStarted(reason) => close_frame(close_code::ERROR, reason),
+        End::Deleted => close_frame(close_code::AWAY, "context deleted"),
     }
 }
 
@@ -54,17 +51,23 @@ impl From<ContextError> for CloseFrame {
 /// `GET …/execute`.
 pub async fn execute(
     State(agent): State<Arc<Agent>>,
+    Client(client): Client,
     request: Request,
 ) -> Result<Response, ApiError> {
     let protocol = version_protocol(request.headers());
     let (mut parts, _) = request.into_parts();
     let upgrade = upgrade(&mut parts, protocol, MAX_REQUEST_BYTES).await?;
     let is_open = agent.note_socket();
-    Ok(upgrade.on_upgrade(move |socket| serve(agent, socket, is_open)))
+    Ok(upgrade.on_upgrade(move |socket| serve(agent, client, socket, is_open)))
 }
 
-async fn serve(agent: Arc<Agent>, mut socket: WebSocket, _is_open: OpenSocket) {
-    let frame = match answer(&agent, &mut socket).await {
+async fn serve(
+    agent: Arc<Agent>,
+    client: ClientGeneration,
+    mut socket: WebSocket,
+    _is_open: OpenSocket,
+) {
+    let frame = match answer(&agent, &client, &mut socket).await {
         Ok(frame) | Err(Stop::Refused(frame)) => Some(frame),
         Err(Stop::ClientLost) => None,
     };
@@ -89,13 +92,18 @@ impl From<Lost> for Stop {
     }
 }
 
-async fn answer(agent: &Arc<Agent>, socket: &mut WebSocket) -> Result<CloseFrame, Stop> {
+async fn answer(
+    agent: &Arc<Agent>,
+    client: &ClientGeneration,
+    socket: &mut WebSocket,
+) -> Result<CloseFrame, Stop> {
     let request = read_request(agent, socket).await?;
     let id = request.context_id.as_deref().unwrap_or_default();
     let id = if id.is_empty() { DEFAULT_CONTEXT } else { id }.to_owned();
     let (code, terms) = check(request)?;
     let execution = agent.contexts.execute(agent, &id, code, terms);
-    relay(agent, socket, execution.map_err(CloseFrame::from)?).await
+    let end = relay(agent, socket, execution.map_err(CloseFrame::from)?).await?;
+    Ok(frame_of(end, client.timed_out_close()))
 }
 
 async fn read_request(agent: &Agent, socket: &mut WebSocket) -> Result<InterpreterRequest, Stop> {
@@ -156,7 +164,7 @@ async fn relay(
     agent: &Agent,
     socket: &mut WebSocket,
     mut execution: Execution,
-) -> Result<CloseFrame, Stop> {
+) -> Result<End, Stop> {
     let is_stopping = agent.stopping();
     tokio::pin!(is_stopping);
     loop {
@@ -168,7 +176,7 @@ async fn relay(
             },
             message = socket.recv() => expect_life(message.as_ref())?,
             () = next_ping => deliver(socket, Message::Ping(Bytes::new())).await?,
-            () = &mut is_stopping => return Ok(stopping()),
+            () = &mut is_stopping => return Err(stopping().into()),
         }
     }
     let end = execution.end().await;
@@ -177,7 +185,7 @@ async fn relay(
         let message = crate::interpreter::deleted_message();
         deliver(socket, Message::Text(Utf8Bytes::from(message))).await?;
     }
-    Ok(end.into())
+    Ok(end)
 }
 
 fn stopping() -> CloseFrame {

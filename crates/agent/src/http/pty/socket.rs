@@ -42,7 +42,11 @@ enum Why {
 /// What passes on the socket beside bytes.
 pub enum Manner {
     /// Messages of the toolbox API.
-    Toolbox { reads_exit_control: bool },
+    Toolbox {
+        reads_exit_control: bool,
+        /// A close that tells of a failure as such is not read for how the program ended.
+        closes_normally: bool,
+    },
     /// Those of clients of sessions, who resize the terminal by a message of text.
     Session(Arc<Terminal>),
 }
@@ -70,10 +74,23 @@ impl Manner {
     /// What tells how the program ended, before the close.
     fn exited(&self, exit: &PtyExit) -> Option<Message> {
         match self {
-            Self::Toolbox { reads_exit_control } => {
+            Self::Toolbox {
+                reads_exit_control, ..
+            } => {
                 reads_exit_control.then(|| control_message(&PtyStatus::Exited(exit.clone()).into()))
             }
             Self::Session(_) => Some(exit_message(exit.exit_code)),
+        }
+    }
+
+    /// The close code that goes with an end.
+    fn close_code(&self, exit: &PtyExit) -> u16 {
+        match self {
+            Self::Toolbox {
+                closes_normally: true,
+                ..
+            } => close_code::NORMAL,
+            _ => exit.close_code(),
         }
     }
 
@@ -126,7 +143,7 @@ pub async fn run(
     }
     let (frame, patience) = match why {
         Why::Over(End::Exited(exit)) => {
-            let frame = close_frame(exit.close_code(), exit.to_close_reason());
+            let frame = close_frame(manner.close_code(&exit), exit.to_close_reason());
             (Some(frame), CLOSE_PATIENCE)
         }
         Why::Over(End::Stopping) => (Some(close_frame(close_code::AWAY, "")), CLOSE_PATIENCE),
