@@ -54,7 +54,14 @@ pub(crate) async fn create(
     if let Err(missing) = resolve(shared, &caller.organization, &file).await? {
         return Err(refused(&missing));
     }
-    let snapshot = new_snapshot(shared, &caller.organization, request.name, resources);
+    let snapshot = Snapshot {
+        has_own_entrypoint: request
+            .entrypoint
+            .as_ref()
+            .is_some_and(|list| !list.is_empty()),
+        entrypoint: request.entrypoint.unwrap_or_default(),
+        ..new_snapshot(shared, &caller.organization, request.name, resources)
+    };
     let build = new_build(shared, &snapshot, &caller.organization, request.info);
     let task = {
         let (shared, snapshot) = (Arc::clone(shared), snapshot.clone());

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::bounds;
 use crate::resize::{CPU_MAX_CORES, DISK_MAX_GIB, MEMORY_MAX_GIB};
 use crate::{
     BuildId, OrganizationId, Reason, Resources, SandboxClass, Snapshot, SnapshotId, SnapshotState,
@@ -77,15 +78,10 @@ pub fn plan_built_snapshot(
     let mut reasons = Vec::new();
     check_name(&request.name, &mut reasons);
     check_info(&request.info, &mut reasons);
-    if request
-        .entrypoint
-        .as_ref()
-        .is_some_and(|list| !list.is_empty())
-    {
-        reasons.push(Reason::invalid(
-            "Cannot specify an entrypoint when using a build info entry",
-        ));
-    }
+    bounds::check_entrypoint(
+        request.entrypoint.as_deref().unwrap_or_default(),
+        &mut reasons,
+    );
     let asked = AskedSizes {
         cpu: request.cpu,
         memory: request.memory,
@@ -297,7 +293,7 @@ mod tests {
             dockerfile: " ".to_owned(),
             context_hashes: vec!["../x".to_owned()],
         };
-        asked.entrypoint = Some(vec!["x".to_owned()]);
+        asked.entrypoint = Some(vec![String::new()]);
         asked.memory = Some(0);
         asked.gpu = Some(1);
         let reasons = plan_built_snapshot(&asked, Resources::DEFAULT);

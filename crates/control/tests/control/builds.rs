@@ -71,6 +71,27 @@ async fn a_built_snapshot_is_building_and_then_active() {
 }
 
 #[tokio::test]
+async fn the_callers_entrypoint_stands_for_that_of_a_built_image() {
+    let kit = TestControl::open().await;
+    let own = vec!["sleep".to_owned(), "2000".to_owned()];
+    let request = NewBuiltSnapshot {
+        entrypoint: Some(own.clone()),
+        ..request("mine", "FROM default\nENTRYPOINT [\"/of-the-file\"]\n")
+    };
+    let order = kit.control.build_snapshot(&kit.caller, request);
+    assert_eq!(within("an order", order).await.unwrap().entrypoint, own);
+    let made = becomes(&kit, "mine", SnapshotState::Active).await;
+    assert_eq!(made.entrypoint, own);
+    let sandbox = alcove_domain::NewSandbox {
+        snapshot: Some("mine".to_owned()),
+        ..alcove_domain::NewSandbox::default()
+    };
+    let sandbox = kit.control.create_sandbox(&kit.caller, sandbox).await;
+    let spec = kit.runner.spec(&sandbox.unwrap().id).unwrap();
+    assert_eq!(spec.entrypoint, own);
+}
+
+#[tokio::test]
 async fn a_failed_build_says_why_and_its_log_stays() {
     let kit = TestControl::open().await;
     kit.runner

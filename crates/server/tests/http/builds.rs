@@ -64,7 +64,7 @@ async fn what_is_wrong_with_a_snapshot_is_named() {
         ),
         (json!({"name": "x", "buildInfo": {}}), "dockerfileContent"),
         (
-            json!({"name": "x", "entrypoint": ["a"], "buildInfo": {"dockerfileContent": "FROM default\n"}}),
+            json!({"name": "x", "entrypoint": [""], "buildInfo": {"dockerfileContent": "FROM default\n"}}),
             "entrypoint",
         ),
         (
