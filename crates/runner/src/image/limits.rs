@@ -22,6 +22,8 @@ pub struct Limits {
     pub pax_bytes: u64,
     /// Largest owner id: a sandbox has 65,536 ids, and a larger one would be nobody's inside.
     pub owner_id: u64,
+    /// Whether a path from the root counts as one below the root of what is unpacked.
+    pub takes_absolute_paths: bool,
     /// Disk space that pulls leave to the host.
     pub disk_reserve_bytes: u64,
 }
@@ -41,6 +43,7 @@ impl Default for Limits {
             path_depth: 256,
             pax_bytes: MIB,
             owner_id: 65_535,
+            takes_absolute_paths: false,
             disk_reserve_bytes: 0,
         }
     }

@@ -201,10 +201,11 @@ impl ImageStore {
     }
 }
 
-/// Owners of a context do not count.
+/// Owners of a context do not count. The Go client leaves the paths of local files as they were, from the root.
 fn context_limits(limits: &Limits) -> Limits {
     Limits {
         owner_id: u64::from(u32::MAX),
+        takes_absolute_paths: true,
         ..*limits
     }
 }

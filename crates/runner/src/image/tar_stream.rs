@@ -27,7 +27,7 @@ impl LayerPath {
                 limit: limits.path_bytes,
             });
         }
-        if bytes.starts_with(b"/") {
+        if bytes.starts_with(b"/") && !limits.takes_absolute_paths {
             return Err(EntryError::Absolute);
         }
         let mut parts = Vec::new();

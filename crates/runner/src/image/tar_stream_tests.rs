@@ -26,6 +26,24 @@ fn shown(path: &LayerPath) -> String {
 }
 
 #[test]
+fn paths_from_the_root_stay_below_it_where_they_are_taken() {
+    let limits = Limits {
+        takes_absolute_paths: true,
+        ..Limits::default()
+    };
+    let parse = |path: &str| LayerPath::parse(path.as_bytes(), &limits);
+    for (path, wanted) in [
+        ("/tmp/a.txt", "tmp/a.txt"),
+        ("//a", "a"),
+        ("/", ""),
+        ("a/b", "a/b"),
+    ] {
+        assert_eq!(shown(&parse(path).unwrap()), wanted);
+    }
+    assert!(matches!(parse("/../etc"), Err(EntryError::ParentFolder)));
+}
+
+#[test]
 fn paths_that_could_leave_the_layer_are_refused() {
     assert!(matches!(
         refusal(TarBytes::default().file("/etc/passwd", b"")),
