@@ -57,13 +57,13 @@ async fn a_generated_client_without_an_sdk_is_known_by_its_user_agent() {
 async fn strict_go_clients_see_no_field_that_they_do_not_know() {
     let server = Server::start().await;
     server.create(json!({"name": "a"})).await;
-    let ask = async |version: &str| {
+    let ask = async |source: &str, version: &str| {
         server
             .ask_with(
                 "GET",
                 "/api/sandbox/a",
                 &[
-                    ("x-daytona-source", "sdk-go"),
+                    ("x-daytona-source", source),
                     ("x-daytona-sdk-version", version),
                 ],
                 "",
@@ -71,8 +71,29 @@ async fn strict_go_clients_see_no_field_that_they_do_not_know() {
             .await
             .ok()
     };
-    assert!(ask("0.187.0").await.get("kvm").is_none());
-    assert_eq!(ask("0.205.1").await["kvm"], false);
+    assert!(ask("sdk-go", "0.187.0").await.get("kvm").is_none());
+    assert!(ask("go-sdk", "0.145.0").await.get("kvm").is_none());
+    assert_eq!(ask("sdk-go", "0.205.1").await["kvm"], false);
+}
+
+#[tokio::test]
+async fn a_signing_key_is_a_text_without_quotes() {
+    let server = Server::start().await;
+    server.create(json!({"name": "a"})).await;
+    let mut keys = Vec::new();
+    for (method, path) in [
+        ("GET", "/api/sandbox/a/signing-key"),
+        ("POST", "/api/sandbox/a/signing-key/rotate"),
+        ("GET", "/api/sandbox/a/signing-key"),
+    ] {
+        let answer = server.ask(method, path).await;
+        assert_eq!(answer.status, 200, "{path}");
+        assert!(answer.text.len() > 20, "{}", answer.text);
+        assert!(!answer.text.contains('"'), "{}", answer.text);
+        keys.push(answer.text);
+    }
+    assert_ne!(keys[0], keys[1]);
+    assert_eq!(keys[1], keys[2]);
 }
 
 #[tokio::test]
