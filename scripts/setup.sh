@@ -7,11 +7,11 @@ declare -A packages=(
     [gcc]=build-essential [make]=make [curl]=curl [npm]=npm [python3]=python3-venv
     [losetup]=mount [git]=git [docker-registry]=docker-registry [buildah]=buildah
     [ssh]=openssh-client [rsync]=rsync [pebble]=pebble [dns2tcpc]=dns2tcp
-    [skopeo]=skopeo [update-ca-certificates]=ca-certificates [chromium]=chromium
+    [skopeo]=skopeo [update-ca-certificates]=ca-certificates [chromium]=chromium [go]=golang-go
 )
 missing=()
 for program in "${!packages[@]}"; do
-    command -v "$program" >/dev/null || [[ -x /usr/sbin/$program || -x /sbin/$program ]] || missing+=("${packages[$program]}")
+    command -v "$program" >/dev/null || [[ -x /usr/sbin/$program || -x /sbin/$program || -x /usr/local/go/bin/$program ]] || missing+=("${packages[$program]}")
 done
 # Debian has two packages with a program of this name; only this one runs in an empty root.
 if command -v busybox >/dev/null && ldd "$(command -v busybox)" >/dev/null 2>&1; then
