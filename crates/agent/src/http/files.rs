@@ -94,7 +94,8 @@ async fn list(
 fn for_client(mut entry: FileInfo, is_strict: bool) -> FileInfo {
     if is_strict {
         entry.path = None;
-        entry.modified_at.clear();
+        // They read the older field as the newer one is written.
+        entry.mod_time = std::mem::take(&mut entry.modified_at);
     }
     entry
 }

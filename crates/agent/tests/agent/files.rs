@@ -301,6 +301,8 @@ async fn folders_are_made_listed_moved_and_deleted() {
     for newer in ["path", "modifiedAt"] {
         assert!(entry.get(newer).is_none(), "{entry}");
     }
+    let time = entry["modTime"].as_str().unwrap();
+    assert!(time.contains('T') && time.ends_with('Z'), "{time}");
 
     post("/files/move?source=d/f&destination=d/g")
         .await
