@@ -155,14 +155,4 @@ Greeter().gr
 	check(t, server.DidClose(background, path))
 	check(t, server.Stop(background))
 	equal(t, "what runs on", run(t, sandbox, "pgrep -a pylsp || true"), "")
-
-	upload(t, sandbox, "export class Greeter {\n  greet(name: string) { return name }\n}\nnew Greeter().gr\n", "web/greeter.ts")
-	folder = "/home/daytona/web"
-	server = daytona.NewLspServerService(sandbox.ToolboxClient, types.LspLanguageTypeScript, folder, nil)
-	check(t, server.Start(background))
-	check(t, server.DidOpen(background, folder+"/greeter.ts"))
-	symbols, err = server.SandboxSymbols(background, "Greeter")
-	check(t, err)
-	equal(t, "whether the class is found", slices.Contains(names(t, symbols), "Greeter"), true)
-	check(t, server.Stop(background))
 }

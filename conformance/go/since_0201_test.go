@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -280,4 +281,17 @@ func TestSizesAreChanged(t *testing.T) {
 	err := sandbox.Resize(background, &types.Resources{CPU: 2, Memory: 2})
 	check(t, err)
 	equal(t, "its sizes", [2]float32{sandbox.Cpu, sandbox.Memory}, [2]float32{2, 2})
+}
+
+func TestTheLanguageServerOfTypeScriptFindsSymbols(t *testing.T) {
+	sandbox := fresh(t)
+	upload(t, sandbox, "export class Greeter {\n  greet(name: string) { return name }\n}\nnew Greeter().gr\n", "web/greeter.ts")
+	folder := "/home/daytona/web"
+	server := daytona.NewLspServerService(sandbox.ToolboxClient, types.LspLanguageTypeScript, folder, nil)
+	check(t, server.Start(background))
+	check(t, server.DidOpen(background, folder+"/greeter.ts"))
+	symbols, err := server.SandboxSymbols(background, "Greeter")
+	check(t, err)
+	equal(t, "whether the class is found", slices.Contains(names(t, symbols), "Greeter"), true)
+	check(t, server.Stop(background))
 }
