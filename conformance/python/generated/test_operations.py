@@ -91,6 +91,22 @@ def test_registries(ask, unique):
         ask("DELETE /docker-registry/{}", made.id)
 
 
+def test_secrets(client, ask, unique):
+    if not client.has("POST /secret"):
+        return
+    name = unique.replace("-", "_")
+    made = ask("POST /secret", {"name": f"s{name}", "value": "hush hush", "hosts": ["*.example.com"]})
+    try:
+        assert made.placeholder and made.hosts == ["*.example.com"]
+        assert ask("GET /secret/{}", made.id).name == made.name
+        assert ask("PATCH /secret/{}", made.id, {"value": "hush again", "description": "new"}).description == "new"
+        assert made.id in [secret.id for secret in ask("GET /secret")]
+        page = ask("GET /secret/paginated", name=made.name, limit=1)
+        assert (page.total, page.items[0].id) == (1, made.id)
+    finally:
+        ask("DELETE /secret/{}", made.id)
+
+
 def test_volumes(ask, unique):
     made = ask("POST /volumes", {"name": unique})
     assert made.name == unique
@@ -145,6 +161,8 @@ def test_a_sandbox_is_found_and_set(client, ask, sandbox):
     for value in (True, False):
         ask(f"POST {SANDBOX}/public/{{}}", sandbox, value)
     ask(f"POST {SANDBOX}/network-settings", sandbox, {"networkBlockAll": False})
+    ask(f"PUT {SANDBOX}/secrets", sandbox, {"secrets": []})
+    ask(f"GET {SANDBOX}/secrets", sandbox)
     ask(f"POST {SANDBOX}/last-activity", sandbox)
     found = ask(f"GET {SANDBOX}", sandbox)
     assert (found.labels, found.auto_stop_interval, found.public) == ({"a": "b"}, 0, False)

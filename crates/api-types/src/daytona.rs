@@ -13,6 +13,7 @@ mod quota;
 mod region;
 mod registry;
 mod sandbox;
+mod secret;
 mod sign_in;
 mod snapshot;
 mod ssh;
@@ -47,6 +48,9 @@ pub use sandbox::{
     CreateSandboxSnapshot, ForkSandbox, PortPreviewUrl, ResizeSandbox, Sandbox,
     SandboxDesiredState, SandboxLabels, SandboxListItem, SandboxPage, SandboxState, SandboxesList,
     SignedPortPreviewUrl, ToolboxProxyUrl, UpdateLastActivity,
+};
+pub use secret::{
+    CreateSecret, SandboxSecret, Secret, SecretPage, UpdateSandboxSecrets, UpdateSecret,
 };
 pub use sign_in::{
     BeginTotp, ChangePassword, ConfirmTotp, CreatePasswordLink, NewTotp, PasswordLink,

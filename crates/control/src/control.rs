@@ -22,6 +22,7 @@ mod ssh;
 mod statistics;
 mod telemetry;
 mod user;
+mod vault;
 mod volume;
 mod warm_pool;
 mod webhook;

@@ -310,6 +310,7 @@ fn purpose(place: SealedPlace, owner: &str) -> String {
         SealedPlace::RegistryPassword => format!("registry:{owner}"),
         SealedPlace::WebhookSecret | SealedPlace::OldWebhookSecret => format!("webhook:{owner}"),
         SealedPlace::Totp => format!("totp:{owner}"),
+        SealedPlace::VaultSecret => format!("secret:{owner}"),
         // A fork takes its bytes over, and stays in the organization.
         SealedPlace::SandboxProxy => format!("outbound proxy of {owner}"),
     }

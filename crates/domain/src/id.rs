@@ -118,6 +118,10 @@ id_type!(
     RegistryId
 );
 id_type!(
+    /// One secret that an organization keeps.
+    VaultSecretId
+);
+id_type!(
     /// One warm pool that an organization has asked for.
     WarmPoolId
 );

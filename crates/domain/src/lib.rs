@@ -33,6 +33,7 @@ pub mod steady;
 pub mod suspension;
 pub mod text;
 pub mod timer;
+pub mod vault;
 pub mod volume;
 pub mod warm_pool;
 pub mod webhook;
@@ -45,7 +46,7 @@ pub use build::{BuildInfo, ImageBuild, NewBuiltSnapshot};
 pub use create::{BuildCreatePlan, CreateFacts, CreatePlan, NewSandbox};
 pub use id::{
     BuildId, InvitationId, OrganizationId, RegistryId, RoleId, SandboxId, SnapshotId, SshAccessId,
-    SshKeyId, UserId, VolumeId, WarmPoolId, WebhookEndpointId, WebhookMessageId,
+    SshKeyId, UserId, VaultSecretId, VolumeId, WarmPoolId, WebhookEndpointId, WebhookMessageId,
 };
 pub use interval::Intervals;
 pub use invitation::{Invitation, InvitationRefusal, InvitationStatus};
@@ -82,6 +83,9 @@ pub use ssh_key::{SshKey, SshKeyFingerprint, SshKeyRefusal, SshPublicKey};
 pub use steady::SteadyTime;
 pub use suspension::Suspension;
 pub use timer::Due;
+pub use vault::{
+    NewVaultSecret, VaultSecret, VaultSecretChange, VaultSecretCursor, VaultSecretSort,
+};
 pub use volume::{
     MountRequest, TooManyVolumes, Volume, VolumeEvent, VolumeMount, VolumePhase, VolumeRefusal,
     VolumeState,

@@ -8,7 +8,7 @@ use utoipa::{Modify, OpenApi};
 
 use crate::routes::daytona::{
     account, api_key, event, image, life, member, object_storage, organization, preview, quota,
-    region, registry, sandbox, sandbox_list, settings, snapshot, ssh, ssh_key, system, telemetry,
+    region, registry, sandbox, sandbox_list, secret, settings, snapshot, ssh, ssh_key, system, telemetry,
     volume, warm_pool, webhook, workspace,
 };
 use crate::routes::{actions, auth, mcp};
@@ -26,6 +26,8 @@ use crate::routes::{actions, auth, mcp};
         sandbox::build_logs, sandbox::build_logs_url, sandbox::toolbox_url, sandbox::last_activity, preview::url,
         preview::signed_url, preview::expire, preview::signing_key, preview::rotate_signing_key, ssh::create, ssh::revoke, ssh::validate,
         ssh_key::list, ssh_key::create, ssh_key::delete,
+        secret::list, secret::page, secret::create, secret::get, secret::update, secret::delete, secret::of_sandbox,
+        secret::set_of_sandbox,
         sandbox_list::list, sandbox_list::page,
         life::recover, life::pause, life::archive, life::backup, life::resize, life::snapshot, life::fork,
         life::forks, life::parent, life::ancestors,

@@ -13,8 +13,8 @@ use crate::convert::Place;
 use crate::entity::{
     api_key, build, departed_organization, invitation, member, member_role, organization, outbox,
     quota, registry, role, sandbox, sandbox_label, snapshot, ssh_access, ssh_key, usage_entry,
-    usage_period, usage_total, volume, warm_pool, webhook_application, webhook_attempt,
-    webhook_delivery, webhook_endpoint, webhook_message,
+    usage_period, usage_total, vault_secret, volume, warm_pool, webhook_application,
+    webhook_attempt, webhook_delivery, webhook_endpoint, webhook_message,
 };
 use crate::{Reader, StoreError, Tx};
 
@@ -94,7 +94,7 @@ impl Reader {
 
 impl Tx {
     /// Removes what lets anybody act for an organization: members, their keys, invitations, roles, wishes for members of warm
-    /// pools, and endpoints of webhooks, which are told nothing more.
+    /// pools, secrets, and endpoints of webhooks, which are told nothing more.
     pub async fn organization_empty(&self, org: &OrganizationId) -> Result<(), StoreError> {
         delete_rows!(
             self,
@@ -106,6 +106,7 @@ impl Tx {
             api_key,
             ssh_key,
             warm_pool,
+            vault_secret,
             webhook_application,
             webhook_endpoint,
             webhook_delivery,

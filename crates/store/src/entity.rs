@@ -32,6 +32,7 @@ pub(crate) mod usage_entry;
 pub(crate) mod usage_period;
 pub(crate) mod usage_total;
 pub(crate) mod user;
+pub(crate) mod vault_secret;
 pub(crate) mod volume;
 pub(crate) mod warm_pool;
 pub(crate) mod webhook_application;

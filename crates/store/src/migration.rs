@@ -31,6 +31,7 @@ mod m0030_sign_in;
 mod m0031_totp;
 mod m0032_identities;
 mod m0033_webhooks;
+mod m0035_vault;
 mod m0037_usage_periods;
 
 #[derive(Debug)]
@@ -69,6 +70,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0032_identities::Migration),
             Box::new(m0033_webhooks::Migration),
             Box::new(m0037_usage_periods::Migration),
+            Box::new(m0035_vault::Migration),
         ]
     }
 }

@@ -17,6 +17,7 @@ pub enum SealedPlace {
     OldWebhookSecret,
     Totp,
     SandboxProxy,
+    VaultSecret,
 }
 
 /// A sealed secret and whose it is.
@@ -30,12 +31,13 @@ pub struct SealedRow {
 }
 
 impl SealedPlace {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::RegistryPassword,
         Self::WebhookSecret,
         Self::OldWebhookSecret,
         Self::Totp,
         Self::SandboxProxy,
+        Self::VaultSecret,
     ];
 
     /// Table, key, owner and column.
@@ -46,6 +48,7 @@ impl SealedPlace {
             Self::OldWebhookSecret => ["webhook_endpoints", "id", "id", "old_secret"],
             Self::Totp => ["totp_secrets", "user_id", "user_id", "sealed"],
             Self::SandboxProxy => ["sandboxes", "id", "organization_id", "outbound_proxy"],
+            Self::VaultSecret => ["vault_secrets", "id", "id", "value"],
         }
     }
 }

@@ -35,6 +35,7 @@ async fn operations(raw: &Raw, sandbox: &str) -> Vec<(String, String)> {
             .replace("{messageId}", "no-such-message")
             .replace("{volumeId}", "no-such-volume")
             .replace("{traceId}", "no-such-trace")
+            .replace("{secretId}", "no-such-secret")
             .replace("{name}", "no-such-volume")
             .replace("{id}", "no-such-snapshot");
         assert!(

@@ -14,6 +14,7 @@ pub(crate) mod region;
 pub(crate) mod registry;
 pub(crate) mod sandbox;
 pub(crate) mod sandbox_list;
+pub(crate) mod secret;
 pub(crate) mod settings;
 pub(crate) mod snapshot;
 pub(crate) mod ssh;
@@ -193,6 +194,15 @@ crate::routes::routes! {
     get "/api/webhooks/portal", Public => webhook::portal;
     get "/api/webhooks/portal.js", Public => webhook::portal_script;
     get "/api/webhooks/portal.css", Public => webhook::portal_style;
+
+    get "/api/secret", Key => secret::list;
+    post "/api/secret", Key => secret::create;
+    get "/api/secret/paginated", Key => secret::page;
+    get "/api/secret/{secretId}", Key => secret::get;
+    patch "/api/secret/{secretId}", Key => secret::update;
+    delete "/api/secret/{secretId}", Key => secret::delete;
+    get "/api/sandbox/{sandboxIdOrName}/secrets", Key => secret::of_sandbox;
+    put "/api/sandbox/{sandboxIdOrName}/secrets", Key => secret::set_of_sandbox;
 
     get "/api/ssh-keys", Key => ssh_key::list;
     post "/api/ssh-keys", Key => ssh_key::create;

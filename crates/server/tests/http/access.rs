@@ -24,6 +24,7 @@ fn example(route: &Route, sandbox: &str) -> String {
         .replace("{messageId}", sandbox)
         .replace("{volumeId}", sandbox)
         .replace("{traceId}", sandbox)
+        .replace("{secretId}", sandbox)
         .replace("{name}", sandbox)
         .replace("{isPublic}", "true")
         .replace("{port}", "2280")
@@ -37,7 +38,7 @@ fn example(route: &Route, sandbox: &str) -> String {
 const BODY: &str = r#"{"labels": {}, "name": "x", "snapshot": "x", "pool": 1, "url": "a.com", "username": "x", "sandboxClass": "container", "sandboxDefaultLimitedNetworkEgress": true, "totalCpuQuota": 1,
     "totalMemoryQuota": 1, "totalDiskQuota": 1, "totalGpuQuota": 1, "permissions": [], "description": "", "role": "member", "assignedRoleIds": [],
     "email": "a@b", "defaultRegionId": "us", "id": "x", "password": "none of anybody's", "token": "x",
-    "currentPassword": "x", "code": "x", "newPassword": "none of anybody's", "eventType": "x", "payload": {},
+    "currentPassword": "x", "code": "x", "newPassword": "none of anybody's", "eventType": "x", "payload": {}, "value": "x", "secrets": [],
     "buildInfo": {"dockerfileContent": "FROM x"}, "enabled": true}"#;
 
 fn request(route: &Route, authorization: Option<&str>) -> Request<Body> {

@@ -1,7 +1,7 @@
 //! No field of a request body is swallowed.
 //!
 //! `bodies.json` is an extract of the contract: every operation on sandboxes, snapshots, workspaces, volumes, warm pools,
-//! quotas, users and organizations that has a body, with its fields. Members and invitations, which need more than one
+//! secrets, quotas, users and organizations that has a body, with its fields. Members and invitations, which need more than one
 //! user, are tried in `organizations.rs`. Each field of each operation that this server has is sent by itself. It must change
 //! something that can be seen, or be refused.
 
@@ -19,8 +19,11 @@ const SANDBOX: &str = "box";
 const VOLUME: &str = "data";
 
 /// Fields that ask for nothing that could be seen, by operation.
-const SILENT: [(&str, &str); 5] = [
-    // Passwords are never told, and which registry goes first is seen when images are pulled only.
+const SILENT: [(&str, &str); 7] = [
+    // What secrets are is never told.
+    ("createSecret", "value"),
+    ("updateSecret", "value"),
+    // Nor are passwords, and which registry goes first is seen when images are pulled only.
     ("createRegistry", "password"),
     ("createRegistry", "isDefault"),
     ("updateRegistry", "password"),
@@ -139,7 +142,7 @@ fn base(operation: &Operation) -> Map<String, Value> {
 fn plain(field: &Field) -> Value {
     match field.kind.as_str() {
         "map<string>" => json!({}),
-        "array<string>" => json!([]),
+        "array<string>" | "array<map<string>>" => json!([]),
         "string" => json!("plain"),
         "number" => json!(9),
         "boolean" => json!(false),
@@ -175,6 +178,10 @@ async fn outcome(operation: &Operation, body: &Value) -> Outcome {
     let id = if operation.path.contains("docker-registry/") {
         let body = json!({"name": "r", "url": "a.com", "username": "", "password": ""});
         let made = server.put("POST", "/api/docker-registry", body).await;
+        made.json()["id"].as_str().unwrap().to_owned()
+    } else if operation.path.contains("/secret/") {
+        let body = json!({"name": "s", "value": "v"});
+        let made = server.put("POST", "/api/secret", body).await;
         made.json()["id"].as_str().unwrap().to_owned()
     } else if is_about_pools && operation.path.contains("{id}") {
         let body = json!({"snapshot": "default", "pool": 2});
@@ -219,6 +226,7 @@ async fn outcome(operation: &Operation, body: &Value) -> Outcome {
             "/api/snapshots?sort=name&order=asc".to_owned(),
             format!("/api/organizations/{organization}/usage"),
             "/api/docker-registry".to_owned(),
+            "/api/secret".to_owned(),
             "/api/warm-pools".to_owned(),
             "/api/organizations".to_owned(),
             "/api/api-keys".to_owned(),
@@ -253,6 +261,7 @@ fn forget_the_random(value: &mut Value) {
                 "lastUsedAt",
                 "volumeId",
                 "value",
+                "placeholder",
                 "userId",
             ] {
                 fields.remove(name);

@@ -20,6 +20,7 @@ mod rate_limits;
 mod regions;
 mod registries;
 mod sandboxes;
+mod secrets;
 mod serving;
 mod sign_in;
 mod ssh;

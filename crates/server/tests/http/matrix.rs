@@ -242,6 +242,8 @@ impl Place {
         let body =
             json!({"name": "r", "url": "registry.example", "username": "u", "password": "p"});
         let registry = text(&self.make_one("/api/docker-registry", body).await, "id");
+        let body = json!({"name": "kept", "value": "v"});
+        let secret = text(&self.make_one("/api/secret", body).await, "id");
         self.server.kit.runner.add_image("tool:1", "root");
         let body = json!({"name": "mine", "imageName": "tool:1"});
         let snapshot = text(&self.make_one("/api/snapshots", body).await, "id");
@@ -300,6 +302,7 @@ impl Place {
             ("{volumeId}", volume),
             ("snapshots/{id}", snapshot.clone()),
             ("images/{id}", snapshot),
+            ("{secretId}", secret),
             ("docker-registry/{id}", registry),
             ("warm-pools/{id}", text(&pool, "id")),
             ("ssh-keys/{id}", text(&ssh_key, "id")),

@@ -15,6 +15,7 @@ mod ssh_accesses;
 mod ssh_keys;
 mod support;
 mod usage;
+mod vault;
 mod volumes;
 mod warm_pools;
 mod webhooks;

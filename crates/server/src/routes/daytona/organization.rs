@@ -319,7 +319,7 @@ fn shown(app: &App, organization: alcove_domain::Organization) -> Organization {
         max_cpu_per_sandbox: 0,
         max_memory_per_sandbox: 0,
         max_disk_per_sandbox: 0,
-        secret_quota: 0,
+        secret_quota: alcove_domain::vault::SECRETS_MAX,
         max_secrets_per_sandbox: 0,
         snapshot_deactivation_timeout_minutes: deactivation_minutes(app),
         default_queue_timeout: None,
