@@ -4,6 +4,7 @@
 //! facts, and gets a decision or a named refusal.
 
 pub mod account;
+pub mod audit;
 pub mod bounds;
 pub mod build;
 pub mod create;
@@ -42,6 +43,7 @@ pub use account::{
     ApiKey, ApiKeyHash, NewApiKey, NewUser, Organization, Permission, Permissions, User,
     UserRequest,
 };
+pub use audit::{AuditEntry, AuditFilter, AuditKey, AuditRow, AuditScope, audit_text};
 pub use build::{BuildInfo, ImageBuild, NewBuiltSnapshot};
 pub use create::{BuildCreatePlan, CreateFacts, CreatePlan, NewSandbox};
 pub use id::{

@@ -55,6 +55,7 @@ impl Tx {
     /// # Errors
     /// [`StoreError::NameTaken`] if the user has a key of that name in the organization.
     pub async fn api_key_insert(&self, key: &ApiKey) -> Result<(), StoreError> {
+        self.note_made("api_key", &key.name);
         let row = api_key::Model {
             hash: to_hex(key.hash),
             organization_id: key.organization_id.to_string(),

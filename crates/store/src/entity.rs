@@ -1,6 +1,8 @@
 //! Rows. Private to the crate.
 
 pub(crate) mod api_key;
+pub(crate) mod audit_log;
+pub(crate) mod audit_row;
 pub(crate) mod build;
 pub(crate) mod command;
 pub(crate) mod departed_organization;

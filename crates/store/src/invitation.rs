@@ -68,6 +68,7 @@ impl Tx {
     /// # Errors
     /// [`StoreError::NameTaken`] if the organization has a pending one to the same address.
     pub async fn invitation_insert(&self, invitation: &Invitation) -> Result<(), StoreError> {
+        self.note_made("organization_invitation", invitation.id.as_str());
         Entity::insert(to_row(invitation).into_active_model())
             .exec_without_returning(&self.transaction)
             .await

@@ -13,6 +13,7 @@
 //! JSON texts that only this crate reads, hashes are hex texts.
 
 mod api_key;
+mod audit;
 mod build;
 mod closing;
 mod command;
@@ -49,6 +50,7 @@ mod volume;
 mod warm_pool;
 mod webhook;
 
+pub use audit::{AuditBreak, AuditFault, AuditPage, CheckedLog, Deed, ExportCheck, acting};
 pub use command::{Claim, OpenCommand, OwnerId};
 pub use copy::schema_steps;
 pub use error::StoreError;

@@ -33,6 +33,7 @@ mod m0032_identities;
 mod m0033_webhooks;
 mod m0035_vault;
 mod m0037_usage_periods;
+mod m0034_audit;
 
 #[derive(Debug)]
 pub(crate) struct Migrator;
@@ -71,6 +72,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0033_webhooks::Migration),
             Box::new(m0037_usage_periods::Migration),
             Box::new(m0035_vault::Migration),
+            Box::new(m0034_audit::Migration),
         ]
     }
 }

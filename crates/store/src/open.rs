@@ -16,6 +16,7 @@ use sea_orm::{
 use sea_orm_migration::MigratorTrait;
 
 use crate::StoreError;
+use crate::audit::{self, Deed};
 use crate::migration::Migrator;
 
 /// Readers beside each other. Four keep two cores busy while one waits for the disk.
@@ -56,6 +57,8 @@ pub struct Tx {
     pub(crate) transaction: DatabaseTransaction,
     /// The last sequence that was written to the outbox; 0 for none.
     pub(crate) appended: AtomicI64,
+    /// The action that this is part of.
+    deed: Option<Arc<Deed>>,
 }
 
 impl fmt::Debug for Tx {
@@ -123,6 +126,7 @@ impl Store {
         Ok(Tx {
             transaction,
             appended: AtomicI64::new(0),
+            deed: Deed::current(),
         })
     }
 
@@ -141,6 +145,22 @@ impl Store {
     }
 }
 
+impl Reader {
+    /// Opens the SQLite database at `path` to read from it only, beside the server that may have it open. The schema is
+    /// left as it is.
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        let connection = sqlite::readers(path).await?;
+        Ok(Self { connection })
+    }
+
+    /// The same for the PostgreSQL database that a URL names.
+    pub async fn connect(url: &str) -> Result<Self, StoreError> {
+        let options = postgres::parse(url)?;
+        let connection = postgres::readers(&options).await?;
+        Ok(Self { connection })
+    }
+}
+
 impl Tx {
     pub async fn commit(self) -> Result<(), StoreError> {
         self.commit_events().await.map(drop)
@@ -148,11 +168,39 @@ impl Tx {
 
     /// As [`Tx::commit`]. The answer is the last sequence that was written to the outbox, if there is one.
     pub async fn commit_events(self) -> Result<Option<i64>, StoreError> {
-        self.transaction
-            .commit()
-            .await
-            .map_err(StoreError::write("the end of a transaction"))?;
+        // An action has one row: the first of its transactions writes it.
+        let claimed = self
+            .deed
+            .as_ref()
+            .and_then(|deed| Some((deed, deed.claim()?)));
+        let ended = match claimed {
+            None => self.transaction.commit().await,
+            Some((deed, entry)) => {
+                let ended = match audit::append(&self.transaction, vec![entry]).await {
+                    Ok(()) => self.transaction.commit().await,
+                    Err(error) => Err(error),
+                };
+                if ended.is_err() {
+                    deed.give_back();
+                }
+                ended
+            }
+        };
+        ended.map_err(StoreError::write("the end of a transaction"))?;
         Ok(Some(self.appended.into_inner()).filter(|sequence| *sequence > 0))
+    }
+
+    /// Leaves the row of the action to another transaction: this one only stands beside it.
+    pub fn beside_the_action(mut self) -> Self {
+        self.deed = None;
+        self
+    }
+
+    /// Says what the action makes.
+    pub(crate) fn note_made(&self, kind: &str, id: &str) {
+        if let Some(deed) = &self.deed {
+            deed.note_made(kind, id);
+        }
     }
 }
 

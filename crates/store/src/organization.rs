@@ -79,6 +79,7 @@ impl Reader {
 
 impl Tx {
     pub async fn organization_insert(&self, org: &Organization) -> Result<(), StoreError> {
+        self.note_made("organization", org.id.as_str());
         let suspension = org.suspension.as_ref();
         let row = Model {
             id: org.id.to_string(),

@@ -74,6 +74,7 @@ impl Tx {
     }
 
     pub async fn registry_insert(&self, sealed: &SealedRegistry) -> Result<(), StoreError> {
+        self.note_made("docker_registry", sealed.registry.id.as_str());
         Entity::insert(to_row(sealed))
             .exec_without_returning(&self.transaction)
             .await

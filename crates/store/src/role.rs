@@ -35,6 +35,7 @@ impl Tx {
     /// # Errors
     /// [`StoreError::NameTaken`] if the organization has a role of that name.
     pub async fn role_insert(&self, org: &OrganizationId, role: &Role) -> Result<(), StoreError> {
+        self.note_made("organization_role", role.id.as_str());
         Entity::insert(to_row(org, role).into_active_model())
             .exec_without_returning(&self.transaction)
             .await

@@ -69,6 +69,7 @@ impl Tx {
     /// # Errors
     /// [`StoreError::NameTaken`] if a live sandbox of the organization has the name.
     pub async fn sandbox_insert(&self, sandbox: &Sandbox) -> Result<(), StoreError> {
+        self.note_made("sandbox", sandbox.id.as_str());
         Entity::insert(to_row(sandbox).into_active_model())
             .exec_without_returning(&self.transaction)
             .await

@@ -294,6 +294,7 @@ impl Tx {
     /// # Errors
     /// [`StoreError::NameTaken`] if another snapshot of the organization has the name.
     pub async fn snapshot_insert(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
+        self.note_made("snapshot", snapshot.id.as_str());
         Entity::insert(to_row(snapshot))
             .exec_without_returning(&self.transaction)
             .await

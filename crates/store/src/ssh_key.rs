@@ -85,6 +85,7 @@ impl Tx {
     }
 
     pub async fn ssh_key_insert(&self, key: &SshKey) -> Result<(), StoreError> {
+        self.note_made("ssh_key", key.id.as_str());
         Entity::insert(to_row(key).into_active_model())
             .exec_without_returning(&self.transaction)
             .await

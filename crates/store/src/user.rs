@@ -89,6 +89,7 @@ impl Tx {
     /// # Errors
     /// [`StoreError::NameTaken`] if there is a user with this id.
     pub async fn user_insert(&self, user: &User) -> Result<(), StoreError> {
+        self.note_made("user", user.id.as_str());
         let row = Model {
             id: user.id.to_string(),
             name: user.name.clone(),

@@ -126,6 +126,7 @@ impl Tx {
     /// # Errors
     /// [`StoreError::NameTaken`] if another volume of the organization holds the name.
     pub async fn volume_insert(&self, volume: &Volume) -> Result<(), StoreError> {
+        self.note_made("volume", volume.id.as_str());
         Entity::insert(to_row(volume).into_active_model())
             .exec_without_returning(&self.transaction)
             .await

@@ -48,6 +48,7 @@ impl Tx {
     /// # Errors
     /// [`StoreError::NameTaken`] if the organization has one of this snapshot in this region.
     pub async fn warm_pool_insert(&self, pool: &WarmPool) -> Result<(), StoreError> {
+        self.note_made("warm_pool", pool.id.as_str());
         Entity::insert(to_row(pool))
             .exec_without_returning(&self.transaction)
             .await

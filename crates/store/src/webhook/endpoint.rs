@@ -107,6 +107,7 @@ impl Tx {
     }
 
     pub async fn webhook_endpoint_insert(&self, sealed: &SealedEndpoint) -> Result<(), StoreError> {
+        self.note_made("webhook_endpoint", sealed.endpoint.id.as_str());
         Entity::insert(to_row(sealed))
             .exec_without_returning(&self.transaction)
             .await

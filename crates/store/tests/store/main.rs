@@ -3,6 +3,7 @@
 
 mod accounts;
 mod copies;
+mod audit;
 mod lists;
 mod logins;
 mod members;
