@@ -4,6 +4,7 @@ mod build;
 mod fetch;
 mod image;
 mod sample;
+mod sighting;
 mod warm;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ pub use self::image::{
     Collected, Needed, Pull, PullFault, PullFaultCode, PullState, RegistryCredentials,
 };
 pub use self::sample::{DiskUsage, NetworkUsage, Sample};
+pub use self::sighting::{Sighting, Wanted};
 pub use self::warm::{WarmKind, WarmState, WarmWish};
 
 /// The version of a sandbox's row that an order was made from. Grows with every order; a runner never

@@ -30,6 +30,7 @@ mod outside;
 mod policy;
 mod pool;
 mod shares;
+mod sightings;
 mod slot;
 mod sockets;
 mod table;
@@ -43,7 +44,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alcove_runner_api::{NetworkSpec, NetworkUsage};
+use alcove_runner_api::{NetworkSpec, NetworkUsage, Sighting};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -152,11 +153,9 @@ impl Network {
                 source,
             }
         })?;
-        let gate = Gate::bind(&config, Arc::clone(policies.names())).map_err(|source| {
-            NetworkError::Gate {
-                address: gateway,
-                source,
-            }
+        let gate = Gate::bind(&config, &policies).map_err(|source| NetworkError::Gate {
+            address: gateway,
+            source,
         })?;
         let was_forwarding = host::enable_forwarding()?;
         if !was_forwarding {
@@ -259,6 +258,23 @@ impl Network {
     /// What has gone through the cable of each slot since it was laid.
     pub fn traffic(&self) -> HashMap<SlotIndex, NetworkUsage> {
         traffic::read(|interface| self.config.index_of(interface))
+    }
+
+    /// What sandboxes wanted of the network since the last time.
+    pub async fn take_sightings(&self) -> Vec<Sighting> {
+        let sightings = Arc::clone(self.policies.sightings());
+        let pool = self.config.pool;
+        let seen = move || {
+            match conntrack::begun() {
+                Ok(begun) => sightings.compare(pool, begun),
+                Err(error) => tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "cannot read the kernel's connections"
+                ),
+            }
+            sightings.take()
+        };
+        tokio::task::spawn_blocking(seen).await.unwrap_or_default()
     }
 
     pub fn counts(&self) -> SlotCounts {

@@ -19,7 +19,7 @@ use std::time::Duration;
 use alcove_domain::SandboxId;
 use alcove_runner_api::{
     Build, BuildLogPiece, BuildOutcome, Fetch, FetchError, Generation, Goal, ImageEntry, Observed,
-    Order, OrderError, Pull, PullState, Report, Work,
+    Order, OrderError, Pull, PullState, Report, Sighting, Work,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -442,6 +442,11 @@ impl Runner {
     }
 
     /// Ends a build, if it is under way.
+    /// What sandboxes wanted of the network since the last time that this was asked.
+    pub async fn take_sightings(&self) -> Vec<Sighting> {
+        self.inner.host.network.take_sightings().await
+    }
+
     pub fn cancel_build(&self, id: &str) {
         self.inner.builds.cancel(id);
     }

@@ -21,6 +21,10 @@ const IDENTITY: u16 = 12;
 const ZONE: u16 = 18;
 const FILTER: u16 = 25;
 const TUPLE_IP: u16 = 1;
+const TUPLE_PROTOCOL: u16 = 2;
+const PROTOCOL_NUMBER: u16 = 1;
+const PROTOCOL_SRC_PORT: u16 = 2;
+const PROTOCOL_DST_PORT: u16 = 3;
 const IP_V4_SRC: u16 = 1;
 const IP_V4_DST: u16 = 2;
 const FILTER_ORIG_FLAGS: u16 = 1;
@@ -74,6 +78,65 @@ pub(super) fn cut(
     Ok(())
 }
 
+/// A connection, by the end that began it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Begun {
+    pub protocol: u8,
+    pub from: Ipv4Addr,
+    /// 0 where the protocol has none, as for the other end.
+    pub from_port: u16,
+    /// Where it was to go, whatever became of it.
+    pub to: Ipv4Addr,
+    pub to_port: u16,
+}
+
+/// All that stand in the kernel's table. Walks it once; blocks.
+pub(super) fn begun() -> io::Result<Vec<Begun>> {
+    let socket = open()?;
+    socket.send(
+        &request(head(MESSAGE_GET, FLAG_REQUEST | FLAG_DUMP), &[]),
+        0,
+    )?;
+    let mut found = Vec::new();
+    loop {
+        let (answer, _) = socket.recv_from_full()?;
+        for message in messages(&answer) {
+            match Message::read(message)? {
+                Message::Entry(attributes) => found.extend(Begun::read(attributes)),
+                Message::Code(0) | Message::Done => return Ok(found),
+                Message::Code(code) => return Err(io::Error::from_raw_os_error(-code)),
+            }
+        }
+    }
+}
+
+impl Begun {
+    fn read(entry: &[u8]) -> Option<Self> {
+        let tuple = find(entry, TUPLE_ORIG)?;
+        let ip = find(tuple, TUPLE_IP)?;
+        let address = |kind| {
+            let octets: [u8; 4] = find(ip, kind)?.try_into().ok()?;
+            Some(Ipv4Addr::from(octets))
+        };
+        let protocol = find(tuple, TUPLE_PROTOCOL)?;
+        let port = |kind| {
+            let bytes: [u8; 2] = find(protocol, kind)?.try_into().ok()?;
+            Some(u16::from_be_bytes(bytes))
+        };
+        Some(Self {
+            protocol: *find(protocol, PROTOCOL_NUMBER)?.first()?,
+            from: address(IP_V4_SRC)?,
+            from_port: port(PROTOCOL_SRC_PORT).unwrap_or(0),
+            to: address(IP_V4_DST)?,
+            to_port: port(PROTOCOL_DST_PORT).unwrap_or(0),
+        })
+    }
+}
+
+fn find(bytes: &[u8], wanted: u16) -> Option<&[u8]> {
+    attributes(bytes).find_map(|(kind, value, _)| (kind == wanted).then_some(value))
+}
+
 fn open() -> io::Result<Socket> {
     let mut socket = Socket::new(NETLINK_NETFILTER)?;
     socket.bind_auto()?;
@@ -116,9 +179,6 @@ impl Connection {
 }
 
 fn source(tuple: &[u8]) -> Option<Ipv4Addr> {
-    let find = |bytes, wanted| {
-        attributes(bytes).find_map(|(kind, value, _)| (kind == wanted).then_some(value))
-    };
     let address: [u8; 4] = find(find(tuple, TUPLE_IP)?, IP_V4_SRC)?.try_into().ok()?;
     Some(address.into())
 }
@@ -207,5 +267,32 @@ mod tests {
         assert_eq!(connection.peer, Some(answers));
         // A length that leads nowhere ends the walk.
         assert_eq!(Connection::read(&[200, 0, 1, 0]).peer, None);
+    }
+
+    #[test]
+    fn a_connection_is_told_by_the_end_that_began_it() {
+        let ip = [
+            attribute(IP_V4_SRC, &[10, 200, 0, 2]),
+            attribute(IP_V4_DST, &[203, 0, 113, 7]),
+        ];
+        let protocol = [
+            attribute(PROTOCOL_NUMBER, &[6]),
+            attribute(PROTOCOL_SRC_PORT, &40_000_u16.to_be_bytes()),
+            attribute(PROTOCOL_DST_PORT, &443_u16.to_be_bytes()),
+        ];
+        let tuple = [
+            attribute(TUPLE_IP | NESTED, &ip.concat()),
+            attribute(TUPLE_PROTOCOL | NESTED, &protocol.concat()),
+        ];
+        let entry = attribute(TUPLE_ORIG | NESTED, &tuple.concat());
+        let begun = Begun {
+            protocol: 6,
+            from: Ipv4Addr::new(10, 200, 0, 2),
+            from_port: 40_000,
+            to: Ipv4Addr::new(203, 0, 113, 7),
+            to_port: 443,
+        };
+        assert_eq!(Begun::read(&entry), Some(begun));
+        assert_eq!(Begun::read(&[200, 0, 1, 0]), None);
     }
 }

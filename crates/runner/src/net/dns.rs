@@ -17,6 +17,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use alcove_runner_api::Wanted;
 use rustix::net::SocketType;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -35,6 +36,9 @@ use super::shares::{Limit, Share, Shares};
 use super::sockets::bound_socket;
 
 const PORT: u16 = 53;
+
+/// What is put down of a question for what is no name of a host.
+const NO_NAME: &str = "(not the name of a host)";
 
 /// Queries by datagram under way, of all sandboxes and of one.
 const DATAGRAM_LIMIT: Limit = Limit {
@@ -188,11 +192,26 @@ impl Shared {
         {
             return Some(self.answer_peer(&query, client, label).await);
         }
-        match self.policies.names().rule(client) {
+        let rule = self.policies.names().rule(client);
+        self.note(&query, client, &rule);
+        match rule {
             NameRule::Any => Some(self.forward(&query, transport).await),
             NameRule::None => Some(query.refusal(Rcode::NoSuchName)),
             NameRule::Listed(names) => Some(self.answer_listed(&query, names).await),
         }
+    }
+
+    /// Puts down which name was asked for, and whether it may be.
+    fn note(&self, query: &Query<'_>, client: Ipv4Addr, rule: &NameRule) {
+        let name = query.name();
+        let is_allowed = match (rule, &name) {
+            (NameRule::Any, _) => true,
+            (NameRule::Listed(names), Some(name)) => names.allows(name),
+            (NameRule::Listed(_), None) | (NameRule::None, _) => false,
+        };
+        let name = name.map_or_else(|| NO_NAME.to_owned(), |name| name.to_string());
+        let wanted = Wanted::Name { name, is_allowed };
+        self.policies.sightings().note(client, wanted);
     }
 
     /// Where a linked sandbox is. Names of this kind are known here or not at all: no server outside hears of them.

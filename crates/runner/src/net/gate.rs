@@ -18,10 +18,12 @@ mod hello;
 mod http;
 
 use std::io;
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
 
+use alcove_domain::HostName;
+use alcove_runner_api::Wanted;
 use rustix::net::{SocketType, sockopt};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -33,7 +35,9 @@ use self::hello::{Hello, HelloError};
 use super::config::NetworkConfig;
 use super::names::{ListedNames, NameRules};
 use super::outside::Outside;
+use super::policy::Policies;
 use super::shares::{Limit, Shares};
+use super::sightings::Sightings;
 use super::sockets::bound_socket;
 
 /// On the gateway's address. Only root can listen there, nobody has a use for it, and it is not among the ports that
@@ -77,6 +81,7 @@ pub(super) struct Gate {
 #[derive(Debug)]
 struct Shared {
     names: Arc<NameRules>,
+    sightings: Arc<Sightings>,
     outside: Outside,
     connections: Arc<Shares>,
 }
@@ -84,18 +89,20 @@ struct Shared {
 /// Where one connection of a sandbox leads.
 #[derive(Debug, Clone)]
 struct Way {
+    sandbox: Ipv4Addr,
     names: Arc<ListedNames>,
     destination: SocketAddrV4,
     shared: Arc<Shared>,
 }
 
 impl Gate {
-    pub fn bind(config: &NetworkConfig, names: Arc<NameRules>) -> io::Result<Self> {
+    pub fn bind(config: &NetworkConfig, policies: &Policies) -> io::Result<Self> {
         let listener = bound_socket(SocketType::STREAM, config.pool.gateway(), PORT)?;
         Ok(Self {
             listener: TcpListener::from_std(listener.into())?,
             shared: Arc::new(Shared {
-                names,
+                names: Arc::clone(policies.names()),
+                sightings: Arc::clone(policies.sightings()),
                 outside: Outside::new(config.clone()),
                 connections: Shares::new(CONNECTIONS),
             }),
@@ -132,6 +139,7 @@ impl Gate {
                 continue;
             }
             let way = Way {
+                sandbox: *client.ip(),
                 names,
                 destination,
                 shared: Arc::clone(&self.shared),
@@ -172,7 +180,9 @@ impl Way {
             return refuse(stream, &TLS_ACCESS_DENIED).await;
         };
         let name = &hello.name;
-        if !self.names.is_open_for(name, *self.destination.ip()) {
+        let is_allowed = self.names.is_open_for(name, *self.destination.ip());
+        self.note(name, is_allowed);
+        if !is_allowed {
             tracing::debug!(%name, destination = %self.destination, "refused a connection to a name that is not open");
             return refuse(stream, &TLS_ACCESS_DENIED).await;
         }
@@ -186,6 +196,17 @@ impl Way {
             () = self.names.closed_to(|list| list.allows(name)) => Ok(()),
             relayed = relay => relayed.map(drop),
         }
+    }
+
+    /// Puts down whom the sandbox meant.
+    fn note(&self, name: &HostName, is_allowed: bool) {
+        let wanted = Wanted::Host {
+            name: name.to_string(),
+            address: *self.destination.ip(),
+            port: self.destination.port(),
+            is_allowed,
+        };
+        self.shared.sightings.note(self.sandbox, wanted);
     }
 
     /// Connects to where the sandbox meant to, and nowhere else.

@@ -21,6 +21,7 @@ use super::conntrack;
 use super::elements::{Batch, ElementSocket, Entry};
 use super::links::Links;
 use super::names::{NameRules, Openings};
+use super::sightings::Sightings;
 
 /// Why a policy is not in force.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +51,7 @@ pub(super) struct Policies {
     config: NetworkConfig,
     state: Mutex<State>,
     names: Arc<NameRules>,
+    sightings: Arc<Sightings>,
     /// Of the socket that entries are changed by; 0 before there is one.
     port: AtomicU32,
 }
@@ -128,6 +130,7 @@ impl Policies {
             config,
             state: Mutex::new(state),
             names: Arc::default(),
+            sightings: Arc::default(),
             port: AtomicU32::new(0),
         };
         for (index, spec) in running {
@@ -135,6 +138,11 @@ impl Policies {
             let _ = policies.apply_names(*index, spec);
         }
         policies
+    }
+
+    /// What sandboxes wanted of the network.
+    pub fn sightings(&self) -> &Arc<Sightings> {
+        &self.sightings
     }
 
     /// What sandboxes may reach by name.
@@ -172,6 +180,9 @@ impl Policies {
         let Some(address) = self.config.pool.address(index) else {
             return Err(PolicyError::NoSuchSlot { slot: index });
         };
+        if let Some(peer) = &spec.peer {
+            self.sightings.name(address, peer.sandbox.clone());
+        }
         let applied = self.names.apply(self, address, index, &spec.policy);
         applied.map_err(PolicyError::Kernel)
     }
@@ -179,6 +190,7 @@ impl Policies {
     /// Takes a slot's policy away: it reaches nothing. Blocks.
     pub fn clear(&self, index: SlotIndex) -> Result<(), PolicyError> {
         if let Some(address) = self.config.pool.address(index) {
+            self.sightings.forget(address);
             let released = self.names.release(self, address);
             released.map_err(PolicyError::Kernel)?;
         }

@@ -109,11 +109,10 @@ impl Exchange {
             Ok(name) => name,
             Err(error) => return Ok(refusal(StatusCode::BAD_REQUEST, &format!("{error}\n"))),
         };
-        if !self
-            .way
-            .names
-            .is_open_for(&name, *self.way.destination.ip())
-        {
+        let destination = *self.way.destination.ip();
+        let is_allowed = self.way.names.is_open_for(&name, destination);
+        self.way.note(&name, is_allowed);
+        if !is_allowed {
             let text = format!(
                 "this sandbox may not reach {name} at {}: it is not in its domainAllowList, or is elsewhere\n",
                 self.way.destination.ip()

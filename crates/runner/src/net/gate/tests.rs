@@ -21,6 +21,7 @@ const DEADLINE: Duration = Duration::from_mins(1);
 struct World {
     kernel: Kernel,
     rules: Arc<NameRules>,
+    sightings: Arc<Sightings>,
     outside: TcpListener,
 }
 
@@ -29,6 +30,7 @@ impl World {
         let world = Self {
             kernel: Kernel::default(),
             rules: Arc::default(),
+            sightings: Arc::default(),
             outside: TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap(),
         };
         world.hold_to(&["a.example", "b.example"]);
@@ -53,10 +55,12 @@ impl World {
             panic!()
         };
         let way = Way {
+            sandbox: SANDBOX,
             names: self.rules.listed(SANDBOX).unwrap(),
             destination,
             shared: Arc::new(Shared {
                 names: Arc::clone(&self.rules),
+                sightings: Arc::clone(&self.sightings),
                 outside: Outside::everything(),
                 connections: Shares::new(CONNECTIONS),
             }),
