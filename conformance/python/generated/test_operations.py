@@ -297,6 +297,22 @@ def test_warm_pools(client, ask):
         ask("DELETE /warm-pools/{}", made.id)
 
 
+def test_audit(client, ask):
+    [organization] = ask("GET /organizations")
+    # The newest first.
+    page = ask("GET /audit/organizations/{}", organization.id)
+    assert page.total >= len(page.items)
+    if client.has("GET /admin/audit"):
+        assert ask("GET /admin/audit").total >= page.total
+    if client.has("GET /audit"):
+        assert ask("GET /audit").total >= page.total
+    if client.has("POST /audit"):
+        made = ask("POST /audit", {"actorId": "x", "actorEmail": "x@example.com", "action": "read"})
+        assert made.actor_id == "x"
+    if client.has("GET /audit/scenarios"):
+        assert "sandbox" in [target.target_type for target in ask("GET /audit/scenarios").targets]
+
+
 def test_limits(client, ask):
     """What is there is set again, so that no other test sees a difference."""
     [organization] = ask("GET /organizations")

@@ -11,8 +11,8 @@ use alcove_domain::{BuildId, Port, SandboxId};
 use alcove_runner::Runner;
 use alcove_runner_api::{
     Build, BuildLogPiece, BuildOutcome, Collected, Fetch, FetchError, ImageEntry, Needed, Order,
-    OrderError, Pull, PullState, Report, Sample, VolumeOrder, VolumeOutcome, WarmKind, WarmState,
-    WarmWish,
+    OrderError, Pull, PullState, Report, Sample, Sighting, VolumeOrder, VolumeOutcome, WarmKind,
+    WarmState, WarmWish,
 };
 use async_trait::async_trait;
 use futures_util::StreamExt;
@@ -108,6 +108,10 @@ impl RunnerClient for LocalRunner {
     async fn give_warm_back(&self, sandbox: &SandboxId) -> Result<(), OrderError> {
         self.runner.give_warm_back(sandbox);
         Ok(())
+    }
+
+    async fn take_sightings(&self) -> Result<Vec<Sighting>, OrderError> {
+        Ok(self.runner.take_sightings().await)
     }
 
     fn reports(&self) -> BoxStream<'static, Report> {

@@ -3,6 +3,7 @@
 mod action;
 mod address;
 mod backup;
+mod audit;
 mod bench;
 mod check;
 mod contexts;
@@ -66,6 +67,9 @@ enum Command {
     /// The key that seals secrets, in a running server.
     #[command(subcommand)]
     Key(key_command::Command),
+    /// The audit log, without a server.
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Certificates for the server's listeners.
     #[command(subcommand)]
     Tls(tls::Command),
@@ -96,6 +100,7 @@ fn main() -> ExitCode {
             Command::Backup(arguments) => backup::run(arguments).await,
             Command::Restore(arguments) => backup::restore::run(arguments).await,
             Command::Key(command) => key_command::run(command).await,
+            Command::Audit(command) => audit::run(command).await,
             Command::Tls(command) => tls::run(&command),
         }
     });

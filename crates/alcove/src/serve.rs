@@ -26,22 +26,21 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
+use crate::audit::AuditArguments;
 use crate::check::{self, Outcome};
 use crate::contexts::StoredContexts;
 use crate::doors::{DoorArguments, Doors};
 use crate::egress::EgressArguments;
 use crate::images::{self, NamedImage};
-use crate::key;
 use crate::kill::KillAt;
 use crate::limits::LimitArguments;
 use crate::local_runner::LocalRunner;
 use crate::oidc::OidcArguments;
 use crate::operator::{self, Operator};
-use crate::parts;
 use crate::registries::Registries;
 use crate::storage::{self, Gate, StorageArguments};
 use crate::telemetry::TelemetryArguments;
-use crate::welcome;
+use crate::{key, parts, welcome};
 
 /// Where a server of root keeps its data.
 pub const DATA_DIR: &str = "/var/lib/alcove";
@@ -139,6 +138,8 @@ pub struct Arguments {
         value_delimiter = ','
     )]
     webhook_hosts: Vec<String>,
+    #[command(flatten)]
+    audit: AuditArguments,
     #[command(flatten)]
     limits: LimitArguments,
     #[command(flatten)]

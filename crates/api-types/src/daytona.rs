@@ -1,6 +1,7 @@
 //! The Daytona API: what its SDKs of all generations send and read.
 
 mod account;
+mod audit;
 mod config;
 mod create_sandbox;
 pub mod era;
@@ -24,6 +25,10 @@ mod webhook;
 mod workspace;
 
 pub use account::{ApiKey, ApiKeyResponse, CreateApiKey, Organization, User, UserPublicKey};
+pub use audit::{
+    AuditLog, AuditScenarios, AuditTargetScenario, CreateAuditLog, ExportedAuditLog,
+    PaginatedAuditLogs, SandboxActivity, SandboxActivityList,
+};
 pub use config::{Configuration, Oidc, RateLimitEntry, RateLimits};
 pub use create_sandbox::{BuildInfo, CreateBuildInfo, CreateSandbox, SandboxVolume};
 pub use health::{ComponentHealth, Health, Readiness};

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use alcove_domain::{
-    Access, ApiKey, ApiKeyHash, Member, MemberRole, Organization, OrganizationId, Permissions,
-    SessionHash, User, UserId, role,
+    Access, ApiKey, ApiKeyHash, AuditKey, Member, MemberRole, Organization, OrganizationId,
+    Permissions, SessionHash, User, UserId, role,
 };
 use alcove_store::{StoreError, Tx};
 use jiff::Timestamp;
@@ -21,7 +21,7 @@ use crate::rng::uuid_v4;
 use crate::shared::{Shared, lock};
 use crate::sign_in::session::{CachedSession, OrganizationChoice, Rights};
 use crate::uses::Uses;
-use crate::{Caller, CameWith, Error};
+use crate::{Actor, Caller, CameWith, Error};
 
 /// Longest text that is looked at. Keys have 68 bytes.
 pub(crate) const BEARER_MAX_BYTES: usize = 4096;
@@ -216,7 +216,17 @@ impl Shared {
             return Ok(None);
         };
         let rights = self.rights(&key.organization_id, &key.user_id).await?;
-        Ok(rights.map(|(role, rights)| CachedKey::new(key, role, &rights)))
+        let Some((role, rights)) = rights else {
+            return Ok(None);
+        };
+        let email = self.email_of(&key.user_id).await?;
+        Ok(Some(CachedKey::new(key, role, &rights, email)))
+    }
+
+    /// Empty where there is none.
+    pub async fn email_of(&self, user: &UserId) -> Result<String, StoreError> {
+        let user = self.store.reader().user_find(user).await?;
+        Ok(user.map(|user| user.email).unwrap_or_default())
     }
 
     /// What a user is in an organization and may do there. None for whoever is no member.
@@ -428,7 +438,15 @@ pub(crate) async fn insert_organization(tx: &Tx, org: &Organization) -> Result<(
 }
 
 impl CachedKey {
-    fn new(key: ApiKey, role: MemberRole, rights: &Permissions) -> Self {
+    fn new(key: ApiKey, role: MemberRole, rights: &Permissions, email: String) -> Self {
+        let actor = Actor {
+            email,
+            key: Some(AuditKey {
+                name: key.name,
+                prefix: key.prefix,
+                suffix: key.suffix,
+            }),
+        };
         Self {
             caller: Caller {
                 user: key.user_id,
@@ -437,6 +455,7 @@ impl CachedKey {
                 permissions: Arc::new(key.permissions.and(rights)),
                 is_whole_user: key.permissions == Permissions::all(),
                 came_with: CameWith::Key(key.hash),
+                actor: Arc::new(actor),
             },
             expires_at: key.expires_at,
             used_at_ms: AtomicI64::new(key.last_used_at.map_or(0, Timestamp::as_millisecond)),
@@ -477,6 +496,7 @@ mod tests {
                     permissions: Arc::default(),
                     is_whole_user: false,
                     came_with: CameWith::Key(hash),
+                    actor: Arc::default(),
                 },
                 expires_at: None,
                 used_at_ms: AtomicI64::new(0),

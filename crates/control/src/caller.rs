@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use alcove_domain::{
-    ApiKeyHash, MemberRole, OrganizationId, Permission, Permissions, SessionHash, UserId,
+    ApiKeyHash, AuditKey, MemberRole, OrganizationId, Permission, Permissions, SessionHash, UserId,
 };
 
 use jiff::Timestamp;
@@ -23,6 +23,15 @@ pub struct Caller {
     /// permission.
     pub is_whole_user: bool,
     pub came_with: CameWith,
+    pub actor: Arc<Actor>,
+}
+
+/// What is told of whoever asks, where it is written down what was done.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Actor {
+    pub email: String,
+    /// The key that the user came with.
+    pub key: Option<AuditKey>,
 }
 
 /// What a caller has shown.

@@ -1,5 +1,7 @@
 //! The one door to the use-cases.
 
+mod activity;
+mod audit;
 mod builds;
 pub(crate) mod drive;
 mod invitation;
@@ -27,6 +29,8 @@ mod volume;
 mod warm_pool;
 mod webhook;
 
+pub use activity::{ActivityKind, ActivityList, ActivityQuery};
+pub use audit::{AUDIT_PAGE_MAX, AuditExport, AuditList, AuditQuery, WrittenAudit};
 pub use invitation::InvitationView;
 pub use member::MemberView;
 pub use quota::ListUsage;
@@ -53,7 +57,7 @@ use crate::suspension;
 use crate::token::TokenKey;
 use crate::{
     Caller, Clock, Error, EventStream, ListSandboxes, PageSandboxes, Probe, ResumedEvents, Rng,
-    RunnerClient, Settings, event, images, reconcile, timers, warm, webhooks,
+    RunnerClient, Settings, TrafficVisitor, event, images, reconcile, timers, warm, webhooks,
 };
 
 /// Name of the secret that signs list cursors.
@@ -113,6 +117,8 @@ pub struct ToolboxTarget {
     /// Grows with each start: connections made under an older one are of no use.
     pub generation: u64,
     pub state: SandboxState,
+    /// Who is let in.
+    pub visitor: TrafficVisitor,
 }
 
 impl Control {
@@ -190,6 +196,9 @@ impl Control {
         shared.spawn(reconcile::listen(Arc::clone(&shared)));
         shared.spawn(reconcile::safety_net(Arc::clone(&shared)));
         shared.spawn(reconcile::write_activity(Arc::clone(&shared)));
+        shared.spawn(crate::audit::write(Arc::clone(&shared)));
+        shared.spawn(crate::audit::watch_network(Arc::clone(&shared)));
+        shared.spawn(crate::audit::retain(Arc::clone(&shared)));
         shared.spawn(timers::run(Arc::clone(&shared)));
         shared.spawn(crate::snapshots::retention::run(Arc::clone(&shared)));
         shared.spawn(crate::sealing::run(Arc::clone(&shared)));
@@ -223,6 +232,10 @@ impl Control {
         }
         if self.shared.settings.telemetry.is_some() {
             crate::telemetry::flush(&self.shared).await;
+        }
+        crate::audit::gather(&self.shared).await;
+        if let Err(error) = crate::audit::flush(&self.shared).await {
+            tracing::error!(%error, "the last rows of the audit log are lost");
         }
         self.abandon().await;
     }

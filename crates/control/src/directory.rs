@@ -12,7 +12,7 @@ use alcove_domain::{Fault, OrganizationId, Sandbox, SandboxId};
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 
-use crate::driver::Ask;
+use crate::driver::Letter;
 
 #[derive(Default)]
 pub(crate) struct Directory {
@@ -38,7 +38,7 @@ pub(crate) struct Entry {
     /// Why the last piece of work was not done, with the generation under which it was ordered.
     pub undone: Mutex<Option<(u64, Fault)>>,
     /// The way to the driver, while there is one.
-    pub mailbox: Mutex<Option<mpsc::Sender<Ask>>>,
+    pub mailbox: Mutex<Option<mpsc::Sender<Letter>>>,
 }
 
 impl Entry {

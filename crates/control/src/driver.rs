@@ -15,7 +15,7 @@ use alcove_domain::{
     Command, DesiredState, Due, Effect, Fault, Goal, NetworkSettings, Observation, Origin, Phase,
     Sandbox, Step as Transition, timer,
 };
-use alcove_store::{NewOutboxEntry, OpenCommand, OutboxChange, StoreError};
+use alcove_store::{Deed, NewOutboxEntry, OpenCommand, OutboxChange, StoreError, acting};
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
@@ -35,6 +35,9 @@ use crate::telemetry;
 const MAILBOX: usize = 64;
 /// How long an order's lease runs; it is renewed at a third of it.
 pub(crate) const LEASE: Duration = Duration::from_mins(1);
+
+/// An ask, with the action that it is part of.
+pub(crate) type Letter = (Option<Arc<Deed>>, Ask);
 
 pub(crate) type Reply = oneshot::Sender<Result<Arc<Sandbox>, Error>>;
 
@@ -95,13 +98,14 @@ impl IntervalChange {
 }
 
 /// Puts an ask in the driver's mailbox, starting the driver if there is none.
-pub(crate) async fn ask(shared: &Arc<Shared>, entry: &Arc<Entry>, mut ask: Ask) {
+pub(crate) async fn ask(shared: &Arc<Shared>, entry: &Arc<Entry>, ask: Ask) {
+    let mut letter = (Deed::current(), ask);
     while !shared.is_cancelled() {
         let sender = mailbox(shared, entry);
         // Only a driver that was ended with everything else gives an ask back.
-        match sender.send(ask).await {
+        match sender.send(letter).await {
             Ok(()) => return,
-            Err(mpsc::error::SendError(back)) => ask = back,
+            Err(mpsc::error::SendError(back)) => letter = back,
         }
     }
 }
@@ -118,7 +122,7 @@ pub(crate) async fn ask_for(
     answer.await.unwrap_or_else(|_| Err(Error::shutting_down()))
 }
 
-fn mailbox(shared: &Arc<Shared>, entry: &Arc<Entry>) -> mpsc::Sender<Ask> {
+fn mailbox(shared: &Arc<Shared>, entry: &Arc<Entry>) -> mpsc::Sender<Letter> {
     let mut slot = lock(&entry.mailbox);
     if let Some(sender) = &*slot
         && !sender.is_closed()
@@ -145,7 +149,7 @@ struct Driver {
     entry: Arc<Entry>,
     /// As last written; nobody else writes it.
     sandbox: Arc<Sandbox>,
-    asks: mpsc::Receiver<Ask>,
+    asks: mpsc::Receiver<Letter>,
     job: Option<Job>,
     network_job: Option<NetworkJob>,
 }
@@ -167,7 +171,7 @@ impl Driver {
                     self.conclude_network(end).await;
                 }
                 ask = self.asks.recv() => match ask {
-                    Some(ask) => self.answer(ask).await,
+                    Some((deed, ask)) => acting(deed, self.answer(ask)).await,
                     None => return,
                 },
             }

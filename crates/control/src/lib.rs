@@ -4,6 +4,7 @@
 //! answer into its own words. Nothing here knows HTTP, and only `alcove-store` knows SQL. Time,
 //! randomness and the way to the runner are parameters.
 
+mod audit;
 mod auth;
 mod builds;
 mod caller;
@@ -53,19 +54,24 @@ mod telemetry;
 mod timers;
 mod token;
 mod totp;
+mod traffic;
 mod uses;
 mod vault;
 mod volumes;
 mod warm;
 mod webhooks;
 
+pub use alcove_store::{Deed, acting};
+pub use audit::{AuditSettings, NewDeed};
 pub use builds::BuildLog;
-pub use caller::{Caller, CameWith};
+pub use caller::{Actor, Caller, CameWith};
 pub use clock::{Clock, SystemClock};
 pub use control::ListUsage;
 pub use control::Statistics;
 pub use control::drive::{Drive, DriveSort, ListDrives};
 pub use control::sealing::KeysHeld;
+pub use control::{AUDIT_PAGE_MAX, AuditExport, AuditList, AuditQuery, WrittenAudit};
+pub use control::{ActivityKind, ActivityList, ActivityQuery};
 pub use control::{Bootstrap, Control, Readiness, ToolboxTarget};
 pub use control::{CreatedEndpoint, Replay, WebhookManager, WebhookStatus};
 pub use control::{InvitationView, MemberView};
@@ -100,5 +106,6 @@ pub use snapshots::tree::{SnapshotNode, SnapshotTree};
 pub use ssh::{SshEnd, SshGrant, SshRefusal, SshSession};
 pub use telemetry::{TelemetrySettings, ToolboxCall};
 pub use vault::{ListVaultSecrets, VaultSecretPage};
+pub use traffic::{Traffic, TrafficBody, TrafficVisitor, is_body_told};
 pub use warm::NewWarmPool;
 pub use webhooks::{WebhookRequest, WebhookSender};

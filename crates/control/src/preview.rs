@@ -268,7 +268,9 @@ pub(crate) async fn admit_port(
         if port.is_reserved() {
             caller.require(Permission::WriteSandboxes)?;
         }
-        return admitted(&entry, Credential::Bearer, None).await;
+        let mut admission = admitted(&entry, Credential::Bearer, None).await?;
+        admission.target = admission.target.of(&caller);
+        return Ok(admission);
     }
     let entry = entry.ok_or_else(Error::bad_credentials)?;
     if let Some(token) = visitor.preview_token

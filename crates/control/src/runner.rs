@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use alcove_domain::{BuildId, Port, SandboxId};
 use alcove_runner_api::{
     Build, BuildLogPiece, BuildOutcome, Collected, Fetch, FetchError, ImageEntry, Needed, Order,
-    OrderError, Pull, PullState, Report, Sample, VolumeOrder, VolumeOutcome, WarmKind, WarmState,
-    WarmWish,
+    OrderError, Pull, PullState, Report, Sample, Sighting, VolumeOrder, VolumeOutcome, WarmKind,
+    WarmState, WarmWish,
 };
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
@@ -84,6 +84,9 @@ pub trait RunnerClient: Send + Sync + 'static {
     /// Fetches a file from an address outside. Resolves when the host has begun to answer with it; an error is the last
     /// that comes.
     async fn fetch(&self, order: Fetch) -> Result<FetchedPieces, FetchError>;
+
+    /// What the host saw of the network use of its sandboxes since the last time that it was asked.
+    async fn take_sightings(&self) -> Result<Vec<Sighting>, OrderError>;
 
     /// A fresh connection to the agent of a running sandbox.
     async fn dial_agent(&self, sandbox: &SandboxId) -> Result<AgentConnection, DialError>;

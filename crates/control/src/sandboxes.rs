@@ -7,7 +7,7 @@ use alcove_domain::{
     Command, NewSandbox, Permission, Phase, Reason, Sandbox, SandboxId, SandboxNetwork,
     SandboxState, SnapshotState, bounds, create, interval,
 };
-use alcove_store::{NewOutboxEntry, OutboxChange, SNAPSHOT, StoreError, Tx};
+use alcove_store::{Deed, NewOutboxEntry, OutboxChange, SNAPSHOT, StoreError, Tx};
 
 use crate::builds;
 use crate::control::ToolboxTarget;
@@ -21,7 +21,7 @@ use crate::shared::Shared;
 use crate::snapshots::wishes;
 use crate::volumes;
 use crate::warm;
-use crate::{Caller, Error};
+use crate::{Caller, Error, TrafficVisitor};
 
 /// What a call waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -322,12 +322,16 @@ pub(crate) fn find(
     caller: &Caller,
     id_or_name: &str,
 ) -> Result<Arc<Entry>, Error> {
-    shared
+    let found = shared
         .directory
         .find(&caller.organization, id_or_name)
         .ok_or_else(|| Error::NotFound {
             message: format!("Sandbox with ID or name {id_or_name} not found"),
-        })
+        })?;
+    if let Some(deed) = Deed::current() {
+        deed.note_target("sandbox", found.id.as_str());
+    }
+    Ok(found)
 }
 
 pub(crate) async fn wish(
@@ -458,7 +462,16 @@ pub(crate) fn resolve_toolbox(
 ) -> Result<ToolboxTarget, Error> {
     caller.require(Permission::WriteSandboxes)?;
     let entry = find(shared, caller, id_or_name)?;
-    running(&entry.sandbox())
+    Ok(running(&entry.sandbox())?.of(caller))
+}
+
+impl ToolboxTarget {
+    /// The same for a caller who is known.
+    pub(crate) fn of(mut self, caller: &Caller) -> Self {
+        self.visitor.user = Some(caller.user.clone());
+        self.visitor.actor = Arc::clone(&caller.actor);
+        self
+    }
 }
 
 /// Where requests into the sandbox go, if it runs.
@@ -479,5 +492,10 @@ pub(crate) fn running(sandbox: &Sandbox) -> Result<ToolboxTarget, Error> {
         sandbox: sandbox.id.clone(),
         generation: sandbox.lifecycle.generation,
         state,
+        visitor: TrafficVisitor {
+            organization: sandbox.organization_id.clone(),
+            user: None,
+            actor: Arc::default(),
+        },
     })
 }

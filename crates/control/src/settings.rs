@@ -7,7 +7,8 @@ use alcove_domain::{Quota, Resources};
 
 use crate::credentials::{ConfiguredCredentials, CredentialsSource};
 use crate::{
-    IdentityProvider, PasswordCost, RateLimits, SealingKeys, TelemetrySettings, WebhookSender,
+    AuditSettings, IdentityProvider, PasswordCost, RateLimits, SealingKeys, TelemetrySettings,
+    WebhookSender,
 };
 
 /// Where sandboxes are: what the API calls a target.
@@ -87,6 +88,7 @@ pub struct Settings {
     pub telemetry: Option<TelemetrySettings>,
     /// How many requests are taken of whom. What is not in here has no limit.
     pub rate_limits: RateLimits,
+    pub audit: AuditSettings,
 }
 
 impl Default for Settings {
@@ -120,6 +122,7 @@ impl Default for Settings {
             webhooks: None,
             telemetry: None,
             rate_limits: RateLimits::new(),
+            audit: AuditSettings::default(),
         }
     }
 }

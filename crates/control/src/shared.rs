@@ -3,11 +3,12 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use alcove_store::{OwnerId, Store};
+use alcove_store::{Deed, OwnerId, Store, acting};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::audit::AuditQueue;
 use crate::auth::KeyCache;
 use crate::directory::Directory;
 use crate::event::EventHub;
@@ -41,6 +42,7 @@ pub(crate) struct Shared {
     pub owner: OwnerId,
     pub opened_at: Timestamp,
     pub directory: Directory,
+    pub audit: AuditQueue,
     pub keys: KeyCache,
     pub passwords: Passwords,
     pub issuer: Option<Issuer>,
@@ -105,6 +107,7 @@ impl Shared {
             clock: parts.clock,
             rng: parts.rng,
             directory: Directory::default(),
+            audit: AuditQueue::default(),
             keys: KeyCache::default(),
             passwords: Passwords::new(parts.settings.password_cost),
             issuer: parts.settings.identity_provider.clone().map(Issuer::new),
@@ -148,6 +151,7 @@ impl Shared {
         task: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, Error> {
         let cancel = self.cancel.clone();
+        let task = acting(Deed::current(), task);
         let handle = self
             .tracker
             .spawn(async move { cancel.run_until_cancelled(task).await });

@@ -18,6 +18,7 @@ use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 use self::throttle::Try;
+use crate::audit;
 use crate::second_factor::{self, Taken};
 use crate::shared::Shared;
 use crate::{Caller, CameWith, Error};
@@ -120,7 +121,7 @@ pub(crate) async fn sign_in(shared: &Arc<Shared>, shown: Entrance<'_>) -> Result
         // The password was right: it may be sent again with a code.
         Taken::Missing => {
             shared.undo_try(&tx, &attempt).await?;
-            tx.commit().await.map_err(failed)?;
+            tx.beside_the_action().commit().await.map_err(failed)?;
             return Err(Error::Unauthenticated {
                 message: "A code of the authenticator is needed",
                 code: "TOTP_REQUIRED",
@@ -150,6 +151,7 @@ async fn begin(
     has_totp: bool,
 ) -> Result<(SignedIn, bool), Error> {
     let failed = |error| Error::store("beginning a session", error);
+    audit::note_user(&user.id, &user.email);
     let now = shared.clock.now();
     let text = new_text(shared);
     let session = LoginSession::begin(session::hash(&text), user.id.clone(), now);
@@ -366,6 +368,8 @@ pub(crate) async fn use_link(
     }
     let new = shared.passwords.hash(&*shared.rng, password).await?;
     let user = link.user_id.clone();
+    let email = shared.email_of(&user).await.map_err(failed)?;
+    audit::note_user(&user, &email);
     change(shared, "setting a password", move |shared, tx| async move {
         let was_there = tx.password_link_delete(hash).await.map_err(failed)?;
         if !was_there {

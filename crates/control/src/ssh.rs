@@ -20,6 +20,7 @@ use crate::directory::Entry;
 use crate::rng::uuid_v4;
 use crate::sandboxes;
 use crate::shared::{Shared, lock};
+use crate::traffic::{self, SshUse};
 use crate::{Caller, Error};
 
 /// A new token, and what it opens.
@@ -174,6 +175,21 @@ impl SshSession {
     /// For logs: by what it was opened, without its secret.
     pub fn opener(&self) -> impl fmt::Display {
         &self.opener
+    }
+
+    /// Puts a program down that the session begins: this command, or a shell.
+    pub fn note_program(&self, command: Option<&[u8]>) {
+        self.note(&command.map_or(SshUse::Terminal, SshUse::Command));
+    }
+
+    /// Puts down that the session begins to pass files.
+    pub fn note_files(&self) {
+        self.note(&SshUse::Files);
+    }
+
+    fn note(&self, begun: &SshUse<'_>) {
+        let opener = self.opener.to_string();
+        traffic::record_ssh(&self.shared, &self.entry.sandbox(), opener, begun);
     }
 
     /// Resolves when the session has to end.

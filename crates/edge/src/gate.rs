@@ -2,7 +2,7 @@
 
 use alcove_control::{
     Admission, AgentConnection, AgentStream, Control, DialError, Error, ToolboxCall, ToolboxTarget,
-    Visitor,
+    Traffic, Visitor,
 };
 use alcove_domain::{Port, SandboxId};
 use async_trait::async_trait;
@@ -25,9 +25,9 @@ pub enum Server {
 }
 
 impl Target {
-    pub(crate) fn new(target: ToolboxTarget, server: Server) -> Self {
+    pub(crate) fn new(target: &ToolboxTarget, server: Server) -> Self {
         Self {
-            sandbox: target.sandbox,
+            sandbox: target.sandbox.clone(),
             generation: target.generation,
             server,
         }
@@ -67,6 +67,9 @@ pub trait Gate: Send + Sync + 'static {
 
     /// Notes a request that went to a sandbox's agent. Called on the hot path.
     fn record_call(&self, call: &ToolboxCall);
+
+    /// Puts a request down that was answered. Called on the hot path.
+    fn record_traffic(&self, traffic: Traffic<'_>);
 }
 
 #[async_trait]
@@ -106,5 +109,9 @@ impl Gate for Control {
 
     fn record_call(&self, call: &ToolboxCall) {
         Control::record_call(self, call);
+    }
+
+    fn record_traffic(&self, traffic: Traffic<'_>) {
+        Control::record_traffic(self, traffic);
     }
 }

@@ -17,6 +17,7 @@ mod preview;
 mod proxy;
 mod terminal;
 mod tunnel;
+mod watch;
 
 pub use client::Client;
 pub use error::RequestId;

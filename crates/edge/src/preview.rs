@@ -130,12 +130,17 @@ impl<G: Gate> Edge<G> {
             chain: seen.chain.as_ref(),
             is_https,
         };
-        let target = Target::new(admission.target, Server::Port(place.port));
+        let target = Target::new(&admission.target, Server::Port(place.port));
         let has_our_bearer = admission.has_our_bearer;
         let answer = self
-            .forward(&target, parts, body, &place.path, |outgoing| {
-                headers::prepare_request(outgoing, place, way, has_our_bearer);
-            })
+            .forward(
+                &target,
+                &admission.target.visitor,
+                parts,
+                body,
+                &place.path,
+                |outgoing| headers::prepare_request(outgoing, place, way, has_our_bearer),
+            )
             .await?;
         let mut response = answer.response;
         headers::prepare_response(response.headers_mut(), place, answer.is_upgrade);
@@ -164,8 +169,9 @@ impl<G: Gate> Edge<G> {
         let mut response = match part {
             Some(Part::Page(page)) => page.to_response(&parts.method),
             Some(Part::Terminals) if place::is_own_origin(&parts.uri, &parts.headers) => {
-                let target = Target::new(admission.target, Server::Agent);
-                let answer = self.forward(&target, parts, body, &place.path, |_| {});
+                let target = Target::new(&admission.target, Server::Agent);
+                let visitor = &admission.target.visitor;
+                let answer = self.forward(&target, visitor, parts, body, &place.path, |_| {});
                 let mut answer = answer.await?;
                 agent_headers::prepare_response(answer.response.headers_mut(), answer.is_upgrade);
                 answer.response
@@ -195,9 +201,10 @@ impl<G: Gate> Edge<G> {
             let visitor = Visitor::default();
             let port = Port::new(Port::TERMINAL).ok_or(Failure::NoSuchPath)?;
             let admitted = self.shared.gate.admit_port(&visitor, label, port).await;
-            let target = admitted.map_err(Failure::Refused)?.target;
-            let target = Target::new(target, Server::Agent);
-            let answer = self.forward(&target, &mut parts, Body::empty(), &path, |_| {});
+            let admitted = admitted.map_err(Failure::Refused)?.target;
+            let target = Target::new(&admitted, Server::Agent);
+            let visitor = &admitted.visitor;
+            let answer = self.forward(&target, visitor, &mut parts, Body::empty(), &path, |_| {});
             let mut answer = answer.await?;
             agent_headers::prepare_response(answer.response.headers_mut(), answer.is_upgrade);
             Ok(answer.response)

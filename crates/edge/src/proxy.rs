@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use alcove_control::{Control, DialError, Error, ToolboxCall, Visitor};
+use alcove_control::{Control, DialError, Error, ToolboxCall, Traffic, TrafficVisitor, Visitor};
 use alcove_domain::SandboxState;
 use axum::body::Body;
 use bytes::Bytes;
@@ -27,6 +27,7 @@ use crate::error::Failure;
 use crate::gate::{Gate, Server, Target};
 use crate::pool::{Connection, IDLE_FOR, Lease, Pool};
 use crate::preview::{PREVIEW_TOKEN, Previews};
+use crate::watch::Seen;
 use crate::{headers, path, tunnel};
 
 /// A socket inside of a sandbox answers at once or not at all.
@@ -206,7 +207,8 @@ impl<G: Gate> Edge<G> {
             }));
         }
         let admitted = self.shared.gate.admit_toolbox(&visitor, sandbox).await;
-        let target = Target::new(admitted.map_err(Failure::Refused)?, Server::Agent);
+        let admitted = admitted.map_err(Failure::Refused)?;
+        let target = Target::new(&admitted, Server::Agent);
         if signed_file.is_some() {
             // The signature is ours; the agent gets the path.
             let uri = uri_inside(tail, path::unsigned_query(query));
@@ -217,7 +219,9 @@ impl<G: Gate> Edge<G> {
             .and_then(|value| value.to_str().ok())
             .map(str::to_owned);
         let began = Instant::now();
-        let answer = self.forward(&target, parts, body, tail, |_| {}).await;
+        let answer = self
+            .forward(&target, &admitted.visitor, parts, body, tail, |_| {})
+            .await;
         let status = match &answer {
             Ok(answer) => answer.response.status(),
             Err(failure) => failure.outline().0,
@@ -235,8 +239,55 @@ impl<G: Gate> Edge<G> {
         Ok(answer.response)
     }
 
-    /// Sends a request on, with the headers that `prepare` leaves. The answer has its own headers still.
+    /// Sends a request on, with the headers that `prepare` leaves, and puts it down. The answer has its own headers still.
     pub(crate) async fn forward(
+        &self,
+        target: &Target,
+        visitor: &TrafficVisitor,
+        parts: &mut Parts,
+        body: Body,
+        tail: &str,
+        prepare: impl FnOnce(&mut HeaderMap),
+    ) -> Result<Answer, Failure> {
+        let text = |name: &str| {
+            let value = parts.headers.get(name)?.to_str().ok()?;
+            Some(value.to_owned())
+        };
+        let (user_agent, source) = (text("user-agent"), text("x-daytona-source"));
+        let address = self.client(parts).address.map(|ip| ip.to_string());
+        let (body, seen, port) = match target.server {
+            Server::Agent => {
+                let watched = Seen::watch(parts.method.as_str(), tail, &parts.headers, body);
+                (watched.0, watched.1, None)
+            }
+            Server::Port(port) => (body, Seen::default(), Some(port)),
+        };
+        let answered = self.send_on(target, parts, body, tail, prepare).await;
+        let (status, error) = match &answered {
+            Ok(answer) => (answer.response.status(), None),
+            Err(failure) => {
+                let (status, _, message) = failure.outline();
+                (status, Some(message))
+            }
+        };
+        self.shared.gate.record_traffic(Traffic {
+            sandbox: &target.sandbox,
+            visitor,
+            port,
+            method: parts.method.as_str(),
+            path: tail,
+            query: parts.uri.query().unwrap_or_default(),
+            status: status.as_u16(),
+            error,
+            address,
+            user_agent,
+            source,
+            body: seen.take(),
+        });
+        answered
+    }
+
+    async fn send_on(
         &self,
         target: &Target,
         parts: &mut Parts,

@@ -19,6 +19,7 @@ use alcove_storage::registry::Registry;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, OriginalUri};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use http::header::{CONTENT_DISPOSITION, HeaderName, HeaderValue, RETRY_AFTER};
@@ -174,6 +175,7 @@ impl App {
         let router = routes::router()
             .fallback(no_such_route)
             .method_not_allowed_fallback(async || ApiError::wrong_method())
+            .route_layer(from_fn_with_state(self.clone(), crate::audit::record))
             .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
             .with_state(self.clone());
         // The socket's layer goes around the router, since it takes its path before routes are matched.

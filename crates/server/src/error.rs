@@ -139,6 +139,11 @@ impl ApiError {
         )
     }
 
+    /// What the caller reads.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     /// The same failure by one word, if it has one of these now.
     pub(crate) fn narrowed(
         mut self,

@@ -35,6 +35,7 @@ impl FromRequestParts<App> for Authenticated {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
         let caller = authenticate(parts, app).await?;
+        app.control().note_actor(&caller);
         throttle::count(parts, app, &caller.organization)?;
         Ok(Self(caller))
     }

@@ -5,6 +5,7 @@
 //! error body, version headers) is done once, in [`App`].
 
 mod app;
+mod audit;
 mod error;
 mod events;
 mod extract;
@@ -27,6 +28,7 @@ mod webhooks;
 pub use app::{App, AppService, ObjectStorage, Options, SshGateway};
 pub use openapi::document as openapi_document;
 pub use redirect::{HttpChallenges, Redirect};
+pub use routes::daytona::audit::exported;
 pub use routes::page::password_url;
 pub use routes::{Access, PAGE_ROUTES, Route, VERCEL_ROUTES, all_routes};
 pub use serve::{Listener, serve, serve_with};

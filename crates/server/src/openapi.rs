@@ -7,9 +7,9 @@ use utoipa::openapi::{ContentBuilder, Ref, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 
 use crate::routes::daytona::{
-    account, api_key, event, image, life, member, object_storage, organization, preview, quota,
-    region, registry, sandbox, sandbox_list, secret, settings, snapshot, ssh, ssh_key, system, telemetry,
-    volume, warm_pool, webhook, workspace,
+    account, activity, api_key, audit, event, image, life, member, object_storage, organization, preview,
+    quota, region, registry, sandbox, sandbox_list, secret, settings, snapshot, ssh, ssh_key, system,
+    telemetry, volume, warm_pool, webhook, workspace,
 };
 use crate::routes::{actions, auth, mcp};
 
@@ -58,6 +58,8 @@ use crate::routes::{actions, auth, mcp};
         volume::list, volume::create, volume::get, volume::by_name, volume::delete,
         registry::set_default, registry::set_default_older, registry::push_access,
         object_storage::push_access,
+        audit::list, audit::list_all, audit::list_all_older, audit::create, audit::scenarios, audit::export,
+        audit::export_all, activity::list,
         actions::list, actions::get, actions::call, mcp::call,
         auth::sign_in, auth::session, auth::sign_out, auth::sign_out_everywhere, auth::change_password,
         auth::set_password, auth::create_password_link, auth::begin_totp, auth::confirm_totp, auth::remove_totp,

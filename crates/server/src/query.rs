@@ -12,6 +12,13 @@ use percent_encoding::percent_decode;
 
 use crate::error::ApiError;
 
+/// What a parameter can be compared by, in brackets behind its name.
+const OPERATORS: [&str; 8] = ["eq", "not", "in", "notIn", "gte", "lte", "gt", "lt"];
+
+fn is_operator(word: &str) -> bool {
+    OPERATORS.contains(&word)
+}
+
 /// The parameters of one request, and what was wrong with those read so far.
 #[derive(Debug, Default)]
 pub(crate) struct Query {
@@ -25,10 +32,15 @@ impl Query {
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let name = decode(name);
-            let name = name
-                .split_once('[')
-                .filter(|(_, rest)| rest.ends_with(']'))
-                .map_or(name.as_str(), |(name, _)| name);
+            // What stands in brackets is where in a list it is, or what it is compared by.
+            let name = match name.split_once('[') {
+                Some((plain, rest)) => match rest.strip_suffix(']') {
+                    Some(word) if is_operator(word) => name.as_str(),
+                    Some(_) => plain,
+                    None => name.as_str(),
+                },
+                None => name.as_str(),
+            };
             values
                 .entry(name.to_owned())
                 .or_default()
@@ -46,6 +58,21 @@ impl Query {
             Ok(())
         } else {
             Err(ApiError::invalid(&self.reasons))
+        }
+    }
+
+    /// Refuses the request, for this reason.
+    pub(crate) fn refuse(&mut self, reason: impl Into<String>) {
+        self.reasons.push(reason.into());
+    }
+
+    /// Refuses what a parameter is compared by that was not read.
+    pub(crate) fn refuse_operators(&mut self, name: &str) {
+        for operator in OPERATORS {
+            let key = format!("{name}[{operator}]");
+            if self.values.contains_key(&key) {
+                self.reasons.push(format!("{key} is not supported"));
+            }
         }
     }
 

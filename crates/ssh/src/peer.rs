@@ -100,6 +100,7 @@ impl Peer {
         let Some((sandbox, prepared, half)) = self.take_prepared(id) else {
             return false;
         };
+        sandbox.note_program(command.as_deref());
         let program = Program {
             control: self.shared.control.clone(),
             sandbox: sandbox.sandbox().clone(),
@@ -129,6 +130,7 @@ impl Peer {
         let Some((sandbox, _, half)) = self.take_prepared(id) else {
             return false;
         };
+        sandbox.note_files();
         let control = self.shared.control.clone();
         let inbox = self.inboxes.open(id, &self.link.held);
         let outlet = self.outlet(half, session.handle());

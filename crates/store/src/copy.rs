@@ -22,7 +22,8 @@ const CHUNK: usize = 200;
 
 /// Columns that the database counts by itself. The count goes on where it was, also where the last rows are gone: places
 /// in the outbox are remembered elsewhere.
-const COUNTED: [(&str, &str); 4] = [
+const COUNTED: [(&str, &str); 5] = [
+    ("audit_rows", "sequence"),
     ("outbox", "sequence"),
     ("webhook_messages", "sequence"),
     ("webhook_attempts", "id"),
@@ -34,6 +35,8 @@ macro_rules! each_table {
     ($what:ident) => {
         $what!(
             api_key,
+            audit_log,
+            audit_row,
             build,
             command,
             departed_organization,
@@ -65,6 +68,7 @@ macro_rules! each_table {
             usage_period,
             usage_total,
             user,
+            vault_secret,
             volume,
             warm_pool,
             webhook_application,

@@ -24,7 +24,7 @@ use alcove_domain::{BuildId, Port, SandboxId};
 use alcove_runner_api::{
     Build, BuildLogPiece, BuildOutcome, Collected, Fault, FaultCode, Fetch, FetchError, Generation,
     Goal, ImageDigest, ImageEntry, Needed, Observed, Order, OrderError, Pull, PullState, Report,
-    Sample, SandboxSpec, VolumeOrder, VolumeOutcome, WarmKind, WarmState, WarmWish,
+    Sample, SandboxSpec, Sighting, VolumeOrder, VolumeOutcome, WarmKind, WarmState, WarmWish,
 };
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
@@ -77,6 +77,7 @@ struct State {
     samples: samples::Samples,
     /// What is behind addresses outside.
     files: HashMap<String, Vec<Result<Vec<u8>, FetchError>>>,
+    sightings: Vec<Sighting>,
 }
 
 #[derive(Clone)]
@@ -115,6 +116,7 @@ impl Default for FakeRunner {
                     dial: None,
                     samples: samples::Samples::default(),
                     files: HashMap::new(),
+                    sightings: Vec::new(),
                 }),
                 work_gate: watch::Sender::new(true),
                 answer_gate: watch::Sender::new(true),
@@ -260,6 +262,11 @@ impl FakeRunner {
 
     pub fn add_image(&self, name: &str, user: &str) {
         self.state().images.push(image(name, user));
+    }
+
+    /// Lets the host see that a sandbox wants something of the network.
+    pub fn see(&self, sighting: Sighting) {
+        self.state().sightings.push(sighting);
     }
 
     /// What answers for agents; without it nobody does.
@@ -549,6 +556,10 @@ impl RunnerClient for FakeRunner {
             status: 404,
         })?;
         Ok(futures_util::stream::iter(pieces).boxed())
+    }
+
+    async fn take_sightings(&self) -> Result<Vec<Sighting>, OrderError> {
+        Ok(std::mem::take(&mut self.state().sightings))
     }
 
     async fn dial_agent(&self, sandbox: &SandboxId) -> Result<AgentConnection, DialError> {

@@ -16,6 +16,8 @@ mod rng;
 mod wait;
 mod webhooks;
 
+pub use alcove_runner_api::{Sighting, Wanted};
+pub use alcove_store::AuditPage;
 pub use clock::ManualClock;
 pub use control::{KeptKeys, SAMPLE_EVERY, TestControl, TestStore};
 pub use fake_runner::{DEFAULT_IMAGE, FakeRunner};

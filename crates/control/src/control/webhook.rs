@@ -11,6 +11,7 @@ use alcove_store::SealedEndpoint;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Control;
+use crate::audit;
 use crate::rng::uuid_v4;
 use crate::token::Claims;
 use crate::webhooks::find::{LIST_MAX, endpoint_in, no_endpoint, no_message, not_initialized};
@@ -116,6 +117,7 @@ impl Control {
         if id != org.as_str() {
             return Err(not_initialized(id));
         }
+        audit::note_page(&org);
         Ok(WebhookManager { organization: org })
     }
 

@@ -156,7 +156,7 @@ impl Shared {
     }
 
     async fn write_person(&self, issuer: &str, told: &Told<'_>) -> Result<User, StoreError> {
-        let tx = self.store.begin().await?;
+        let tx = self.store.begin().await?.beside_the_action();
         let others = if told.is_email_verified {
             tx.user_list_by_email(&told.email).await?
         } else {
@@ -184,6 +184,8 @@ impl Shared {
             user
         };
         tx.commit().await?;
+        // What is remembered of the user has the address.
+        self.keys.clear();
         Ok(user)
     }
 

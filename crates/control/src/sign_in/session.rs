@@ -12,10 +12,10 @@ use sha2::{Digest as _, Sha256};
 
 use crate::auth::{BEARER_MAX_BYTES, unavailable};
 use crate::shared::Shared;
-use crate::{Caller, CameWith, Error};
+use crate::{Actor, Caller, CameWith, Error};
 
 /// What a user is in an organization, and may do there.
-pub(crate) type Rights = (MemberRole, Arc<Permissions>);
+pub(crate) type Rights = (MemberRole, Arc<Permissions>, Arc<Actor>);
 
 /// A session in memory.
 #[derive(Debug)]
@@ -107,13 +107,14 @@ impl Shared {
         came_with: CameWith,
         choice: OrganizationChoice<'_>,
     ) -> Result<Caller, Error> {
-        let caller = |organization, (role, permissions)| Caller {
+        let caller = |organization, (role, permissions, actor)| Caller {
             user: user.clone(),
             organization,
             role,
             permissions,
             is_whole_user: true,
             came_with,
+            actor,
         };
         if let Some(Ok(path)) = choice.path.map(str::parse)
             && let Some(rights) = self.rights_of_person(user, &path).await?
@@ -142,11 +143,16 @@ impl Shared {
             Err(generation) => generation,
         };
         let rights = self.rights(org, user).await.map_err(unavailable)?;
-        let rights = rights.map(|(role, permissions)| (role, Arc::new(permissions)));
-        if let Some(rights) = &rights {
-            self.keys.put_rights(generation, of, rights.clone());
-        }
-        Ok(rights)
+        let Some((role, permissions)) = rights else {
+            return Ok(None);
+        };
+        let actor = Actor {
+            email: self.email_of(user).await.map_err(unavailable)?,
+            key: None,
+        };
+        let rights = (role, Arc::new(permissions), Arc::new(actor));
+        self.keys.put_rights(generation, of, rights.clone());
+        Ok(Some(rights))
     }
 }
 

@@ -52,6 +52,7 @@ impl Shared {
         let failed = |error| Error::store("counting a try to sign in", error);
         let now = self.clock.now();
         let tx = self.store.begin().await.map_err(failed)?;
+        let tx = tx.beside_the_action();
         let mut counted = Vec::new();
         for (bucket, policy) in [
             (&attempt.account, AttemptPolicy::ACCOUNT),

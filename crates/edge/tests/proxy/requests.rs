@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 
 use crate::support::{AGENT_TOKEN, Bench, KEY, read_until, within};
-use alcove_control::DialError;
+use alcove_control::{DialError, TrafficBody};
 use axum::Router;
 use axum::extract::Request;
 use axum::response::IntoResponse;
@@ -356,4 +356,68 @@ async fn every_request_that_is_let_in_is_told_with_its_outcome() {
     );
     assert_eq!(calls[1].traceparent.as_deref(), Some(traceparent));
     assert_eq!(calls[1].sandbox.as_str(), "box");
+}
+
+#[tokio::test]
+async fn requests_are_put_down_with_what_says_what_they_do_and_nothing_else() {
+    let bench = Bench::with_agent(agent()).await;
+    let form = "--B\r\nContent-Disposition: form-data; name=\"files[0].path\"\r\n\r\n/a\r\n\
+                --B\r\nContent-Disposition: form-data; name=\"files[0].file\"; filename=\"x\"\r\n\r\n\
+                contents\r\n--B--\r\n";
+    let long = format!("{{\"command\": \"{}\"}}", "x".repeat(70_000));
+    for (request, kind, body) in [
+        (
+            "POST /toolbox/box/process/execute",
+            "application/json",
+            "{\"command\": \"ls\"}",
+        ),
+        (
+            "POST /toolbox/box/process/execute",
+            "application/json",
+            long.as_str(),
+        ),
+        (
+            "POST /toolbox/box/files/bulk-upload",
+            "multipart/form-data; boundary=B",
+            form,
+        ),
+        ("POST /toolbox/box/lsp/start", "application/json", "{}"),
+        ("GET /toolbox/box/files?path=x", "text/plain", ""),
+    ] {
+        let answer = bench
+            .exchange(&format!(
+                "{request} HTTP/1.1\r\nHost: example.org\r\nAuthorization: bearer {KEY}\r\n\
+                 Content-Type: {kind}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            ))
+            .await;
+        assert_eq!(status(&answer), "200", "{answer}");
+    }
+    *bench.gate.dial_error.lock().unwrap() = Some(DialError::NotRunning);
+    bench
+        .exchange(&format!(
+            "GET /toolbox/box/work-dir HTTP/1.1\r\nHost: example.org\r\nAuthorization: bearer {KEY}\r\n\
+             Connection: close\r\n\r\n"
+        ))
+        .await;
+    let traffic = std::mem::take(&mut *bench.gate.traffic.lock().unwrap());
+    let row = |what: &str, status, body| (what.to_owned(), None, status, body);
+    let mut expected = vec![
+        row(
+            "POST /process/execute ",
+            200,
+            TrafficBody::Whole(b"{\"command\": \"ls\"}".to_vec()),
+        ),
+        row("POST /process/execute ", 200, TrafficBody::TooLong),
+        row(
+            "POST /files/bulk-upload ",
+            200,
+            TrafficBody::Files(vec!["/a".to_owned()]),
+        ),
+        row("POST /lsp/start ", 200, TrafficBody::Unseen),
+        row("GET /files path=x", 200, TrafficBody::Unseen),
+    ];
+    // A connection that was kept may still answer.
+    expected.push(row("GET /work-dir ", traffic[5].2, TrafficBody::Unseen));
+    assert_eq!(traffic, expected);
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use alcove_control::{
     Admission, AgentConnection, AgentStream, Credential, DialError, Error, Pass, ToolboxCall,
-    ToolboxTarget, Visitor,
+    ToolboxTarget, Traffic, TrafficBody, TrafficVisitor, Visitor,
 };
 use alcove_domain::{Port, SandboxId, SandboxState};
 use alcove_edge::{Arrival, Edge, Gate, Previews};
@@ -34,6 +34,8 @@ pub struct FakeGate {
     pub calls: Arc<Mutex<Vec<ToolboxCall>>>,
     pub dial_error: Arc<Mutex<Option<DialError>>>,
     pub is_public: Arc<Mutex<bool>>,
+    /// Requests that were put down: what asked for what, where, the status, and what was seen of the body.
+    pub traffic: Arc<Mutex<Vec<(String, Option<u16>, u16, TrafficBody)>>>,
 }
 
 #[async_trait]
@@ -113,6 +115,21 @@ impl Gate for FakeGate {
     fn record_call(&self, call: &ToolboxCall) {
         self.calls.lock().unwrap().push(call.clone());
     }
+
+    fn record_traffic(&self, traffic: Traffic<'_>) {
+        let Traffic {
+            method,
+            path,
+            query,
+            ..
+        } = traffic;
+        self.traffic.lock().unwrap().push((
+            format!("{method} {path} {query}"),
+            traffic.port.map(Port::get),
+            traffic.status,
+            traffic.body,
+        ));
+    }
 }
 
 fn unauthenticated() -> Error {
@@ -132,6 +149,11 @@ fn known(id_or_name: &str) -> Result<ToolboxTarget, Error> {
         sandbox: "box".parse().unwrap(),
         generation: 1,
         state: SandboxState::Started,
+        visitor: TrafficVisitor {
+            organization: "00000000-0000-4000-8000-000000000001".parse().unwrap(),
+            user: None,
+            actor: Arc::default(),
+        },
     })
 }
 
@@ -162,6 +184,7 @@ impl Bench {
             calls: Arc::default(),
             dial_error: Arc::default(),
             is_public: Arc::default(),
+            traffic: Arc::default(),
         };
         let previews = Previews {
             domains: vec!["localhost".to_owned()],

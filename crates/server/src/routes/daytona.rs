@@ -1,7 +1,9 @@
 //! The Daytona API.
 
 pub(crate) mod account;
+pub(crate) mod activity;
 pub(crate) mod api_key;
+pub(crate) mod audit;
 pub(crate) mod event;
 pub(crate) mod image;
 pub(crate) mod life;
@@ -62,6 +64,7 @@ crate::routes::routes! {
     get "/api/sandbox/{sandboxIdOrName}/forks", Key => life::forks;
     get "/api/sandbox/{sandboxIdOrName}/parent", Key => life::parent;
     get "/api/sandbox/{sandboxIdOrName}/ancestors", Key => life::ancestors;
+    get "/api/sandbox/{sandboxIdOrName}/activity", Key => activity::list;
     get "/api/sandbox/{sandboxIdOrName}/build-logs", Key => sandbox::build_logs;
     get "/api/sandbox/{sandboxIdOrName}/build-logs-url", Key => sandbox::build_logs_url;
     get "/api/sandbox/{sandboxIdOrName}/toolbox-proxy-url", Key => sandbox::toolbox_url;
@@ -207,6 +210,14 @@ crate::routes::routes! {
     get "/api/ssh-keys", Key => ssh_key::list;
     post "/api/ssh-keys", Key => ssh_key::create;
     delete "/api/ssh-keys/{id}", Key => ssh_key::delete;
+
+    get "/api/audit", Key => audit::list_all_older;
+    post "/api/audit", Key => audit::create;
+    get "/api/audit/scenarios", Public => audit::scenarios;
+    get "/api/audit/organizations/{organizationId}", Key => audit::list;
+    get "/api/audit/organizations/{organizationId}/export", Key => audit::export;
+    get "/api/admin/audit", Key => audit::list_all;
+    get "/api/admin/audit/export", Key => audit::export_all;
 
     get "/api/object-storage/push-access", Key => object_storage::push_access;
 

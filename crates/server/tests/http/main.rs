@@ -3,6 +3,8 @@
 
 mod access;
 mod actions;
+mod activity;
+mod audit;
 mod bodies;
 mod builds;
 mod errors;

@@ -12,7 +12,7 @@ use tokio::net::{UnixListener, UnixStream};
 use crate::support::Server;
 
 /// Lets one small program answer for every sandbox; the number counts connections to it.
-fn play_agent(server: &Server, folder: &tempfile::TempDir) -> Arc<AtomicUsize> {
+pub fn play_agent(server: &Server, folder: &tempfile::TempDir) -> Arc<AtomicUsize> {
     let socket = folder.path().join("agent.sock");
     let listener = UnixListener::bind(&socket).unwrap();
     let agent = Router::new().fallback(|uri: http::Uri| async move {
