@@ -2,8 +2,8 @@
 
 mod action;
 mod address;
-mod backup;
 mod audit;
+mod backup;
 mod bench;
 mod check;
 mod contexts;

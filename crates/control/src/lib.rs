@@ -105,7 +105,7 @@ pub use signed_files::{FileUse, SignedFile};
 pub use snapshots::tree::{SnapshotNode, SnapshotTree};
 pub use ssh::{SshEnd, SshGrant, SshRefusal, SshSession};
 pub use telemetry::{TelemetrySettings, ToolboxCall};
-pub use vault::{ListVaultSecrets, VaultSecretPage};
 pub use traffic::{Traffic, TrafficBody, TrafficVisitor, is_body_told};
+pub use vault::{ListVaultSecrets, VaultSecretPage};
 pub use warm::NewWarmPool;
 pub use webhooks::{WebhookRequest, WebhookSender};

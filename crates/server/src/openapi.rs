@@ -7,9 +7,9 @@ use utoipa::openapi::{ContentBuilder, Ref, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 
 use crate::routes::daytona::{
-    account, activity, api_key, audit, event, image, life, member, object_storage, organization, preview,
-    quota, region, registry, sandbox, sandbox_list, secret, settings, snapshot, ssh, ssh_key, system,
-    telemetry, volume, warm_pool, webhook, workspace,
+    account, activity, api_key, audit, event, image, life, member, object_storage, organization,
+    preview, quota, region, registry, sandbox, sandbox_list, secret, settings, snapshot, ssh,
+    ssh_key, system, telemetry, volume, warm_pool, webhook, workspace,
 };
 use crate::routes::{actions, auth, mcp};
 

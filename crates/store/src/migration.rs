@@ -31,9 +31,9 @@ mod m0030_sign_in;
 mod m0031_totp;
 mod m0032_identities;
 mod m0033_webhooks;
+mod m0034_audit;
 mod m0035_vault;
 mod m0037_usage_periods;
-mod m0034_audit;
 
 #[derive(Debug)]
 pub(crate) struct Migrator;

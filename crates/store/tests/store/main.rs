@@ -2,8 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod accounts;
-mod copies;
 mod audit;
+mod copies;
 mod lists;
 mod logins;
 mod members;
