@@ -177,12 +177,19 @@ def test_what_is_measured_and_told_of_a_sandbox(client, ask, sandbox):
     ends = [now - timedelta(hours=1), now + timedelta(hours=1)]
     metrics = ask(f"GET {SANDBOX}/telemetry/metrics", sandbox, *ends)
     assert "daytona.sandbox.cpu.utilization" in [one.metric_name for one in metrics.series]
-    assert "started" in [log.body for log in ask(f"GET {SANDBOX}/telemetry/logs", sandbox, *ends).items]
+
+    def logs():
+        return [log.body for log in ask(f"GET {SANDBOX}/telemetry/logs", sandbox, *ends).items]
+
+    def traces():
+        return ask(f"GET {SANDBOX}/telemetry/traces", sandbox, *ends).items
+
+    # What happens is written a moment later.
+    wait_until(lambda: "started" in logs(), "the log of the start")
     # A request to the toolbox is a span.
     told("GET", f"/toolbox/{sandbox}/toolbox/work-dir")
-    traces = ask(f"GET {SANDBOX}/telemetry/traces", sandbox, *ends).items
-    assert "GET /work-dir" in [trace.root_span_name for trace in traces]
-    for trace in traces:
+    wait_until(lambda: "GET /work-dir" in [trace.root_span_name for trace in traces()], "the span")
+    for trace in traces():
         spans = ask(f"GET {SANDBOX}/telemetry/traces/{{}}", sandbox, trace.trace_id)
         assert [span.trace_id for span in spans] == [trace.trace_id] * trace.span_count
 

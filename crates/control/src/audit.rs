@@ -249,7 +249,10 @@ pub(crate) async fn flush(shared: &Shared) -> Result<(), Error> {
 
 /// Asks the runner now and then what sandboxes wanted of the network, until the control plane ends.
 pub(crate) async fn watch_network(shared: Arc<Shared>) {
-    while shared.settings.audit.traffic {
+    if !shared.settings.audit.traffic {
+        return;
+    }
+    loop {
         shared.clock.sleep(SIGHTINGS_EVERY).await;
         gather(&shared).await;
     }
@@ -262,14 +265,13 @@ pub(crate) async fn gather(shared: &Shared) {
     }
     // A runner that does not answer has its own line in the log.
     for sighting in shared.runner.take_sightings().await.unwrap_or_default() {
-        let organization = match shared.directory.get(&sighting.sandbox) {
-            Some(entry) => Some(entry.sandbox().organization_id.clone()),
+        let organization = if let Some(entry) = shared.directory.get(&sighting.sandbox) {
+            Some(entry.sandbox().organization_id.clone())
+        } else {
             // It has gone since.
-            None => {
-                let found = shared.store.reader().sandbox_find(&sighting.sandbox).await;
-                let found = found.ok().flatten();
-                found.map(|sandbox| sandbox.organization_id)
-            }
+            let found = shared.store.reader().sandbox_find(&sighting.sandbox).await;
+            let found = found.ok().flatten();
+            found.map(|sandbox| sandbox.organization_id)
         };
         if let Some(organization) = organization {
             shared.audit.push(row_of(shared, organization, sighting));

@@ -132,7 +132,7 @@ pub(crate) async fn abandon(shared: &Arc<Shared>, id: &SandboxId) {
     }
     match wish(shared, &entry, Wish::Plain(Command::Delete)).await {
         Ok(_) => {
-            tracing::info!(sandbox.id = %id, "{id} goes: it never had all that it was to begin with")
+            tracing::info!(sandbox.id = %id, "{id} goes: it never had all that it was to begin with");
         }
         // The safety net tries again.
         Err(error) => tracing::error!(

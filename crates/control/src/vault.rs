@@ -82,8 +82,8 @@ impl Shared {
         let asked = (sort, order);
         let (items, total, has_more) =
             vault::page(all, list.name.as_deref(), asked, after.as_ref(), limit);
-        let last = items.last().filter(|_| has_more);
-        let next_cursor = last.map(|last| seal_cursor(sort, &sort.place(last)));
+        let end = items.last().filter(|_| has_more);
+        let next_cursor = end.map(|secret| seal_cursor(sort, &sort.place(secret)));
         Ok(VaultSecretPage {
             items,
             total,

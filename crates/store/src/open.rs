@@ -191,6 +191,7 @@ impl Tx {
     }
 
     /// Leaves the row of the action to another transaction: this one only stands beside it.
+    #[must_use]
     pub fn beside_the_action(mut self) -> Self {
         self.deed = None;
         self

@@ -68,7 +68,7 @@ impl ActivityKind {
     fn put_into(self, filter: &mut AuditFilter) {
         let texts = |actions: &[&str]| actions.iter().map(|action| (*action).to_owned()).collect();
         if self == Self::Change {
-            let others = Self::ALL.into_iter().flat_map(|kind| kind.actions());
+            let others = Self::ALL.into_iter().flat_map(Self::actions);
             filter.action.not_among = others.map(|action| (*action).to_owned()).collect();
         } else {
             filter.action.among = texts(self.actions());
