@@ -148,16 +148,15 @@ fn told(broken: &AuditBreak) -> String {
 type Checked = Result<Vec<CheckedLog>, AuditBreak>;
 
 async fn check_database(arguments: &Arguments) -> anyhow::Result<Checked> {
-    let reader = match &arguments.database {
-        Some(url) => Reader::connect(url).await,
-        None => {
-            let path = arguments.data_dir.join("alcove.db");
-            // SQLite says less clearly what is wrong.
-            if !path.exists() {
-                anyhow::bail!("there is no database {}", path.display());
-            }
-            Reader::open(&path).await
+    let reader = if let Some(url) = &arguments.database {
+        Reader::connect(url).await
+    } else {
+        let path = arguments.data_dir.join("alcove.db");
+        // SQLite says less clearly what is wrong.
+        if !path.exists() {
+            anyhow::bail!("there is no database {}", path.display());
         }
+        Reader::open(&path).await
     };
     let reader = reader.context("cannot open the database")?;
     let checked = reader.audit_verify().await?;
@@ -294,7 +293,11 @@ mod tests {
         };
         let rows = store
             .reader()
-            .audit_list(&alcove_domain::AuditScope::All, &Default::default(), page)
+            .audit_list(
+                &alcove_domain::AuditScope::All,
+                &alcove_domain::AuditFilter::default(),
+                page,
+            )
             .await
             .unwrap();
         let lines: Vec<String> = rows

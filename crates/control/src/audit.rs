@@ -403,7 +403,7 @@ mod tests {
     #[test]
     fn what_could_not_be_written_comes_first_again() {
         let queue = AuditQueue::default();
-        for number in 0..BATCH + 1 {
+        for number in 0..=BATCH {
             queue.push(entry(number));
         }
         let (entries, dropped) = queue.take();

@@ -196,10 +196,9 @@ impl Journal {
     pub fn open(folder: PathBuf) -> Result<(Self, Vec<Record>), JournalError> {
         fs::create_dir_all(&folder).map_err(|e| failed("make the folder", &folder)(e))?;
         let mut records = Vec::new();
-        let journal = Self {
-            folder: folder.clone(),
-        };
-        let entries = fs::read_dir(&folder).map_err(|e| failed("list", &folder)(e))?;
+        let journal = Self { folder };
+        let folder = &journal.folder;
+        let entries = fs::read_dir(folder).map_err(|e| failed("list", folder)(e))?;
         for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
             match path.extension().and_then(|e| e.to_str()) {
                 Some("json") => match read(&path) {

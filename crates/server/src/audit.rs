@@ -20,8 +20,11 @@ pub(crate) use self::acts::{ACTS, Act};
 use crate::app::App;
 use crate::error::ApiError;
 
-/// Acts by method and path, with the status of the answer if all goes well.
-static BY_ROUTE: LazyLock<BTreeMap<(&str, &str), (&Act, u16)>> = LazyLock::new(|| {
+/// An act, and the status of the answer if all goes well.
+type Expected = (&'static Act, u16);
+
+/// Acts by method and path.
+static BY_ROUTE: LazyLock<BTreeMap<(&str, &str), Expected>> = LazyLock::new(|| {
     let document: Value = serde_json::from_str(crate::openapi::document()).unwrap_or_default();
     let all = ACTS.iter().map(|act| {
         let told = &document["paths"][act.path][act.method]["responses"];

@@ -44,7 +44,7 @@ fn text(path: &Path) -> &str {
 
 async fn back_up(server: &TestServer, to: &Path) -> String {
     let data_dir = server.instance.data_dir();
-    done(&["backup", text(to), "--data-dir", text(&data_dir)]).await
+    done(&["backup", text(to), "--data-dir", text(data_dir)]).await
 }
 
 /// A server on what comes out of a backup.
@@ -172,13 +172,13 @@ async fn a_damaged_backup_and_a_folder_in_use_are_refused_with_the_reason() {
     let backup = place.path().join("backup");
     back_up(&server, &backup).await;
     let again = server.instance.data_dir();
-    let again = ["backup", text(&backup), "--data-dir", text(&again)];
+    let again = ["backup", text(&backup), "--data-dir", text(again)];
     assert!(refused(&again).await.contains("is there already"));
 
     let target = place.path().join("restored");
     let restore = ["restore", text(&backup), "--data-dir", text(&target)];
     let own = server.instance.data_dir();
-    let into_use = ["restore", text(&backup), "--data-dir", text(&own)];
+    let into_use = ["restore", text(&backup), "--data-dir", text(own)];
     let said = refused(&into_use).await;
     assert!(said.contains("a server uses"), "{said}");
 
@@ -241,7 +241,7 @@ async fn a_server_that_is_killed_while_it_makes_a_backup_leaves_none_and_holds_n
     for step in ["runner:DiskCopied", "runner:VolumeHeld"] {
         server.doom(step).await;
         let data_dir = server.instance.data_dir();
-        let said = refused(&["backup", text(&backup), "--data-dir", text(&data_dir)]).await;
+        let said = refused(&["backup", text(&backup), "--data-dir", text(data_dir)]).await;
         assert!(said.contains("ended before it was done"), "{said}");
         server.dies_and_restarts().await;
         assert!(!backup.exists());
@@ -299,7 +299,7 @@ async fn a_backup_without_keys_needs_the_key_of_its_server_and_a_new_key_is_one_
     };
     client.create(&with_proxy).await.unwrap();
     let data_dir = server.instance.data_dir();
-    let at = ["--data-dir", text(&data_dir)];
+    let at = ["--data-dir", text(data_dir)];
     let before = fs::read_to_string(data_dir.join("sealing.key")).unwrap();
     let said = done(&["key", "rotate", at[0], at[1]]).await;
     assert!(said.contains("everything is sealed with"), "{said}");

@@ -99,7 +99,7 @@ fn assert_is_error(answer: &Answer, status: StatusCode, what: &str) -> Value {
 async fn an_unknown_sandbox_is_not_found_by_any_route() {
     let server = TestServer::start().await;
     let raw = server.raw();
-    let labels = json!({"labels": {}, "name": "x"}).to_string();
+    let labels = json!({"labels": {}, "name": "x", "secrets": []}).to_string();
     let unknown = ["no-such-sandbox", "0f8fad5b-d9cb-469f-a165-70867728950e"];
     for sandbox in unknown {
         for (method, path) in sandbox_operations(&raw, sandbox).await {
@@ -126,7 +126,7 @@ async fn a_deleted_sandbox_is_not_found_by_any_route() {
     assert_eq!(answer.status, StatusCode::OK);
     client.delete("gone").await.unwrap();
     server.nothing_left().await;
-    let labels = json!({"labels": {}, "name": "x"}).to_string();
+    let labels = json!({"labels": {}, "name": "x", "secrets": []}).to_string();
     for (method, path) in sandbox_operations(&raw, &sandbox.id).await {
         let answer = raw.ask(&method, &path, labels.clone()).await;
         // What was done in it is told as long as the audit log is kept.

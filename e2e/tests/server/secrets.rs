@@ -164,14 +164,14 @@ async fn no_secret_that_was_used_can_be_read_from_what_the_server_keeps() {
         .arg("backup")
         .arg(&backup)
         .arg("--data-dir")
-        .arg(&data_dir);
+        .arg(data_dir);
     command.arg("--without-keys");
     let output = tokio::task::spawn_blocking(move || command.output().unwrap());
     let output = output.await.unwrap();
     assert!(output.status.success(), "{output:?}");
 
     // While it runs, and the sandbox with it: the journal has what it has of a sandbox that runs.
-    let mut kept = files(&data_dir);
+    let mut kept = files(data_dir);
     kept.extend(files(&backup));
     let log = data_dir.parent().unwrap().join("server.log");
     assert!(log.exists());
@@ -221,7 +221,8 @@ fn files(folder: &Path) -> Vec<PathBuf> {
                 || ["images/layers", "runner/disks", "parts"].contains(&below);
             if is_passed_over {
                 continue;
-            } else if kind.is_dir() {
+            }
+            if kind.is_dir() {
                 folders.push(path);
             } else if kind.is_file() {
                 found.push(path);

@@ -28,7 +28,7 @@ async fn the_kernel_goes_by_the_sizes_of_a_session() {
     assert!(made.status.is_success(), "{made:?}");
     let sandbox = server.client().get("box").await.unwrap();
     let limits = || server.instance.limits(&sandbox.id);
-    let of = |vcpus: u64| (vcpus * 1000, vcpus * 2 << 30);
+    let of = |vcpus: u64| (vcpus * 1000, (vcpus * 2) << 30);
     assert_eq!(limits(), of(1), "{sandbox:?}");
     let more = resize(&server, 2).await;
     assert_eq!(more.status, StatusCode::OK, "{more:?}");

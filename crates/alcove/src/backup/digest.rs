@@ -10,13 +10,14 @@ use alcove_runner::disk::ranges;
 use sha2::{Digest as _, Sha256};
 
 const CHUNK: u64 = 1 << 20;
+const CHUNK_BYTES: usize = 1 << 20;
 
 /// Length and digest.
 pub fn of(path: &Path) -> io::Result<(u64, String)> {
     let file = File::open(path)?;
     let length = file.metadata()?.len();
     let mut sum = Sha256::new();
-    let mut buffer = vec![0; CHUNK as usize];
+    let mut buffer = vec![0; CHUNK_BYTES];
     let mut at = 0;
     while let Some((start, end)) = ranges::next(&file, at, length)? {
         // Whole chunks, whatever the file system calls a range.

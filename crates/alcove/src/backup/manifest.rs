@@ -123,6 +123,12 @@ impl Manifest {
 
     /// Reads the manifest of a backup that this version can restore.
     pub fn read(folder: &Path) -> anyhow::Result<Self> {
+        #[derive(Deserialize)]
+        struct Version {
+            format: u32,
+            alcove: String,
+        }
+
         let read = |name: &str| {
             fs::read_to_string(folder.join(name))
                 .with_context(|| format!("{} is no backup: it has no {name}", folder.display()))
@@ -131,11 +137,6 @@ impl Manifest {
         let found = hex::encode(Sha256::digest(&text));
         if sum.split_whitespace().next() != Some(found.as_str()) {
             bail!("the backup is damaged: {NAME} is not what {SUM} says");
-        }
-        #[derive(Deserialize)]
-        struct Version {
-            format: u32,
-            alcove: String,
         }
         let version: Version = serde_json::from_str(&text).context("cannot read the manifest")?;
         if version.format != FORMAT {

@@ -96,13 +96,13 @@ async fn connection(operator: &Operator, stream: UnixStream) -> anyhow::Result<(
     (&mut input).take(LINE_MAX).read_line(&mut line).await?;
     let reply = match serde_json::from_str::<Order>(&line) {
         Ok(order) => {
-            let (notes, mut noted) = mpsc::channel(NOTES);
+            let (notes, mut told) = mpsc::channel(NOTES);
             let carried = carry_out(operator, order, notes);
             tokio::pin!(carried);
             loop {
                 tokio::select! {
                     biased;
-                    Some(text) = noted.recv() => say(&mut output, &Reply::Note { text }).await?,
+                    Some(text) = told.recv() => say(&mut output, &Reply::Note { text }).await?,
                     outcome = &mut carried => break outcome,
                     () = left(&mut input) => anyhow::bail!("who asked has left"),
                 }

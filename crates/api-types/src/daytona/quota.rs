@@ -168,6 +168,13 @@ pub struct RegionQuota {
     pub max_disk_per_gpu: Option<u32>,
     #[schema(required = true)]
     pub max_sandbox_lifespan: Option<u32>,
+    /// What clients of 0.190 insist on in place of the three by GPU.
+    #[schema(required = true)]
+    pub max_cpu_per_gpu_sandbox: Option<u32>,
+    #[schema(required = true)]
+    pub max_memory_per_gpu_sandbox: Option<u32>,
+    #[schema(required = true)]
+    pub max_disk_per_gpu_sandbox: Option<u32>,
 }
 
 /// A page of what sandboxes counted over time, the oldest first.

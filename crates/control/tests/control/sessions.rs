@@ -19,11 +19,13 @@ fn asked(name: &str) -> NewSession {
 }
 
 /// Something that is there at once.
+#[expect(clippy::unnecessary_wraps, reason = "as a create takes it")]
 fn at_once() -> Option<Filling<Error>> {
     Some(Box::new(|_| Box::pin(async { Ok(()) })))
 }
 
 /// Something that is there when a permit is given.
+#[expect(clippy::unnecessary_wraps, reason = "as a create takes it")]
 fn when_let(gate: &Arc<Semaphore>) -> Option<Filling<Error>> {
     let gate = Arc::clone(gate);
     Some(Box::new(move |_| {

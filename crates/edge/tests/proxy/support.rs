@@ -35,8 +35,10 @@ pub struct FakeGate {
     pub dial_error: Arc<Mutex<Option<DialError>>>,
     pub is_public: Arc<Mutex<bool>>,
     /// Requests that were put down: what asked for what, where, the status, and what was seen of the body.
-    pub traffic: Arc<Mutex<Vec<(String, Option<u16>, u16, TrafficBody)>>>,
+    pub traffic: Arc<Mutex<Vec<PutDown>>>,
 }
+
+type PutDown = (String, Option<u16>, u16, TrafficBody);
 
 #[async_trait]
 impl Gate for FakeGate {

@@ -456,14 +456,14 @@ mod tests {
             fs::remove_dir_all(&into).unwrap();
         }
         // The control.
-        let fine = [
+        let whole = [
             MAGIC.as_slice(),
             &folder,
             &entry(FILE, "in", &empty),
             &[END],
         ]
         .concat();
-        fs::write(&file, fine).unwrap();
+        fs::write(&file, whole).unwrap();
         read(&file, &place.path().join("into")).unwrap();
     }
 }

@@ -114,9 +114,9 @@ mod tests {
         let time = |group: &Group| group.usage().unwrap().cpu_used;
         assert_eq!(time(&shared), None, "the host does not count");
         put(1, "cpuacct.usage", "2000\n");
-        assert_eq!(time(&shared), Some(Duration::from_nanos(2000)));
+        assert_eq!(time(&shared), Some(Duration::from_micros(2)));
         put(4, "cpuacct.usage", "3000\n");
-        assert_eq!(time(&apart), Some(Duration::from_nanos(3000)));
+        assert_eq!(time(&apart), Some(Duration::from_micros(3)));
         let usage = apart.usage().unwrap();
         assert_eq!((usage.memory_bytes, usage.cache_bytes), (8000, 4096));
     }

@@ -446,7 +446,7 @@ async fn what_is_written_down_is_listed_by_what_it_is_about() {
 #[tokio::test]
 async fn rows_go_when_they_are_too_old_and_the_rest_still_holds() {
     let mut store = TestStore::default();
-    store.settings.audit.kept = Some(Duration::from_mins(60));
+    store.settings.audit.kept = Some(Duration::from_hours(1));
     let server = Server::over(store.open().await);
     for name in ["a", "b"] {
         server.create(json!({"name": name})).await;

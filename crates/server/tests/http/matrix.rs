@@ -202,7 +202,7 @@ impl Place {
         let expires = self.server.kit.clock.host_time() + Duration::from_secs(30);
         let body = json!({"name": "short", "permissions": [], "expiresAt": expires.to_string()});
         self.expired = text(&self.make_one("/api/api-keys", body).await, "value");
-        self.server.kit.clock.advance(Duration::from_secs(60));
+        self.server.kit.clock.advance(Duration::from_mins(1));
 
         // Somebody who became a member, and has no roles.
         let kit = &self.server.kit;

@@ -102,8 +102,8 @@ async fn secrets_are_read_page_by_page() {
     let newest = server.ask("GET", &format!("{PATH}/paginated")).await.ok();
     assert_eq!(newest["items"][0]["name"], "a");
     assert_eq!(newest["nextCursor"], Value::Null);
-    let named = format!("{PATH}/paginated?name=b");
-    assert_eq!(server.ask("GET", &named).await.ok()["total"], 2);
+    let filtered = format!("{PATH}/paginated?name=b");
+    assert_eq!(server.ask("GET", &filtered).await.ok()["total"], 2);
     for query in [
         "limit=0",
         "limit=201",

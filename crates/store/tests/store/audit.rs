@@ -50,8 +50,8 @@ async fn ids(store: &Store, scope: &AuditScope, filter: &AuditFilter) -> Vec<Str
 async fn rows_are_kept_as_they_were_written(place: Place) {
     let store = place.open().await;
     let mut full = entry(1);
-    full.actor_id = "u".to_owned();
-    full.actor_email = "é@b.c".to_owned();
+    "u".clone_into(&mut full.actor_id);
+    "é@b.c".clone_into(&mut full.actor_email);
     full.actor_key = Some(AuditKey {
         name: "k".to_owned(),
         prefix: "dtn".to_owned(),
@@ -93,7 +93,7 @@ async fn an_action_is_written_with_the_first_transaction_that_ends_well(place: P
     let mut deed = entry(1);
     deed.target_type = Some("user".to_owned());
     let deed = Deed::new(deed, 201);
-    deed.note_actor(Some(&org()), |entry| entry.actor_id = "me".to_owned());
+    deed.note_actor(Some(&org()), |entry| "me".clone_into(&mut entry.actor_id));
     acting(Some(deed.clone()), async {
         let tx = store.begin().await.unwrap().beside_the_action();
         tx.commit().await.unwrap();

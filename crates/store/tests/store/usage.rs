@@ -146,7 +146,7 @@ async fn periods(store: &Store, wanted: &UsagePeriods) -> Vec<(u64, u64, i64, Op
                 period.cpu_cores,
                 period.disk_gib,
                 period.started_at.as_second(),
-                period.ended_at.map(|at| at.as_second()),
+                period.ended_at.map(jiff::Timestamp::as_second),
             )
         })
         .collect()

@@ -215,7 +215,7 @@ fn filter_of(query: &mut Query) -> AuditFilter {
         ("createdAt[gt]", &mut at.above),
         ("createdAt[lt]", &mut at.below),
     ] {
-        *bound = query.timestamp(name).map(|at| at.as_millisecond());
+        *bound = query.timestamp(name).map(jiff::Timestamp::as_millisecond);
     }
     // Both are kept where both are told.
     if let Some(from) = query.timestamp("from") {

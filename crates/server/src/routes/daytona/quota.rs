@@ -261,6 +261,9 @@ fn region_quota(own: &OwnQuota) -> RegionQuota {
         max_memory_per_gpu: None,
         max_disk_per_gpu: None,
         max_sandbox_lifespan: None,
+        max_cpu_per_gpu_sandbox: None,
+        max_memory_per_gpu_sandbox: None,
+        max_disk_per_gpu_sandbox: None,
     }
 }
 
