@@ -19,6 +19,7 @@ use crate::order::{self, Heard};
 use crate::probe::Step;
 use crate::sandboxes;
 use crate::shared::Shared;
+use crate::telemetry;
 
 /// How long the hand-over may take before the sandbox is made the usual way. It takes about a millisecond.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -160,6 +161,7 @@ async fn insert_started(
     shared.events.note(sequence);
     let entry = Entry::new(started);
     shared.directory.insert(&entry);
+    telemetry::note_state(shared, created.state(), &entry.sandbox());
     shared.timers.schedule(&entry);
     shared.events.wake(sequence);
     Ok(entry)

@@ -72,6 +72,12 @@ fn all_logs() -> ListLogs {
     }
 }
 
+/// What is told of a sandbox, without the times.
+pub async fn log_bodies(kit: &TestControl, sandbox: &str) -> Vec<String> {
+    let told = logs(kit, sandbox, all_logs()).await.into_iter();
+    told.map(|(_, body)| body).collect()
+}
+
 fn call(sandbox: &Sandbox, path: &str, status: u16, traceparent: Option<&str>) -> ToolboxCall {
     ToolboxCall {
         sandbox: sandbox.id.clone(),

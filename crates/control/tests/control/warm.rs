@@ -15,6 +15,7 @@ use alcove_testkit::{HoldAt, TestControl, TestStore, eventually, within};
 use futures_util::{FutureExt as _, StreamExt as _};
 
 use crate::support::*;
+use crate::telemetry::log_bodies;
 
 /// Room for this many members.
 const CAPACITY: u64 = 8;
@@ -125,6 +126,8 @@ async fn a_create_from_the_pool_is_a_create_in_all_that_can_be_seen() {
             let usage = kit.control.quota_use(&kit.caller).await.unwrap()[0].usage;
             assert!(kit.store.reader().usage_is_exact().await.unwrap());
             no_open_orders(kit).await;
+            let logs = log_bodies(kit, sandbox.id.as_str()).await;
+            assert!(logs.contains(&"started".to_owned()), "{logs:?}");
             let generation = kit.runner.generation(&sandbox.id);
             let image = (spec.image, spec.resources, spec.user, spec.disk, env);
             seen.push((plain(&sandbox), events, image, usage, generation));
