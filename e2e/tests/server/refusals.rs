@@ -201,7 +201,7 @@ async fn a_foreign_sandbox_is_not_found_by_any_route_and_stays_as_it_is() {
     let stranger = raw.with_authorization(Some(&format!("Bearer {STRANGERS_KEY}")));
     let own = stranger.ask("GET", "/api/organizations", "").await;
     assert_eq!(own.status, StatusCode::OK, "the stranger's key is good");
-    let labels = json!({"labels": {"taken": "over"}, "name": "x"}).to_string();
+    let labels = json!({"labels": {"taken": "over"}, "name": "x", "secrets": []}).to_string();
     for name in [sandbox.id.as_str(), "mine"] {
         for (method, path) in sandbox_operations(&raw, name).await {
             let answer = stranger.ask(&method, &path, labels.clone()).await;
