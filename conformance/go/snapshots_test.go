@@ -117,8 +117,11 @@ func TestASandboxIsBuiltFromTheImageBuilderAndItsLogsAreFollowed(t *testing.T) {
 
 func TestADockerfileIsBuilt(t *testing.T) {
 	t.Parallel()
-	made, _ := build(t, &types.CreateSnapshotParams{Image: daytona.FromDockerfile(
+	made, logs := build(t, &types.CreateSnapshotParams{Image: daytona.FromDockerfile(
 		"FROM default AS one\nRUN echo one > /tmp/1\nFROM default\nCOPY --from=one /tmp/1 /tmp/copied\n")})
+	if made.ErrorReason != nil {
+		t.Fatalf("it was not built: %s\n%s", *made.ErrorReason, logs)
+	}
 	sandbox := create(t, types.SnapshotParams{Snapshot: made.Name})
 	equal(t, "what is in it", run(t, sandbox, "cat /tmp/copied"), "one\n")
 }
