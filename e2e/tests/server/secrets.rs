@@ -82,8 +82,10 @@ async fn organize(raw: &Raw, used: &mut Used) {
     let password = "pass-of-a-registry";
     let body = json!({"name": "mine", "url": "registry.example.com", "username": "me", "password": password});
     ask(raw, "POST", "/api/docker-registry", body).await;
-    let me = ask(raw, "GET", "/api/api-keys/current", Value::Null).await;
-    drop(me);
+    let body = json!({"name": "kept", "value": "a-secret-that-is-kept"});
+    ask(raw, "POST", "/api/secret", body).await;
+    used.push(("a kept secret", "a-secret-that-is-kept".to_owned()));
+    ask(raw, "GET", "/api/api-keys/current", Value::Null).await;
     let organizations = ask(raw, "GET", "/api/organizations", Value::Null).await;
     let org = organizations[0]["id"].as_str().unwrap().to_owned();
     let endpoints = format!("/api/webhooks/organizations/{org}/endpoints");
