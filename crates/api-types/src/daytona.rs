@@ -1,6 +1,7 @@
 //! The Daytona API: what its SDKs of all generations send and read.
 
 mod account;
+mod administration;
 mod audit;
 mod config;
 mod create_sandbox;
@@ -25,6 +26,10 @@ mod webhook;
 mod workspace;
 
 pub use account::{ApiKey, ApiKeyResponse, CreateApiKey, Organization, User, UserPublicKey};
+pub use administration::{
+    AdministeredOrganization, AdministeredOrganizations, AdministeredSandboxes, SetSnapshotGeneral,
+    Work,
+};
 pub use audit::{
     AuditLog, AuditScenarios, AuditTargetScenario, CreateAuditLog, ExportedAuditLog,
     PaginatedAuditLogs, SandboxActivity, SandboxActivityList,

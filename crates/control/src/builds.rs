@@ -82,6 +82,7 @@ fn new_snapshot(
     Snapshot {
         id: SnapshotId::from_uuid(uuid_v4(&*shared.rng)),
         organization_id: Some(org.clone()),
+        is_shared: false,
         name,
         image_name: None,
         image: String::new(),
@@ -338,7 +339,10 @@ async fn finish(shared: &Arc<Shared>, build: &ImageBuild, end: &End) -> Result<b
     };
     let tx = shared.store.begin().await.map_err(failed)?;
     let id = &build.snapshot_id;
-    let is_unwanted = matches!(end, End::Unwanted);
+    let is_building = tx.snapshot_get(id).await.map_err(failed)?;
+    let is_building = is_building.is_some_and(|found| found.state == SnapshotState::Building);
+    // Those who wait for what was cancelled from without are told so.
+    let is_unwanted = is_building && matches!(end, End::Unwanted);
     if is_unwanted && tx.built_count_waiting(id).await.map_err(failed)? > 0 {
         return Ok(false);
     }
@@ -394,9 +398,13 @@ pub(crate) async fn forget(shared: &Shared, snapshot: &SnapshotId) -> Result<boo
 /// The newest build of a snapshot.
 pub(crate) async fn of(shared: &Shared, snapshot: &Snapshot) -> Result<ImageBuild, Error> {
     let found = find(shared, &snapshot.id).await?;
-    found.ok_or_else(|| Error::NotFound {
+    found.ok_or_else(|| no_build(snapshot))
+}
+
+pub(crate) fn no_build(snapshot: &Snapshot) -> Error {
+    Error::NotFound {
         message: format!("Snapshot {} has no build", snapshot.name),
-    })
+    }
 }
 
 /// The build of a sandbox's image, where it was built for it.

@@ -1,6 +1,7 @@
 //! The one door to the use-cases.
 
 mod activity;
+mod administration;
 mod audit;
 mod builds;
 pub(crate) mod drive;
@@ -30,6 +31,7 @@ mod warm_pool;
 mod webhook;
 
 pub use activity::{ActivityKind, ActivityList, ActivityQuery};
+pub use administration::{ListAllSandboxes, ListOrganizations};
 pub use audit::{AUDIT_PAGE_MAX, AuditExport, AuditList, AuditQuery, WrittenAudit};
 pub use invitation::InvitationView;
 pub use member::MemberView;

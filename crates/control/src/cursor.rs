@@ -1,7 +1,7 @@
 //! Cursors of lists: opaque to clients, signed together with the question they belong to.
 
 use alcove_domain::{OrganizationId, SandboxFilter, SandboxSort, SortOrder};
-use alcove_store::{SandboxCursor, SortKey};
+use alcove_store::{NewestFirst, SandboxCursor, SortKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
@@ -80,6 +80,28 @@ pub(crate) fn open_pair(key: &[u8; 32], question: &str, text: &str) -> Option<(i
     let (first, second) = place.split_at_checked(8)?;
     let number = |bytes: &[u8]| Some(i64::from_be_bytes(bytes.try_into().ok()?));
     Some((number(first)?, number(second)?))
+}
+
+/// As [`seal`], for a place among rows that are listed newest first.
+pub(crate) fn seal_newest(key: &[u8; 32], question: &str, place: &NewestFirst) -> String {
+    let place = [&place.created_at_ms.to_be_bytes(), place.id.as_bytes()].concat();
+    let mut sealed = text_mac(key, question, &place).to_vec();
+    sealed.extend(place);
+    URL_SAFE_NO_PAD.encode(sealed)
+}
+
+/// As [`open`], for a place among rows that are listed newest first.
+pub(crate) fn open_newest(key: &[u8; 32], question: &str, text: &str) -> Option<NewestFirst> {
+    let sealed = URL_SAFE_NO_PAD.decode(text).ok()?;
+    let (signature, place) = sealed.split_at_checked(MAC_BYTES)?;
+    if !is_equal(&text_mac(key, question, place), signature) {
+        return None;
+    }
+    let (at, id) = place.split_at_checked(8)?;
+    Some(NewestFirst {
+        created_at_ms: i64::from_be_bytes(at.try_into().ok()?),
+        id: String::from_utf8(id.to_vec()).ok()?,
+    })
 }
 
 fn text_mac(key: &[u8; 32], question: &str, place: &[u8]) -> [u8; MAC_BYTES] {

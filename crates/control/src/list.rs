@@ -92,7 +92,7 @@ pub(crate) fn page_count(total: u64, limit: u64) -> u64 {
     total.div_ceil(limit)
 }
 
-fn parse_limit(limit: Option<i64>, reasons: &mut Vec<Reason>) -> u64 {
+pub(crate) fn parse_limit(limit: Option<i64>, reasons: &mut Vec<Reason>) -> u64 {
     match limit.map_or(Ok(LIMIT_DEFAULT), u64::try_from) {
         Ok(limit @ 1..=LIMIT_MAX) => return limit,
         Ok(0) | Err(_) => reasons.push(Reason::invalid("limit must not be less than 1")),

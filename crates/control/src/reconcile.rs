@@ -210,7 +210,7 @@ pub(crate) async fn safety_net(shared: Arc<Shared>) {
         begin_forks(&shared).await;
         links::take_up(&shared).await;
         sessions::take_up(&shared).await;
-        suspension::stop_what_runs(&shared).await;
+        suspension::clean_up(&shared).await;
         builds::sandboxes::tell_all(&shared).await;
         if let Err(error) = builds::sandboxes::let_go(&shared).await {
             tracing::error!(%error, "cannot let built images go");

@@ -1,6 +1,7 @@
 //! Snapshots: found, listed, and registered from the runner's images; made and changed in the modules below.
 
 pub(crate) mod driver;
+pub(crate) mod general;
 pub(crate) mod retention;
 pub(crate) mod tree;
 pub(crate) mod wishes;
@@ -107,7 +108,7 @@ impl Shared {
             .await
             .map_err(|error| Error::store("listing snapshots", error))?;
         Ok(OffsetPage {
-            items,
+            items: items.into_iter().map(|item| item.seen_by(org)).collect(),
             total,
             page: page.number,
             total_pages: page_count(total, page.limit),
@@ -134,6 +135,7 @@ impl Shared {
                     |known| known.id.clone(),
                 ),
                 organization_id: None,
+                is_shared: false,
                 name: image.name.clone(),
                 image_name: None,
                 image: image.digest.0.clone(),

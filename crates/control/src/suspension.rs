@@ -3,12 +3,16 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use alcove_domain::{Command, OrganizationId, Suspension};
+use alcove_domain::{Command, OrganizationId, SnapshotEvent, Suspension};
 
 use crate::Error;
 use crate::driver::Wish;
 use crate::sandboxes;
 use crate::shared::Shared;
+use crate::snapshots::wishes;
+
+/// Snapshots of an organization that are made inactive in one look.
+const SNAPSHOTS_BATCH: u64 = 100;
 
 /// Suspended organizations, in memory: every create asks.
 #[derive(Debug, Default)]
@@ -66,13 +70,22 @@ pub(crate) async fn load(shared: &Shared) -> Result<(), Error> {
     Ok(())
 }
 
-/// Stops what runs of organizations whose time for that has come. Safe to repeat; works however late it comes.
-pub(crate) async fn stop_what_runs(shared: &Arc<Shared>) {
+/// Stops what runs of organizations whose time for that has come, and makes their snapshots inactive, but for those that every
+/// organization uses. Safe to repeat; works however late it comes.
+pub(crate) async fn clean_up(shared: &Arc<Shared>) {
     let now = shared.clock.now();
     let mut due = shared.suspended.all();
     due.retain(|(_, suspension)| suspension.stops_what_runs(now));
     if due.is_empty() {
         return;
+    }
+    for (org, _) in &due {
+        if let Err(error) = deactivate_snapshots(shared, org).await {
+            tracing::error!(
+                organization.id = %org, %error,
+                "snapshots of suspended organization {org} are still active"
+            );
+        }
     }
     for entry in shared.directory.entries() {
         let sandbox = entry.sandbox();
@@ -93,4 +106,22 @@ pub(crate) async fn stop_what_runs(shared: &Arc<Shared>) {
             ),
         }
     }
+}
+
+async fn deactivate_snapshots(shared: &Arc<Shared>, org: &OrganizationId) -> Result<(), Error> {
+    let reader = shared.store.reader();
+    let active = reader.snapshot_list_active_of(org, SNAPSHOTS_BATCH).await;
+    let active = active.map_err(|error| Error::store("looking for active snapshots", error))?;
+    for id in active {
+        match wishes::change(shared, &id, SnapshotEvent::Deactivate).await {
+            Ok(snapshot) => tracing::info!(
+                snapshot.id = %id,
+                "snapshot {} is inactive: its organization is suspended", snapshot.name
+            ),
+            // It has changed meanwhile.
+            Err(Error::NotFound { .. } | Error::Invalid { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }

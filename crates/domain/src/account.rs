@@ -96,6 +96,42 @@ pub struct Organization {
     pub created_at: Timestamp,
 }
 
+/// What an administrator tells organizations by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OrganizationState {
+    Active,
+    Suspended,
+    Deleting,
+}
+
+impl OrganizationState {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Suspended => "suspended",
+            Self::Deleting => "deleting",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Active, Self::Suspended, Self::Deleting]
+            .into_iter()
+            .find(|state| state.as_str() == text)
+    }
+}
+
+impl Organization {
+    pub fn state(&self, now: Timestamp) -> OrganizationState {
+        if self.closing_since.is_some() {
+            OrganizationState::Deleting
+        } else if self.suspension.as_ref().is_some_and(|it| it.holds(now)) {
+            OrganizationState::Suspended
+        } else {
+            OrganizationState::Active
+        }
+    }
+}
+
 /// Organizations that one user can have made that are no personal ones.
 pub const ORGANIZATIONS_MAX: u64 = 10;
 

@@ -40,8 +40,8 @@ pub mod warm_pool;
 pub mod webhook;
 
 pub use account::{
-    ApiKey, ApiKeyHash, NewApiKey, NewUser, Organization, Permission, Permissions, User,
-    UserRequest,
+    ApiKey, ApiKeyHash, NewApiKey, NewUser, Organization, OrganizationState, Permission,
+    Permissions, User, UserRequest,
 };
 pub use audit::{AuditEntry, AuditFilter, AuditKey, AuditRow, AuditScope, audit_text};
 pub use build::{BuildInfo, ImageBuild, NewBuiltSnapshot};

@@ -49,8 +49,11 @@ snapshot_states! {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Snapshot {
     pub id: SnapshotId,
-    /// None for a general one, which every organization sees.
+    /// None for one of the server's own images.
     pub organization_id: Option<OrganizationId>,
+    /// Whether every organization sees it, and none but the administrator of the server changes it. Of an organization's own only:
+    /// the server's images are everybody's without.
+    pub is_shared: bool,
     pub name: String,
     /// Where the image comes from, as the caller wrote it. None where it comes from no registry.
     pub image_name: Option<String>,
@@ -94,8 +97,29 @@ pub struct Lineage {
 }
 
 impl Snapshot {
+    /// Whether every organization sees it.
     pub fn is_general(&self) -> bool {
-        self.organization_id.is_none()
+        self.is_shared || self.organization_id.is_none()
+    }
+
+    /// Whether it is the organization's own, general or not.
+    pub fn is_of(&self, organization: &OrganizationId) -> bool {
+        self.organization_id.as_ref() == Some(organization)
+    }
+
+    /// As everybody else sees it: whose it is, what it was made of and why it failed is its organization's own.
+    #[must_use]
+    pub fn seen_by(self, organization: &OrganizationId) -> Self {
+        if self.is_of(organization) {
+            return self;
+        }
+        Self {
+            organization_id: None,
+            source_sandbox_id: None,
+            error_reason: None,
+            lineage: None,
+            ..self
+        }
     }
 
     /// Whether the image can be had again when it is gone from the host.
@@ -154,6 +178,7 @@ pub(crate) fn sample() -> Snapshot {
     Snapshot {
         id: SnapshotId::from_uuid(uuid::Uuid::from_u128(3)),
         organization_id: None,
+        is_shared: false,
         name: "default".to_owned(),
         image_name: None,
         image: "sha256:0".to_owned(),

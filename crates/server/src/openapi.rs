@@ -7,9 +7,9 @@ use utoipa::openapi::{ContentBuilder, Ref, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 
 use crate::routes::daytona::{
-    account, activity, api_key, audit, event, image, life, member, object_storage, organization,
-    preview, quota, region, registry, sandbox, sandbox_list, secret, settings, snapshot, ssh,
-    ssh_key, system, telemetry, volume, warm_pool, webhook, workspace,
+    account, activity, administration, api_key, audit, event, image, life, member, object_storage,
+    organization, preview, quota, region, registry, sandbox, sandbox_list, secret, settings,
+    snapshot, ssh, ssh_key, system, telemetry, volume, warm_pool, webhook, workspace,
 };
 use crate::routes::{actions, auth, mcp};
 
@@ -50,6 +50,9 @@ use crate::routes::{actions, auth, mcp};
         member::list, member::set_access, member::remove, member::invitations, member::invite,
         member::update_invitation, member::cancel_invitation, member::own_invitations, member::count_invitations,
         member::accept_invitation, member::decline_invitation,
+        administration::organizations, administration::sandboxes, administration::recover,
+        administration::destroy, administration::set_general, administration::set_general_older,
+        administration::work, administration::cancel_work,
         region::shared, region::available, region::of_sandboxes, region::get,
         snapshot::list, snapshot::get, snapshot::create, snapshot::delete, snapshot::activate,
         snapshot::deactivate, snapshot::build_logs, snapshot::build_logs_url,

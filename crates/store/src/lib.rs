@@ -12,6 +12,7 @@
 //! SQL here must mean the same on SQLite and PostgreSQL: times are whole milliseconds in a bigint, maps are
 //! JSON texts that only this crate reads, hashes are hex texts.
 
+mod administration;
 mod api_key;
 mod audit;
 mod build;
@@ -50,6 +51,7 @@ mod volume;
 mod warm_pool;
 mod webhook;
 
+pub use administration::NewestFirst;
 pub use audit::{AuditBreak, AuditFault, AuditPage, CheckedLog, Deed, ExportCheck, acting};
 pub use command::{Claim, OpenCommand, OwnerId};
 pub use copy::schema_steps;

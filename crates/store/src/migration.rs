@@ -34,6 +34,7 @@ mod m0033_webhooks;
 mod m0034_audit;
 mod m0035_vault;
 mod m0037_usage_periods;
+mod m0040_administration;
 
 #[derive(Debug)]
 pub(crate) struct Migrator;
@@ -73,6 +74,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0037_usage_periods::Migration),
             Box::new(m0035_vault::Migration),
             Box::new(m0034_audit::Migration),
+            Box::new(m0040_administration::Migration),
         ]
     }
 }

@@ -196,7 +196,7 @@ impl Tx {
     }
 }
 
-fn from_row(row: Model) -> Result<Organization, StoreError> {
+pub(crate) fn from_row(row: Model) -> Result<Organization, StoreError> {
     let place = |column| Place {
         table: "organizations",
         column,

@@ -40,7 +40,8 @@ pub enum SnapshotOutcome {
 fn visible_to(org: &OrganizationId) -> Condition {
     let whose = Condition::any()
         .add(Column::OrganizationId.eq(org.as_str()))
-        .add(Column::OrganizationId.is_null());
+        .add(Column::OrganizationId.is_null())
+        .add(Column::IsShared.eq(true));
     Condition::all().add(whose).add(Column::BuildKey.is_null())
 }
 
@@ -74,7 +75,9 @@ impl Reader {
             (
                 snapshot.id.as_str() != id_or_name,
                 snapshot.state != SnapshotState::Active,
-                snapshot.is_general(),
+                // The organization's own, the server's, those of others.
+                !snapshot.is_of(org),
+                snapshot.is_shared,
             )
         });
         Ok(snapshots.into_iter().next())
@@ -111,6 +114,7 @@ impl Reader {
             .column(Column::Id)
             .filter(Column::State.eq(SnapshotState::Active.as_str()))
             .filter(Column::OrganizationId.is_not_null())
+            .filter(Column::IsShared.eq(false))
             .filter(Column::BuildKey.is_null())
             .filter(Column::CreatedAt.lt(before))
             // It may just have been made active again.
@@ -126,6 +130,32 @@ impl Reader {
             .all(&self.connection)
             .await
             .map_err(StoreError::read("unused snapshots"))?;
+        let place = Place {
+            table: "snapshots",
+            column: "id",
+        };
+        ids.into_iter().map(|id| place.id(id)).collect()
+    }
+
+    /// Active snapshots that are an organization's alone.
+    pub async fn snapshot_list_active_of(
+        &self,
+        org: &OrganizationId,
+        limit: u64,
+    ) -> Result<Vec<SnapshotId>, StoreError> {
+        let ids: Vec<String> = Entity::find()
+            .select_only()
+            .column(Column::Id)
+            .filter(Column::OrganizationId.eq(org.as_str()))
+            .filter(Column::State.eq(SnapshotState::Active.as_str()))
+            .filter(Column::IsShared.eq(false))
+            .filter(Column::BuildKey.is_null())
+            .order_by_asc(Column::Id)
+            .limit(limit)
+            .into_tuple()
+            .all(&self.connection)
+            .await
+            .map_err(StoreError::read("an organization's snapshots"))?;
         let place = Place {
             table: "snapshots",
             column: "id",
@@ -209,7 +239,7 @@ impl Reader {
         Ok(images)
     }
 
-    /// The general snapshot of this name.
+    /// The server's own snapshot of this name.
     pub async fn snapshot_find_general(&self, name: &str) -> Result<Option<Snapshot>, StoreError> {
         let row = Entity::find()
             .filter(Column::OrganizationId.is_null())
@@ -277,7 +307,12 @@ impl Reader {
         };
         let order = to_order(order);
         let rows = query
-            .order_by(Expr::col(Column::OrganizationId).is_null(), Order::Asc)
+            .order_by(
+                Column::OrganizationId
+                    .is_null()
+                    .or(Column::IsShared.eq(true)),
+                Order::Asc,
+            )
             .order_by_with_nulls(column, order.clone(), NullOrdering::Last)
             .order_by(Column::Id, order)
             .offset(offset)
@@ -452,6 +487,24 @@ impl Tx {
         }
     }
 
+    /// Whether another snapshot that every organization sees has the name.
+    pub async fn snapshot_is_general_name_taken(
+        &self,
+        snapshot: &Snapshot,
+    ) -> Result<bool, StoreError> {
+        let is_general = Condition::any()
+            .add(Column::OrganizationId.is_null())
+            .add(Column::IsShared.eq(true));
+        let others = Entity::find()
+            .filter(is_general)
+            .filter(Column::Name.eq(snapshot.name.as_str()))
+            .filter(Column::Id.ne(snapshot.id.as_str()))
+            .count(&self.transaction)
+            .await
+            .map_err(StoreError::read("general snapshots"))?;
+        Ok(others > 0)
+    }
+
     pub async fn snapshot_update(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
         let before = find(&self.transaction, &snapshot.id).await?;
         Entity::update_many()
@@ -481,10 +534,11 @@ impl Tx {
     }
 }
 
-/// Those with a time that are not going already.
+/// Those with a time that are not going already. What everybody uses stays as long as it is general.
 fn expiring() -> Select<Entity> {
     Entity::find()
         .filter(Column::ExpiresAt.is_not_null())
+        .filter(Column::IsShared.eq(false))
         .filter(Column::State.ne(SnapshotState::Removing.as_str()))
 }
 
@@ -568,6 +622,7 @@ pub(crate) fn to_model(snapshot: &Snapshot) -> Model {
             .map(ToString::to_string),
         source_session: lineage.map(|lineage| lineage.session.clone()),
         project: lineage.map(|lineage| lineage.project.clone()),
+        is_shared: snapshot.is_shared,
     }
 }
 
@@ -582,6 +637,7 @@ pub(crate) fn from_row(row: Model) -> Result<Snapshot, StoreError> {
             .organization_id
             .map(|id| place("organization_id").id(id))
             .transpose()?,
+        is_shared: row.is_shared,
         name: row.name,
         image: row.image,
         state: place("state").word(&row.state, SnapshotState::parse)?,

@@ -17,31 +17,26 @@ async fn operations(raw: &Raw, sandbox: &str) -> Vec<(String, String)> {
     let document = raw.ask("GET", "/api/openapi.json", "").await.json();
     let mut operations = Vec::new();
     for (path, item) in document["paths"].as_object().unwrap() {
-        let filled = path
-            .replace("{sandboxIdOrName}", sandbox)
-            .replace("{workspaceId}", sandbox)
-            .replace("{organizationId}", "no-such-organization")
-            .replace("{userId}", "no-such-user")
-            .replace("{roleId}", "no-such-role")
-            .replace("{invitationId}", "no-such-invitation")
-            .replace("{regionId}", "us")
-            .replace("{sandboxClass}", "container")
-            .replace("{isPublic}", "true")
-            .replace("{port}", "2280")
-            .replace("{token}", "no-such-token")
-            .replace("{interval}", "0")
-            .replace("{ttlMinutes}", "5")
-            .replace("{endpointId}", "no-such-endpoint")
-            .replace("{messageId}", "no-such-message")
-            .replace("{volumeId}", "no-such-volume")
-            .replace("{traceId}", "no-such-trace")
-            .replace("{secretId}", "no-such-secret")
-            .replace("{name}", "no-such-volume")
-            .replace("{id}", "no-such-snapshot");
-        assert!(
-            !filled.contains('{'),
-            "{path} has a parameter that is not known here"
-        );
+        let mut filled = path.replace("{sandboxIdOrName}", sandbox);
+        for (name, value) in [
+            ("workspaceId", sandbox),
+            ("sandboxId", sandbox),
+            ("regionId", "us"),
+            ("sandboxClass", "container"),
+            ("isPublic", "true"),
+            ("port", "2280"),
+            ("interval", "0"),
+            ("ttlMinutes", "5"),
+            ("name", "no-such-volume"),
+            ("id", "no-such-snapshot"),
+        ] {
+            filled = filled.replace(&format!("{{{name}}}"), value);
+        }
+        // All others are ids of what is not there.
+        while let Some((before, rest)) = filled.split_once('{') {
+            let (_, after) = rest.split_once('}').unwrap();
+            filled = format!("{before}no-such-thing{after}");
+        }
         for method in item.as_object().unwrap().keys() {
             operations.push((method.to_uppercase(), filled.clone()));
         }

@@ -191,7 +191,7 @@ pub(crate) async fn news_of(
 }
 
 /// Tells the sandboxes that wait for an image what there is to tell.
-pub(super) async fn tell(shared: &Arc<Shared>, snapshot: &SnapshotId) {
+pub(crate) async fn tell(shared: &Arc<Shared>, snapshot: &SnapshotId) {
     for entry in shared.directory.entries() {
         let sandbox = entry.sandbox();
         if sandbox.snapshot_id == *snapshot && sandbox.lifecycle.awaits_image() {

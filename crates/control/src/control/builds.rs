@@ -31,8 +31,7 @@ impl Control {
         caller: &Caller,
         id_or_name: &str,
     ) -> Result<Snapshot, Error> {
-        let snapshot = self.get_snapshot(caller, id_or_name).await?;
-        builds::of(&self.shared, &snapshot).await?;
+        let (snapshot, _) = self.find_build(caller, id_or_name).await?;
         Ok(snapshot)
     }
 
@@ -43,9 +42,22 @@ impl Control {
         id_or_name: &str,
         follows: bool,
     ) -> Result<BuildLog, Error> {
-        let snapshot = self.get_snapshot(caller, id_or_name).await?;
-        let build = builds::of(&self.shared, &snapshot).await?;
+        let (_, build) = self.find_build(caller, id_or_name).await?;
         Ok(builds::log(&self.shared, build, follows))
+    }
+
+    async fn find_build(
+        &self,
+        caller: &Caller,
+        id_or_name: &str,
+    ) -> Result<(Snapshot, ImageBuild), Error> {
+        let snapshot = self.get_snapshot(caller, id_or_name).await?;
+        // What a snapshot of others was built of is theirs.
+        if !snapshot.is_of(&caller.organization) {
+            return Err(builds::no_build(&snapshot));
+        }
+        let build = builds::of(&self.shared, &snapshot).await?;
+        Ok((snapshot, build))
     }
 
     /// A sandbox, and the build of its image where it was built for it.

@@ -3,6 +3,7 @@
 use alcove_domain::{NewSnapshot, OffsetPage, Permission, Snapshot, SnapshotState, SortOrder};
 
 use super::Control;
+use crate::snapshots::general;
 use crate::snapshots::tree::{self, SnapshotTree};
 use crate::snapshots::wishes;
 use crate::{Caller, Error, ListSnapshots};
@@ -17,15 +18,30 @@ impl Control {
     }
 
     pub async fn get_snapshot(&self, caller: &Caller, id_or_name: &str) -> Result<Snapshot, Error> {
-        self.shared
-            .store
-            .reader()
-            .snapshot_find(&caller.organization, id_or_name)
-            .await
-            .map_err(|error| Error::store("looking for a snapshot", error))?
-            .ok_or_else(|| Error::NotFound {
-                message: format!("Snapshot with ID or name {id_or_name} not found"),
-            })
+        let org = &caller.organization;
+        let reader = self.shared.store.reader();
+        let found = reader.snapshot_find(org, id_or_name).await;
+        let found = found.map_err(|error| Error::store("looking for a snapshot", error))?;
+        let found = found.ok_or_else(|| Error::NotFound {
+            message: format!("Snapshot with ID or name {id_or_name} not found"),
+        })?;
+        Ok(found.seen_by(org))
+    }
+
+    /// Lets every organization see and use a snapshot, or its own alone again, as the administrator of the server. A general
+    /// one is for the others to read; its own organization neither changes nor deletes it either, and it is neither
+    /// deactivated nor deleted by time.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] if another general snapshot has the name.
+    pub async fn set_snapshot_general(
+        &self,
+        caller: &Caller,
+        id: &str,
+        is_general: bool,
+    ) -> Result<Snapshot, Error> {
+        self.shared.require_admin(caller).await?;
+        general::set(&self.shared, id, is_general).await
     }
 
     /// What a snapshot was made after, the nearest first, or what was made after it; at most so many, a page at a time.

@@ -108,6 +108,7 @@ pub(super) fn prepare(
             let snapshot = Snapshot {
                 id: id.clone(),
                 organization_id: Some(sandbox.organization_id.clone()),
+                is_shared: false,
                 name,
                 image_name: None,
                 image: String::new(),

@@ -157,6 +157,7 @@ async fn of_sessions(
         .snapshot_list(org, &filter, sort, order, 0, BATCH)
         .await;
     let (mut found, _) = found.map_err(|error| Error::store("listing snapshots", error))?;
-    found.retain(|snapshot| snapshot.lineage.is_some());
+    // What is everybody's goes when the administrator lets it.
+    found.retain(|snapshot| snapshot.lineage.is_some() && !snapshot.is_general());
     Ok(found)
 }

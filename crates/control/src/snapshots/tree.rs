@@ -77,7 +77,9 @@ async fn step(
                 .await
                 .map_err(|error| Error::store("looking for a snapshot", error))?;
             match found {
-                Some(parent) => Ok(Some(among_siblings(shared, org, parent).await?)),
+                Some(parent) => Ok(Some(
+                    among_siblings(shared, org, parent.seen_by(org)).await?,
+                )),
                 // It was deleted, and with it goes what was before.
                 None => Ok(None),
             }
@@ -144,7 +146,9 @@ async fn newest(
     let (sort, order) = (SnapshotSort::CreatedAt, SortOrder::Descending);
     let reader = shared.store.reader();
     let found = reader.snapshot_list(org, filter, sort, order, 0, SIBLINGS_MAX + 1);
-    found
+    let (found, count) = found
         .await
-        .map_err(|error| Error::store("listing snapshots", error))
+        .map_err(|error| Error::store("listing snapshots", error))?;
+    let found = found.into_iter().map(|it| it.seen_by(org)).collect();
+    Ok((found, count))
 }

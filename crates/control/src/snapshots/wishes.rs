@@ -46,6 +46,7 @@ async fn insert(
     let snapshot = Snapshot {
         id: SnapshotId::from_uuid(uuid_v4(&*shared.rng)),
         organization_id: Some(org.clone()),
+        is_shared: false,
         name: plan.name,
         image_name: Some(plan.image_name),
         image: String::new(),
@@ -136,10 +137,14 @@ pub(crate) fn name_taken(name: &str) -> Error {
     }
 }
 
-fn not_found(id_or_name: &str) -> Error {
+pub(super) fn not_found(id_or_name: &str) -> Error {
     Error::NotFound {
         message: format!("Snapshot with ID or name {id_or_name} not found"),
     }
+}
+
+fn belongs_to_all() -> Error {
+    Error::forbidden("General snapshots are everybody's and cannot be changed")
 }
 
 /// The caller's own snapshot.
@@ -155,9 +160,7 @@ async fn find_own(shared: &Shared, caller: &Caller, id_or_name: &str) -> Result<
         .map_err(|error| Error::store("looking for a snapshot", error))?
         .ok_or_else(|| not_found(id_or_name))?;
     if found.is_general() {
-        return Err(Error::Forbidden {
-            message: "General snapshots belong to the server and cannot be changed".to_owned(),
-        });
+        return Err(belongs_to_all());
     }
     Ok(found)
 }
@@ -170,7 +173,7 @@ pub(crate) async fn activate(
     caller.require(Permission::WriteSnapshots)?;
     shared.check_not_suspended(&caller.organization)?;
     let found = find_own(shared, caller, id_or_name).await?;
-    change(shared, &found.id, SnapshotEvent::Activate).await
+    change_own(shared, &found.id, SnapshotEvent::Activate).await
 }
 
 pub(crate) async fn deactivate(
@@ -180,7 +183,7 @@ pub(crate) async fn deactivate(
 ) -> Result<(), Error> {
     caller.require(Permission::WriteSnapshots)?;
     let found = find_own(shared, caller, id_or_name).await?;
-    change(shared, &found.id, SnapshotEvent::Deactivate).await?;
+    change_own(shared, &found.id, SnapshotEvent::Deactivate).await?;
     Ok(())
 }
 
@@ -192,11 +195,19 @@ pub(crate) async fn delete(
 ) -> Result<(), Error> {
     caller.require(Permission::DeleteSnapshots)?;
     let found = find_own(shared, caller, id_or_name).await?;
-    match change(shared, &found.id, SnapshotEvent::Delete).await {
+    match change_own(shared, &found.id, SnapshotEvent::Delete).await {
         // It has gone meanwhile, which is what was asked for.
         Ok(_) | Err(Error::NotFound { .. }) => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// Who wants a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// The organization, which has no say while the snapshot is everybody's.
+    Owner,
+    Server,
 }
 
 pub(crate) async fn change(
@@ -204,9 +215,26 @@ pub(crate) async fn change(
     id: &SnapshotId,
     event: SnapshotEvent,
 ) -> Result<Snapshot, Error> {
+    change_by(shared, id, event, By::Server).await
+}
+
+async fn change_own(
+    shared: &Arc<Shared>,
+    id: &SnapshotId,
+    event: SnapshotEvent,
+) -> Result<Snapshot, Error> {
+    change_by(shared, id, event, By::Owner).await
+}
+
+async fn change_by(
+    shared: &Arc<Shared>,
+    id: &SnapshotId,
+    event: SnapshotEvent,
+    by: By,
+) -> Result<Snapshot, Error> {
     let task = {
         let (shared, id) = (Arc::clone(shared), id.clone());
-        async move { write_change(&shared, &id, event).await }
+        async move { write_change(&shared, &id, event, by).await }
     };
     shared.finish("changing a snapshot", task).await
 }
@@ -215,12 +243,17 @@ async fn write_change(
     shared: &Arc<Shared>,
     id: &SnapshotId,
     event: SnapshotEvent,
+    by: By,
 ) -> Result<Snapshot, Error> {
     let failed = |error| Error::store("changing a snapshot", error);
     let now = shared.clock.now();
     let tx = shared.store.begin().await.map_err(failed)?;
     let found = tx.snapshot_get(id).await.map_err(failed)?;
     let mut snapshot = found.ok_or_else(|| not_found(id.as_str()))?;
+    // It may have become everybody's since it was found.
+    if by == By::Owner && snapshot.is_general() {
+        return Err(belongs_to_all());
+    }
     let state = snapshot.after(event)?;
     if state == snapshot.state {
         return Ok(snapshot);
@@ -320,7 +353,12 @@ pub(crate) async fn for_image(
         written.mark_unchanged();
         let org = &caller.organization;
         let found = shared.store.reader().snapshot_find(org, image).await;
-        let Some(found) = found.map_err(failed)? else {
+        // What another organization has is of use while it is active, and not waited for.
+        let found = found.map_err(failed)?.filter(|found| {
+            let is_foreign = found.is_shared && !found.is_of(org);
+            !is_foreign || found.state == SnapshotState::Active
+        });
+        let Some(found) = found else {
             let request = NewSnapshot {
                 name: image.to_owned(),
                 image_name: Some(image.to_owned()),
@@ -338,7 +376,7 @@ pub(crate) async fn for_image(
         let mut state = found.state;
         // What failed before is tried once more.
         if state == SnapshotState::Error && !is_fresh && found.name == image {
-            change(shared, &found.id, SnapshotEvent::Delete).await?;
+            change_own(shared, &found.id, SnapshotEvent::Delete).await?;
             state = SnapshotState::Removing;
         }
         let mut last = found.clone();

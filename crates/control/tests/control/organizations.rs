@@ -1,7 +1,9 @@
 //! Organizations with several members: who may do what, and what ends when somebody may no longer.
 
 use alcove_control::{Caller, Error, MemberView};
-use alcove_domain::{MemberRole, NewSandbox, Permission, Permissions, SandboxState, UserRequest};
+use alcove_domain::{
+    MemberRole, NewSandbox, Permission, Permissions, SandboxState, SnapshotState, UserRequest,
+};
 use alcove_testkit::{TestControl, eventually, within};
 use tokio::task::JoinHandle;
 
@@ -306,6 +308,13 @@ async fn a_suspended_organization_makes_and_starts_nothing_and_is_stopped_after_
     control.create_sandbox(&by, named("stopped")).await.unwrap();
     let stopped = control.stop_sandbox(&by, "stopped", true).await;
     stopped.unwrap();
+    for name in ["own", "shared"] {
+        let snapshot = control.snapshot_sandbox(&by, "running", name.to_owned(), false);
+        snapshot.await.unwrap();
+    }
+    let shared = control.get_snapshot(&by, "shared").await.unwrap();
+    let set = control.set_snapshot_general(&kit.caller, shared.id.as_str(), true);
+    set.await.unwrap();
     forbidden(
         control
             .suspend_organization(
@@ -355,6 +364,13 @@ async fn a_suspended_organization_makes_and_starts_nothing_and_is_stopped_after_
         now == SandboxState::Stopped
     })
     .await;
+    eventually("its snapshots are inactive", async || {
+        let own = control.get_snapshot(&by, "own").await.unwrap();
+        own.state == SnapshotState::Inactive
+    })
+    .await;
+    let shared = control.get_snapshot(&by, "shared").await.unwrap();
+    assert_eq!(shared.state, SnapshotState::Active, "others use it");
     let unsuspend = control.unsuspend_organization(&kit.caller, org(&by));
     unsuspend.await.unwrap();
     assert!(control.start_sandbox(&by, "running").await.is_ok());

@@ -2,6 +2,7 @@
 
 pub(crate) mod account;
 pub(crate) mod activity;
+pub(crate) mod administration;
 pub(crate) mod api_key;
 pub(crate) mod audit;
 pub(crate) mod event;
@@ -149,6 +150,13 @@ crate::routes::routes! {
     patch "/api/organizations/{organizationId}/quota/{regionId}", Key => quota::update_older;
     patch "/api/organizations/{organizationId}/quota", Key => quota::update_organization;
     post "/api/organizations/{organizationId}/sandbox-default-limited-network-egress", Key => organization::limit_egress;
+    get "/api/admin/organizations", Key => administration::organizations;
+    get "/api/admin/sandboxes", Key => administration::sandboxes;
+    post "/api/admin/sandbox/{sandboxId}/recover", Key => administration::recover;
+    post "/api/admin/sandbox/{sandboxId}/force-destroy", Key => administration::destroy;
+    patch "/api/admin/snapshots/{id}/general", Key => administration::set_general;
+    get "/api/admin/work", Key => administration::work;
+    post "/api/admin/work/{workId}/cancel", Key => administration::cancel_work;
     patch "/api/admin/organizations/{organizationId}/quota/{regionId}", Key => quota::update;
     post "/api/admin/organizations/{organizationId}/quota/{regionId}", Key => quota::create;
     get "/api/admin/organizations/{organizationId}/quota/{regionId}/{sandboxClass}", Key => quota::get;
@@ -233,6 +241,7 @@ crate::routes::routes! {
     post "/api/snapshots", Key => snapshot::create;
     get "/api/snapshots/{id}", Key => snapshot::get;
     delete "/api/snapshots/{id}", Key => snapshot::delete;
+    patch "/api/snapshots/{id}/general", Key => administration::set_general_older;
     post "/api/snapshots/{id}/activate", Key => snapshot::activate;
     post "/api/snapshots/{id}/deactivate", Key => snapshot::deactivate;
     get "/api/snapshots/{id}/build-logs", Key => snapshot::build_logs;

@@ -13,6 +13,8 @@ fn example(route: &Route, sandbox: &str) -> String {
         .path
         .replace("{sandboxIdOrName}", sandbox)
         .replace("{workspaceId}", sandbox)
+        .replace("{sandboxId}", sandbox)
+        .replace("{workId}", sandbox)
         .replace("{organizationId}", sandbox)
         .replace("{regionId}", "us")
         .replace("{sandboxClass}", "container")
@@ -39,7 +41,7 @@ const BODY: &str = r#"{"labels": {}, "name": "x", "snapshot": "x", "pool": 1, "u
     "totalMemoryQuota": 1, "totalDiskQuota": 1, "totalGpuQuota": 1, "permissions": [], "description": "", "role": "member", "assignedRoleIds": [],
     "email": "a@b", "defaultRegionId": "us", "id": "x", "password": "none of anybody's", "token": "x",
     "currentPassword": "x", "code": "x", "newPassword": "none of anybody's", "eventType": "x", "payload": {}, "value": "x", "secrets": [],
-    "buildInfo": {"dockerfileContent": "FROM x"}, "enabled": true, "actorId": "x", "actorEmail": "x", "action": "x"}"#;
+    "buildInfo": {"dockerfileContent": "FROM x"}, "enabled": true, "actorId": "x", "actorEmail": "x", "action": "x", "general": true}"#;
 
 fn request(route: &Route, authorization: Option<&str>) -> Request<Body> {
     let mut request = Request::builder()

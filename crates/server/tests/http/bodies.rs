@@ -187,6 +187,16 @@ async fn outcome(operation: &Operation, body: &Value) -> Outcome {
         let body = json!({"snapshot": "default", "pool": 2});
         let made = server.put("POST", "/api/warm-pools", body).await;
         made.json()["id"].as_str().unwrap().to_owned()
+    } else if operation.path.contains("/snapshots/{id}") {
+        let body = json!({"name": "mine", "imageName": "tiny:1"});
+        let made = server.put("POST", "/api/snapshots", body).await;
+        let id = made.json()["id"].as_str().unwrap().to_owned();
+        eventually("the snapshot is active", async || {
+            let path = format!("/api/snapshots/{id}");
+            server.ask("GET", &path).await.ok()["state"] == "active"
+        })
+        .await;
+        id
     } else {
         "{id}".to_owned()
     };

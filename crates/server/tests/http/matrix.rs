@@ -103,6 +103,9 @@ fn every_route_has_one_row_and_every_row_a_route() {
 
 const DEVELOPER: &str = "00000000-0000-0000-0000-000000000001";
 
+/// Work that is not under way: there is none in a place.
+const NO_WORK: &str = "00000000-0000-4000-8000-00000000000f";
+
 /// An organization with one of everything, and everybody who may ask.
 struct Place {
     server: Server,
@@ -289,7 +292,9 @@ impl Place {
         let message = text(&told.json()[0], "id");
         self.names = vec![
             ("{sandboxIdOrName}", sandbox.clone()),
-            ("{workspaceId}", sandbox),
+            ("{workspaceId}", sandbox.clone()),
+            ("{sandboxId}", sandbox),
+            ("{workId}", NO_WORK.to_owned()),
             ("{organizationId}", self.organization.clone()),
             ("{regionId}", "us".to_owned()),
             ("{sandboxClass}", "container".to_owned()),

@@ -63,6 +63,14 @@ impl Deed {
         self.state().has_actor
     }
 
+    /// Says which organization the action is about, where the request does not name it.
+    pub fn note_organization(&self, organization: &OrganizationId) {
+        let mut state = self.state();
+        if !state.is_written {
+            state.entry.organization = Some(organization.clone());
+        }
+    }
+
     /// Says by its id what the action is about, which the request may have named otherwise. Nothing is noted for another
     /// kind of thing than the action is about.
     pub fn note_target(&self, kind: &str, id: &str) {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: String,
-    /// None for a general one.
+    /// None for one of the server's images.
     pub organization_id: Option<String>,
     pub name: String,
     pub image: String,
@@ -40,6 +40,9 @@ pub struct Model {
     pub parent_id: Option<String>,
     pub source_session: Option<String>,
     pub project: Option<String>,
+    /// Whether every organization sees one of an organization.
+    #[serde(default)]
+    pub is_shared: bool,
 }
 
 #[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
