@@ -52,6 +52,7 @@ use alcove_domain::{
 use alcove_store::Store;
 
 use crate::network;
+use crate::own_secret::OwnSecrets;
 use crate::sandboxes::{self, Interval};
 use crate::shared::{Parts, Secrets, Shared};
 use crate::sign_in::session::OrganizationChoice;
@@ -171,13 +172,18 @@ impl Control {
         if let Some(written) = written {
             parts.clock.not_before(written);
         }
+        let own = OwnSecrets {
+            store: &parts.store,
+            rng: &*parts.rng,
+            keys: parts.settings.sealing_key.as_ref(),
+        };
         let secrets = Secrets {
-            cursors: own_secret(&parts, CURSOR_SECRET).await?,
-            object_storage: TokenKey::new(own_secret(&parts, OBJECT_STORAGE_SECRET).await?),
-            registry: TokenKey::new(own_secret(&parts, REGISTRY_SECRET).await?),
-            previews: TokenKey::new(own_secret(&parts, PREVIEW_SECRET).await?),
-            sign_in: own_secret(&parts, SIGN_IN_SECRET).await?,
-            webhooks: TokenKey::new(own_secret(&parts, WEBHOOK_SECRET).await?),
+            cursors: own.get(CURSOR_SECRET).await?,
+            object_storage: TokenKey::new(own.get(OBJECT_STORAGE_SECRET).await?),
+            registry: TokenKey::new(own.get(REGISTRY_SECRET).await?),
+            previews: TokenKey::new(own.get(PREVIEW_SECRET).await?),
+            sign_in: own.get(SIGN_IN_SECRET).await?,
+            webhooks: TokenKey::new(own.get(WEBHOOK_SECRET).await?),
         };
         let shared = Arc::new(Shared::new(parts, secrets));
         let control = Self {
@@ -530,19 +536,4 @@ impl Control {
     pub async fn key_ended(&self, caller: &Caller) {
         self.shared.key_ended(caller).await;
     }
-}
-
-/// A secret that the server makes for itself once.
-async fn own_secret(parts: &Parts, name: &str) -> Result<[u8; 32], Error> {
-    let failed = |error| Error::store("making a secret of the server", error);
-    let found = parts.store.reader().secret_find(name).await;
-    if let Some(key) = found.map_err(failed)? {
-        return Ok(key);
-    }
-    let mut key = [0; 32];
-    parts.rng.fill(&mut key);
-    let tx = parts.store.begin().await.map_err(failed)?;
-    tx.secret_insert(name, &key).await.map_err(failed)?;
-    tx.commit().await.map_err(failed)?;
-    Ok(key)
 }

@@ -28,6 +28,7 @@ mod oidc;
 mod order;
 mod organizations;
 mod outbound_proxies;
+mod own_secret;
 mod passwords;
 mod preview;
 mod probe;

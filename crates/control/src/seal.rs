@@ -311,6 +311,7 @@ fn purpose(place: SealedPlace, owner: &str) -> String {
         SealedPlace::WebhookSecret | SealedPlace::OldWebhookSecret => format!("webhook:{owner}"),
         SealedPlace::Totp => format!("totp:{owner}"),
         SealedPlace::VaultSecret => format!("secret:{owner}"),
+        SealedPlace::OwnSecret => format!("the server's own: {owner}"),
         // A fork takes its bytes over, and stays in the organization.
         SealedPlace::SandboxProxy => format!("outbound proxy of {owner}"),
     }

@@ -18,6 +18,8 @@ pub enum SealedPlace {
     Totp,
     SandboxProxy,
     VaultSecret,
+    /// What the server signs and hashes with.
+    OwnSecret,
 }
 
 /// A sealed secret and whose it is.
@@ -31,13 +33,14 @@ pub struct SealedRow {
 }
 
 impl SealedPlace {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::RegistryPassword,
         Self::WebhookSecret,
         Self::OldWebhookSecret,
         Self::Totp,
         Self::SandboxProxy,
         Self::VaultSecret,
+        Self::OwnSecret,
     ];
 
     /// Table, key, owner and column.
@@ -49,6 +52,7 @@ impl SealedPlace {
             Self::Totp => ["totp_secrets", "user_id", "user_id", "sealed"],
             Self::SandboxProxy => ["sandboxes", "id", "organization_id", "outbound_proxy"],
             Self::VaultSecret => ["vault_secrets", "id", "id", "value"],
+            Self::OwnSecret => ["secrets", "name", "name", "value"],
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use alcove_control::{CreateRegistry, Error, SealingKey, SealingKeys, Step};
+use alcove_control::{CreateRegistry, Error, ListSandboxes, SealingKey, SealingKeys, Step};
 use alcove_domain::{
     EndpointRequest, NewSandbox, NewVaultSecret, RegistryRequest, SealedTotp, Secret,
 };
@@ -135,6 +135,71 @@ async fn what_organizations_keep_is_sealed_anew_too() {
     // Nothing gives the value out, so the bytes have to say it: those of the key that is gone would be the same.
     assert_eq!(kit.keys().count(), 1);
     assert_ne!(bytes().await, before);
+}
+
+/// The place after the first of two sandboxes, as the server signs it.
+async fn cursor(kit: &TestControl) -> String {
+    let list = ListSandboxes {
+        limit: Some(1),
+        ..ListSandboxes::default()
+    };
+    let page = kit.control.list_sandboxes(&kit.caller, list).await;
+    page.unwrap().next_cursor.unwrap()
+}
+
+async fn goes_on(kit: &TestControl, cursor: &str) -> bool {
+    let list = ListSandboxes {
+        limit: Some(1),
+        cursor: Some(cursor.to_owned()),
+        ..ListSandboxes::default()
+    };
+    let page = kit.control.list_sandboxes(&kit.caller, list).await;
+    page.is_ok()
+}
+
+/// What the store keeps of a secret of the server.
+async fn kept(kit: &TestControl) -> Vec<u8> {
+    let tx = kit.store.begin().await.unwrap();
+    tx.secret_find("cursor").await.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn what_the_server_signs_with_is_sealed_and_outlives_its_process_and_a_new_key() {
+    let kit = TestControl::open().await;
+    for name in ["one", "two"] {
+        create(&kit, named(name)).await.unwrap();
+    }
+    let before = cursor(&kit).await;
+    let sealed = kept(&kit).await;
+    kit.control.rotate_sealing_key().await.unwrap();
+    kit.control.sealing_settled().await;
+    assert_ne!(kept(&kit).await, sealed);
+    let kit = kit.kill_and_read_keys().await.open().await;
+    assert!(goes_on(&kit, &before).await);
+
+    // As earlier versions kept it.
+    let plain = [9; 32];
+    let tx = kit.store.begin().await.unwrap();
+    tx.secret_put("cursor", &plain).await.unwrap();
+    tx.commit().await.unwrap();
+    let kit = kit.restart().await;
+    assert!(!goes_on(&kit, &before).await, "signed with another");
+    let signed = cursor(&kit).await;
+    let sealed = kept(&kit).await;
+    assert!(!sealed.windows(32).any(|bytes| bytes == plain));
+    let kit = kit.restart().await;
+    assert!(goes_on(&kit, &signed).await);
+    assert_eq!(kept(&kit).await, sealed, "sealed once");
+
+    // The key is lost: the server starts, and what it signed before is good no more.
+    let mut store = kit.kill().await;
+    let keeper = Arc::new(store.keys.clone());
+    let other = SealingKeys::new(SealingKey::new([8; 32]), Vec::new(), keeper);
+    store.settings.sealing_key = Some(other);
+    let kit = store.open().await;
+    assert!(!goes_on(&kit, &signed).await);
+    let signed = cursor(&kit).await;
+    assert!(goes_on(&kit, &signed).await);
 }
 
 /// Kills at one step, `passes` arrivals late, and looks at every secret in the next process.
