@@ -5,6 +5,7 @@
 #[path = "network/world.rs"]
 mod world;
 
+use std::collections::HashMap;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::AsFd as _;
 use std::time::Duration;
@@ -417,29 +418,34 @@ fn an_address_does_not_inherit_conversations() {
             slots
         };
         let mut slots = slots.into_iter();
-        let first = slots.next().unwrap();
-        let talker = listen(&first);
-        talker.send_to(b"hello", (INTERNET, 7000)).unwrap();
-        let (_, client) = server.recv_from(&mut buffer).unwrap();
-        server.send_to(b"one", client).unwrap();
-        assert!(
-            talker.recv(&mut buffer).is_ok(),
-            "the control: answers arrive while it lives"
-        );
-
-        let address = first.address;
-        // The socket holds the namespace too.
-        drop(talker);
-        end(&network, first);
-        eventually("the address is free", || network.counts().resting == 1).await;
-        let second = take(&network).await.unwrap();
-        assert_eq!(second.address, address);
-        let heir = listen(&second);
-        server.send_to(b"two", client).unwrap();
-        assert!(
-            heir.recv(&mut buffer).is_err(),
-            "an answer to the previous holder"
-        );
+        let mut converse = |slot: &NetworkSlot| {
+            let talker = listen(slot);
+            talker.send_to(b"hello", (INTERNET, 7000)).unwrap();
+            let (_, client) = server.recv_from(&mut buffer).unwrap();
+            server.send_to(b"one", client).unwrap();
+            assert!(
+                talker.recv(&mut buffer).is_ok(),
+                "the control: answers arrive while it lives"
+            );
+            client
+        };
+        // Two end at the same time, and what they had is forgotten at once.
+        let mut clients = HashMap::new();
+        for slot in slots.by_ref().take(2) {
+            clients.insert(slot.address, converse(&slot));
+            end(&network, slot);
+        }
+        eventually("the addresses are free", || network.counts().resting == 2).await;
+        for _ in 0..2 {
+            let next = take(&network).await.unwrap();
+            let client = clients.remove(&next.address).unwrap();
+            let heir = listen(&next);
+            server.send_to(b"two", client).unwrap();
+            assert!(
+                heir.recv(&mut buffer).is_err(),
+                "an answer to the previous holder"
+            );
+        }
         network.detach().await;
     });
 }

@@ -1,6 +1,7 @@
 //! Forgetting connections: all of an address, so that its next holder does not inherit them, or those that a new
 //! policy does not allow any more.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::Ipv4Addr;
 
@@ -32,20 +33,23 @@ const FILTER_REPLY_FLAGS: u16 = 2;
 const FILTER_FLAG_SOURCE: u32 = 1;
 const FILTER_FLAG_DESTINATION: u32 = 2;
 
-/// Deletes every connection that `address` began or that was begun to it. Walks the kernel's whole
-/// table twice: for the background only.
+/// Deletes every connection that one of these addresses began or that was begun to one. Walks the kernel's whole table
+/// once, however many they are: it locks each of 262,144 buckets, which takes 5 ms where all are empty. For the background only.
 ///
 /// Each connection is looked up and then deleted by its own tuple: kernel 6.1 takes a filter when it
 /// lists, and refuses it when it deletes (`make guest` shows it).
-pub(super) fn forget(address: Ipv4Addr) -> io::Result<()> {
+pub(super) fn forget(addresses: &BTreeSet<Ipv4Addr>) -> io::Result<()> {
     let socket = open()?;
-    for (attribute, flag) in [
-        (IP_V4_SRC, FILTER_FLAG_SOURCE),
-        (IP_V4_DST, FILTER_FLAG_DESTINATION),
-    ] {
-        for connection in list(&socket, &list_request(attribute, flag, address))? {
-            delete(&socket, &delete_request(&connection.identity))?;
+    let mut connections = Vec::new();
+    walk(&socket, &list_all(), |entry| {
+        let of_one =
+            |begun: Begun| addresses.contains(&begun.from) || addresses.contains(&begun.to);
+        if Begun::read(entry).is_some_and(of_one) {
+            connections.push(Connection::read(entry));
         }
+    })?;
+    for connection in connections {
+        delete(&socket, &delete_request(&connection.identity))?;
     }
     Ok(())
 }
@@ -92,22 +96,11 @@ pub(super) struct Begun {
 
 /// All that stand in the kernel's table. Walks it once; blocks.
 pub(super) fn begun() -> io::Result<Vec<Begun>> {
-    let socket = open()?;
-    socket.send(
-        &request(head(MESSAGE_GET, FLAG_REQUEST | FLAG_DUMP), &[]),
-        0,
-    )?;
     let mut found = Vec::new();
-    loop {
-        let (answer, _) = socket.recv_from_full()?;
-        for message in messages(&answer) {
-            match Message::read(message)? {
-                Message::Entry(attributes) => found.extend(Begun::read(attributes)),
-                Message::Code(0) | Message::Done => return Ok(found),
-                Message::Code(code) => return Err(io::Error::from_raw_os_error(-code)),
-            }
-        }
-    }
+    walk(&open()?, &list_all(), |entry| {
+        found.extend(Begun::read(entry));
+    })?;
+    Ok(found)
 }
 
 impl Begun {
@@ -184,14 +177,20 @@ fn source(tuple: &[u8]) -> Option<Ipv4Addr> {
 }
 
 fn list(socket: &Socket, request: &[u8]) -> io::Result<Vec<Connection>> {
-    socket.send(request, 0)?;
     let mut found = Vec::new();
+    walk(socket, request, |entry| found.push(Connection::read(entry)))?;
+    Ok(found)
+}
+
+/// Shows each entry that the kernel answers with.
+fn walk(socket: &Socket, request: &[u8], mut see: impl FnMut(&[u8])) -> io::Result<()> {
+    socket.send(request, 0)?;
     loop {
         let (answer, _) = socket.recv_from_full()?;
         for message in messages(&answer) {
             match Message::read(message)? {
-                Message::Entry(attributes) => found.push(Connection::read(attributes)),
-                Message::Code(0) | Message::Done => return Ok(found),
+                Message::Entry(attributes) => see(attributes),
+                Message::Code(0) | Message::Done => return Ok(()),
                 Message::Code(code) => return Err(io::Error::from_raw_os_error(-code)),
             }
         }
@@ -208,6 +207,10 @@ fn delete(socket: &Socket, request: &[u8]) -> io::Result<()> {
         Message::Code(code) => Err(io::Error::from_raw_os_error(-code)),
         Message::Entry(_) | Message::Done => Err(io::ErrorKind::InvalidData.into()),
     }
+}
+
+fn list_all() -> Vec<u8> {
+    request(head(MESSAGE_GET, FLAG_REQUEST | FLAG_DUMP), &[])
 }
 
 fn list_request(attribute_kind: u16, flag: u32, address: Ipv4Addr) -> Vec<u8> {

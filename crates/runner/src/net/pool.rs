@@ -4,7 +4,7 @@
 //! thread of lower priority: making slots ahead of need, waiting for the interfaces of ended sandboxes
 //! to go, removing by force those that stay.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -20,6 +20,16 @@ use super::slot::{self, NetworkSlot, SlotError, SlotPlan};
 
 /// How often the departing interfaces are looked at. The kernel takes some tens of milliseconds.
 const DEPARTURE_POLL: Duration = Duration::from_millis(50);
+
+/// Least time from one walk through the kernel's connections to the next. All that have gone meanwhile share a walk: there were
+/// two walks for each, which took a fifth of a processor where sandboxes were made and deleted without a pause.
+const FORGET_PACE: Duration = Duration::from_millis(200);
+
+/// The pause after a walk, in times of what it took, so that a table with many connections takes no more of a processor.
+const FORGET_SHARE: u32 = 20;
+
+/// The same after one that failed.
+const FORGET_RETRY: Duration = Duration::from_secs(2);
 
 /// How long an interface may outlive its sandbox before it is removed by force.
 const DEPARTURE_GRACE: Duration = Duration::from_secs(30);
@@ -309,8 +319,9 @@ impl Shared {
         let _ = rustix::process::nice(NICENESS);
         let mut next_try = Instant::now();
         let mut retry = RETRY_FIRST;
+        let mut next_walk = Instant::now();
         loop {
-            self.see_off();
+            self.see_off(&mut next_walk);
             let plan = {
                 let mut state = self.lock();
                 let due = |state: &State| state.refill_due(self.config.ready_slots, next_try);
@@ -381,14 +392,54 @@ impl Shared {
         }
     }
 
+    /// Lets addresses rest whose interfaces are gone, once no connection of theirs is left; says when to do so again.
+    fn let_rest(&self, gone: &[SlotIndex], stage: Stage) -> Instant {
+        let began = Instant::now();
+        let addresses = gone
+            .iter()
+            .filter_map(|index| self.config.pool.address(*index));
+        let forgotten = conntrack::forget(&addresses.collect::<BTreeSet<_>>());
+        let now = Instant::now();
+        if let Err(error) = forgotten {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "cannot forget the connections of {} addresses",
+                gone.len()
+            );
+            // Nobody comes after them where the network is being closed.
+            if stage == Stage::Open {
+                return now + FORGET_RETRY;
+            }
+        }
+        for index in gone {
+            if let Err(error) = self.policies.clear(*index) {
+                // The next holder's policy takes the place of what is left.
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    slot = index.0,
+                    "cannot take the policy of slot {index} away"
+                );
+            }
+            let mut state = self.lock();
+            state.departing.retain(|other| other.index != *index);
+            state.indices.rest(*index, now);
+            self.changed.notify_all();
+        }
+        now + FORGET_PACE.max((now - began) * FORGET_SHARE)
+    }
+
     /// Lets the addresses of interfaces that are gone rest, and removes one that should be gone.
-    fn see_off(&self) {
-        let departing = self.lock().departing.clone();
+    fn see_off(&self, next_walk: &mut Instant) {
+        let (departing, stage) = {
+            let state = self.lock();
+            (state.departing.clone(), state.stage)
+        };
         if departing.is_empty() {
             return;
         }
         let now = Instant::now();
         let mut overdue = None;
+        let mut gone = Vec::new();
         for departure in departing {
             let name = self.config.interface(departure.index);
             if exists(&name) {
@@ -397,26 +448,10 @@ impl Shared {
                 }
                 continue;
             }
-            if let Some(address) = self.config.pool.address(departure.index)
-                && let Err(error) = conntrack::forget(address)
-            {
-                tracing::warn!(error = &error as &dyn std::error::Error, %address, "cannot forget the connections of {address}");
-            }
-            if let Err(error) = self.policies.clear(departure.index) {
-                // The next holder's policy takes the place of what is left.
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    slot = departure.index.0,
-                    "cannot take the policy of slot {} away",
-                    departure.index
-                );
-            }
-            let mut state = self.lock();
-            state
-                .departing
-                .retain(|other| other.index != departure.index);
-            state.indices.rest(departure.index, now);
-            self.changed.notify_all();
+            gone.push(departure.index);
+        }
+        if !gone.is_empty() && now >= *next_walk {
+            *next_walk = self.let_rest(&gone, stage);
         }
         if let Some(name) = overdue {
             let removed = Netlink::open().and_then(|mut netlink| netlink.link_delete(&name));
