@@ -60,6 +60,25 @@ def test_whose_a_sandbox_is(client, ask, sandbox):
             assert ask(operation, sandbox).id == organization.id
 
 
+def test_what_an_organization_says_of_itself(client, ask):
+    [organization] = ask("GET /organizations")
+    if client.has("PUT /organizations/{}/otel-config"):
+        ask("PUT /organizations/{}/otel-config", organization.id, {"endpoint": "https://otlp.example", "headers": {"k": "v"}})
+        try:
+            kept = ask("GET /organizations/{}/otel-config", organization.id)
+            assert kept.endpoint == "https://otlp.example" and kept.headers == {"k": "******"}
+        finally:
+            ask("DELETE /organizations/{}/otel-config", organization.id)
+    # These are for a collector, which comes with a credential of its own.
+    allowed(ask, "GET /organizations/otel-config/by-sandbox-auth-token/{}", "none")
+    allowed(ask, "GET /organizations/sandbox-identity/by-sandbox-auth-token/{}", "none")
+    ask("PUT /organizations/{}/experimental-config", organization.id, {"a": 1})
+    ask("PUT /organizations/{}/experimental-config", organization.id, {})
+    ask("PATCH /organizations/{}/default-queue-timeout", organization.id, {"defaultQueueTimeout": None})
+    capacity = ask("GET /organizations/{}/gpu-capacity", organization.id)
+    assert capacity is None or capacity.capacity == []
+
+
 def test_keys_of_the_api(ask, unique):
     made = ask("POST /api-keys", {"name": unique, "permissions": ["write:sandboxes", "delete:sandboxes"]})
     assert made.value

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alcove_control::TelemetrySettings;
+use alcove_control::{OtlpSender, TelemetrySettings};
+use alcove_server::Otlp;
 use alcove_telemetry::Telemetry;
 use anyhow::Context as _;
 
@@ -18,9 +19,24 @@ pub struct TelemetryArguments {
     #[arg(long, env = "ALCOVE_TELEMETRY_INTERVAL", value_name = "SECONDS", default_value_t = 30,
         value_parser = clap::value_parser!(u64).range(..=3600))]
     telemetry_interval: u64,
+    /// A host at a private address that organizations may have telemetry sent to, such as otlp.internal; may be given several
+    /// times, or with commas. Hosts at public addresses need not be named.
+    #[arg(
+        long = "telemetry-host",
+        env = "ALCOVE_TELEMETRY_HOSTS",
+        value_name = "HOST",
+        value_delimiter = ','
+    )]
+    telemetry_hosts: Vec<String>,
 }
 
 impl TelemetryArguments {
+    /// What sends telemetry on to the endpoints of organizations.
+    pub fn sender(&self) -> anyhow::Result<Arc<dyn OtlpSender>> {
+        let otlp = Otlp::new(&self.telemetry_hosts);
+        Ok(Arc::new(otlp.context("cannot send telemetry")?))
+    }
+
     /// Where telemetry is kept. None where the operator wants none.
     pub fn open(&self, data_dir: &Path) -> anyhow::Result<Option<TelemetrySettings>> {
         if !self.telemetry {

@@ -11,11 +11,13 @@ mod image;
 mod network;
 mod object_storage;
 mod organization;
+mod otel;
 mod quota;
 mod region;
 mod registry;
 mod sandbox;
 mod secret;
+mod service;
 mod sign_in;
 mod snapshot;
 mod ssh;
@@ -36,7 +38,7 @@ pub use audit::{
 };
 pub use config::{Configuration, Oidc, RateLimitEntry, RateLimits};
 pub use create_sandbox::{BuildInfo, CreateBuildInfo, CreateSandbox, SandboxVolume};
-pub use health::{ComponentHealth, Health, Readiness};
+pub use health::{ComponentHealth, Health, Readiness, ServerNumbers};
 pub use image::{BuildImage, CreateImage, Image, ImagePage, ImageState, ToggleImage};
 pub use network::{OrganizationLimitedEgress, UpdateSandboxNetworkSettings};
 pub use object_storage::StorageAccess;
@@ -45,6 +47,10 @@ pub use organization::{
     CreateOrganizationRole, CreateUser, CreatedUser, OrganizationInvitation, OrganizationRole,
     OrganizationSuspension, OrganizationUser, UpdateOrganizationDefaultRegion,
     UpdateOrganizationInvitation, UpdateOrganizationMemberAccess, UpdateOrganizationRole,
+};
+pub use otel::{
+    GpuCapacity, GpuCapacityResponse, OtelConfig, SandboxIdentity,
+    UpdateOrganizationDefaultQueueTimeout,
 };
 pub use quota::{
     CreateRegionQuota, LimitChange, NO_LIMIT, OrganizationUsageOverview, RegionQuota,
@@ -62,6 +68,7 @@ pub use sandbox::{
 pub use secret::{
     CreateSecret, SandboxSecret, Secret, SecretPage, UpdateSandboxSecrets, UpdateSecret,
 };
+pub use service::{CreateServiceCredential, CreatedServiceCredential, ServiceCredential};
 pub use sign_in::{
     BeginTotp, ChangePassword, ConfirmTotp, CreatePasswordLink, NewTotp, PasswordLink,
     RecoveryCodes, RemoveTotp, SetPassword, SignIn, SignInSession,

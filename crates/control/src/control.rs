@@ -12,12 +12,14 @@ mod member;
 mod new_session;
 mod object_storage;
 mod organization;
+mod otel;
 mod preview;
 mod quota;
 mod rate_limit;
 mod registries;
 mod role;
 pub(crate) mod sealing;
+mod service;
 mod session;
 mod sign_in;
 mod snapshot;
@@ -195,6 +197,8 @@ impl Control {
         crate::preview::load(&shared).await?;
         network::load(&shared).await?;
         suspension::load(&shared).await?;
+        crate::services::load(&shared).await?;
+        crate::otel::load(&shared).await?;
         webhooks::load(&shared).await?;
         // Once before the first caller, so that the default snapshot is there and what died meanwhile is
         // known. `listen` does it again, since it must not miss what happens in between.
@@ -211,11 +215,7 @@ impl Control {
         shared.spawn(crate::snapshots::retention::run(Arc::clone(&shared)));
         shared.spawn(crate::sealing::run(Arc::clone(&shared)));
         shared.spawn(images::keep(Arc::clone(&shared)));
-        if let Some(telemetry) = &shared.settings.telemetry {
-            shared.spawn(crate::telemetry::write(Arc::clone(&shared)));
-            let every = telemetry.sample_every;
-            shared.spawn(crate::telemetry::sample(Arc::clone(&shared), every));
-        }
+        crate::telemetry::start(&shared);
         if shared.settings.warm_pool_bytes > 0 {
             shared.spawn(warm::keep(Arc::clone(&shared)));
         }
@@ -240,6 +240,7 @@ impl Control {
         }
         if self.shared.settings.telemetry.is_some() {
             crate::telemetry::flush(&self.shared).await;
+            crate::forward::flush(&self.shared).await;
         }
         crate::audit::gather(&self.shared).await;
         if let Err(error) = crate::audit::flush(&self.shared).await {

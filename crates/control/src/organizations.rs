@@ -81,6 +81,7 @@ pub(crate) async fn delete(shared: &Arc<Shared>, caller: &Caller) -> Result<(), 
             tx.organization_empty(&org).await.map_err(failed)?;
             tx.commit().await.map_err(failed)?;
             shared.keys.clear();
+            shared.known_settings.forget(&org);
             for key in sessions {
                 shared.ssh_sessions.end_of_key(&key);
             }

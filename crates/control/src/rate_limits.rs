@@ -8,8 +8,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Mutex;
 
-use alcove_domain::OrganizationId;
 use alcove_domain::rate_limit::{Limiter, RateLimit, Standing, Window};
+use alcove_domain::{OrganizationId, ServiceRole};
 use jiff::Timestamp;
 
 use crate::shared::lock;
@@ -21,6 +21,7 @@ const COUNTED_MAX: usize = 100_000;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Counted {
     Organization(OrganizationId),
+    Service(ServiceRole),
     /// An address of version 4, or the network of one of version 6, which one host has for itself.
     Address(IpAddr),
     /// Somebody of whom no address is known.

@@ -7,8 +7,8 @@ use alcove_domain::{Quota, Resources};
 
 use crate::credentials::{ConfiguredCredentials, CredentialsSource};
 use crate::{
-    AuditSettings, IdentityProvider, PasswordCost, RateLimits, SealingKeys, TelemetrySettings,
-    WebhookSender,
+    AuditSettings, IdentityProvider, OtlpSender, PasswordCost, RateLimits, SealingKeys,
+    TelemetrySettings, WebhookSender,
 };
 
 /// Where sandboxes are: what the API calls a target.
@@ -86,6 +86,8 @@ pub struct Settings {
     pub webhooks: Option<Arc<dyn WebhookSender>>,
     /// What is kept of sandboxes' telemetry, and where. Without it, nothing.
     pub telemetry: Option<TelemetrySettings>,
+    /// Sends telemetry on to the endpoints of organizations. Without it, none is sent.
+    pub otlp: Option<Arc<dyn OtlpSender>>,
     /// How many requests are taken of whom. What is not in here has no limit.
     pub rate_limits: RateLimits,
     pub audit: AuditSettings,
@@ -121,6 +123,7 @@ impl Default for Settings {
             identity_provider: None,
             webhooks: None,
             telemetry: None,
+            otlp: None,
             rate_limits: RateLimits::new(),
             audit: AuditSettings::default(),
         }

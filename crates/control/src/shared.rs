@@ -12,14 +12,17 @@ use crate::audit::AuditQueue;
 use crate::auth::KeyCache;
 use crate::directory::Directory;
 use crate::event::EventHub;
+use crate::forward::Forwarding;
 use crate::images::ImageKeeper;
 use crate::network::LimitedEgress;
 use crate::oidc::issuer::Issuer;
 use crate::organizations::Closing;
+use crate::otel::KnownSettings;
 use crate::passwords::Passwords;
 use crate::preview::EndedLabels;
 use crate::probe::{Probe, Step};
 use crate::rate_limits::Counters;
+use crate::services::ServiceCredentials;
 use crate::sessions::SessionTurns;
 use crate::snapshots::{SnapshotCache, SnapshotDrivers};
 use crate::ssh::SshSessions;
@@ -52,11 +55,14 @@ pub(crate) struct Shared {
     pub volumes: VolumeWork,
     pub ended_labels: EndedLabels,
     pub ssh_sessions: SshSessions,
+    pub services: ServiceCredentials,
     pub session_turns: SessionTurns,
     pub rate_counters: Counters,
     pub warm: WarmKeeper,
     pub webhooks: WebhookWork,
     pub telemetry: TelemetryWork,
+    pub forwarding: Forwarding,
+    pub known_settings: KnownSettings,
     pub limited_egress: LimitedEgress,
     pub suspended: Suspended,
     pub closing: Closing,
@@ -118,11 +124,14 @@ impl Shared {
             volumes: VolumeWork::default(),
             ended_labels: EndedLabels::default(),
             ssh_sessions: SshSessions::default(),
+            services: ServiceCredentials::default(),
             session_turns: SessionTurns::default(),
             rate_counters: Counters::default(),
             warm: WarmKeeper::default(),
             webhooks: WebhookWork::default(),
             telemetry: TelemetryWork::default(),
+            forwarding: Forwarding::default(),
+            known_settings: KnownSettings::default(),
             limited_egress: LimitedEgress::default(),
             suspended: Suspended::default(),
             closing: Closing::default(),

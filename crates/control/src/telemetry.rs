@@ -23,6 +23,7 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use crate::Error;
+use crate::forward::{self, Told};
 use crate::shared::{Shared, lock};
 
 /// How long records wait to be written with others.
@@ -61,8 +62,17 @@ pub(crate) struct TelemetryWork {
     noted: Notify,
 }
 
+/// Starts the tasks that take samples, write what was noted and send it on, where telemetry is kept.
+pub(crate) fn start(shared: &Arc<Shared>) {
+    if let Some(telemetry) = &shared.settings.telemetry {
+        shared.spawn(write(Arc::clone(shared)));
+        shared.spawn(forward::run(Arc::clone(shared)));
+        shared.spawn(sample(Arc::clone(shared), telemetry.sample_every));
+    }
+}
+
 /// Takes samples, where they are wanted, and removes what is of nobody any more, until the control plane ends.
-pub(crate) async fn sample(shared: Arc<Shared>, sample_every: Option<Duration>) {
+async fn sample(shared: Arc<Shared>, sample_every: Option<Duration>) {
     let every = sample_every.unwrap_or(SWEEP_EVERY);
     let mut until_sweep = Duration::ZERO;
     loop {
@@ -118,6 +128,9 @@ async fn take_samples(shared: &Arc<Shared>) {
             points.push((sample.sandbox.clone(), point(&sample, before, now)));
         }
     }
+    for (sandbox, point) in &points {
+        forward::note(shared, sandbox, || Told::Point(*point));
+    }
     keep(shared, "keeping samples", move |kept| {
         for (sandbox, point) in points {
             kept.measure(&sandbox, point)?;
@@ -161,7 +174,7 @@ async fn sweep(shared: &Arc<Shared>) {
 }
 
 /// Writes what was noted, a little after it was, until the control plane ends.
-pub(crate) async fn write(shared: Arc<Shared>) {
+async fn write(shared: Arc<Shared>) {
     loop {
         shared.telemetry.noted.notified().await;
         shared.clock.sleep(WRITE_AFTER).await;
@@ -216,6 +229,9 @@ pub(crate) async fn with<T: Send + 'static>(
 }
 
 fn note(shared: &Shared, sandbox: &SandboxId, record: Record) {
+    if shared.settings.telemetry.is_some() {
+        forward::note(shared, sandbox, || Told::Record(record.clone()));
+    }
     if let Some(settings) = &shared.settings.telemetry
         && settings.kept.note(sandbox.clone(), record)
     {

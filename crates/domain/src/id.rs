@@ -142,6 +142,10 @@ id_type!(
     WebhookMessageId
 );
 id_type!(
+    /// One credential of a program that serves the platform.
+    ServiceCredentialId
+);
+id_type!(
     /// One user.
     UserId
 );

@@ -17,6 +17,7 @@ pub mod link;
 pub mod login;
 pub mod member;
 pub mod network;
+pub mod otel;
 pub mod port;
 pub mod query;
 pub mod quota;
@@ -26,6 +27,7 @@ pub mod registry;
 pub mod resize;
 pub mod role;
 pub mod sandbox;
+pub mod service;
 pub mod session;
 pub mod snapshot;
 pub mod ssh;
@@ -47,8 +49,9 @@ pub use audit::{AuditEntry, AuditFilter, AuditKey, AuditRow, AuditScope, audit_t
 pub use build::{BuildInfo, ImageBuild, NewBuiltSnapshot};
 pub use create::{BuildCreatePlan, CreateFacts, CreatePlan, NewSandbox};
 pub use id::{
-    BuildId, InvitationId, OrganizationId, RegistryId, RoleId, SandboxId, SnapshotId, SshAccessId,
-    SshKeyId, UserId, VaultSecretId, VolumeId, WarmPoolId, WebhookEndpointId, WebhookMessageId,
+    BuildId, InvitationId, OrganizationId, RegistryId, RoleId, SandboxId, ServiceCredentialId,
+    SnapshotId, SshAccessId, SshKeyId, UserId, VaultSecretId, VolumeId, WarmPoolId,
+    WebhookEndpointId, WebhookMessageId,
 };
 pub use interval::Intervals;
 pub use invitation::{Invitation, InvitationRefusal, InvitationStatus};
@@ -66,6 +69,7 @@ pub use network::{
     DomainList, DomainPattern, HostName, Ipv4Network, NetworkPolicy, NetworkSettings,
     OutboundProxy, SandboxNetwork, SealedProxy, proxy_variables,
 };
+pub use otel::{OtelRequest, OtelTarget};
 pub use port::Port;
 pub use query::{
     CursorPage, OffsetPage, SandboxFilter, SandboxSort, SnapshotFilter, SnapshotParent,
@@ -77,6 +81,7 @@ pub use registry::{Registry, RegistryKind, RegistryRequest, RegistryUrl, Secret}
 pub use resize::ResizeRequest;
 pub use role::{NewRole, Role};
 pub use sandbox::{Resources, Sandbox, SandboxClass};
+pub use service::{ServiceCredential, ServiceCredentialHash, ServiceRole};
 pub use snapshot::{
     Lineage, NewSnapshot, Snapshot, SnapshotEvent, SnapshotPlan, SnapshotRefusal, SnapshotState,
 };

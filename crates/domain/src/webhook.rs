@@ -7,7 +7,7 @@
 //! An endpoint gets its messages in order: while one is tried again, those behind it wait. When the last try has failed, or the
 //! endpoint says that it is gone, it is disabled, and its owners are told.
 
-mod url;
+pub(crate) mod url;
 
 use std::time::Duration;
 

@@ -31,7 +31,7 @@ use tower::util::BoxCloneSyncService;
 use tower::{Layer, Service, ServiceExt};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
-use crate::error::{ApiError, Subject, finish};
+use crate::error::{ApiError, Subject, finish, told_path};
 use crate::inside::Inside;
 use crate::metrics::Requests;
 use crate::throttle::Tally;
@@ -361,9 +361,10 @@ where
             Err(payload) => panicked(&*payload),
         }
     };
+    let path = told_path(uri.path());
     let subject = Subject {
         method: &method,
-        path: uri.path(),
+        path: &path,
         request_id: &id,
     };
     let mut response = finish(response, &subject);
@@ -381,7 +382,7 @@ where
     tracing::debug!(
         request.id = &*id,
         http.method = %method,
-        http.path = uri.path(),
+        http.path = &*path,
         status = response.status().as_u16(),
         "answered"
     );

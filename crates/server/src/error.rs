@@ -96,6 +96,15 @@ impl ApiError {
         )
     }
 
+    /// The caller came with something else than the operation is for.
+    pub(crate) fn wrong_credential() -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "FORBIDDEN",
+            "Invalid authentication context",
+        )
+    }
+
     /// A page of another origin asks for what only this server's own may.
     pub(crate) fn foreign_page() -> Self {
         Self::new(
@@ -220,6 +229,17 @@ fn chain(error: &Error) -> String {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         self.outline()
+    }
+}
+
+/// In paths that end with a credential, it stands behind this.
+const BEFORE_CREDENTIAL: &str = "/by-sandbox-auth-token/";
+
+/// A path as it may be told and logged: without the credential that it may carry.
+pub(crate) fn told_path(path: &str) -> Cow<'_, str> {
+    match path.split_once(BEFORE_CREDENTIAL) {
+        Some((before, _)) => format!("{before}{BEFORE_CREDENTIAL}***").into(),
+        None => path.into(),
     }
 }
 

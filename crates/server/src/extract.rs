@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use alcove_api_types::body::FromBody;
 use alcove_api_types::daytona::era::Era;
-use alcove_control::{Caller, Control, OrganizationChoice, WebhookManager};
+use alcove_control::{Caller, Control, Counted, OrganizationChoice, WebhookManager};
+use alcove_domain::ServiceRole;
 use alcove_edge::Client;
-use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::extract::{FromRequest, FromRequestParts, OptionalFromRequestParts, Path, Request};
 use axum::response::IntoResponse;
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
@@ -36,7 +37,11 @@ impl FromRequestParts<App> for Authenticated {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
         let caller = authenticate(parts, app).await?;
         app.control().note_actor(&caller);
-        throttle::count(parts, app, &caller.organization)?;
+        throttle::count(
+            parts,
+            app,
+            Counted::Organization(caller.organization.clone()),
+        )?;
         Ok(Self(caller))
     }
 }
@@ -56,6 +61,55 @@ async fn authenticate(parts: &mut Parts, app: &App) -> Result<Caller, ApiError> 
         named: named.as_deref(),
     };
     Ok(app.control().authenticate_in(&bearer, choice).await?)
+}
+
+/// Either the authenticated caller, or a program by the credential of its role.
+pub(crate) enum CallerOrService {
+    Caller(Caller),
+    Service(ServiceRole),
+}
+
+impl FromRequestParts<App> for CallerOrService {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let text = bearer(&parts.headers).filter(|text| Control::is_service_text(text));
+        let Some(text) = text else {
+            let caller = Authenticated::from_request_parts(parts, app).await?;
+            return Ok(Self::Caller(caller.0));
+        };
+        let role = app.control().authenticate_service(text)?;
+        throttle::count(parts, app, Counted::Service(role))?;
+        Ok(Self::Service(role))
+    }
+}
+
+/// A program, by the credential of its role. People are refused.
+pub(crate) struct Service(pub ServiceRole);
+
+impl FromRequestParts<App> for Service {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        match CallerOrService::from_request_parts(parts, app).await? {
+            CallerOrService::Service(role) => Ok(Self(role)),
+            CallerOrService::Caller(_) => Err(ApiError::wrong_credential()),
+        }
+    }
+}
+
+/// None for whoever is no program: what is asked is public.
+impl OptionalFromRequestParts<App> for Service {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        app: &App,
+    ) -> Result<Option<Self>, Self::Rejection> {
+        let text = bearer(&parts.headers).filter(|text| Control::is_service_text(text));
+        let role = text.and_then(|text| app.control().authenticate_service(text).ok());
+        Ok(role.map(Self))
+    }
 }
 
 /// Who asks, whether let in or not.
@@ -90,7 +144,11 @@ impl FromRequestParts<App> for Manages {
         let control = app.control();
         if let Some(token) = bearer(&parts.headers).filter(|text| Control::is_webhook_token(text)) {
             let manager = control.webhook_manager_by_token(token, &id).await?;
-            throttle::count(parts, app, manager.organization())?;
+            throttle::count(
+                parts,
+                app,
+                Counted::Organization(manager.organization().clone()),
+            )?;
             return Ok(Self(manager));
         }
         let Authenticated(caller) = Authenticated::from_request_parts(parts, app).await?;
@@ -143,7 +201,7 @@ impl<T: serde::de::DeserializeOwned + Send> FromRequestParts<App> for PathOf<T> 
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
-        match Path::from_request_parts(parts, app).await {
+        match <Path<T> as FromRequestParts<App>>::from_request_parts(parts, app).await {
             Ok(Path(parts)) => Ok(Self(parts)),
             Err(_) => Err(ApiError::invalid(&["the path must be UTF-8".to_owned()])),
         }

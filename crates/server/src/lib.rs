@@ -12,6 +12,8 @@ mod extract;
 mod inside;
 mod metrics;
 mod openapi;
+mod otlp;
+mod outside;
 mod page;
 mod parcel;
 mod present;
@@ -27,6 +29,7 @@ mod webhooks;
 
 pub use app::{App, AppService, ObjectStorage, Options, SshGateway};
 pub use openapi::document as openapi_document;
+pub use otlp::Otlp;
 pub use redirect::{HttpChallenges, Redirect};
 pub use routes::daytona::audit::exported;
 pub use routes::page::password_url;

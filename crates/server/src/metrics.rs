@@ -139,6 +139,30 @@ fn text(app: &App, statistics: &Statistics) -> String {
         "Endpoints of webhooks that something waits for",
     );
     text.line("alcove_webhook_queues", statistics.webhook_queues);
+    let forwarding = statistics.forwarding;
+    for (name, kind, help, value) in [
+        (
+            "alcove_otlp_queues",
+            "gauge",
+            "Organizations that telemetry waits to be sent for",
+            forwarding.queues as u64,
+        ),
+        (
+            "alcove_otlp_sent_total",
+            "counter",
+            "Records, spans and samples that endpoints of organizations took",
+            forwarding.sent,
+        ),
+        (
+            "alcove_otlp_dropped_total",
+            "counter",
+            "Those that did not fit into a queue, or that no endpoint took",
+            forwarding.dropped,
+        ),
+    ] {
+        text.head(name, kind, help);
+        text.line(name, value);
+    }
     app.requests().write(&mut text);
     if let Some(pages) = resident_pages() {
         let name = "process_resident_memory_bytes";

@@ -8,8 +8,8 @@ use utoipa::{Modify, OpenApi};
 
 use crate::routes::daytona::{
     account, activity, administration, api_key, audit, event, image, life, member, object_storage,
-    organization, preview, quota, region, registry, sandbox, sandbox_list, secret, settings,
-    snapshot, ssh, ssh_key, system, telemetry, volume, warm_pool, webhook, workspace,
+    organization, otel, preview, quota, region, registry, sandbox, sandbox_list, secret, service,
+    settings, snapshot, ssh, ssh_key, system, telemetry, volume, warm_pool, webhook, workspace,
 };
 use crate::routes::{actions, auth, mcp};
 
@@ -66,6 +66,9 @@ use crate::routes::{actions, auth, mcp};
         actions::list, actions::get, actions::call, mcp::call,
         auth::sign_in, auth::session, auth::sign_out, auth::sign_out_everywhere, auth::change_password,
         auth::set_password, auth::create_password_link, auth::begin_totp, auth::confirm_totp, auth::remove_totp,
+        otel::get, otel::update, otel::delete, otel::of_token, otel::identity, otel::experimental,
+        otel::gpu_capacity, otel::queue_timeout,
+        service::list, service::create, service::delete,
         warm_pool::list, warm_pool::create, warm_pool::update, warm_pool::delete,
         webhook::enabled_older, webhook::portal_access, webhook::status, webhook::initialize,
         webhook::refresh, webhook::send_older, webhook::messages, webhook::attempts,

@@ -21,6 +21,8 @@ pub enum Access {
     Body,
     /// Holders of an API key, and whoever has signed in.
     Key,
+    /// Programs, by the credential of their role.
+    Service,
 }
 
 /// One route. Handlers enforce the access themselves, by asking for the caller; a test calls every route
@@ -62,7 +64,7 @@ pub fn all_routes() -> impl Iterator<Item = &'static Route> {
 /// Whether everyone may ask this.
 pub(crate) fn is_public(method: &Method, path: &str) -> bool {
     all_routes().any(|route| {
-        route.access != Access::Key
+        matches!(route.access, Access::Public | Access::Body)
             && route.path == path
             && route.method.eq_ignore_ascii_case(method.as_str())
     })

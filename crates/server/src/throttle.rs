@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use alcove_control::{Control, Counted};
-use alcove_domain::OrganizationId;
 use alcove_domain::rate_limit::{Limiter, Standing};
 use axum::extract::MatchedPath;
 use axum::response::Response;
@@ -104,17 +103,12 @@ impl Tally {
 }
 
 /// Counts a request of somebody who was let in, for the route that it is for.
-pub(crate) fn count(
-    parts: &Parts,
-    app: &App,
-    organization: &OrganizationId,
-) -> Result<(), ApiError> {
+pub(crate) fn count(parts: &Parts, app: &App, who: Counted) -> Result<(), ApiError> {
     let Some(tally) = parts.extensions.get::<Tally>() else {
         return Ok(());
     };
     let route = parts.extensions.get::<MatchedPath>();
     let limiter = limiter(&parts.method, route.map_or("", MatchedPath::as_str));
-    let who = Counted::Organization(organization.clone());
     tally.count(app.control(), limiter, &who)
 }
 

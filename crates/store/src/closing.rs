@@ -11,10 +11,10 @@ use sea_orm::{
 
 use crate::convert::Place;
 use crate::entity::{
-    api_key, build, departed_organization, invitation, member, member_role, organization, outbox,
-    quota, registry, role, sandbox, sandbox_label, snapshot, ssh_access, ssh_key, usage_entry,
-    usage_period, usage_total, vault_secret, volume, warm_pool, webhook_application,
-    webhook_attempt, webhook_delivery, webhook_endpoint, webhook_message,
+    api_key, build, departed_organization, invitation, member, member_role, organization,
+    organization_setting, outbox, quota, registry, role, sandbox, sandbox_label, snapshot,
+    ssh_access, ssh_key, usage_entry, usage_period, usage_total, vault_secret, volume, warm_pool,
+    webhook_application, webhook_attempt, webhook_delivery, webhook_endpoint, webhook_message,
 };
 use crate::{Reader, StoreError, Tx};
 
@@ -107,6 +107,7 @@ impl Tx {
             ssh_key,
             warm_pool,
             vault_secret,
+            organization_setting,
             webhook_application,
             webhook_endpoint,
             webhook_delivery,

@@ -30,6 +30,7 @@ mod member;
 mod migration;
 mod open;
 mod organization;
+mod organization_setting;
 mod outbox;
 mod preview;
 mod quota;
@@ -38,6 +39,7 @@ mod role;
 mod sandbox;
 mod sealed;
 mod secret;
+mod service_credential;
 mod signing_key;
 mod snapshot;
 mod ssh_access;
@@ -57,6 +59,7 @@ pub use command::{Claim, OpenCommand, OwnerId};
 pub use copy::schema_steps;
 pub use error::StoreError;
 pub use open::{Reader, Store, Tx};
+pub use organization_setting::SealedSettings;
 pub use outbox::{
     NewOutboxEntry, OutboxChange, OutboxEntry, OutboxEvent, SnapshotChange, VolumeChange,
 };

@@ -35,6 +35,8 @@ mod m0034_audit;
 mod m0035_vault;
 mod m0037_usage_periods;
 mod m0040_administration;
+mod m0042_services;
+mod m0043_organization_settings;
 
 #[derive(Debug)]
 pub(crate) struct Migrator;
@@ -75,6 +77,8 @@ impl MigratorTrait for Migrator {
             Box::new(m0035_vault::Migration),
             Box::new(m0034_audit::Migration),
             Box::new(m0040_administration::Migration),
+            Box::new(m0042_services::Migration),
+            Box::new(m0043_organization_settings::Migration),
         ]
     }
 }

@@ -20,6 +20,8 @@ pub enum SealedPlace {
     VaultSecret,
     /// What the server signs and hashes with.
     OwnSecret,
+    /// What is sent along with telemetry.
+    OtelHeaders,
 }
 
 /// A sealed secret and whose it is.
@@ -33,7 +35,7 @@ pub struct SealedRow {
 }
 
 impl SealedPlace {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::RegistryPassword,
         Self::WebhookSecret,
         Self::OldWebhookSecret,
@@ -41,6 +43,7 @@ impl SealedPlace {
         Self::SandboxProxy,
         Self::VaultSecret,
         Self::OwnSecret,
+        Self::OtelHeaders,
     ];
 
     /// Table, key, owner and column.
@@ -53,6 +56,12 @@ impl SealedPlace {
             Self::SandboxProxy => ["sandboxes", "id", "organization_id", "outbound_proxy"],
             Self::VaultSecret => ["vault_secrets", "id", "id", "value"],
             Self::OwnSecret => ["secrets", "name", "name", "value"],
+            Self::OtelHeaders => [
+                "organization_settings",
+                "organization_id",
+                "organization_id",
+                "otel_headers",
+            ],
         }
     }
 }

@@ -7,6 +7,8 @@
 //! Everything here blocks for as long as a few small reads and writes of files take.
 
 mod folder;
+mod metrics;
+pub mod otlp;
 mod point;
 mod record;
 mod records;
@@ -14,6 +16,7 @@ mod series;
 mod trace;
 
 pub use folder::{Record, Telemetry, TelemetryError};
+pub use metrics::{METRICS, Metric};
 pub use point::{Disk, Point, Traffic};
 pub use record::{LogRecord, Severity, Span, SpanStatus};
 pub use trace::{SpanId, TraceContext, TraceId};

@@ -23,6 +23,7 @@ pub(super) fn of(
     Ok(Settings {
         webhooks: Some(Arc::new(webhooks)),
         telemetry: arguments.telemetry.open(data_dir)?,
+        otlp: Some(arguments.telemetry.sender()?),
         audit: arguments.audit.settings(),
         rate_limits: arguments.limits.limits(|name| std::env::var(name).ok())?,
         sealing_key: Some(key::sealing(&data_dir.join("sealing.key"))?),

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::ToSchema;
 
+use super::otel::OtelConfig;
 use super::quota::with_others;
 use crate::Timestamp;
 use crate::body::{BodyFields, FromBody};
@@ -137,8 +138,8 @@ pub struct Organization {
     pub sandbox_lifecycle_rate_limit_ttl_seconds: Option<u32>,
     #[schema(value_type = Object)]
     pub experimental_config: serde_json::Map<String, serde_json::Value>,
-    #[schema(required = true, value_type = Option<Object>)]
-    pub otel_config: Option<serde_json::Map<String, serde_json::Value>>,
+    #[schema(required = true)]
+    pub otel_config: Option<OtelConfig>,
 }
 
 /// Clients up to 0.120 need these. They are per region since then.

@@ -20,6 +20,20 @@ pub struct Readiness {
     pub info: BTreeMap<String, ComponentHealth>,
     pub error: BTreeMap<String, ComponentHealth>,
     pub details: BTreeMap<String, ComponentHealth>,
+    /// Only for a service credential of the role `health-check`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server: Option<ServerNumbers>,
+}
+
+/// How the server is, for whoever watches it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServerNumbers {
+    pub version: String,
+    /// How many sandboxes are in each state.
+    pub sandboxes: BTreeMap<String, u64>,
+    /// Endpoints of webhooks that something waits for.
+    pub webhook_queues: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -35,6 +49,7 @@ impl Readiness {
             info: BTreeMap::new(),
             error: BTreeMap::new(),
             details: BTreeMap::new(),
+            server: None,
         };
         for (name, is_up) in components {
             let health = ComponentHealth {

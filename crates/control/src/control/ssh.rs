@@ -42,7 +42,7 @@ impl Control {
         caller: &Caller,
         token: &str,
     ) -> Result<Option<SandboxId>, Error> {
-        ssh::validate(&self.shared, caller, token).await
+        ssh::validate(&self.shared, Some(caller), token).await
     }
 
     /// Whether a text has the form of a token for SSH, known or not.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Control, Readiness};
-use crate::{Caller, Error};
+use crate::{Caller, Error, ForwardingStatistics};
 
 /// How the server is.
 #[derive(Debug, Clone)]
@@ -13,6 +13,8 @@ pub struct Statistics {
     pub sandboxes: BTreeMap<&'static str, u64>,
     /// Endpoints of webhooks that something waits for.
     pub webhook_queues: usize,
+    /// Telemetry on its way to endpoints of organizations.
+    pub forwarding: ForwardingStatistics,
 }
 
 impl Control {
@@ -28,6 +30,7 @@ impl Control {
             readiness: self.readiness().await,
             sandboxes,
             webhook_queues: self.shared.webhooks.queues(),
+            forwarding: self.shared.forwarding.statistics(),
         }
     }
 

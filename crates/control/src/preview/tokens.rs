@@ -66,6 +66,12 @@ pub(crate) fn is_token(
     scopes.any(|scope| is_same(token_of(key, sandbox, scope), token))
 }
 
+/// Whether it is the token of a sandbox, whatever it opens there.
+pub(crate) fn is_of(key: &TokenKey, sandbox: &SandboxId, token: &str) -> bool {
+    let mut scopes = Scope::ALL.into_iter();
+    scopes.any(|scope| is_same(token_of(key, sandbox, scope), token))
+}
+
 /// `EXPIRY.SIGNATURE`.
 pub(crate) fn pass_of(key: &TokenKey, sandbox: &SandboxId, port: Port, expires_at: i64) -> String {
     let signature = key.derive(&format!("pass:{sandbox}:{port}:{expires_at}"));

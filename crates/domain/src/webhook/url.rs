@@ -69,7 +69,7 @@ impl fmt::Display for WebhookUrl {
 }
 
 /// Whether there is no TLS, and the host. None for what is no such URL.
-fn split(text: &str) -> Option<(bool, String)> {
+pub(crate) fn split(text: &str) -> Option<(bool, String)> {
     let is_ink = |byte: u8| byte.is_ascii_graphic();
     if !text.bytes().all(is_ink) || text.contains(['#', '\\', '"', '<', '>']) {
         return None;

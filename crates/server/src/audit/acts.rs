@@ -75,6 +75,9 @@ pub(crate) const ACTS: &[Act] = acts! {
     post "/api/admin/users/{id}/regenerate-key-pair" => regenerate_key_pair user id;
     post "/api/admin/users/{id}/password-link" => create_password_link user id;
 
+    post "/api/admin/service-credentials" => create service_credential;
+    delete "/api/admin/service-credentials/{credentialId}" => delete service_credential credentialId;
+
     post "/api/auth/sign-in" => login user;
     post "/api/auth/sign-out" => logout user;
     post "/api/auth/sign-out-everywhere" => logout user;
@@ -87,6 +90,10 @@ pub(crate) const ACTS: &[Act] = acts! {
     post "/api/organizations" => create organization;
     delete "/api/organizations/{organizationId}" => delete organization organizationId;
     patch "/api/organizations/{organizationId}/default-region" => update organization organizationId;
+    put "/api/organizations/{organizationId}/otel-config" => update_otel_config organization organizationId;
+    delete "/api/organizations/{organizationId}/otel-config" => delete_otel_config organization organizationId;
+    put "/api/organizations/{organizationId}/experimental-config" => update_experimental_config organization organizationId;
+    patch "/api/organizations/{organizationId}/default-queue-timeout" => update organization organizationId;
     post "/api/organizations/{organizationId}/leave" => leave_organization organization organizationId;
     post "/api/organizations/{organizationId}/suspend" => suspend organization organizationId;
     post "/api/organizations/{organizationId}/unsuspend" => unsuspend organization organizationId;

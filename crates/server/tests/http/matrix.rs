@@ -6,6 +6,7 @@
 //! without a row fails.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use alcove_domain::{Permission, Permissions};
@@ -43,6 +44,8 @@ enum Asks {
     Invited,
     /// One who signed in, with the cookie.
     Session,
+    /// A program with a credential of this role, and nobody else.
+    Service(String),
 }
 
 #[derive(Debug, Clone, serde::Deserialize)]
@@ -157,6 +160,7 @@ impl Place {
     async fn make() -> Self {
         let mut store = TestStore::default();
         store.settings.warm_pool_bytes = 32 << 20;
+        store.settings.otlp = Some(Arc::new(alcove_server::Otlp::new(&[]).unwrap()));
         let server = Server::over(store.open().await);
         let folder = tempfile::tempdir().unwrap();
         play_agent(&server, &folder, StatusCode::OK, "text/plain", "{}");
@@ -290,6 +294,9 @@ impl Place {
         let path = format!("{hooks}/messages");
         let told = ask(&self.server, Some(&self.owner), "get", &path, &Value::Null).await;
         let message = text(&told.json()[0], "id");
+        let path = "/api/admin/service-credentials";
+        let made = ask(&self.server, admin, "post", path, &json!({"role": "proxy"})).await;
+        let credential = text(&made.json(), "id");
         self.names = vec![
             ("{sandboxIdOrName}", sandbox.clone()),
             ("{workspaceId}", sandbox.clone()),
@@ -308,6 +315,7 @@ impl Place {
             ("snapshots/{id}", snapshot.clone()),
             ("images/{id}", snapshot),
             ("{secretId}", secret),
+            ("{credentialId}", credential),
             ("docker-registry/{id}", registry),
             ("warm-pools/{id}", text(&pool, "id")),
             ("ssh-keys/{id}", text(&ssh_key, "id")),
@@ -322,6 +330,7 @@ impl Place {
             ("{drive}", "store".to_owned()),
             ("{isPublic}", "true".to_owned()),
             ("{port}", "2280".to_owned()),
+            ("{authToken}", "none".to_owned()),
             ("{interval}", "5".to_owned()),
             ("{ttlMinutes}", "5".to_owned()),
         ];
@@ -446,6 +455,7 @@ async fn a_key_opens_nothing_that_was_left_out_of_it() {
             }
             Asks::User | Asks::Owner => narrow.clone(),
             Asks::Administrator => administrators.clone(),
+            Asks::Service(_) => place.owner.clone(),
             Asks::Nothing | Asks::Body | Asks::Anybody | Asks::Invited | Asks::Session => continue,
         };
         let who = "a key without the permission";
@@ -462,7 +472,7 @@ async fn a_member_without_roles_does_nothing_that_a_role_or_an_owner_is_needed_f
         let question = Question::of(&row, &place);
         if matches!(
             row.asks,
-            Asks::Permission(_) | Asks::Owner | Asks::Administrator
+            Asks::Permission(_) | Asks::Owner | Asks::Administrator | Asks::Service(_)
         ) {
             let key = Some(place.member.as_str());
             misses.extend(question.miss(&place, "a member", key, 403).await);
@@ -520,13 +530,14 @@ async fn whoever_may_is_served() {
             place = Place::make().await;
         }
         let question = Question::of(&row, &place);
-        let key = match row.asks {
-            Asks::Administrator => &place.server.kit.key,
-            Asks::Invited => &place.invited,
-            _ => &place.owner,
+        let key = match &row.asks {
+            Asks::Administrator => place.server.kit.key.clone(),
+            Asks::Invited => place.invited.clone(),
+            Asks::Service(role) => crate::services::credential(&place.server, role).await,
+            _ => place.owner.clone(),
         };
         let who = "whoever may";
-        misses.extend(question.miss(&place, who, Some(key), row.answers).await);
+        misses.extend(question.miss(&place, who, Some(&key), row.answers).await);
     }
     assert_none(&misses);
 }

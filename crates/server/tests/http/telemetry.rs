@@ -12,7 +12,7 @@ use crate::support::Server;
 
 const RANGE: &str = "from=2020-01-01T00:00:00Z&to=2100-01-01T00%3A00%3A00.000%2B00%3A00";
 
-fn sample(sandbox: &str) -> Sample {
+pub fn sample(sandbox: &str) -> Sample {
     Sample {
         sandbox: sandbox.parse().unwrap(),
         cpu_used: Some(Duration::from_secs(1)),

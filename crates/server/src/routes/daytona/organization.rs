@@ -297,6 +297,9 @@ pub(crate) fn role_of(era: Era, role: Role) -> OrganizationRole {
 }
 
 fn shown(app: &App, organization: alcove_domain::Organization) -> Organization {
+    let settings = app.control().organization_settings(&organization.id);
+    let otel = settings.otel.as_ref();
+    let otel = otel.map(|target| super::otel::shown(organization.id.clone(), target.masked()));
     let suspension = organization.suspension;
     let is_suspended = suspension
         .as_ref()
@@ -334,8 +337,8 @@ fn shown(app: &App, organization: alcove_domain::Organization) -> Organization {
         authenticated_rate_limit_ttl_seconds: None,
         sandbox_create_rate_limit_ttl_seconds: None,
         sandbox_lifecycle_rate_limit_ttl_seconds: None,
-        experimental_config: serde_json::Map::new(),
-        otel_config: None,
+        experimental_config: settings.experimental.clone(),
+        otel_config: otel,
     }
 }
 

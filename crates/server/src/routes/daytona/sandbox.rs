@@ -16,7 +16,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 
 use crate::app::App;
 use crate::error::ApiError;
-use crate::extract::{Authenticated, BodyOf, ClientEra, PathOf, QueryOf};
+use crate::extract::{Authenticated, BodyOf, CallerOrService, ClientEra, PathOf, QueryOf};
 use crate::present;
 use crate::query::Query;
 
@@ -221,18 +221,25 @@ pub(crate) async fn toolbox_url(
     }))
 }
 
-/// Tells that the sandbox is in use.
+/// Tells that the sandbox is in use. By its id, service credentials of the roles `proxy` and `ssh-gateway` may tell it too.
 #[utoipa::path(post, path = "/api/sandbox/{sandboxIdOrName}/last-activity", tag = "sandbox",
     operation_id = "updateLastActivity", params(("sandboxIdOrName" = String, Path)),
     request_body(content = UpdateLastActivity, description = "May be left out"),
     responses((status = 201, description = "Noted"), (status = 404, body = ErrorBody)))]
 pub(crate) async fn last_activity(
     State(app): State<App>,
-    Authenticated(caller): Authenticated,
+    who: CallerOrService,
     PathOf(id): PathOf<String>,
     BodyOf(body): BodyOf<UpdateLastActivity>,
 ) -> Result<StatusCode, ApiError> {
-    app.control().update_last_activity(&caller, &id).await?;
+    let control = app.control();
+    match who {
+        CallerOrService::Caller(caller) => control.update_last_activity(&caller, &id).await?,
+        CallerOrService::Service(role) => {
+            let updated = control.update_last_activity_as_service(role, &id);
+            updated.await?;
+        }
+    }
     if let Some(activity) = body.activity_type {
         tracing::debug!(sandbox.id = id, activity, "told to be in use");
     }

@@ -8,7 +8,7 @@ use axum::response::Response;
 
 use crate::app::App;
 use crate::error::ApiError;
-use crate::extract::{Authenticated, ClientEra, PathOf, QueryOf};
+use crate::extract::{Authenticated, CallerOrService, ClientEra, PathOf, QueryOf};
 use crate::present;
 
 /// Gives the sandbox a token that opens SSH sessions: 60 minutes where the caller does not say, at most 30 days.
@@ -63,19 +63,27 @@ pub(crate) async fn revoke(
     Ok(present::sandbox_answer(&app, era, &sandbox))
 }
 
-/// Whether a token opens sessions now, in a sandbox of the caller's organization.
+/// Whether a token opens sessions now, in a sandbox of the caller's organization. A service credential of the role
+/// `ssh-gateway` is told of all organizations.
 #[utoipa::path(get, path = "/api/sandbox/ssh-access/validate", tag = "sandbox",
     operation_id = "validateSshAccess", params(("token" = String, Query)),
     responses((status = 200, body = SshAccessValidation), (status = 400, body = ErrorBody)))]
 pub(crate) async fn validate(
     State(app): State<App>,
-    Authenticated(caller): Authenticated,
+    who: CallerOrService,
     QueryOf(mut query): QueryOf,
 ) -> Result<Json<SshAccessValidation>, ApiError> {
     let Some(token) = query.text("token") else {
         return Err(ApiError::invalid(&["token should not be empty".to_owned()]));
     };
-    let sandbox = app.control().validate_ssh_access(&caller, &token).await?;
+    let control = app.control();
+    let sandbox = match who {
+        CallerOrService::Caller(caller) => control.validate_ssh_access(&caller, &token).await?,
+        CallerOrService::Service(role) => {
+            let found = control.validate_ssh_access_as_gateway(role, &token);
+            found.await?
+        }
+    };
     Ok(Json(SshAccessValidation {
         valid: sandbox.is_some(),
         sandbox_id: sandbox.map(String::from).unwrap_or_default(),

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use alcove_api_types::ErrorBody;
 use alcove_api_types::daytona::{
-    Configuration, Health, Oidc, RateLimitEntry, RateLimits, Readiness,
+    Configuration, Health, Oidc, RateLimitEntry, RateLimits, Readiness, ServerNumbers,
 };
+use alcove_control::Statistics;
 use alcove_domain::rate_limit::Limiter;
 use axum::Json;
 use axum::extract::State;
@@ -17,7 +18,7 @@ use http::header::CONTENT_TYPE;
 
 use crate::app::App;
 use crate::error::ApiError;
-use crate::extract::Authenticated;
+use crate::extract::{Authenticated, Service};
 use crate::{metrics, openapi, page};
 
 /// Longest `autoArchiveInterval`, in minutes.
@@ -90,19 +91,42 @@ pub(crate) async fn health() -> Json<Health> {
     })
 }
 
-/// Whether all parts work. Public, since probes carry no keys, and it tells no more than up or down.
+/// Whether all parts work. Public, since probes carry no keys, and it tells no more than up or down. With a service credential
+/// of the role `health-check`, it has numbers about the whole server too (`server`).
 #[utoipa::path(get, path = "/api/health/ready", tag = "Health",
     operation_id = "HealthController_check",
     responses((status = 200, body = Readiness), (status = 503, body = Readiness)), security(()))]
-pub(crate) async fn ready(State(app): State<App>) -> Response {
-    let readiness = app.control().readiness().await;
-    let readiness = Readiness::of([("database", readiness.store), ("runner", readiness.runner)]);
+pub(crate) async fn ready(State(app): State<App>, service: Option<Service>) -> Response {
+    let statistics = match service {
+        Some(Service(role)) => app.control().statistics_as_probe(role).await.ok(),
+        None => None,
+    };
+    let found = match &statistics {
+        Some(statistics) => statistics.readiness,
+        None => app.control().readiness().await,
+    };
+    let parts = [("database", found.store), ("runner", found.runner)];
+    let readiness = Readiness {
+        server: statistics.map(numbers),
+        ..Readiness::of(parts)
+    };
     let status = if readiness.is_ready() {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
     (status, Json(readiness)).into_response()
+}
+
+fn numbers(statistics: Statistics) -> ServerNumbers {
+    let sandboxes = statistics.sandboxes.into_iter();
+    ServerNumbers {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        sandboxes: sandboxes
+            .map(|(state, count)| (state.to_owned(), count))
+            .collect(),
+        webhook_queues: statistics.webhook_queues as u64,
+    }
 }
 
 /// This document.

@@ -8,7 +8,7 @@ use alcove_api_types::daytona::{
     TraceSummary,
 };
 use alcove_control::{ListLogs, TelemetryRange, TraceSummary as Summary};
-use alcove_telemetry::{LogRecord, Point, Severity, Span, SpanStatus};
+use alcove_telemetry::{LogRecord, METRICS, Metric, Point, Severity, Span, SpanStatus};
 use axum::Json;
 use axum::extract::State;
 
@@ -16,58 +16,6 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::extract::{Authenticated, PathOf, QueryOf};
 use crate::query::Query;
-
-/// A number that is measured: its name, and what of a sample it is.
-type Metric = (&'static str, fn(&Point) -> Option<f64>);
-
-/// Bytes where it does not say otherwise.
-const METRICS: [Metric; 13] = [
-    // In per cent of the limit.
-    ("daytona.sandbox.cpu.utilization", |point| {
-        share(point.cpu_millis?, float(point.cpu_limit_millis))
-    }),
-    // In processors.
-    ("daytona.sandbox.cpu.limit", |point| {
-        Some(float(point.cpu_limit_millis) / 1000.0)
-    }),
-    ("daytona.sandbox.memory.usage", |point| {
-        Some(point.memory_bytes)
-    }),
-    ("daytona.sandbox.memory.limit", |point| {
-        Some(float(point.memory_limit_bytes))
-    }),
-    ("daytona.sandbox.memory.cache", |point| {
-        Some(point.cache_bytes)
-    }),
-    ("daytona.sandbox.memory.utilization", |point| {
-        share(point.memory_bytes, float(point.memory_limit_bytes))
-    }),
-    ("daytona.sandbox.filesystem.usage", |point| {
-        Some(point.disk?.used_bytes)
-    }),
-    ("daytona.sandbox.filesystem.total", |point| {
-        Some(float(point.disk?.total_bytes))
-    }),
-    ("daytona.sandbox.filesystem.available", |point| {
-        let disk = point.disk?;
-        Some((float(disk.total_bytes) - disk.used_bytes).max(0.0))
-    }),
-    ("daytona.sandbox.filesystem.utilization", |point| {
-        let disk = point.disk?;
-        share(disk.used_bytes, float(disk.total_bytes))
-    }),
-    // Since the sandbox was started.
-    ("daytona.sandbox.network.received", |point| {
-        Some(float(point.traffic?.received_bytes))
-    }),
-    ("daytona.sandbox.network.sent", |point| {
-        Some(float(point.traffic?.sent_bytes))
-    }),
-    // In processors: what `cpu.utilization` is a share of the limit of.
-    ("daytona.sandbox.cpu.usage", |point| {
-        Some(point.cpu_millis? / 1000.0)
-    }),
-];
 
 /// What a sandbox used, as the host counts it: processors, memory, disk and network. Points are closer together the younger
 /// they are; there are none of times at which the sandbox was stopped.
@@ -95,21 +43,21 @@ pub(crate) async fn metrics(
     query.finish()?;
     let points = app.control().sandbox_samples(&caller, &id, range).await?;
     let is_wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
-    let series = METRICS.iter().filter(|(name, _)| is_wanted(name));
+    let series = METRICS.iter().filter(|metric| is_wanted(metric.name));
     Ok(Json(MetricsResponse {
-        series: series.map(|metric| one_series(*metric, &points)).collect(),
+        series: series.map(|metric| one_series(metric, &points)).collect(),
     }))
 }
 
-fn one_series((name, value): Metric, points: &[Point]) -> MetricSeries {
+fn one_series(metric: &Metric, points: &[Point]) -> MetricSeries {
     let data_points = points.iter().filter_map(|point| {
         Some(MetricDataPoint {
             timestamp: point.at.into(),
-            value: value(point)?,
+            value: (metric.value)(point)?,
         })
     });
     MetricSeries {
-        metric_name: name.to_owned(),
+        metric_name: metric.name.to_owned(),
         data_points: data_points.collect(),
     }
 }
@@ -245,17 +193,4 @@ fn status(status: &SpanStatus) -> (String, Option<String>) {
         SpanStatus::Ok => ("Ok".to_owned(), None),
         SpanStatus::Error { message } => ("Error".to_owned(), Some(message.clone())),
     }
-}
-
-/// In per cent.
-fn share(part: f64, whole: f64) -> Option<f64> {
-    (whole > 0.0).then(|| (part / whole * 100.0).max(0.0))
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "JSON has no other numbers, and these are exact up to 8 PiB"
-)]
-fn float(number: u64) -> f64 {
-    number as f64
 }
