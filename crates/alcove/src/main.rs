@@ -22,6 +22,7 @@ mod oidc;
 mod operator;
 mod parts;
 mod registries;
+mod own_telemetry;
 mod remote;
 mod serve;
 mod storage;

@@ -1,5 +1,6 @@
 //! `alcove serve`: puts the parts together, runs until it is told to stop.
 
+mod log;
 mod settings;
 
 use std::fs;
@@ -24,7 +25,6 @@ use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
 use crate::audit::AuditArguments;
 use crate::check::{self, Outcome};
@@ -37,6 +37,7 @@ use crate::limits::LimitArguments;
 use crate::local_runner::LocalRunner;
 use crate::oidc::OidcArguments;
 use crate::operator::{self, Operator};
+use crate::own_telemetry::OwnTelemetryArguments;
 use crate::registries::Registries;
 use crate::storage::{self, Gate, StorageArguments};
 use crate::telemetry::TelemetryArguments;
@@ -44,10 +45,6 @@ use crate::{key, parts, welcome};
 
 /// Where a server of root keeps its data.
 pub const DATA_DIR: &str = "/var/lib/alcove";
-
-/// What is logged where ALCOVE_LOG does not say. s3s calls each refusal an error, and tells of whole requests at its
-/// lower levels, credentials among them.
-const LOG: &str = "info,sqlx=warn,socketioxide=warn,engineioxide=warn,s3s=off";
 
 /// How long open requests may take to end after Ctrl-C.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
@@ -148,6 +145,8 @@ pub struct Arguments {
     oidc: OidcArguments,
     #[command(flatten)]
     telemetry: TelemetryArguments,
+    #[command(flatten)]
+    own_telemetry: OwnTelemetryArguments,
     /// Network slots, disks and id ranges to hold ready.
     #[arg(long, env = "ALCOVE_READY_PARTS", default_value_t = 8)]
     ready_parts: usize,
@@ -185,7 +184,10 @@ pub struct Arguments {
 }
 
 pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    start_log(arguments.log_json);
+    let exporting = arguments.own_telemetry.open()?;
+    log::start(arguments.log_json, exporting.as_ref());
+    let sent = CancellationToken::new();
+    let sending = exporting.map(|exporting| tokio::spawn(exporting.run(sent.clone())));
     start_blocking_threads().await?;
     let data_dir = open_data_dir(&arguments.data_dir)?;
     let programs = parts::unpack(&data_dir)?;
@@ -232,6 +234,10 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let _ = fs::remove_file(data_dir.join("server.json"));
     if result.is_ok() && running > 0 {
         eprintln!("alcove: {running} sandboxes keep running; the next start takes them over");
+    }
+    sent.cancel();
+    if let Some(sending) = sending {
+        sending.await.context("sending telemetry failed")?;
     }
     result.map(|()| ExitCode::SUCCESS)
 }
@@ -449,18 +455,6 @@ async fn start_blocking_threads() -> anyhow::Result<()> {
         waited.context("cannot start the threads for blocking work")?;
     }
     Ok(())
-}
-
-fn start_log(json: bool) {
-    let filter = EnvFilter::try_from_env("ALCOVE_LOG").unwrap_or_else(|_| EnvFilter::new(LOG));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    if json {
-        builder.json().init();
-    } else {
-        builder.with_target(false).init();
-    }
 }
 
 fn open_data_dir(path: &Path) -> anyhow::Result<PathBuf> {

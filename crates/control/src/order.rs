@@ -13,6 +13,8 @@ use alcove_runner_api::{
 use alcove_store::{Claim, StoreError};
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument as _;
+use tracing::field::{Empty, display};
 
 use crate::Settings;
 use crate::driver::LEASE;
@@ -173,7 +175,16 @@ impl Work {
     /// None if the time is up before the runner answers.
     async fn attempt(&self) -> Option<Result<Report, OrderError>> {
         let asked = self.shared.clock.now();
+        let span = tracing::info_span!(
+            target: "alcove_trace",
+            "order",
+            sandbox.id = %self.sandbox.id,
+            goal = ?self.goal,
+            attempt = self.attempt,
+            error = Empty,
+        );
         let answer = self.shared.runner.apply(self.order());
+        let answer = answer.instrument(span.clone());
         tokio::pin!(answer);
         let time_up = async {
             match self.time_left() {
@@ -186,6 +197,9 @@ impl Work {
             tokio::select! {
                 biased;
                 answer = &mut answer => {
+                    if let Err(error) = &answer {
+                        span.record("error", display(error));
+                    }
                     tracing::debug!(
                         sandbox.id = %self.sandbox.id,
                         took_ms = self.shared.clock.now().duration_since(asked).as_millis(),

@@ -30,6 +30,8 @@ use tokio_util::sync::CancellationToken;
 use tower::util::BoxCloneSyncService;
 use tower::{Layer, Service, ServiceExt};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span};
 
 use crate::error::{ApiError, Subject, finish, told_path};
 use crate::inside::Inside;
@@ -329,8 +331,26 @@ impl Service<Request<Body>> for AppService {
             return Box::pin(async move { Ok(edge.preview(preview, request).await) });
         }
         let app = self.app.clone();
-        Box::pin(async move { Ok(answered(inner, request, Some(&app)).await) })
+        let span = span_of(&request);
+        let answered = async move { Ok(answered(inner, request, Some(&app)).await) };
+        Box::pin(answered.instrument(span))
     }
+}
+
+/// What is told of a request where the operator has traces sent elsewhere. Nobody makes it otherwise.
+fn span_of(request: &Request<Body>) -> Span {
+    let header = |name: &str| request.headers().get(name)?.to_str().ok();
+    tracing::info_span!(
+        target: "alcove_trace",
+        "request",
+        http.request.method = request.method().as_str(),
+        url.path = &*told_path(request.uri().path()),
+        http.route = Empty,
+        http.response.status_code = Empty,
+        request.id = Empty,
+        error = Empty,
+        traceparent = header("traceparent"),
+    )
 }
 
 /// Gives the request its id, and the answer what every answer has.
@@ -373,6 +393,12 @@ where
     }
     if let Some((app, began)) = outside.zip(began) {
         app.requests().end(response.status(), began.elapsed());
+    }
+    let (span, status) = (Span::current(), response.status());
+    span.record("request.id", &*id);
+    span.record("http.response.status_code", status.as_u16());
+    if status.is_server_error() {
+        span.record("error", format!("the answer was {}", status.as_u16()));
     }
     let headers = response.headers_mut();
     headers.insert(API_VERSION_HEADER, API_VERSION);

@@ -39,6 +39,9 @@ static BY_ROUTE: LazyLock<BTreeMap<(&str, &str), Expected>> = LazyLock::new(|| {
 
 /// Runs the handler of a request, as an action if it is one.
 pub(crate) async fn record(State(app): State<App>, request: Request, next: Next) -> Response {
+    if let Some(route) = request.extensions().get::<MatchedPath>() {
+        tracing::Span::current().record("http.route", route.as_str());
+    }
     let Some((act, success)) = act_of(&request) else {
         return next.run(request).await;
     };
