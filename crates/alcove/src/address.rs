@@ -7,17 +7,21 @@ use alcove_client::Client;
 use anyhow::{Context, bail};
 use serde::Deserialize;
 
+use crate::credentials::{Credentials, CredentialsArguments};
+
 #[derive(Debug, clap::Args)]
 pub struct Address {
     /// Address of the API, such as http://127.0.0.1:3000/api.
     #[arg(long, env = "DAYTONA_API_URL")]
     url: Option<String>,
-    /// Key for that address.
+    /// Key for that address; the one that `alcove login` got where it is not given.
     #[arg(long, env = "DAYTONA_API_KEY", hide_env_values = true)]
     key: Option<String>,
     /// Data folder of a server on this host: address, key and process are read from it. It goes before --url.
     #[arg(long, env = "ALCOVE_DATA_DIR")]
     data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    credentials: CredentialsArguments,
 }
 
 impl Address {
@@ -25,7 +29,24 @@ impl Address {
     pub fn client(&self) -> anyhow::Result<(Client, Option<i32>)> {
         match (&self.data_dir, &self.url, &self.key) {
             (None, Some(url), Some(key)) => Ok((Client::new(url, key)?, None)),
-            (None, Some(_), None) => bail!("--url needs --key, or DAYTONA_API_KEY"),
+            (None, Some(url), None) => {
+                let kept = Credentials::read(&self.credentials.path()?)?;
+                match kept.of(url) {
+                    Some(login) => Ok((Client::new(url, &login.key)?, None)),
+                    None => bail!(
+                        "--url needs --key, or DAYTONA_API_KEY, or `alcove login --url {url}`"
+                    ),
+                }
+            }
+            (None, None, None) if !is_served_here() => {
+                let kept = Credentials::read(&self.credentials.path()?)?;
+                match kept.current() {
+                    Some((url, login)) => Ok((Client::new(url, &login.key)?, None)),
+                    None => bail!(
+                        "no server runs on this host; give --url and --key, or use `alcove login`"
+                    ),
+                }
+            }
             (data_dir, ..) => {
                 let data_dir = data_dir
                     .as_deref()
@@ -36,6 +57,13 @@ impl Address {
             }
         }
     }
+}
+
+/// Whether a server runs on the folder that it takes where none is named.
+fn is_served_here() -> bool {
+    Path::new(crate::serve::DATA_DIR)
+        .join("server.json")
+        .exists()
 }
 
 /// What a server writes into its data folder for scripts.

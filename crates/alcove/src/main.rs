@@ -7,6 +7,7 @@ mod backup;
 mod bench;
 mod check;
 mod contexts;
+mod credentials;
 mod doctor;
 mod doors;
 mod egress;
@@ -17,12 +18,13 @@ mod key_command;
 mod kill;
 mod limits;
 mod local_runner;
+mod login;
 mod mcp;
 mod oidc;
 mod operator;
+mod own_telemetry;
 mod parts;
 mod registries;
-mod own_telemetry;
 mod remote;
 mod serve;
 mod storage;
@@ -61,6 +63,10 @@ enum Command {
     Action(action::Arguments),
     /// Serves the actions as tools of the Model Context Protocol on standard input and output, for a running server.
     Mcp(mcp::Arguments),
+    /// Gets a key of a person, who lets this program in with a browser. Actions and tools use it from then on.
+    Login(login::Arguments),
+    /// Ends the key that `login` got, and forgets it.
+    Logout(login::LogoutArguments),
     /// Makes a backup of everything that a running server has, in a new folder.
     Backup(backup::Arguments),
     /// Makes a data folder of a backup.
@@ -97,6 +103,8 @@ fn main() -> ExitCode {
             Command::Bench(command) => bench::run(command).await,
             Command::Action(arguments) => action::run(arguments).await,
             Command::Mcp(arguments) => mcp::run(arguments).await,
+            Command::Login(arguments) => login::run(arguments).await,
+            Command::Logout(arguments) => login::logout(arguments).await,
             Command::Image(command) => image::run(command),
             Command::Backup(arguments) => backup::run(arguments).await,
             Command::Restore(arguments) => backup::restore::run(arguments).await,

@@ -5,6 +5,7 @@ mod administration;
 mod audit;
 mod config;
 mod create_sandbox;
+mod device;
 pub mod era;
 mod health;
 mod image;
@@ -38,6 +39,9 @@ pub use audit::{
 };
 pub use config::{Configuration, Oidc, RateLimitEntry, RateLimits};
 pub use create_sandbox::{BuildInfo, CreateBuildInfo, CreateSandbox, SandboxVolume};
+pub use device::{
+    DecideOnDevice, DeviceAuthorization, DeviceRefusalBody, DeviceToken, WaitingDevice,
+};
 pub use health::{ComponentHealth, Health, Readiness, ServerNumbers};
 pub use image::{BuildImage, CreateImage, Image, ImagePage, ImageState, ToggleImage};
 pub use network::{OrganizationLimitedEgress, UpdateSandboxNetworkSettings};

@@ -4,6 +4,7 @@ mod activity;
 mod administration;
 mod audit;
 mod builds;
+mod device;
 pub(crate) mod drive;
 mod invitation;
 mod key;

@@ -89,6 +89,21 @@ pub(crate) fn first_key(shared: &Shared, user: &User, home: &OrganizationId) -> 
     make(shared, home.clone(), user.id.clone(), wish)
 }
 
+/// A key of a person for a program that the person has let in.
+///
+/// # Errors
+/// [`Error::Unauthenticated`] for whoever is no member of the organization any more.
+pub(crate) async fn device_key(
+    shared: &Shared,
+    organization: OrganizationId,
+    user: UserId,
+    wish: NewApiKey,
+) -> Result<CreatedApiKey, Error> {
+    let made = make(shared, organization, user, wish);
+    insert(shared, &made.key).await?;
+    Ok(made)
+}
+
 fn make(
     shared: &Shared,
     organization_id: OrganizationId,

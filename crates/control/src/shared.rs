@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::audit::AuditQueue;
 use crate::auth::KeyCache;
+use crate::device::Devices;
 use crate::directory::Directory;
 use crate::event::EventHub;
 use crate::forward::Forwarding;
@@ -44,6 +45,7 @@ pub(crate) struct Shared {
     /// This run of the process, as the holder of leases.
     pub owner: OwnerId,
     pub opened_at: Timestamp,
+    pub devices: Devices,
     pub directory: Directory,
     pub audit: AuditQueue,
     pub keys: KeyCache,
@@ -112,6 +114,7 @@ impl Shared {
             runner: parts.runner,
             clock: parts.clock,
             rng: parts.rng,
+            devices: Devices::default(),
             directory: Directory::default(),
             audit: AuditQueue::default(),
             keys: KeyCache::default(),

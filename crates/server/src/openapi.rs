@@ -11,7 +11,7 @@ use crate::routes::daytona::{
     organization, otel, preview, quota, region, registry, sandbox, sandbox_list, secret, service,
     settings, snapshot, ssh, ssh_key, system, telemetry, volume, warm_pool, webhook, workspace,
 };
-use crate::routes::{actions, auth, mcp};
+use crate::routes::{actions, auth, device, mcp};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -69,6 +69,7 @@ use crate::routes::{actions, auth, mcp};
         otel::get, otel::update, otel::delete, otel::of_token, otel::identity, otel::experimental,
         otel::gpu_capacity, otel::queue_timeout,
         service::list, service::create, service::delete,
+        device::code, device::token, device::look, device::confirm,
         warm_pool::list, warm_pool::create, warm_pool::update, warm_pool::delete,
         webhook::enabled_older, webhook::portal_access, webhook::status, webhook::initialize,
         webhook::refresh, webhook::send_older, webhook::messages, webhook::attempts,

@@ -3,6 +3,7 @@
 pub(crate) mod actions;
 pub(crate) mod auth;
 pub(crate) mod daytona;
+pub(crate) mod device;
 pub(crate) mod mcp;
 pub(crate) mod page;
 pub(crate) mod vercel;
@@ -19,6 +20,8 @@ pub enum Access {
     Public,
     /// Everyone; what is in the body says who asks, and is refused like a bad key where it is none.
     Body,
+    /// Everyone; the code in the body says who asks, and is refused in the words of OAuth where it is none.
+    Grant,
     /// Holders of an API key, and whoever has signed in.
     Key,
     /// Programs, by the credential of their role.
@@ -59,12 +62,13 @@ pub fn all_routes() -> impl Iterator<Item = &'static Route> {
         .chain(actions::ROUTES)
         .chain(mcp::ROUTES)
         .chain(auth::ROUTES)
+        .chain(device::ROUTES)
 }
 
 /// Whether everyone may ask this.
 pub(crate) fn is_public(method: &Method, path: &str) -> bool {
     all_routes().any(|route| {
-        matches!(route.access, Access::Public | Access::Body)
+        matches!(route.access, Access::Public | Access::Body | Access::Grant)
             && route.path == path
             && route.method.eq_ignore_ascii_case(method.as_str())
     })
@@ -81,6 +85,7 @@ pub(crate) fn router() -> Router<App> {
         .merge(actions::router())
         .merge(mcp::router())
         .merge(auth::router())
+        .merge(device::router())
         .merge(page::router())
         .merge(vercel::router())
 }

@@ -12,6 +12,7 @@ mod images;
 mod kill_points;
 mod kills;
 mod life;
+mod login;
 mod previews;
 mod quotas;
 mod refusals;

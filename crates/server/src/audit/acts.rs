@@ -83,6 +83,7 @@ pub(crate) const ACTS: &[Act] = acts! {
     post "/api/auth/sign-out-everywhere" => logout user;
     post "/api/auth/password" => change_password user;
     post "/api/auth/set-password" => change_password user;
+    post "/api/auth/device/confirm" => confirm_device user;
     post "/api/auth/totp" => begin_totp user;
     post "/api/auth/totp/confirm" => confirm_totp user;
     post "/api/auth/totp/remove" => remove_totp user;
@@ -199,6 +200,16 @@ const OTHERS: &[(&str, &str, &str)] = &[
         "asks others, which are written down",
     ),
     ("post", "/mcp", "asks others, which are written down"),
+    (
+        "post",
+        "/api/auth/device/code",
+        "begins what a person decides on, which is written down",
+    ),
+    (
+        "post",
+        "/api/auth/device/token",
+        "asks again and again for what a person has decided, which is written down",
+    ),
     (
         "post",
         "/v2/sandboxes/sessions/{sessionId}/cmd",

@@ -1,4 +1,5 @@
-//! The page that links lead to which set a password. It loads nothing from anywhere else, and nobody can frame it.
+//! Pages of accounts: the one that links lead to which set a password, and the one that lets a program in. They load nothing
+//! from anywhere else, and nobody can frame them.
 
 use axum::response::{IntoResponse as _, Response};
 use http::header::{
@@ -9,6 +10,8 @@ use http::header::{
 crate::routes::routes! {
     get "/auth/password", Public => password;
     get "/auth/password.js", Public => password_script;
+    get "/auth/device", Public => device;
+    get "/auth/device.js", Public => device_script;
 }
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; connect-src 'self'; form-action 'none'; \
@@ -30,6 +33,22 @@ pub(crate) async fn password_script() -> Response {
     file(
         "text/javascript; charset=utf-8",
         include_str!("page/password.js"),
+    )
+}
+
+/// Where the user of a program lets it in.
+pub fn device_url(public_url: &str) -> String {
+    format!("{public_url}/auth/device")
+}
+
+pub(crate) async fn device() -> Response {
+    file("text/html; charset=utf-8", include_str!("page/device.html"))
+}
+
+pub(crate) async fn device_script() -> Response {
+    file(
+        "text/javascript; charset=utf-8",
+        include_str!("page/device.js"),
     )
 }
 

@@ -7,6 +7,7 @@ mod activity;
 mod audit;
 mod bodies;
 mod builds;
+mod device;
 mod errors;
 mod event_streams;
 mod events;

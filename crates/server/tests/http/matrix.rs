@@ -331,6 +331,7 @@ impl Place {
             ("{isPublic}", "true".to_owned()),
             ("{port}", "2280".to_owned()),
             ("{authToken}", "none".to_owned()),
+            ("{userCode}", "BBBBBBBB".to_owned()),
             ("{interval}", "5".to_owned()),
             ("{ttlMinutes}", "5".to_owned()),
         ];

@@ -11,23 +11,23 @@ use serde_json::{Value, json};
 
 use crate::support::{Answer, Server};
 
-const PASSWORD: &str = "correct horse battery";
+pub const PASSWORD: &str = "correct horse battery";
 
 /// A browser without a key.
-struct Browser<'a> {
+pub struct Browser<'a> {
     server: &'a Server,
     arrival: Arrival,
     cookie: String,
-    csrf_token: String,
+    pub csrf_token: String,
 }
 
-fn arrival(is_tls: bool) -> Arrival {
+pub fn arrival(is_tls: bool) -> Arrival {
     let peer: SocketAddr = "192.0.2.1:1234".parse().unwrap();
     Arrival { peer, is_tls }
 }
 
 impl<'a> Browser<'a> {
-    fn new(server: &'a Server, arrival: Arrival) -> Self {
+    pub fn new(server: &'a Server, arrival: Arrival) -> Self {
         Self {
             server,
             arrival,
@@ -37,7 +37,7 @@ impl<'a> Browser<'a> {
     }
 
     /// Asks as it is, without what a page of the server's own adds.
-    async fn ask_plainly(
+    pub async fn ask_plainly(
         &self,
         method: &str,
         path: &str,
@@ -56,12 +56,12 @@ impl<'a> Browser<'a> {
         self.server.send(request).await
     }
 
-    async fn ask(&self, method: &str, path: &str, body: Value) -> Answer {
+    pub async fn ask(&self, method: &str, path: &str, body: Value) -> Answer {
         let token = [("x-csrf-token", self.csrf_token.as_str())];
         self.ask_plainly(method, path, &token, &body).await
     }
 
-    async fn sign_in(&mut self, username: &str, password: &str) -> Answer {
+    pub async fn sign_in(&mut self, username: &str, password: &str) -> Answer {
         let body = json!({"username": username, "password": password});
         let answer = self.ask("POST", "/api/auth/sign-in", body).await;
         if answer.status == StatusCode::OK {
@@ -86,7 +86,7 @@ fn set_cookie(headers: &HeaderMap) -> String {
 }
 
 /// A server whose administrator has a password.
-async fn set_up(options: Options) -> Server {
+pub async fn set_up(options: Options) -> Server {
     let server = Server::with_options(TestControl::open().await, options);
     let link = server.kit.control.set_up_link().await.unwrap().unwrap();
     let body = json!({"token": link.text, "password": PASSWORD});

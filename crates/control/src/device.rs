@@ -1,0 +1,364 @@
+//! Keys for programs whose user signs in elsewhere: the device authorization grant of OAuth 2.0 (RFC 8628).
+//!
+//! ```text
+//!  program ── begin ──> device code, user code          person ── signs in, looks at the user code ──> approves or denies
+//!  program ── redeem, again and again ─────────────────────────────────────────────> a key of that person, once
+//! ```
+//!
+//! What waits is in memory only: it lasts ten minutes, anybody may begin one, and whoever begins one must not make the server write
+//! to its disk. A restart ends all of them, and programs begin anew. Codes are kept as hashes; the user code, which is short, under a
+//! secret of the server.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use alcove_domain::{NewApiKey, OrganizationId, Permissions, Reason, UserId};
+use aws_lc_rs::hmac;
+use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
+
+use crate::keys;
+use crate::shared::{Shared, lock};
+use crate::{Caller, CameWith, Counted, CreatedApiKey, Error};
+
+/// How long a person has to approve.
+pub(crate) const LASTS: Duration = Duration::from_mins(10);
+/// How long a program waits between two asks, at first.
+const INTERVAL: Duration = Duration::from_secs(5);
+/// What it waits longer each time that it did not.
+const SLOWER: Duration = Duration::from_secs(5);
+/// What waits at once.
+const PENDING_MAX: usize = 1024;
+/// What waits at once of one address.
+const PENDING_OF_ADDRESS_MAX: usize = 16;
+/// User codes that a person may ask for in vain within the time that one lasts.
+const GUESSES_MAX: u32 = 20;
+/// Those of a user code: no vowels, so that none is a word, and nothing that looks like another.
+const LETTERS: &[u8; 20] = b"BCDFGHJKLMNPQRSTVWXZ";
+const USER_CODE_LETTERS: usize = 8;
+/// Longest name that a program gives itself, in characters.
+const NAME_MAX_CHARS: usize = 64;
+
+/// What a program says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceRequest {
+    pub client: String,
+    /// The host that it runs on.
+    pub device: Option<String>,
+}
+
+/// What a program is told that begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceCodes {
+    pub device_code: String,
+    pub user_code: String,
+    pub lasts: Duration,
+    pub interval: Duration,
+}
+
+/// What a person sees of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceView {
+    pub request: DeviceRequest,
+    pub address: Option<IpAddr>,
+    pub began_at: Timestamp,
+}
+
+/// Why a program gets no key, in the words of RFC 8628 and RFC 6749.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceRefusal {
+    /// The person has not decided.
+    AuthorizationPending,
+    /// The same, and it asks too often: it must wait longer from now on.
+    SlowDown,
+    AccessDenied,
+    ExpiredToken,
+    /// There is no such code, or it was redeemed.
+    InvalidGrant,
+}
+
+impl DeviceRefusal {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AuthorizationPending => "authorization_pending",
+            Self::SlowDown => "slow_down",
+            Self::AccessDenied => "access_denied",
+            Self::ExpiredToken => "expired_token",
+            Self::InvalidGrant => "invalid_grant",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Decision {
+    None,
+    Denied,
+    /// As whom, and in which organization.
+    Approved(UserId, OrganizationId),
+}
+
+#[derive(Debug, Clone)]
+struct Pending {
+    user_code: [u8; 32],
+    request: DeviceRequest,
+    address: Option<IpAddr>,
+    began_at: Timestamp,
+    interval: Duration,
+    asked_at: Option<Timestamp>,
+    decision: Decision,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Devices {
+    /// By the hash of the device code. Those that have expired stay as long again, so that programs are told so.
+    pending: Mutex<HashMap<[u8; 32], Pending>>,
+    /// User codes that were asked for in vain, since when.
+    guesses: Mutex<HashMap<UserId, (u32, Timestamp)>>,
+}
+
+impl Pending {
+    fn is_over(&self, now: Timestamp, lasts: Duration) -> bool {
+        passed(self.began_at, now) >= lasts
+    }
+}
+
+fn passed(since: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(since)).unwrap_or_default()
+}
+
+fn hash(device_code: &str) -> [u8; 32] {
+    Sha256::digest(device_code.as_bytes()).into()
+}
+
+fn user_hash(shared: &Shared, user_code: &str) -> [u8; 32] {
+    let letters = user_code.chars().filter(char::is_ascii_alphanumeric);
+    let letters: String = letters.map(|letter| letter.to_ascii_uppercase()).collect();
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &shared.secrets.sign_in);
+    let mut hash = [0; 32];
+    hash.copy_from_slice(hmac::sign(&key, format!("device:{letters}").as_bytes()).as_ref());
+    hash
+}
+
+/// Begins one for a program.
+pub(crate) fn begin(
+    shared: &Shared,
+    request: DeviceRequest,
+    address: Option<IpAddr>,
+) -> Result<DeviceCodes, Error> {
+    let mut reasons = Vec::new();
+    for (name, said) in [
+        ("client_id", Some(&request.client)),
+        ("device_name", request.device.as_ref()),
+    ] {
+        let is_fit = |said: &String| {
+            let length = said.chars().count();
+            (1..=NAME_MAX_CHARS).contains(&length) && !said.chars().any(char::is_control)
+        };
+        if said.is_some_and(|said| !is_fit(said)) {
+            reasons.push(Reason::invalid(format!(
+                "{name} must have 1 to {NAME_MAX_CHARS} visible characters"
+            )));
+        }
+    }
+    Error::check(reasons)?;
+    let now = shared.clock.now();
+    let mut pending = lock(&shared.devices.pending);
+    pending.retain(|_, it| !it.is_over(now, LASTS * 2));
+    let who = Counted::from(address);
+    let of_address = pending
+        .values()
+        .filter(|it| !it.is_over(now, LASTS) && Counted::from(it.address) == who);
+    if of_address.count() >= PENDING_OF_ADDRESS_MAX || pending.len() >= PENDING_MAX {
+        return Err(Error::TooManyRequests {
+            message: "Too many devices wait to be let in; try again later",
+            retry_after: LASTS,
+        });
+    }
+    let mut random = [0; 32];
+    shared.rng.fill(&mut random);
+    let device_code = hex::encode(random);
+    let user_code = loop {
+        let code = new_user_code(shared);
+        let hashed = user_hash(shared, &code);
+        if pending.values().all(|it| it.user_code != hashed) {
+            break code;
+        }
+    };
+    let begun = Pending {
+        user_code: user_hash(shared, &user_code),
+        request,
+        address,
+        began_at: now,
+        interval: INTERVAL,
+        asked_at: None,
+        decision: Decision::None,
+    };
+    pending.insert(hash(&device_code), begun);
+    Ok(DeviceCodes {
+        device_code,
+        user_code,
+        lasts: LASTS,
+        interval: INTERVAL,
+    })
+}
+
+/// Such as `WDJB-MJHT`.
+fn new_user_code(shared: &Shared) -> String {
+    let mut code = String::new();
+    while code.len() < USER_CODE_LETTERS + 1 {
+        let mut random = [0; 1];
+        shared.rng.fill(&mut random);
+        // All letters are as likely: what is left over of a byte is thrown away.
+        let place = usize::from(random[0]);
+        if place < 256 / LETTERS.len() * LETTERS.len() {
+            code.push(char::from(LETTERS[place % LETTERS.len()]));
+        }
+        if code.len() == USER_CODE_LETTERS / 2 {
+            code.push('-');
+        }
+    }
+    code
+}
+
+/// A person who signed in, who alone can approve.
+fn person(caller: &Caller) -> Result<&UserId, Error> {
+    match caller.came_with {
+        CameWith::Session(_) | CameWith::Token { .. } => Ok(&caller.user),
+        CameWith::Key(_) => Err(Error::wrong_credential()),
+    }
+}
+
+fn not_found() -> Error {
+    Error::NotFound {
+        message: "No device waits with this code. It may have expired".to_owned(),
+    }
+}
+
+/// What somebody begins that has this user code.
+pub(crate) fn look(shared: &Shared, caller: &Caller, user_code: &str) -> Result<DeviceView, Error> {
+    let found = with(shared, caller, user_code, |pending| pending.clone())?;
+    Ok(DeviceView {
+        request: found.request,
+        address: found.address,
+        began_at: found.began_at,
+    })
+}
+
+/// Says whether a program gets a key of the caller's user, in the organization that the caller acts in. Only once.
+pub(crate) fn decide(
+    shared: &Shared,
+    caller: &Caller,
+    user_code: &str,
+    is_approved: bool,
+) -> Result<(), Error> {
+    let decision = if is_approved {
+        Decision::Approved(caller.user.clone(), caller.organization.clone())
+    } else {
+        Decision::Denied
+    };
+    let device = with(shared, caller, user_code, |pending| {
+        pending.decision = decision;
+        pending.request.clone()
+    })?;
+    tracing::info!(
+        user.id = %caller.user,
+        "user {} {} {}", caller.user, if is_approved { "lets in" } else { "refuses" }, device.client
+    );
+    Ok(())
+}
+
+/// Does something with what waits undecided under a user code. Who asks for too many that are none has to wait.
+fn with<T>(
+    shared: &Shared,
+    caller: &Caller,
+    user_code: &str,
+    work: impl FnOnce(&mut Pending) -> T,
+) -> Result<T, Error> {
+    let user = person(caller)?;
+    let now = shared.clock.now();
+    let mut guesses = lock(&shared.devices.guesses);
+    guesses.retain(|_, (_, since)| passed(*since, now) < LASTS);
+    if let Some((count, since)) = guesses.get(user)
+        && *count >= GUESSES_MAX
+    {
+        return Err(Error::TooManyRequests {
+            message: "Too many codes that are none; try again later",
+            retry_after: LASTS.saturating_sub(passed(*since, now)),
+        });
+    }
+    let wanted = user_hash(shared, user_code);
+    let mut pending = lock(&shared.devices.pending);
+    let mut waiting = pending.values_mut().filter(|it| {
+        it.user_code == wanted && it.decision == Decision::None && !it.is_over(now, LASTS)
+    });
+    let Some(found) = waiting.next() else {
+        guesses.entry(user.clone()).or_insert((0, now)).0 += 1;
+        return Err(not_found());
+    };
+    Ok(work(found))
+}
+
+/// Gives a program its key once a person has approved, and never again.
+///
+/// # Errors
+/// What stands in the way inside of the server; whatever the program is told as an answer is the inner result.
+pub(crate) async fn redeem(
+    shared: &Arc<Shared>,
+    device_code: &str,
+) -> Result<Result<CreatedApiKey, DeviceRefusal>, Error> {
+    let key = hash(device_code);
+    let now = shared.clock.now();
+    let (user, organization, request) = {
+        let mut pending = lock(&shared.devices.pending);
+        let Some(found) = pending.get_mut(&key) else {
+            return Ok(Err(DeviceRefusal::InvalidGrant));
+        };
+        if found.is_over(now, LASTS) {
+            return Ok(Err(DeviceRefusal::ExpiredToken));
+        }
+        let is_early = found
+            .asked_at
+            .is_some_and(|asked| passed(asked, now) < found.interval);
+        found.asked_at = Some(now);
+        match found.decision.clone() {
+            Decision::Denied => {
+                pending.remove(&key);
+                return Ok(Err(DeviceRefusal::AccessDenied));
+            }
+            _ if is_early => {
+                found.interval += SLOWER;
+                return Ok(Err(DeviceRefusal::SlowDown));
+            }
+            Decision::None => return Ok(Err(DeviceRefusal::AuthorizationPending)),
+            Decision::Approved(user, organization) => {
+                let request = found.request.clone();
+                pending.remove(&key);
+                (user, organization, request)
+            }
+        }
+    };
+    let made = keys::device_key(shared, organization, user, wish(shared, &request)).await;
+    match made {
+        Ok(made) => Ok(Ok(made)),
+        // Whoever approved is no member any more.
+        Err(Error::Unauthenticated { .. }) => Ok(Err(DeviceRefusal::AccessDenied)),
+        Err(error) => Err(error),
+    }
+}
+
+/// A name that no other key has, by which its user finds it again.
+fn wish(shared: &Shared, request: &DeviceRequest) -> NewApiKey {
+    let mut random = [0; 4];
+    shared.rng.fill(&mut random);
+    let device = request.device.as_deref().unwrap_or("device");
+    let is_plain = |letter: &char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '.');
+    let device: String = device.chars().filter(is_plain).take(40).collect();
+    let name = format!("login-{device}-{}", hex::encode(random));
+    NewApiKey {
+        name,
+        permissions: Permissions::all(),
+        expires_at: None,
+    }
+}

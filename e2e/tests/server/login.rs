@@ -1,0 +1,108 @@
+//! `alcove login`: a key for the command line, approved by a person.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use alcove_e2e::server::{Raw, TestServer};
+use serde_json::{Value, json};
+
+const PASSWORD: &str = "a-pass-phrase-of-somebody";
+
+/// The command line of somebody who has nothing but this file.
+fn alcove(credentials: &Path, arguments: &[&str]) -> Command {
+    let program = std::env::var_os("ALCOVE_BIN").expect("ALCOVE_BIN is set");
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .env_remove("DAYTONA_API_KEY")
+        .env_remove("DAYTONA_API_URL")
+        .env_remove("ALCOVE_DATA_DIR")
+        .env("ALCOVE_CREDENTIALS", credentials);
+    command
+}
+
+fn succeeds(command: &mut Command) -> String {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command.output().unwrap();
+    let stderr = String::from_utf8_lossy(&stderr);
+    assert!(status.success(), "{command:?}: {stderr}");
+    String::from_utf8(stdout).unwrap()
+}
+
+async fn ask(raw: &Raw, method: &str, path: &str, body: Value) -> Value {
+    let answer = raw.ask(method, path, body.to_string()).await;
+    assert!(answer.status.is_success(), "{method} {path}: {answer:?}");
+    serde_json::from_slice(&answer.body).unwrap_or(Value::Null)
+}
+
+/// The administrator's browser, signed in.
+async fn browser(raw: &Raw) -> Raw {
+    let me = ask(raw, "GET", "/api/users/me", Value::Null).await;
+    let path = format!(
+        "/api/admin/users/{}/password-link",
+        me["id"].as_str().unwrap()
+    );
+    let link = ask(raw, "POST", &path, json!({})).await;
+    let (_, token) = link["url"].as_str().unwrap().split_once('#').unwrap();
+    let nobody = raw.with_authorization(None);
+    let body = json!({"token": token, "password": PASSWORD});
+    ask(&nobody, "POST", "/api/auth/set-password", body).await;
+    let body = json!({"username": "admin@localhost", "password": PASSWORD});
+    let answer = nobody
+        .ask("POST", "/api/auth/sign-in", body.to_string())
+        .await;
+    let cookie = answer.headers["set-cookie"].to_str().unwrap();
+    let csrf = answer.json()["csrfToken"].as_str().unwrap().to_owned();
+    nobody
+        .with_header("Cookie", cookie.split(';').next().unwrap())
+        .with_header("X-CSRF-Token", &csrf)
+}
+
+#[tokio::test]
+async fn who_logs_in_with_a_browser_can_act_until_logging_out() {
+    let server = TestServer::start().await;
+    let (raw, url) = (server.raw(), format!("{}/api", server.url()));
+    let folder = tempfile::tempdir().unwrap();
+    let credentials = folder.path().join("alcove").join("credentials.json");
+    let browser = browser(&raw).await;
+
+    let mut login = alcove(&credentials, &["login", "--url", &url])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(login.stdout.take().unwrap()).lines();
+    let mut lines = lines.map_while(Result::ok);
+    let code = lines.find(|line| line.starts_with("    ")).unwrap();
+    let body = json!({"userCode": code.trim(), "approve": true});
+    ask(&browser, "POST", "/api/auth/device/confirm", body).await;
+    let rest: Vec<String> = lines.collect();
+    assert!(login.wait().unwrap().success(), "{rest:?}");
+    let mode = fs::metadata(&credentials).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+
+    let act = ["action", "list_sandboxes", "--url", &url];
+    let told = succeeds(&mut alcove(&credentials, &act));
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told["success"], true, "{told}");
+
+    let keys = ask(&raw, "GET", "/api/api-keys", Value::Null).await;
+    let of_login = |keys: &Value| {
+        let names = keys.as_array().unwrap().iter();
+        names
+            .filter(|key| key["name"].as_str().unwrap().starts_with("login-"))
+            .count()
+    };
+    assert_eq!(of_login(&keys), 1, "{keys}");
+    succeeds(&mut alcove(&credentials, &["logout"]));
+    let keys = ask(&raw, "GET", "/api/api-keys", Value::Null).await;
+    assert_eq!(of_login(&keys), 0, "{keys}");
+    let refused = alcove(&credentials, &act).output().unwrap();
+    assert!(!refused.status.success());
+    server.finish().await;
+}
