@@ -76,6 +76,8 @@ const REGISTRY_SECRET: &str = "registry";
 const WEBHOOK_SECRET: &str = "webhooks";
 /// Name of the secret that tokens of previews come from.
 const PREVIEW_SECRET: &str = "preview";
+/// Name of the secret that links of invitations come from.
+const INVITATION_SECRET: &str = "invitations";
 /// Name of the secret that tries to sign in are counted by.
 const SIGN_IN_SECRET: &str = "sign-in";
 
@@ -187,6 +189,7 @@ impl Control {
             previews: TokenKey::new(own.get(PREVIEW_SECRET).await?),
             sign_in: own.get(SIGN_IN_SECRET).await?,
             webhooks: TokenKey::new(own.get(WEBHOOK_SECRET).await?),
+            invitations: TokenKey::new(own.get(INVITATION_SECRET).await?),
         };
         let shared = Arc::new(Shared::new(parts, secrets));
         let control = Self {

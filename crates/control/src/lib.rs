@@ -21,6 +21,7 @@ mod forward;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod images;
+mod invitation_links;
 mod keys;
 mod links;
 mod list;
@@ -88,6 +89,7 @@ pub use device::{DeviceCodes, DeviceRefusal, DeviceRequest, DeviceView};
 pub use error::Error;
 pub use event::{Event, EventBody, EventStream, ResumedEvents};
 pub use forward::{ForwardingStatistics, OtlpOutcome, OtlpRequest, OtlpSender};
+pub use invitation_links::{InvitationOffer, InvitedAccount, Joined};
 pub use keys::CreatedApiKey;
 pub use list::{ListSandboxes, ListSnapshots, PageSandboxes};
 pub use object_storage::ObjectStorageAccess;

@@ -91,6 +91,8 @@ pub(crate) struct Secrets {
     pub sign_in: [u8; 32],
     /// What lets the page of webhooks manage them.
     pub webhooks: TokenKey,
+    /// What links of invitations come from.
+    pub invitations: TokenKey,
 }
 
 /// What [`Shared`] is made of besides what it makes itself.

@@ -65,7 +65,7 @@ use crate::routes::{actions, auth, device, mcp};
         audit::export_all, activity::list,
         actions::list, actions::get, actions::call, mcp::call,
         auth::sign_in, auth::session, auth::sign_out, auth::sign_out_everywhere, auth::change_password,
-        auth::set_password, auth::create_password_link, auth::begin_totp, auth::confirm_totp, auth::remove_totp,
+        auth::set_password, auth::look_at_invitation, auth::accept_invitation, auth::create_password_link, auth::begin_totp, auth::confirm_totp, auth::remove_totp,
         otel::get, otel::update, otel::delete, otel::of_token, otel::identity, otel::experimental,
         otel::gpu_capacity, otel::queue_timeout,
         service::list, service::create, service::delete,

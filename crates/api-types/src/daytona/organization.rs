@@ -166,6 +166,9 @@ pub struct OrganizationInvitation {
     /// `owner` or `member`.
     pub role: String,
     pub assigned_roles: Vec<OrganizationRole>,
+    /// Where whoever is invited can accept it without an account, for owners. Our own field.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
 }

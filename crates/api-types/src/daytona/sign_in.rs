@@ -187,3 +187,85 @@ hide!(
     RecoveryCodes,
     RemoveTotp
 );
+
+/// A link of an invitation.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LookAtInvitation {
+    /// What is behind the `#` of the link.
+    pub token: String,
+}
+
+impl fmt::Debug for LookAtInvitation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LookAtInvitation").finish_non_exhaustive()
+    }
+}
+
+impl FromBody for LookAtInvitation {
+    fn from_fields(fields: &mut BodyFields) -> Self {
+        Self {
+            token: fields.required("token", "a string"),
+        }
+    }
+}
+
+/// What an invitation offers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InvitationOffer {
+    pub email: String,
+    pub organization_name: String,
+    /// The address of the owner who invites.
+    pub invited_by: String,
+    /// `owner` or `member`.
+    pub role: String,
+    pub expires_at: Timestamp,
+    /// Whether accepting it makes an account. Else there is one of this address.
+    pub needs_account: bool,
+    /// Whether the address counts as the user's then: the link came by mail.
+    pub proves_email: bool,
+}
+
+/// Whoever is invited, and accepts.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AcceptByLink {
+    /// What is behind the `#` of the link.
+    pub token: String,
+    /// The id of the new user; one is made up when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// The address when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// At least 12 characters, at most 1,024 bytes. Only where an account is made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
+}
+
+impl fmt::Debug for AcceptByLink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AcceptByLink")
+            .field("username", &self.username)
+            .finish_non_exhaustive()
+    }
+}
+
+impl FromBody for AcceptByLink {
+    fn from_fields(fields: &mut BodyFields) -> Self {
+        Self {
+            token: fields.required("token", "a string"),
+            username: fields.text("username"),
+            name: fields.text("name"),
+            password: fields.text("password"),
+        }
+    }
+}
+
+/// Who has become a member.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct JoinedByLink {
+    /// What the user signs in by.
+    pub username: String,
+    pub organization_id: String,
+}

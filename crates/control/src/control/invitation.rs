@@ -9,6 +9,7 @@ use alcove_store::StoreError;
 use jiff::Timestamp;
 
 use super::Control;
+use crate::invitation_links::{self, InvitationOffer, InvitedAccount, Joined, LinkWay};
 use crate::rng::uuid_v4;
 use crate::{Caller, Error};
 
@@ -19,6 +20,8 @@ pub struct InvitationView {
     pub organization_name: String,
     /// The roles that are offered.
     pub roles: Vec<Role>,
+    /// The text of a link by which anybody can accept it, for owners of the organization.
+    pub link: Option<String>,
 }
 
 impl Control {
@@ -66,7 +69,8 @@ impl Control {
             updated_at: now,
         };
         self.insert_invitation(&invitation).await?;
-        self.view_invitation(invitation).await
+        let view = self.view_invitation(invitation).await?;
+        Ok(self.with_link(view))
     }
 
     async fn insert_invitation(&self, invitation: &Invitation) -> Result<(), Error> {
@@ -129,7 +133,10 @@ impl Control {
         let pending = pending.map_err(|error| Error::store("listing invitations", error))?;
         let mut views = Vec::with_capacity(pending.len());
         for invitation in pending {
-            views.push(self.view_invitation(invitation).await?);
+            let view = self.view_invitation(invitation).await?;
+            // Who may decide on members may let them in.
+            let is_owner = caller.require_owner().is_ok();
+            views.push(if is_owner { self.with_link(view) } else { view });
         }
         Ok(views)
     }
@@ -154,7 +161,8 @@ impl Control {
         let expires_at = expires_at.map(crate::clock::whole_milliseconds);
         let offer = InvitationEvent::Offer { access, expires_at };
         let written = self.change_invitation(caller, invitation, offer).await?;
-        self.view_invitation(written).await
+        let view = self.view_invitation(written).await?;
+        Ok(self.with_link(view))
     }
 
     /// Takes an invitation back, as the owner of the organization.
@@ -310,6 +318,35 @@ impl Control {
         }
     }
 
+    fn with_link(&self, view: InvitationView) -> InvitationView {
+        let link = invitation_links::text(&self.shared, &view.invitation.id, LinkWay::Shown);
+        InvitationView {
+            link: Some(link),
+            ..view
+        }
+    }
+
+    /// What a link of an invitation offers, for whoever has it.
+    ///
+    /// # Errors
+    /// [`Error::Unauthenticated`] for none, and once the invitation is accepted, taken back or out of date.
+    pub async fn look_at_invitation(&self, link: &str) -> Result<InvitationOffer, Error> {
+        invitation_links::look(&self.shared, link).await
+    }
+
+    /// Makes whoever has a link of an invitation a member. Where the link has not come by mail, or nobody is known to have the
+    /// address, it is somebody new, who gets an account.
+    ///
+    /// # Errors
+    /// As [`Self::look_at_invitation`]; [`Error::Conflict`] for a name that is taken.
+    pub async fn accept_by_link(
+        &self,
+        link: &str,
+        account: InvitedAccount,
+    ) -> Result<Joined, Error> {
+        invitation_links::accept(&self.shared, link, account).await
+    }
+
     async fn view_invitation(&self, invitation: Invitation) -> Result<InvitationView, Error> {
         let org = &invitation.organization_id;
         let organization = self.shared.store.reader().organization_find(org).await;
@@ -322,6 +359,7 @@ impl Control {
             organization_name: organization.name,
             invitation,
             roles,
+            link: None,
         })
     }
 }

@@ -84,6 +84,7 @@ pub(crate) const ACTS: &[Act] = acts! {
     post "/api/auth/password" => change_password user;
     post "/api/auth/set-password" => change_password user;
     post "/api/auth/device/confirm" => confirm_device user;
+    post "/api/auth/invitation/accept" => accept organization_invitation;
     post "/api/auth/totp" => begin_totp user;
     post "/api/auth/totp/confirm" => confirm_totp user;
     post "/api/auth/totp/remove" => remove_totp user;

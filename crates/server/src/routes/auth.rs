@@ -2,10 +2,11 @@
 
 use alcove_api_types::ErrorBody;
 use alcove_api_types::daytona::{
-    BeginTotp, ChangePassword, ConfirmTotp, CreatePasswordLink, NewTotp, PasswordLink,
-    RecoveryCodes, RemoveTotp, SetPassword, SignIn, SignInSession,
+    AcceptByLink, BeginTotp, ChangePassword, ConfirmTotp, CreatePasswordLink, InvitationOffer,
+    JoinedByLink, LookAtInvitation, NewTotp, PasswordLink, RecoveryCodes, RemoveTotp, SetPassword,
+    SignIn, SignInSession,
 };
-use alcove_control::{Entrance, SignedIn};
+use alcove_control::{Entrance, InvitedAccount, SignedIn};
 use alcove_edge::Client;
 use axum::Json;
 use axum::extract::State;
@@ -27,6 +28,8 @@ crate::routes::routes! {
     post "/api/auth/sign-out-everywhere", Key => sign_out_everywhere;
     post "/api/auth/password", Key => change_password;
     post "/api/auth/set-password", Body => set_password;
+    post "/api/auth/invitation", Body => look_at_invitation;
+    post "/api/auth/invitation/accept", Body => accept_invitation;
     post "/api/auth/totp", Key => begin_totp;
     post "/api/auth/totp/confirm", Key => confirm_totp;
     post "/api/auth/totp/remove", Key => remove_totp;
@@ -171,6 +174,51 @@ pub(crate) async fn set_password(
         .use_password_link(&body.token, &body.password)
         .await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// What a link of an invitation offers, for whoever has it.
+#[utoipa::path(post, path = "/api/auth/invitation", tag = "auth", operation_id = "lookAtInvitation",
+    request_body = LookAtInvitation, security(()),
+    responses((status = 200, body = InvitationOffer), (status = 400, body = ErrorBody),
+        (status = 401, description = "The link has expired or was used", body = ErrorBody)))]
+pub(crate) async fn look_at_invitation(
+    State(app): State<App>,
+    BodyOf(body): BodyOf<LookAtInvitation>,
+) -> Result<Response, ApiError> {
+    let offer = app.control().look_at_invitation(&body.token).await?;
+    let invitation = offer.invitation;
+    let answer = InvitationOffer {
+        email: invitation.email,
+        organization_name: offer.organization_name,
+        invited_by: invitation.invited_by,
+        role: invitation.access.role.as_str().to_owned(),
+        expires_at: invitation.expires_at.into(),
+        needs_account: offer.needs_account,
+        proves_email: offer.proves_email,
+    };
+    Ok(with_cookie(Json(answer).into_response(), None))
+}
+
+/// Makes whoever has a link of an invitation a member, with a new account and its password where one is needed.
+#[utoipa::path(post, path = "/api/auth/invitation/accept", tag = "auth", operation_id = "acceptInvitationByLink",
+    request_body = AcceptByLink, security(()),
+    responses((status = 200, body = JoinedByLink), (status = 400, body = ErrorBody),
+        (status = 401, description = "The link has expired or was used", body = ErrorBody),
+        (status = 409, description = "The name is taken", body = ErrorBody)))]
+pub(crate) async fn accept_invitation(
+    State(app): State<App>,
+    BodyOf(body): BodyOf<AcceptByLink>,
+) -> Result<Json<JoinedByLink>, ApiError> {
+    let account = InvitedAccount {
+        username: body.username,
+        name: body.name,
+        password: body.password,
+    };
+    let joined = app.control().accept_by_link(&body.token, account).await?;
+    Ok(Json(JoinedByLink {
+        username: joined.username,
+        organization_id: joined.organization.to_string(),
+    }))
 }
 
 /// Begins with an authenticator, for who has signed in and shows the password again. It is not asked for until it is

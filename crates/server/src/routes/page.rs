@@ -1,5 +1,5 @@
-//! Pages of accounts: the one that links lead to which set a password, and the one that lets a program in. They load nothing
-//! from anywhere else, and nobody can frame them.
+//! Pages of accounts: those that links lead to, which set a password or accept an invitation, and the one that lets a program in.
+//! They load nothing from anywhere else, and nobody can frame them.
 
 use axum::response::{IntoResponse as _, Response};
 use http::header::{
@@ -12,6 +12,8 @@ crate::routes::routes! {
     get "/auth/password.js", Public => password_script;
     get "/auth/device", Public => device;
     get "/auth/device.js", Public => device_script;
+    get "/auth/invitation", Public => invitation;
+    get "/auth/invitation.js", Public => invitation_script;
 }
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; connect-src 'self'; form-action 'none'; \
@@ -20,6 +22,11 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; connect-src 'self';
 /// Where a link leads. What is behind the `#` is sent to no server, and so stands in no log.
 pub fn password_url(public_url: &str, token: &str) -> String {
     format!("{public_url}/auth/password#{token}")
+}
+
+/// Where a link of an invitation leads.
+pub(crate) fn invitation_url(public_url: &str, token: &str) -> String {
+    format!("{public_url}/auth/invitation#{token}")
 }
 
 pub(crate) async fn password() -> Response {
@@ -49,6 +56,20 @@ pub(crate) async fn device_script() -> Response {
     file(
         "text/javascript; charset=utf-8",
         include_str!("page/device.js"),
+    )
+}
+
+pub(crate) async fn invitation() -> Response {
+    file(
+        "text/html; charset=utf-8",
+        include_str!("page/invitation.html"),
+    )
+}
+
+pub(crate) async fn invitation_script() -> Response {
+    file(
+        "text/javascript; charset=utf-8",
+        include_str!("page/invitation.js"),
     )
 }
 

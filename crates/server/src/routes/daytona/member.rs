@@ -15,6 +15,7 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::extract::{Authenticated, BodyOf, ClientEra, PathOf};
 use crate::routes::daytona::organization::role_of;
+use crate::routes::page;
 
 /// The members of the caller's organization.
 #[utoipa::path(get, path = "/api/organizations/{organizationId}/users", tag = "organizations",
@@ -84,7 +85,7 @@ pub(crate) async fn invitations(
     PathOf(id): PathOf<String>,
 ) -> Result<Json<Vec<OrganizationInvitation>>, ApiError> {
     let found = app.control().list_invitations(&caller, &id).await?;
-    Ok(Json(found.into_iter().map(|it| invited(era, it)).collect()))
+    Ok(Json(found.into_iter().map(|it| invited(&app, era, it)).collect()))
 }
 
 /// Invites the holder of a mail address, as the owner of the organization.
@@ -107,7 +108,7 @@ pub(crate) async fn invite(
         .control()
         .create_invitation(&caller, &id, &body.email, offer, expires_at)
         .await?;
-    Ok((StatusCode::CREATED, Json(invited(era, made))))
+    Ok((StatusCode::CREATED, Json(invited(&app, era, made))))
 }
 
 /// Offers something else to who is invited, as the owner of the organization.
@@ -131,7 +132,7 @@ pub(crate) async fn update_invitation(
         .control()
         .update_invitation(&caller, &id, &invitation, offer, expires_at)
         .await?;
-    Ok(Json(invited(era, written)))
+    Ok(Json(invited(&app, era, written)))
 }
 
 /// Takes an invitation back, as the owner of the organization.
@@ -161,7 +162,7 @@ pub(crate) async fn own_invitations(
     ClientEra(era): ClientEra,
 ) -> Result<Json<Vec<OrganizationInvitation>>, ApiError> {
     let found = app.control().own_invitations(&caller).await?;
-    Ok(Json(found.into_iter().map(|it| invited(era, it)).collect()))
+    Ok(Json(found.into_iter().map(|it| invited(&app, era, it)).collect()))
 }
 
 /// How many invitations there are to the caller.
@@ -188,7 +189,7 @@ pub(crate) async fn accept_invitation(
     PathOf(invitation): PathOf<String>,
 ) -> Result<Json<OrganizationInvitation>, ApiError> {
     let accepted = app.control().accept_invitation(&caller, &invitation);
-    Ok(Json(invited(era, accepted.await?)))
+    Ok(Json(invited(&app, era, accepted.await?)))
 }
 
 /// Refuses an invitation.
@@ -225,11 +226,12 @@ fn shown(era: Era, view: MemberView) -> OrganizationUser {
     }
 }
 
-fn invited(era: Era, view: InvitationView) -> OrganizationInvitation {
+fn invited(app: &App, era: Era, view: InvitationView) -> OrganizationInvitation {
     let InvitationView {
         invitation,
         organization_name,
         roles,
+        link,
     } = view;
     OrganizationInvitation {
         id: invitation.id.to_string(),
@@ -241,6 +243,7 @@ fn invited(era: Era, view: InvitationView) -> OrganizationInvitation {
         status: invitation.status.as_str().to_owned(),
         role: invitation.access.role.as_str().to_owned(),
         assigned_roles: roles.into_iter().map(|role| role_of(era, role)).collect(),
+        link: link.map(|link| page::invitation_url(app.public_url(), &link)),
         created_at: invitation.created_at.into(),
         updated_at: invitation.updated_at.into(),
     }
