@@ -35,9 +35,9 @@ use crate::images::{self, NamedImage};
 use crate::kill::KillAt;
 use crate::limits::LimitArguments;
 use crate::local_runner::LocalRunner;
-use crate::oidc::OidcArguments;
 use crate::operator::{self, Operator};
 use crate::own_telemetry::OwnTelemetryArguments;
+use crate::people::PeopleArguments;
 use crate::registries::Registries;
 use crate::storage::{self, Gate, StorageArguments};
 use crate::telemetry::TelemetryArguments;
@@ -142,7 +142,7 @@ pub struct Arguments {
     #[command(flatten)]
     egress: EgressArguments,
     #[command(flatten)]
-    oidc: OidcArguments,
+    people: PeopleArguments,
     #[command(flatten)]
     telemetry: TelemetryArguments,
     #[command(flatten)]
@@ -204,7 +204,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     } = registries;
     let settings = Settings {
         has_ssh: doors.ssh.is_some(),
-        ..settings::of(&arguments, credentials, &data_dir)?
+        ..settings::of(&arguments, credentials, &data_dir, &doors.url)?
     };
     let kill = KillAt::wanted()?;
     let objects = arguments

@@ -220,6 +220,9 @@ impl Control {
         shared.spawn(crate::sealing::run(Arc::clone(&shared)));
         shared.spawn(images::keep(Arc::clone(&shared)));
         crate::telemetry::start(&shared);
+        if let Some(sender) = &shared.settings.mail {
+            shared.spawn(crate::mail::run(Arc::clone(&shared), Arc::clone(sender)));
+        }
         if shared.settings.warm_pool_bytes > 0 {
             shared.spawn(warm::keep(Arc::clone(&shared)));
         }

@@ -158,10 +158,9 @@ pub(crate) async fn accept(
                     return Err(changed());
                 }
                 tx.user_insert(&user).await.map_err(|error| match error {
-                    StoreError::NameTaken => Error::conflict(
-                        "USER_EXISTS",
-                        format!("The name {} is taken", user.id),
-                    ),
+                    StoreError::NameTaken => {
+                        Error::conflict("USER_EXISTS", format!("The name {} is taken", user.id))
+                    }
                     other => failed(other),
                 })?;
                 let personal = personal_organization(&shared, &user.id);
@@ -173,7 +172,12 @@ pub(crate) async fn accept(
             (None, None) => return Err(changed()),
         };
         tx.invitation_update(&next).await.map_err(failed)?;
-        if tx.member_find(org, &user.id).await.map_err(failed)?.is_none() {
+        if tx
+            .member_find(org, &user.id)
+            .await
+            .map_err(failed)?
+            .is_none()
+        {
             let member = Member {
                 organization_id: org.clone(),
                 user_id: user.id.clone(),

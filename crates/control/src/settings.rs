@@ -7,7 +7,7 @@ use alcove_domain::{Quota, Resources};
 
 use crate::credentials::{ConfiguredCredentials, CredentialsSource};
 use crate::{
-    AuditSettings, IdentityProvider, OtlpSender, PasswordCost, RateLimits, SealingKeys,
+    AuditSettings, IdentityProvider, MailSender, OtlpSender, PasswordCost, RateLimits, SealingKeys,
     TelemetrySettings, WebhookSender,
 };
 
@@ -84,6 +84,8 @@ pub struct Settings {
     pub identity_provider: Option<IdentityProvider>,
     /// Sends webhooks. Without one, there are none.
     pub webhooks: Option<Arc<dyn WebhookSender>>,
+    /// Sends mail. Without one, there is none.
+    pub mail: Option<Arc<dyn MailSender>>,
     /// What is kept of sandboxes' telemetry, and where. Without it, nothing.
     pub telemetry: Option<TelemetrySettings>,
     /// Sends telemetry on to the endpoints of organizations. Without it, none is sent.
@@ -122,6 +124,7 @@ impl Default for Settings {
             password_cost: PasswordCost::default(),
             identity_provider: None,
             webhooks: None,
+            mail: None,
             telemetry: None,
             otlp: None,
             rate_limits: RateLimits::new(),

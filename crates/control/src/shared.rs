@@ -15,6 +15,7 @@ use crate::directory::Directory;
 use crate::event::EventHub;
 use crate::forward::Forwarding;
 use crate::images::ImageKeeper;
+use crate::mail::MailWork;
 use crate::network::LimitedEgress;
 use crate::oidc::issuer::Issuer;
 use crate::organizations::Closing;
@@ -62,6 +63,7 @@ pub(crate) struct Shared {
     pub rate_counters: Counters,
     pub warm: WarmKeeper,
     pub webhooks: WebhookWork,
+    pub mail: MailWork,
     pub telemetry: TelemetryWork,
     pub forwarding: Forwarding,
     pub known_settings: KnownSettings,
@@ -134,6 +136,7 @@ impl Shared {
             rate_counters: Counters::default(),
             warm: WarmKeeper::default(),
             webhooks: WebhookWork::default(),
+            mail: MailWork::default(),
             telemetry: TelemetryWork::default(),
             forwarding: Forwarding::default(),
             known_settings: KnownSettings::default(),

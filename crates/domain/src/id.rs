@@ -114,6 +114,10 @@ id_type!(
     InvitationId
 );
 id_type!(
+    /// One mail, the same however often it is sent.
+    MailId
+);
+id_type!(
     /// One registry.
     RegistryId
 );

@@ -15,6 +15,7 @@ pub mod invitation;
 pub mod lifecycle;
 pub mod link;
 pub mod login;
+pub mod mail;
 pub mod member;
 pub mod network;
 pub mod otel;
@@ -49,9 +50,9 @@ pub use audit::{AuditEntry, AuditFilter, AuditKey, AuditRow, AuditScope, audit_t
 pub use build::{BuildInfo, ImageBuild, NewBuiltSnapshot};
 pub use create::{BuildCreatePlan, CreateFacts, CreatePlan, NewSandbox};
 pub use id::{
-    BuildId, InvitationId, OrganizationId, RegistryId, RoleId, SandboxId, ServiceCredentialId,
-    SnapshotId, SshAccessId, SshKeyId, UserId, VaultSecretId, VolumeId, WarmPoolId,
-    WebhookEndpointId, WebhookMessageId,
+    BuildId, InvitationId, MailId, OrganizationId, RegistryId, RoleId, SandboxId,
+    ServiceCredentialId, SnapshotId, SshAccessId, SshKeyId, UserId, VaultSecretId, VolumeId,
+    WarmPoolId, WebhookEndpointId, WebhookMessageId,
 };
 pub use interval::Intervals;
 pub use invitation::{Invitation, InvitationRefusal, InvitationStatus};
@@ -64,6 +65,7 @@ pub use login::{
     AttemptPolicy, Attempts, LinkHash, LoginSession, PasswordLink, RecoveryHash, SealedTotp,
     SessionHash,
 };
+pub use mail::{MailKind, QueuedMail};
 pub use member::{Access, Member, MemberRefusal, MemberRole};
 pub use network::{
     DomainList, DomainPattern, HostName, Ipv4Network, NetworkPolicy, NetworkSettings,

@@ -10,6 +10,7 @@ mod error;
 mod events;
 mod extract;
 mod inside;
+mod mail;
 mod metrics;
 mod openapi;
 mod otlp;
@@ -28,6 +29,7 @@ mod tls;
 mod webhooks;
 
 pub use app::{App, AppService, ObjectStorage, Options, SshGateway};
+pub use mail::{MailSettings, MailSettingsError, MailTls, Mailer};
 pub use openapi::document as openapi_document;
 pub use otlp::Otlp;
 pub use redirect::{HttpChallenges, Redirect};

@@ -11,7 +11,7 @@ use sea_orm::{
 
 use crate::convert::Place;
 use crate::entity::{
-    api_key, build, departed_organization, invitation, member, member_role, organization,
+    api_key, build, departed_organization, invitation, mail, member, member_role, organization,
     organization_setting, outbox, quota, registry, role, sandbox, sandbox_label, snapshot,
     ssh_access, ssh_key, usage_entry, usage_period, usage_total, vault_secret, volume, warm_pool,
     webhook_application, webhook_attempt, webhook_delivery, webhook_endpoint, webhook_message,
@@ -103,6 +103,7 @@ impl Tx {
             member_role,
             role,
             invitation,
+            mail,
             api_key,
             ssh_key,
             warm_pool,

@@ -45,6 +45,7 @@ macro_rules! each_table {
             invitation,
             login_attempt,
             login_session,
+            mail,
             member,
             member_role,
             organization,

@@ -11,6 +11,7 @@ pub(crate) mod identity;
 pub(crate) mod invitation;
 pub(crate) mod login_attempt;
 pub(crate) mod login_session;
+pub(crate) mod mail;
 pub(crate) mod member;
 pub(crate) mod member_role;
 pub(crate) mod organization;

@@ -26,6 +26,7 @@ mod identity;
 mod invitation;
 mod login;
 mod login_session;
+mod mail;
 mod member;
 mod migration;
 mod open;

@@ -11,11 +11,12 @@ use anyhow::Context as _;
 use super::Arguments;
 use crate::key;
 
-/// The settings of the control plane.
+/// The settings of the control plane, which is reached at this URL.
 pub(super) fn of(
     arguments: &Arguments,
     credentials: ConfiguredCredentials,
     data_dir: &Path,
+    public_url: &str,
 ) -> anyhow::Result<Settings> {
     let days = u64::from(arguments.snapshot_unused_days);
     let webhooks = Webhooks::new(&arguments.webhook_hosts);
@@ -37,7 +38,8 @@ pub(super) fn of(
         volume_quota: arguments.volume_quota,
         warm_pool_bytes: arguments.warm_pool_memory << 20,
         visitors_start: arguments.doors.visitors_start(),
-        identity_provider: arguments.oidc.provider()?,
+        identity_provider: arguments.people.oidc.provider()?,
+        mail: arguments.people.mail.sender(public_url)?,
         ..Settings::default()
     })
 }

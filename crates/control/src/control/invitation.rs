@@ -2,14 +2,15 @@
 
 use alcove_domain::invitation::{self, InvitationEvent, PENDING_MAX};
 use alcove_domain::{
-    Access, Invitation, InvitationId, InvitationRefusal, InvitationStatus, Member, OrganizationId,
-    Reason, Role, User, text,
+    Access, Invitation, InvitationId, InvitationRefusal, InvitationStatus, MailKind, Member,
+    OrganizationId, Reason, Role, User, text,
 };
 use alcove_store::StoreError;
 use jiff::Timestamp;
 
 use super::Control;
 use crate::invitation_links::{self, InvitationOffer, InvitedAccount, Joined, LinkWay};
+use crate::mail;
 use crate::rng::uuid_v4;
 use crate::{Caller, Error};
 
@@ -118,7 +119,12 @@ impl Control {
             });
         }
         tx.invitation_insert(invitation).await.map_err(failed)?;
-        tx.commit().await.map_err(failed)
+        let about = (MailKind::Invitation, invitation.id.as_str());
+        let queued = mail::queue(shared, &tx, org, about, &invitation.email).await;
+        queued.map_err(failed)?;
+        tx.commit().await.map_err(failed)?;
+        shared.mail.wake();
+        Ok(())
     }
 
     /// Pending invitations of the caller's organization.

@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use alcove_domain::webhook::{Disabled, Next, after_attempt};
 use alcove_domain::{
-    Secret, WebhookAttempt, WebhookEndpoint, WebhookEndpointId, WebhookEvent, WebhookMessage,
+    MailKind, Secret, WebhookAttempt, WebhookEndpoint, WebhookEndpointId, WebhookEvent,
+    WebhookMessage,
 };
 use alcove_store::{PendingDelivery, SealedEndpoint, SealedPlace, Tx};
 use tokio::sync::Notify;
 
 use super::{WebhookRequest, WebhookSender, new_message_id, queue, signature, wake};
 use crate::Error;
+use crate::mail;
 use crate::shared::Shared;
 
 /// Longest sleep in one go; a clock that was set is noticed within it.
@@ -176,6 +178,7 @@ async fn note(
     for endpoint in told {
         wake(shared, &endpoint);
     }
+    shared.mail.wake();
     Ok(())
 }
 
@@ -206,6 +209,9 @@ async fn disable(
     };
     tx.webhook_endpoint_update(&sealed).await.map_err(failed)?;
     tx.webhook_give_up(&id).await.map_err(failed)?;
+    let about = (MailKind::WebhookDisabled, id.as_str());
+    let queued = mail::queue_for_owners(shared, tx, &org, about).await;
+    queued.map_err(failed)?;
     let all = tx.webhook_endpoint_all(&org).await.map_err(failed)?;
     let others: Vec<&WebhookEndpoint> = all
         .iter()

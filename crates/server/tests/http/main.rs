@@ -12,6 +12,7 @@ mod errors;
 mod event_streams;
 mod events;
 mod generations;
+mod mail;
 mod matrix;
 mod mcp;
 mod metrics;

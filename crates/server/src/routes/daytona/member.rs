@@ -85,7 +85,9 @@ pub(crate) async fn invitations(
     PathOf(id): PathOf<String>,
 ) -> Result<Json<Vec<OrganizationInvitation>>, ApiError> {
     let found = app.control().list_invitations(&caller, &id).await?;
-    Ok(Json(found.into_iter().map(|it| invited(&app, era, it)).collect()))
+    Ok(Json(
+        found.into_iter().map(|it| invited(&app, era, it)).collect(),
+    ))
 }
 
 /// Invites the holder of a mail address, as the owner of the organization.
@@ -162,7 +164,9 @@ pub(crate) async fn own_invitations(
     ClientEra(era): ClientEra,
 ) -> Result<Json<Vec<OrganizationInvitation>>, ApiError> {
     let found = app.control().own_invitations(&caller).await?;
-    Ok(Json(found.into_iter().map(|it| invited(&app, era, it)).collect()))
+    Ok(Json(
+        found.into_iter().map(|it| invited(&app, era, it)).collect(),
+    ))
 }
 
 /// How many invitations there are to the caller.

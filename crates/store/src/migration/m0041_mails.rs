@@ -1,0 +1,35 @@
+//! Mail that waits to be sent.
+
+use sea_orm_migration::prelude::*;
+
+use super::columns::{big, table, text};
+
+#[derive(Debug)]
+pub(crate) struct Migration;
+
+impl MigrationName for Migration {
+    fn name(&self) -> &'static str {
+        "m0041_mails"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let backend = manager.get_database_backend();
+        let columns = [
+            text(backend, "id").primary_key().take(),
+            text(backend, "organization_id"),
+            text(backend, "kind"),
+            text(backend, "about"),
+            text(backend, "recipient"),
+            big("failures"),
+            big("created_at"),
+            big("next_at"),
+        ];
+        manager.create_table(table("mails", columns)).await?;
+        let index = "CREATE INDEX mails_by_time ON mails (next_at, id)";
+        manager.get_connection().execute_unprepared(index).await?;
+        Ok(())
+    }
+}
