@@ -74,9 +74,9 @@ pub use secret::{
 };
 pub use service::{CreateServiceCredential, CreatedServiceCredential, ServiceCredential};
 pub use sign_in::{
-    AcceptByLink, BeginTotp, ChangePassword, ConfirmTotp, CreatePasswordLink, InvitationOffer,
-    JoinedByLink, LookAtInvitation, NewTotp, PasswordLink, RecoveryCodes, RemoveTotp, SetPassword,
-    SignIn, SignInSession,
+    AcceptByLink, AccountProvider, BeginTotp, ChangePassword, ConfirmTotp, CreateLinkedAccount,
+    CreatePasswordLink, InvitationOffer, JoinedByLink, LookAtInvitation, NewTotp, PasswordLink,
+    PendingSsoLink, RecoveryCodes, RemoveTotp, SetPassword, SignIn, SignInSession,
 };
 pub use snapshot::{CreateSnapshot, Snapshot, SnapshotPage, SnapshotState, Url};
 pub use ssh::{CreateSshKey, SshAccess, SshAccessValidation, SshKey};

@@ -97,6 +97,7 @@ pub use mail::{Mail, MailBody, MailFault, MailSender};
 pub use object_storage::ObjectStorageAccess;
 pub use oidc::issuer::{DocumentSource, IdentityProvider};
 pub use oidc::jwt::is_token;
+pub use oidc::link::AccountProvider;
 pub use organizations::Departed;
 pub use otel::OrganizationSettings;
 pub use passwords::PasswordCost;

@@ -4,4 +4,5 @@
 
 pub(crate) mod issuer;
 pub(crate) mod jwt;
+pub(crate) mod link;
 pub(crate) mod person;

@@ -7,9 +7,10 @@ use utoipa::openapi::{ContentBuilder, Ref, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 
 use crate::routes::daytona::{
-    account, activity, administration, api_key, audit, event, image, life, member, object_storage,
-    organization, otel, preview, quota, region, registry, sandbox, sandbox_list, secret, service,
-    settings, snapshot, ssh, ssh_key, system, telemetry, volume, warm_pool, webhook, workspace,
+    account, activity, administration, api_key, audit, event, image, life, linked_account, member,
+    object_storage, organization, otel, preview, quota, region, registry, sandbox, sandbox_list,
+    secret, service, settings, snapshot, ssh, ssh_key, system, telemetry, volume, warm_pool,
+    webhook, workspace,
 };
 use crate::routes::{actions, auth, device, mcp};
 
@@ -50,6 +51,8 @@ use crate::routes::{actions, auth, device, mcp};
         member::list, member::set_access, member::remove, member::invitations, member::invite,
         member::update_invitation, member::cancel_invitation, member::own_invitations, member::count_invitations,
         member::accept_invitation, member::decline_invitation,
+        linked_account::providers, linked_account::link, linked_account::unlink, linked_account::enroll_in_sms,
+        linked_account::accept_privacy_policies, linked_account::record_login, linked_account::pending,
         administration::organizations, administration::sandboxes, administration::recover,
         administration::destroy, administration::set_general, administration::set_general_older,
         administration::work, administration::cancel_work,

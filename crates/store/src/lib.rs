@@ -59,6 +59,7 @@ pub use audit::{AuditBreak, AuditFault, AuditPage, CheckedLog, Deed, ExportCheck
 pub use command::{Claim, OpenCommand, OwnerId};
 pub use copy::schema_steps;
 pub use error::StoreError;
+pub use identity::Identity;
 pub use open::{Reader, Store, Tx};
 pub use organization_setting::SealedSettings;
 pub use outbox::{

@@ -35,7 +35,7 @@ mod m0034_audit;
 mod m0035_vault;
 mod m0037_usage_periods;
 mod m0040_administration;
-mod m0041_mails;
+mod m0041_mails_and_links;
 mod m0042_services;
 mod m0043_organization_settings;
 
@@ -80,7 +80,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0040_administration::Migration),
             Box::new(m0042_services::Migration),
             Box::new(m0043_organization_settings::Migration),
-            Box::new(m0041_mails::Migration),
+            Box::new(m0041_mails_and_links::Migration),
         ]
     }
 }

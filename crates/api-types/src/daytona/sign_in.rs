@@ -269,3 +269,58 @@ pub struct JoinedByLink {
     pub username: String,
     pub organization_id: String,
 }
+
+/// An identity provider that the caller can be linked with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AccountProvider {
+    /// For clients before 0.204, the same as `provider`.
+    pub name: String,
+    pub provider: String,
+    pub display_name: String,
+    pub linked: bool,
+}
+
+/// Whom to link the caller with.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CreateLinkedAccount {
+    pub provider: String,
+    /// The subject of the provider's tokens.
+    pub user_id: String,
+    /// A token of the provider, which proves that the account is the caller's. Our own field.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+}
+
+impl fmt::Debug for CreateLinkedAccount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CreateLinkedAccount")
+            .field("provider", &self.provider)
+            .field("user_id", &self.user_id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl FromBody for CreateLinkedAccount {
+    fn from_fields(fields: &mut BodyFields) -> Self {
+        Self {
+            provider: fields.required("provider", "a string"),
+            user_id: fields.required("userId", "a string"),
+            token: fields.text("token"),
+        }
+    }
+}
+
+/// A person of an organization's identity provider who waits to be linked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PendingSsoLink {
+    pub id: String,
+    pub idp_name: String,
+    pub organization_id: String,
+    #[schema(required = true)]
+    pub provider_email: Option<String>,
+    pub created_at: Timestamp,
+    pub expires_at: Timestamp,
+}

@@ -5,8 +5,9 @@ use alcove_store::StoreError;
 
 use super::Control;
 use crate::auth::{insert_organization, personal_organization};
+use crate::oidc::link;
 use crate::sandboxes::resolve_region;
-use crate::{Caller, CreatedApiKey, Error, keys};
+use crate::{AccountProvider, Caller, CreatedApiKey, Error, keys};
 
 impl Control {
     /// All users, as the administrator of the server.
@@ -78,6 +79,43 @@ impl Control {
         tx.commit().await.map_err(failed)?;
         tracing::info!(user.id = %user.id, "user {} made by user {}", user.id, caller.user);
         Ok((user, first))
+    }
+
+    /// Whom the caller's user can be linked with.
+    pub async fn list_account_providers(
+        &self,
+        caller: &Caller,
+    ) -> Result<Vec<AccountProvider>, Error> {
+        link::list(&self.shared, caller).await
+    }
+
+    /// Links the caller, who has signed in, with the person whom a token of the provider means. Its tokens let the caller in
+    /// from then on.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a token of somebody else, or a person who is another user already; [`Error::Forbidden`] for an
+    /// administrator and for who came with a key.
+    pub async fn link_account(
+        &self,
+        caller: &Caller,
+        provider: &str,
+        subject: &str,
+        token: Option<&str>,
+    ) -> Result<(), Error> {
+        link::link(&self.shared, caller, provider, subject, token).await
+    }
+
+    /// Takes a link away from the caller, who has signed in.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] where nothing else would let the user in.
+    pub async fn unlink_account(
+        &self,
+        caller: &Caller,
+        provider: &str,
+        subject: &str,
+    ) -> Result<(), Error> {
+        link::unlink(&self.shared, caller, provider, subject).await
     }
 
     async fn require_admin(&self, caller: &Caller) -> Result<(), Error> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use alcove_domain::{OrganizationId, User, UserId, text};
-use alcove_store::{StoreError, Tx};
+use alcove_store::{Identity, StoreError, Tx};
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest as _, Sha256};
 
@@ -57,15 +57,7 @@ impl Shared {
         let token = match self.keys.get_token(&hash, now) {
             Ok(token) => token,
             Err(generation) => {
-                let claims = issuer.verify(&*self.clock, text).await;
-                let claims = claims.map_err(|error| match error {
-                    TokenError::Bad => Error::bad_credentials(),
-                    TokenError::Unavailable(cause) => Error::Unavailable {
-                        message: "Temporary authentication service error",
-                        retry_after: None,
-                        cause: Some(cause),
-                    },
-                })?;
+                let claims = issuer.verify(&*self.clock, text).await?;
                 let (user, home) = self.person_of(&claims).await?;
                 let token = Arc::new(CachedToken {
                     user,
@@ -82,6 +74,19 @@ impl Shared {
         };
         self.person(&token.user, &token.home, came_with, choice)
             .await
+    }
+}
+
+impl From<TokenError> for Error {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::Bad => Self::bad_credentials(),
+            TokenError::Unavailable(cause) => Self::Unavailable {
+                message: "Temporary authentication service error",
+                retry_after: None,
+                cause: Some(cause),
+            },
+        }
     }
 }
 
@@ -136,13 +141,16 @@ impl Shared {
         let told = Told::by(claims).ok_or_else(Error::bad_credentials)?;
         let reader = self.store.reader();
         let found = reader.identity_find(&claims.iss, told.subject).await;
-        let known = match found.map_err(unavailable)? {
-            Some(id) => reader.user_find(&id).await.map_err(unavailable)?,
-            None => None,
+        let (known, is_linked) = match found.map_err(unavailable)? {
+            Some(identity) => {
+                let user = reader.user_find(&identity.user_id).await;
+                (user.map_err(unavailable)?, identity.is_linked)
+            }
+            None => (None, false),
         };
-        // Most look the same each time, and nothing is written.
+        // Most look the same each time, and nothing is written. Whoever linked it has a name and an address already.
         let user = match known {
-            Some(user) if told.of(user.clone(), false) == user => user,
+            Some(user) if is_linked || told.of(user.clone(), false) == user => user,
             _ => self
                 .write_person(&claims.iss, &told)
                 .await
@@ -163,7 +171,7 @@ impl Shared {
             Vec::new()
         };
         let known = match tx.identity_find(issuer, told.subject).await? {
-            Some(id) => tx.user_find(&id).await?,
+            Some(identity) => tx.user_find(&identity.user_id).await?,
             None => None,
         };
         // An address that two could say is theirs would open the invitations of one to the other.
@@ -177,7 +185,13 @@ impl Shared {
         } else {
             let user = told.of(self.new_person(&tx, told).await?, is_taken);
             tx.user_insert(&user).await?;
-            tx.identity_put(issuer, told.subject, &user.id).await?;
+            let identity = Identity {
+                issuer: issuer.to_owned(),
+                subject: told.subject.to_owned(),
+                user_id: user.id.clone(),
+                is_linked: false,
+            };
+            tx.identity_put(&identity).await?;
             let personal = personal_organization(self, &user.id);
             insert_organization(&tx, &personal).await?;
             tracing::info!(user.id = %user.id, "user {} came with a first token", user.id);

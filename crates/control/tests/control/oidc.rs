@@ -1,5 +1,6 @@
 //! People who come with a token of an identity provider: a small one, and hostile ones.
 
+mod links;
 mod provider;
 
 use std::sync::Arc;

@@ -71,6 +71,10 @@ pub(crate) const ACTS: &[Act] = acts! {
     delete "/api/api-keys/{userId}/{name}" => delete api_key name;
     post "/api/users" => create user;
     post "/api/users/{id}/regenerate-key-pair" => regenerate_key_pair user id;
+    post "/api/users/linked-accounts" => link_account user;
+    delete "/api/users/linked-accounts/{provider}/{providerUserId}" => unlink_account user providerUserId;
+    post "/api/users/privacy-policies/accept" => accept_privacy_policies user;
+    post "/api/users/me/logins" => login user;
     post "/api/admin/users" => create user;
     post "/api/admin/users/{id}/regenerate-key-pair" => regenerate_key_pair user id;
     post "/api/admin/users/{id}/password-link" => create_password_link user id;
@@ -211,6 +215,12 @@ const OTHERS: &[(&str, &str, &str)] = &[
         "/api/auth/device/token",
         "asks again and again for what a person has decided, which is written down",
     ),
+    (
+        "post",
+        "/api/auth/invitation",
+        "reads what is offered, by a link that is too long for a path",
+    ),
+    ("post", "/api/users/mfa/sms/enroll", "is always refused"),
     (
         "post",
         "/v2/sandboxes/sessions/{sessionId}/cmd",

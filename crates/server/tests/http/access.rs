@@ -15,6 +15,8 @@ fn example(route: &Route, sandbox: &str) -> String {
         .replace("{workspaceId}", sandbox)
         .replace("{sandboxId}", sandbox)
         .replace("{workId}", sandbox)
+        .replace("{provider}", sandbox)
+        .replace("{providerUserId}", sandbox)
         .replace("{organizationId}", sandbox)
         .replace("{regionId}", "us")
         .replace("{sandboxClass}", "container")
@@ -44,7 +46,7 @@ const BODY: &str = r#"{"labels": {}, "name": "x", "snapshot": "x", "pool": 1, "u
     "totalMemoryQuota": 1, "totalDiskQuota": 1, "totalGpuQuota": 1, "permissions": [], "description": "", "role": "member", "assignedRoleIds": [],
     "email": "a@b", "defaultRegionId": "us", "id": "x", "password": "none of anybody's", "token": "x",
     "currentPassword": "x", "code": "x", "newPassword": "none of anybody's", "eventType": "x", "client_id": "x", "userCode": "x", "approve": true, "endpoint": "https://a.com", "defaultQueueTimeout": null, "payload": {}, "value": "x", "secrets": [],
-    "buildInfo": {"dockerfileContent": "FROM x"}, "enabled": true, "actorId": "x", "actorEmail": "x", "action": "x", "general": true}"#;
+    "buildInfo": {"dockerfileContent": "FROM x"}, "enabled": true, "actorId": "x", "actorEmail": "x", "action": "x", "general": true, "provider": "x", "userId": "x"}"#;
 
 fn request(route: &Route, authorization: Option<&str>) -> Request<Body> {
     let mut request = Request::builder()

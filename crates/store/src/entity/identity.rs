@@ -10,6 +10,8 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub subject: String,
     pub user_id: String,
+    /// Whether the user was there before, and has linked it.
+    pub is_linked: bool,
 }
 
 #[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]

@@ -4,7 +4,7 @@ use alcove_domain::{
     Attempts, LinkHash, LoginSession, PasswordLink, RecoveryHash, SealedTotp, SessionHash, User,
     UserId,
 };
-use alcove_store::Store;
+use alcove_store::{Identity, Store};
 
 use crate::support::*;
 
@@ -232,9 +232,15 @@ async fn an_identity_is_one_users_and_a_user_is_written_anew(place: Place) {
     };
     let tx = store.begin().await.unwrap();
     tx.user_insert(&ann).await.unwrap();
-    tx.identity_put("https://a/", "s", &ann.id).await.unwrap();
+    let own = Identity {
+        issuer: "https://a/".to_owned(),
+        subject: "s".to_owned(),
+        user_id: ann.id.clone(),
+        is_linked: true,
+    };
+    tx.identity_put(&own).await.unwrap();
     let found = tx.identity_find("https://a/", "s").await.unwrap();
-    assert_eq!(found.as_ref(), Some(&ann.id));
+    assert_eq!(found.as_ref(), Some(&own));
     tx.commit().await.unwrap();
     for (issuer, subject) in [("https://b/", "s"), ("https://a/", "S")] {
         let found = store.reader().identity_find(issuer, subject).await;
@@ -248,11 +254,18 @@ async fn an_identity_is_one_users_and_a_user_is_written_anew(place: Place) {
     assert_eq!(tx.user_find(&ann.id).await.unwrap(), Some(ann.clone()));
     tx.commit().await.unwrap();
     let tx = store.begin().await.unwrap();
-    assert!(
-        tx.identity_put("https://a/", "s", &user("bob"))
-            .await
-            .is_err()
-    );
+    let of_bob = Identity {
+        user_id: user("bob"),
+        ..own.clone()
+    };
+    assert!(tx.identity_put(&of_bob).await.is_err());
     drop(tx);
+    let reader = store.reader();
+    assert_eq!(reader.identity_list_of(&ann.id).await.unwrap(), [own]);
+    assert_eq!(reader.identity_list_of(&user("bob")).await.unwrap(), []);
+    let tx = store.begin().await.unwrap();
+    assert!(tx.identity_delete("https://a/", "s").await.unwrap());
+    assert!(!tx.identity_delete("https://a/", "s").await.unwrap());
+    tx.commit().await.unwrap();
     assert_eq!(store.reader().user_find(&ann.id).await.unwrap(), Some(ann));
 }

@@ -34,7 +34,7 @@ pub(crate) async fn config(State(app): State<App>) -> Json<Configuration> {
     Json(Configuration {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         oidc: oidc(&app),
-        linked_accounts_enabled: false,
+        linked_accounts_enabled: app.control().settings().identity_provider.is_some(),
         announcements: BTreeMap::new(),
         proxy_template_url: app.preview_url("{{PORT}}", "{{sandboxId}}"),
         proxy_toolbox_url: app.toolbox_url().to_owned(),

@@ -1,15 +1,15 @@
-//! Mail that waits to be sent.
+//! Mail that waits to be sent, and identities that users have linked.
 
 use sea_orm_migration::prelude::*;
 
-use super::columns::{big, table, text};
+use super::columns::{big, table, text, truth};
 
 #[derive(Debug)]
 pub(crate) struct Migration;
 
 impl MigrationName for Migration {
     fn name(&self) -> &'static str {
-        "m0041_mails"
+        "m0041_mails_and_links"
     }
 }
 
@@ -30,6 +30,10 @@ impl MigrationTrait for Migration {
         manager.create_table(table("mails", columns)).await?;
         let index = "CREATE INDEX mails_by_time ON mails (next_at, id)";
         manager.get_connection().execute_unprepared(index).await?;
-        Ok(())
+        let identities = Table::alter()
+            .table(Alias::new("identities"))
+            .add_column(truth("is_linked").default(false).take())
+            .take();
+        manager.alter_table(identities).await
     }
 }
