@@ -156,6 +156,10 @@ def test_snapshots(ask, unique):
         ask("GET /snapshots/{}/build-logs", made.id)
     with contextlib.suppress(ApiException):
         ask("GET /snapshots/{}/build-logs-url", made.id)
+    for operation in ("PATCH /snapshots/{}/general", "PATCH /admin/snapshots/{}/general"):
+        changed = ask(operation, made.id, {"general": True})
+        assert changed is None or changed.general
+        ask(operation, made.id, {"general": False})
     ask("POST /snapshots/{}/deactivate", made.id)
     assert ask("GET /snapshots/{}", made.id).state == "inactive"
     # Not within ten minutes.
@@ -248,6 +252,7 @@ def test_a_sandbox_stops_and_goes_on(client, ask, unique):
             assert [found.id for found in ask(f"GET {SANDBOX}/ancestors", child.id)] == [box]
         with contextlib.suppress(ApiException):
             ask(f"POST {SANDBOX}/recover", box)
+        allowed(ask, "POST /admin/sandbox/{}/recover", box)
         ask(f"POST {SANDBOX}/stop", box)
         wait_until(lambda: ask(f"GET {SANDBOX}", box).state == "stopped", "the stop")
         assert ask(f"POST {SANDBOX}/start", box).state in ("starting", "started")
@@ -321,6 +326,18 @@ def test_warm_pools(client, ask):
         assert ask("PATCH /warm-pools/{}", made.id, {"pool": 2}).pool == 2
     finally:
         ask("DELETE /warm-pools/{}", made.id)
+
+
+def test_what_dashboards_ask_about_users(ask):
+    # The server that tests run against has no identity provider, and a key is not a session.
+    assert not ask("GET /users/account-providers")
+    allowed(ask, "POST /users/linked-accounts", {"provider": "oidc", "userId": "x"})
+    with contextlib.suppress(ApiException):
+        ask("DELETE /users/linked-accounts/{}/{}", "oidc", "x")
+    allowed(ask, "POST /users/mfa/sms/enroll")
+    ask("POST /users/privacy-policies/accept")
+    ask("POST /users/me/logins")
+    assert not ask("GET /users/me/pending-sso-links")
 
 
 def test_audit(client, ask):
