@@ -203,6 +203,7 @@ impl Control {
         suspension::load(&shared).await?;
         crate::services::load(&shared).await?;
         crate::otel::load(&shared).await?;
+        rate_limit::load(&shared).await?;
         webhooks::load(&shared).await?;
         // Once before the first caller, so that the default snapshot is there and what died meanwhile is
         // known. `listen` does it again, since it must not miss what happens in between.

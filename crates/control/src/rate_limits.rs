@@ -6,9 +6,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError, RwLock};
 
-use alcove_domain::rate_limit::{Limiter, RateLimit, Standing, Window};
+use alcove_domain::rate_limit::{Limiter, OwnRateLimits, RateLimit, Standing, Window};
 use alcove_domain::{OrganizationId, ServiceRole};
 use jiff::Timestamp;
 
@@ -43,6 +43,56 @@ impl From<Option<IpAddr>> for Counted {
 
 /// The operator's limits.
 pub type RateLimits = BTreeMap<Limiter, RateLimit>;
+
+/// Limits that organizations have of their own, in memory: every request asks.
+#[derive(Debug, Default)]
+pub(crate) struct OwnLimits {
+    by_organization: RwLock<HashMap<OrganizationId, OwnRateLimits>>,
+    /// Held from the write to the note, so that both come in one order.
+    pub writing: tokio::sync::Mutex<()>,
+}
+
+impl OwnLimits {
+    pub fn note(&self, organization: OrganizationId, limits: OwnRateLimits) {
+        let own = self.by_organization.write();
+        let mut own = own.unwrap_or_else(PoisonError::into_inner);
+        if limits == OwnRateLimits::default() {
+            own.remove(&organization);
+        } else {
+            own.insert(organization, limits);
+        }
+    }
+
+    pub fn of(&self, organization: &OrganizationId) -> OwnRateLimits {
+        let own = self.by_organization.read();
+        let own = own.unwrap_or_else(PoisonError::into_inner);
+        own.get(organization).copied().unwrap_or_default()
+    }
+
+    pub fn has_any(&self) -> bool {
+        let own = self.by_organization.read();
+        let own = own.unwrap_or_else(PoisonError::into_inner);
+        !own.is_empty()
+    }
+
+    /// What holds for one who is counted, beside what the operator says.
+    pub fn over(
+        &self,
+        limiter: Limiter,
+        who: &Counted,
+        server: Option<RateLimit>,
+    ) -> Option<RateLimit> {
+        let place = Limiter::OF_ORGANIZATIONS
+            .iter()
+            .position(|own| *own == limiter);
+        match (who, place) {
+            (Counted::Organization(organization), Some(place)) => {
+                self.of(organization)[place].over(server)
+            }
+            _ => server,
+        }
+    }
+}
 
 #[derive(Default)]
 pub(crate) struct Counters(Mutex<HashMap<Limiter, Counts>>);

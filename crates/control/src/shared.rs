@@ -23,7 +23,7 @@ use crate::otel::KnownSettings;
 use crate::passwords::Passwords;
 use crate::preview::EndedLabels;
 use crate::probe::{Probe, Step};
-use crate::rate_limits::Counters;
+use crate::rate_limits::{Counters, OwnLimits};
 use crate::services::ServiceCredentials;
 use crate::sessions::SessionTurns;
 use crate::snapshots::{SnapshotCache, SnapshotDrivers};
@@ -61,6 +61,7 @@ pub(crate) struct Shared {
     pub services: ServiceCredentials,
     pub session_turns: SessionTurns,
     pub rate_counters: Counters,
+    pub own_rate_limits: OwnLimits,
     pub warm: WarmKeeper,
     pub webhooks: WebhookWork,
     pub mail: MailWork,
@@ -134,6 +135,7 @@ impl Shared {
             services: ServiceCredentials::default(),
             session_turns: SessionTurns::default(),
             rate_counters: Counters::default(),
+            own_rate_limits: OwnLimits::default(),
             warm: WarmKeeper::default(),
             webhooks: WebhookWork::default(),
             mail: MailWork::default(),

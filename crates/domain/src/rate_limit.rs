@@ -31,6 +31,13 @@ impl Limiter {
         Self::SandboxLifecycle,
     ];
 
+    /// Those that an organization can have of its own.
+    pub const OF_ORGANIZATIONS: [Self; 3] = [
+        Self::Authenticated,
+        Self::SandboxCreate,
+        Self::SandboxLifecycle,
+    ];
+
     /// As headers and options have it.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -76,6 +83,30 @@ impl RateLimit {
         self.seconds
     }
 }
+
+/// What an organization has of its own; what is None is the operator's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OwnRateLimit {
+    pub count: Option<u32>,
+    pub seconds: Option<u32>,
+}
+
+impl OwnRateLimit {
+    /// What holds. None where that is not whole.
+    pub fn over(self, server: Option<RateLimit>) -> Option<RateLimit> {
+        let count = self.count.or(server.map(RateLimit::count))?;
+        let seconds = self.seconds.or(server.map(RateLimit::seconds))?;
+        RateLimit::new(count, seconds)
+    }
+
+    /// Whether it says something that cannot hold, beside what the operator says.
+    pub fn is_useless(self, server: Option<RateLimit>) -> bool {
+        self != Self::default() && self.over(server).is_none()
+    }
+}
+
+/// An organization's own limits, in the order of [`Limiter::OF_ORGANIZATIONS`].
+pub type OwnRateLimits = [OwnRateLimit; 3];
 
 /// A window of one that is limited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,6 +169,20 @@ impl Window {
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+    #[test]
+    fn what_an_organization_does_not_say_is_the_operators() {
+        let server = RateLimit::new(10, 60);
+        let own = |count, seconds| OwnRateLimit { count, seconds };
+        assert_eq!(own(None, None).over(server), server);
+        assert_eq!(own(Some(5), None).over(server), RateLimit::new(5, 60));
+        assert_eq!(own(None, Some(1)).over(server), RateLimit::new(10, 1));
+        assert_eq!(own(Some(5), Some(1)).over(None), RateLimit::new(5, 1));
+        assert_eq!(own(Some(5), None).over(None), None);
+        assert!(own(Some(5), None).is_useless(None));
+        assert!(own(Some(0), None).is_useless(server));
+        assert!(!own(None, None).is_useless(None));
+    }
 
     use proptest::prelude::*;
 

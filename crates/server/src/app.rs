@@ -363,7 +363,7 @@ where
     let uri = request.uri().clone();
     request.extensions_mut().insert(RequestId(Arc::clone(&id)));
     let began = outside.map(|app| app.requests().begin());
-    let limited = outside.filter(|app| !app.control().settings().rate_limits.is_empty());
+    let limited = outside.filter(|app| app.control().limits_requests());
     let (mut parts, body) = request.into_parts();
     let tally = limited.map(|app| (app, Tally::new(app, &parts)));
     let admitted = tally.as_ref().map(|(app, tally)| {

@@ -33,6 +33,7 @@ mod open;
 mod organization;
 mod organization_setting;
 mod outbox;
+mod own_rate_limit;
 mod preview;
 mod quota;
 mod registry;

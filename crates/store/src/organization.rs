@@ -96,6 +96,12 @@ impl Tx {
                 .map(Timestamp::as_millisecond),
             suspension_grace_hours: suspension.map(|suspension| suspension.grace_hours.into()),
             closing_since: org.closing_since.map(Timestamp::as_millisecond),
+            authenticated_count: None,
+            authenticated_seconds: None,
+            create_count: None,
+            create_seconds: None,
+            lifecycle_count: None,
+            lifecycle_seconds: None,
         };
         Entity::insert(row.into_active_model())
             .exec_without_returning(&self.transaction)

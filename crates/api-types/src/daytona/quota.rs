@@ -242,34 +242,52 @@ pub struct UpdateOrganizationQuota {
     /// Volumes that there may be.
     #[schema(value_type = Option<i64>)]
     pub volume_quota: LimitChange,
+    /// Requests with credentials in a time. As the next five, `null` leaves it as it is, and -1 makes it the server's.
+    #[schema(value_type = Option<i64>)]
+    pub authenticated_rate_limit: LimitChange,
+    #[schema(value_type = Option<i64>)]
+    pub authenticated_rate_limit_ttl_seconds: LimitChange,
+    /// Creates and forks of sandboxes in a time.
+    #[schema(value_type = Option<i64>)]
+    pub sandbox_create_rate_limit: LimitChange,
+    #[schema(value_type = Option<i64>)]
+    pub sandbox_create_rate_limit_ttl_seconds: LimitChange,
+    /// Changes of what sandboxes do in a time.
+    #[schema(value_type = Option<i64>)]
+    pub sandbox_lifecycle_rate_limit: LimitChange,
+    #[schema(value_type = Option<i64>)]
+    pub sandbox_lifecycle_rate_limit_ttl_seconds: LimitChange,
     /// Fields of the contract that nothing is held by here; named so that they can be refused.
     #[serde(skip)]
     pub other_fields: Vec<&'static str>,
 }
 
-const OTHER_ORGANIZATION_FIELDS: [&str; 12] = [
+const OTHER_ORGANIZATION_FIELDS: [&str; 6] = [
     "maxCpuPerSandbox",
     "maxMemoryPerSandbox",
     "maxDiskPerSandbox",
     "snapshotQuota",
     "maxSnapshotSize",
-    "authenticatedRateLimit",
-    "sandboxCreateRateLimit",
-    "sandboxLifecycleRateLimit",
-    "authenticatedRateLimitTtlSeconds",
-    "sandboxCreateRateLimitTtlSeconds",
-    "sandboxLifecycleRateLimitTtlSeconds",
     "snapshotDeactivationTimeoutMinutes",
 ];
 
 impl FromBody for UpdateOrganizationQuota {
     fn from_fields(fields: &mut BodyFields) -> Self {
-        Self {
-            volume_quota: if fields.is_given("volumeQuota") {
-                LimitChange::read(fields, "volumeQuota")
+        let mut limit = |name: &str| {
+            if fields.is_given(name) {
+                LimitChange::read(fields, name)
             } else {
                 LimitChange::Keep
-            },
+            }
+        };
+        Self {
+            volume_quota: limit("volumeQuota"),
+            authenticated_rate_limit: limit("authenticatedRateLimit"),
+            authenticated_rate_limit_ttl_seconds: limit("authenticatedRateLimitTtlSeconds"),
+            sandbox_create_rate_limit: limit("sandboxCreateRateLimit"),
+            sandbox_create_rate_limit_ttl_seconds: limit("sandboxCreateRateLimitTtlSeconds"),
+            sandbox_lifecycle_rate_limit: limit("sandboxLifecycleRateLimit"),
+            sandbox_lifecycle_rate_limit_ttl_seconds: limit("sandboxLifecycleRateLimitTtlSeconds"),
             other_fields: OTHER_ORGANIZATION_FIELDS
                 .into_iter()
                 .filter(|name| fields.is_given(name))

@@ -285,9 +285,20 @@ async fn mail_that_was_not_sent_yet_outlives_a_kill() {
         .local_addr()
         .unwrap()
         .port();
-    let (server, lab) = server(settings(port, MailTls::None)).await;
-    invite(&server, &lab, "zoe@example.com").await;
-    let mut store = server.kit.kill().await;
+    let mut store = TestStore::default();
+    store.settings.mail = Some(Arc::new(
+        Mailer::new(settings(port, MailTls::None)).unwrap(),
+    ));
+    let kit = store.open().await;
+    let control = &kit.control;
+    let made = control.create_organization(&kit.caller, "Lab".to_owned(), None);
+    let key = kit.add_key(&kit.caller.user, &made.await.unwrap().id).await;
+    let caller = control.authenticate(&key).await.unwrap();
+    let lab = caller.organization.as_str();
+    let (email, offer) = ("zoe@example.com", ("member", [].as_slice()));
+    let invited = control.create_invitation(&caller, lab, email, offer, None);
+    invited.await.unwrap();
+    let mut store = kit.kill().await;
     let relay = Relay::default();
     let port = relay.listen().await;
     store.settings.mail = Some(Arc::new(
@@ -407,4 +418,27 @@ async fn a_link_that_an_owner_hands_out_makes_an_account_whose_address_nobody_tr
         let refused = post(&server, "/api/auth/invitation", json!({"token": token})).await;
         assert_eq!(refused.status, StatusCode::UNAUTHORIZED, "{token:?}");
     }
+}
+
+#[tokio::test]
+async fn owners_are_told_of_an_endpoint_of_webhooks_that_was_disabled() {
+    let relay = Relay::default();
+    let port = relay.listen().await;
+    let (server, _) = server(settings(port, MailTls::None)).await;
+    let hooks = format!(
+        "/api/webhooks/organizations/{}",
+        server.kit.caller.organization
+    );
+    post(&server, &format!("{hooks}/initialize"), json!({})).await;
+    let url = "https://hooks.example/a";
+    // It says that it is gone for good.
+    server.kit.webhooks.answer(url, 410);
+    let body = json!({"url": url, "eventTypes": ["volume.created"]});
+    let made = post(&server, &format!("{hooks}/endpoints"), body).await;
+    assert!(made.status.is_success(), "{}", made.text);
+    post(&server, "/api/volumes", json!({"name": "data"})).await;
+    let session = relay.has_taken(1).await.remove(0);
+    assert_eq!(session.recipients, ["RCPT TO:<admin@localhost>"]);
+    let flat = session.message.replace("=\r\n", "").replace("=3D", "=");
+    assert!(flat.contains(url) && flat.contains("410"), "{flat}");
 }

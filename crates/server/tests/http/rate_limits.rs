@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use alcove_domain::rate_limit::{Limiter, RateLimit};
+use alcove_domain::rate_limit::{Limiter, OwnRateLimit, RateLimit};
 use alcove_edge::Arrival;
 use alcove_server::Options;
 use alcove_testkit::TestStore;
@@ -180,4 +180,80 @@ async fn a_header_makes_nobody_another_client_but_a_trusted_proxy_does() {
     );
     let probe = from(&server, "9.9.9.9", "", "", "/api/health").await;
     assert_eq!(probe.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn an_organization_can_have_limits_of_its_own() {
+    let server = limited(&[(Limiter::Authenticated, "100/60")]).await;
+    let (eve, stranger) = server.kit.add_stranger("eve").await;
+    let set = async |body: serde_json::Value| {
+        let path = format!("/api/organizations/{}/quota", eve.organization);
+        server.put("PATCH", &path, body).await
+    };
+    // Half of a limit needs the server's for the rest.
+    let half = set(json!({"sandboxCreateRateLimit": 1})).await;
+    assert_eq!(half.status, StatusCode::BAD_REQUEST, "{}", half.text);
+    let none = set(json!({"authenticatedRateLimit": 0})).await;
+    assert_eq!(none.status, StatusCode::BAD_REQUEST, "{}", none.text);
+    let body = json!({
+        "authenticatedRateLimit": 2, "authenticatedRateLimitTtlSeconds": null,
+        "sandboxCreateRateLimit": 1, "sandboxCreateRateLimitTtlSeconds": 600,
+    });
+    let changed = set(body).await;
+    assert_eq!(changed.status, StatusCode::NO_CONTENT, "{}", changed.text);
+    let limit = async |server: &Server| {
+        let answer = from(server, "10.0.0.1", "", &stranger, "/api/organizations").await;
+        let limit = answer.headers["x-ratelimit-limit-authenticated"].to_str();
+        (answer.status, limit.unwrap().to_owned())
+    };
+    assert_eq!(limit(&server).await, (StatusCode::OK, "2".to_owned()));
+    let answer = from(&server, "10.0.0.1", "", &stranger, "/api/organizations").await;
+    let told = &answer.ok()[0];
+    assert_eq!(told["authenticatedRateLimit"], 2);
+    assert_eq!(told["authenticatedRateLimitTtlSeconds"], json!(null));
+    assert_eq!(told["sandboxCreateRateLimitTtlSeconds"], 600);
+    assert_eq!(limit(&server).await.0, StatusCode::TOO_MANY_REQUESTS);
+    // Nobody else is held by them.
+    let own = server.ask("GET", "/api/sandbox").await;
+    assert_eq!(own.headers["x-ratelimit-limit-authenticated"], "100");
+
+    // The server's come back where they are taken away.
+    server.kit.clock.advance(Duration::from_mins(1));
+    let path = format!("/api/organizations/{}/quota", eve.organization);
+    let body = json!({"authenticatedRateLimit": -1});
+    let changed = server.put("PATCH", &path, body).await;
+    assert_eq!(changed.status, StatusCode::NO_CONTENT, "{}", changed.text);
+    assert_eq!(limit(&server).await, (StatusCode::OK, "100".to_owned()));
+}
+
+#[tokio::test]
+async fn limits_of_one_organization_hold_where_the_server_has_none() {
+    let server = Server::start().await;
+    let org = server.kit.caller.organization.clone();
+    let path = format!("/api/organizations/{org}/quota");
+    let body = json!({"sandboxLifecycleRateLimit": 1, "sandboxLifecycleRateLimitTtlSeconds": 60});
+    let changed = server.put("PATCH", &path, body).await;
+    assert_eq!(changed.status, StatusCode::NO_CONTENT, "{}", changed.text);
+    let sandbox = server.create(json!({"name": "box"})).await;
+    let stop = format!("/api/sandbox/{}/stop", sandbox["id"].as_str().unwrap());
+    assert_eq!(server.ask("POST", &stop).await.status, StatusCode::OK);
+    let over = server.ask("POST", &stop).await;
+    assert_eq!(over.status, StatusCode::TOO_MANY_REQUESTS);
+}
+
+#[tokio::test]
+async fn limits_of_one_organization_outlive_a_restart() {
+    let kit = TestStore::default().open().await;
+    let (org, by) = (kit.caller.organization.clone(), kit.caller.clone());
+    let own = OwnRateLimit {
+        count: Some(5),
+        seconds: Some(60),
+    };
+    let set = kit
+        .control
+        .set_rate_limits(&by, &org, move |all| all[1] = own);
+    set.await.unwrap();
+    let kit = kit.restart().await;
+    let all = [OwnRateLimit::default(), own, OwnRateLimit::default()];
+    assert_eq!(kit.control.own_rate_limits(&org), all);
 }

@@ -22,6 +22,13 @@ pub struct Model {
     pub suspension_grace_hours: Option<i64>,
     /// Since when it is being deleted.
     pub closing_since: Option<i64>,
+    /// Limits of requests of its own. None where the operator's hold.
+    pub authenticated_count: Option<i64>,
+    pub authenticated_seconds: Option<i64>,
+    pub create_count: Option<i64>,
+    pub create_seconds: Option<i64>,
+    pub lifecycle_count: Option<i64>,
+    pub lifecycle_seconds: Option<i64>,
 }
 
 #[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]

@@ -1,8 +1,8 @@
-//! Mail that waits to be sent, and identities that users have linked.
+//! Mail that waits to be sent, identities that users have linked, and limits of requests of organizations.
 
 use sea_orm_migration::prelude::*;
 
-use super::columns::{big, table, text, truth};
+use super::columns::{big, big_option, table, text, truth};
 
 #[derive(Debug)]
 pub(crate) struct Migration;
@@ -34,6 +34,22 @@ impl MigrationTrait for Migration {
             .table(Alias::new("identities"))
             .add_column(truth("is_linked").default(false).take())
             .take();
-        manager.alter_table(identities).await
+        manager.alter_table(identities).await?;
+        // SQLite takes one at a time.
+        for name in [
+            "authenticated_count",
+            "authenticated_seconds",
+            "create_count",
+            "create_seconds",
+            "lifecycle_count",
+            "lifecycle_seconds",
+        ] {
+            let organizations = Table::alter()
+                .table(Alias::new("organizations"))
+                .add_column(big_option(name).take())
+                .take();
+            manager.alter_table(organizations).await?;
+        }
+        Ok(())
     }
 }

@@ -304,6 +304,7 @@ fn shown(app: &App, organization: alcove_domain::Organization) -> Organization {
     let is_suspended = suspension
         .as_ref()
         .is_some_and(|suspension| app.control().is_in_force(suspension));
+    let [authenticated, create, lifecycle] = app.control().own_rate_limits(&organization.id);
     let grace_hours = suspension.as_ref().map(|suspension| suspension.grace_hours);
     Organization {
         id: organization.id.to_string(),
@@ -331,12 +332,12 @@ fn shown(app: &App, organization: alcove_domain::Organization) -> Organization {
         sso_enabled: false,
         scim_enabled: false,
         default_region_id: Some(app.control().settings().region.id.clone()),
-        authenticated_rate_limit: None,
-        sandbox_create_rate_limit: None,
-        sandbox_lifecycle_rate_limit: None,
-        authenticated_rate_limit_ttl_seconds: None,
-        sandbox_create_rate_limit_ttl_seconds: None,
-        sandbox_lifecycle_rate_limit_ttl_seconds: None,
+        authenticated_rate_limit: authenticated.count,
+        sandbox_create_rate_limit: create.count,
+        sandbox_lifecycle_rate_limit: lifecycle.count,
+        authenticated_rate_limit_ttl_seconds: authenticated.seconds,
+        sandbox_create_rate_limit_ttl_seconds: create.seconds,
+        sandbox_lifecycle_rate_limit_ttl_seconds: lifecycle.seconds,
         experimental_config: settings.experimental.clone(),
         otel_config: otel,
     }

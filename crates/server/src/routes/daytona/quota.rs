@@ -6,6 +6,7 @@ use alcove_api_types::daytona::{
     RegionUsageOverview, UpdateOrganizationQuota, UpdateRegionQuota, UsagePeriod, UsagePeriodPage,
 };
 use alcove_control::{ListUsage, OwnQuota, QuotaUse};
+use alcove_domain::rate_limit::OwnRateLimits;
 use alcove_domain::{OrganizationId, Quota, SandboxClass, UsagePeriod as Period};
 use axum::Json;
 use axum::extract::State;
@@ -285,6 +286,32 @@ pub(crate) async fn update_organization(
         )));
     }
     let organization: OrganizationId = id.parse().map_err(|_| no_such_organization(&id))?;
+    let rates = [
+        (
+            body.authenticated_rate_limit,
+            body.authenticated_rate_limit_ttl_seconds,
+        ),
+        (
+            body.sandbox_create_rate_limit,
+            body.sandbox_create_rate_limit_ttl_seconds,
+        ),
+        (
+            body.sandbox_lifecycle_rate_limit,
+            body.sandbox_lifecycle_rate_limit_ttl_seconds,
+        ),
+    ];
+    let keeps = (LimitChange::Keep, LimitChange::Keep);
+    if rates.iter().any(|change| *change != keeps) {
+        let change = move |own: &mut OwnRateLimits| {
+            for (own, (count, seconds)) in own.iter_mut().zip(rates) {
+                apply(&mut own.count, count);
+                apply(&mut own.seconds, seconds);
+            }
+        };
+        app.control()
+            .set_rate_limits(&caller, &organization, change)
+            .await?;
+    }
     let change = |quota: &mut Option<u64>| apply(quota, body.volume_quota);
     app.control()
         .set_volume_quota(&caller, &organization, change)
