@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use alcove_control::{Mail, MailBody, MailSender as _};
 use alcove_server::{MailSettings, MailTls, Mailer};
 use alcove_testkit::{TestStore, eventually};
 use axum::body::Body;
@@ -441,4 +442,45 @@ async fn owners_are_told_of_an_endpoint_of_webhooks_that_was_disabled() {
     assert_eq!(session.recipients, ["RCPT TO:<admin@localhost>"]);
     let flat = session.message.replace("=\r\n", "").replace("=3D", "=");
     assert!(flat.contains(url) && flat.contains("410"), "{flat}");
+}
+
+#[tokio::test]
+async fn what_others_call_themselves_adds_nothing_to_a_mail_or_its_hand_over() {
+    let relay = Relay::default();
+    let port = relay.listen().await;
+    let mailer = Mailer::new(settings(port, MailTls::None)).unwrap();
+    let mail = |recipient: &str, name: &str| Mail {
+        id: "0f8fad5b-d9cb-469f-a165-70867728950e".parse().unwrap(),
+        recipient: recipient.to_owned(),
+        body: MailBody::Invitation {
+            organization_name: name.to_owned(),
+            invited_by: name.to_owned(),
+            link: "a.b".to_owned(),
+            expires_at: jiff::Timestamp::UNIX_EPOCH,
+        },
+    };
+    let names = [
+        "Lab\r\nBcc: eve@example.com",
+        "Lab\nBcc: eve@example.com",
+        "L\u{e4}b\r\n\r\n.\r\nRCPT TO:<eve@example.com>",
+    ];
+    for name in names {
+        mailer.send(mail("zoe@example.com", name)).await.unwrap();
+    }
+    for session in relay.taken() {
+        assert_eq!(session.recipients, ["RCPT TO:<zoe@example.com>"]);
+        let lines: Vec<_> = session.message.lines().collect();
+        let is_own = |line: &&str| line.starts_with("Bcc") || line.starts_with("RCPT");
+        assert!(!lines.iter().any(is_own), "{}", session.message);
+    }
+    assert_eq!(relay.taken().len(), names.len());
+    for recipient in [
+        "zoe@example.com\r\nBcc: eve@example.com",
+        "zoe@example.com> SIZE=1\r\nRCPT TO:<eve@example.com",
+        "zoe@example.com, eve@example.com",
+    ] {
+        let fault = mailer.send(mail(recipient, "Lab")).await.unwrap_err();
+        assert!(fault.is_permanent, "{recipient:?} {fault:?}");
+    }
+    assert_eq!(relay.taken().len(), names.len());
 }
