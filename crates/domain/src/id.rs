@@ -153,6 +153,14 @@ id_type!(
     /// One user.
     UserId
 );
+id_type!(
+    /// One host that sandboxes run on.
+    RunnerId
+);
+id_type!(
+    /// One region that an organization made.
+    RegionId
+);
 
 #[cfg(test)]
 mod tests {

@@ -24,9 +24,11 @@ pub mod query;
 pub mod quota;
 pub mod rate_limit;
 pub mod reason;
+pub mod region;
 pub mod registry;
 pub mod resize;
 pub mod role;
+pub mod runner;
 pub mod sandbox;
 pub mod service;
 pub mod session;
@@ -50,9 +52,9 @@ pub use audit::{AuditEntry, AuditFilter, AuditKey, AuditRow, AuditScope, audit_t
 pub use build::{BuildInfo, ImageBuild, NewBuiltSnapshot};
 pub use create::{BuildCreatePlan, CreateFacts, CreatePlan, NewSandbox};
 pub use id::{
-    BuildId, InvitationId, MailId, OrganizationId, RegistryId, RoleId, SandboxId,
-    ServiceCredentialId, SnapshotId, SshAccessId, SshKeyId, UserId, VaultSecretId, VolumeId,
-    WarmPoolId, WebhookEndpointId, WebhookMessageId,
+    BuildId, InvitationId, MailId, OrganizationId, RegionId, RegistryId, RoleId, RunnerId,
+    SandboxId, ServiceCredentialId, SnapshotId, SshAccessId, SshKeyId, UserId, VaultSecretId,
+    VolumeId, WarmPoolId, WebhookEndpointId, WebhookMessageId,
 };
 pub use interval::Intervals;
 pub use invitation::{Invitation, InvitationRefusal, InvitationStatus};
@@ -79,9 +81,13 @@ pub use query::{
 };
 pub use quota::{Quota, QuotaExceeded, Usage, UsagePeriod};
 pub use reason::Reason;
+pub use region::{CustomRegion, ManagerLogin, RegionChange, RegionUrls, ServiceKeyHash, UrlChange};
 pub use registry::{Registry, RegistryKind, RegistryRequest, RegistryUrl, Secret};
 pub use resize::ResizeRequest;
 pub use role::{NewRole, Role};
+pub use runner::{
+    Capacity, Heartbeat, Load, NewRunner, Placing, Runner, RunnerAddress, RunnerState,
+};
 pub use sandbox::{Resources, Sandbox, SandboxClass};
 pub use service::{ServiceCredential, ServiceCredentialHash, ServiceRole};
 pub use snapshot::{

@@ -12,9 +12,10 @@ use sea_orm::{
 use crate::convert::Place;
 use crate::entity::{
     api_key, build, departed_organization, invitation, mail, member, member_role, organization,
-    organization_setting, outbox, quota, registry, role, sandbox, sandbox_label, snapshot,
-    ssh_access, ssh_key, usage_entry, usage_period, usage_total, vault_secret, volume, warm_pool,
-    webhook_application, webhook_attempt, webhook_delivery, webhook_endpoint, webhook_message,
+    organization_setting, outbox, quota, region, registry, role, runner, sandbox, sandbox_label,
+    snapshot, ssh_access, ssh_key, usage_entry, usage_period, usage_total, vault_secret, volume,
+    warm_pool, webhook_application, webhook_attempt, webhook_delivery, webhook_endpoint,
+    webhook_message,
 };
 use crate::{Reader, StoreError, Tx};
 
@@ -94,7 +95,7 @@ impl Reader {
 
 impl Tx {
     /// Removes what lets anybody act for an organization: members, their keys, invitations, roles, wishes for members of warm
-    /// pools, secrets, and endpoints of webhooks, which are told nothing more.
+    /// pools, secrets, regions with their runners and keys, and endpoints of webhooks, which are told nothing more.
     pub async fn organization_empty(&self, org: &OrganizationId) -> Result<(), StoreError> {
         delete_rows!(
             self,
@@ -109,10 +110,16 @@ impl Tx {
             warm_pool,
             vault_secret,
             organization_setting,
+            region,
             webhook_application,
             webhook_endpoint,
             webhook_delivery,
         );
+        runner::Entity::delete_many()
+            .filter(runner::Column::OrganizationId.eq(org.as_str()))
+            .exec(&self.transaction)
+            .await
+            .map_err(StoreError::write("runners"))?;
         Ok(())
     }
 

@@ -34,6 +34,8 @@ mod m0033_webhooks;
 mod m0034_audit;
 mod m0035_vault;
 mod m0037_usage_periods;
+mod m0038_runners;
+mod m0039_regions;
 mod m0040_administration;
 mod m0041_mails_and_links;
 mod m0042_services;
@@ -81,6 +83,8 @@ impl MigratorTrait for Migrator {
             Box::new(m0042_services::Migration),
             Box::new(m0043_organization_settings::Migration),
             Box::new(m0041_mails_and_links::Migration),
+            Box::new(m0038_runners::Migration),
+            Box::new(m0039_regions::Migration),
         ]
     }
 }

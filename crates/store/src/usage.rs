@@ -49,6 +49,19 @@ impl Reader {
         total(&self.connection, key).await
     }
 
+    /// What all sandboxes of a region count together, whoever's they are.
+    pub async fn usage_of_region(&self, region: &str) -> Result<Usage, StoreError> {
+        let rows = usage_total::Entity::find()
+            .filter(usage_total::Column::Region.eq(region))
+            .all(&self.connection)
+            .await
+            .map_err(StoreError::read("usage"))?;
+        rows.iter().try_fold(
+            Usage::default(),
+            |sum, row| Ok(sum.plus(&total_usage(row)?)),
+        )
+    }
+
     /// Whether the ledger is what counting the sandboxes anew gives. Reads every sandbox: not for every day.
     pub async fn usage_is_exact(&self) -> Result<bool, StoreError> {
         Ok(counted(&self.connection).await? == written(&self.connection).await?)

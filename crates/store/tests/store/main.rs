@@ -4,6 +4,7 @@
 mod accounts;
 mod audit;
 mod copies;
+mod fleet;
 mod lists;
 mod logins;
 mod members;
