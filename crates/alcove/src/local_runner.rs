@@ -10,9 +10,9 @@ use alcove_control::{
 use alcove_domain::{BuildId, Port, SandboxId};
 use alcove_runner::Runner;
 use alcove_runner_api::{
-    Build, BuildLogPiece, BuildOutcome, Collected, Fetch, FetchError, ImageEntry, Needed, Order,
-    OrderError, Pull, PullState, Report, Sample, Sighting, VolumeOrder, VolumeOutcome, WarmKind,
-    WarmState, WarmWish,
+    Build, BuildLogPiece, BuildOutcome, Collected, Fetch, FetchError, HostStatus, ImageEntry,
+    Needed, Order, OrderError, Pull, PullState, Report, Sample, Sighting, VolumeOrder,
+    VolumeOutcome, WarmKind, WarmState, WarmWish,
 };
 use async_trait::async_trait;
 use futures_util::StreamExt;
@@ -58,6 +58,13 @@ impl RunnerClient for LocalRunner {
 
     async fn inventory(&self) -> Result<Vec<Report>, OrderError> {
         Ok(self.runner.inventory())
+    }
+
+    async fn host_status(&self) -> Result<HostStatus, OrderError> {
+        self.runner.host_status().await.map_err(|error| {
+            tracing::error!(%error, "cannot see how the host is");
+            OrderError::Unavailable
+        })
     }
 
     async fn samples(&self) -> Result<Vec<Sample>, OrderError> {

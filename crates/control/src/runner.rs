@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 
 use alcove_domain::{BuildId, Port, SandboxId};
 use alcove_runner_api::{
-    Build, BuildLogPiece, BuildOutcome, Collected, Fetch, FetchError, ImageEntry, Needed, Order,
-    OrderError, Pull, PullState, Report, Sample, Sighting, VolumeOrder, VolumeOutcome, WarmKind,
-    WarmState, WarmWish,
+    Build, BuildLogPiece, BuildOutcome, Collected, Fetch, FetchError, HostStatus, ImageEntry,
+    Needed, Order, OrderError, Pull, PullState, Report, Sample, Sighting, VolumeOrder,
+    VolumeOutcome, WarmKind, WarmState, WarmWish,
 };
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
@@ -30,6 +30,9 @@ pub trait RunnerClient: Send + Sync + 'static {
 
     /// Everything that the host keeps.
     async fn inventory(&self) -> Result<Vec<Report>, OrderError>;
+
+    /// How the host is. Takes as long as it takes to see what its processors do.
+    async fn host_status(&self) -> Result<HostStatus, OrderError>;
 
     /// What every sandbox with processes uses now.
     async fn samples(&self) -> Result<Vec<Sample>, OrderError>;

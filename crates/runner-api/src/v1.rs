@@ -2,6 +2,7 @@
 
 mod build;
 mod fetch;
+mod host;
 mod image;
 mod sample;
 mod sighting;
@@ -17,6 +18,7 @@ pub use self::build::{
     BaseImage, Build, BuildFault, BuildFaultCode, BuildLogPiece, BuildOutcome, PullOfBase,
 };
 pub use self::fetch::{Fetch, FetchError};
+pub use self::host::HostStatus;
 pub use self::image::{
     Collected, Needed, Pull, PullFault, PullFaultCode, PullState, RegistryCredentials,
 };

@@ -3,6 +3,7 @@
 mod collect;
 mod config;
 mod dial;
+mod host_status;
 mod samples;
 mod take_over;
 mod volumes;

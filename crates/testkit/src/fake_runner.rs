@@ -23,8 +23,9 @@ use alcove_control::{
 use alcove_domain::{BuildId, Port, SandboxId};
 use alcove_runner_api::{
     Build, BuildLogPiece, BuildOutcome, Collected, Fault, FaultCode, Fetch, FetchError, Generation,
-    Goal, ImageDigest, ImageEntry, Needed, Observed, Order, OrderError, Pull, PullState, Report,
-    Sample, SandboxSpec, Sighting, VolumeOrder, VolumeOutcome, WarmKind, WarmState, WarmWish,
+    Goal, HostStatus, ImageDigest, ImageEntry, Needed, Observed, Order, OrderError, Pull,
+    PullState, Report, Sample, SandboxSpec, Sighting, VolumeOrder, VolumeOutcome, WarmKind,
+    WarmState, WarmWish,
 };
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
@@ -476,6 +477,10 @@ impl RunnerClient for FakeRunner {
             .iter()
             .map(|(id, kept)| kept.report(id))
             .collect())
+    }
+
+    async fn host_status(&self) -> Result<HostStatus, OrderError> {
+        self.tell_host_status()
     }
 
     async fn samples(&self) -> Result<Vec<Sample>, OrderError> {

@@ -1,13 +1,33 @@
 //! What sandboxes of a played host use.
 
-use alcove_runner_api::{OrderError, Sample};
+use alcove_runner_api::{HostStatus, OrderError, Sample};
 
 use super::FakeRunner;
 
-#[derive(Default)]
 pub(super) struct Samples {
     told: Vec<Sample>,
     rounds: usize,
+    host: HostStatus,
+}
+
+impl Default for Samples {
+    /// A host of some size that is half used.
+    fn default() -> Self {
+        Self {
+            told: Vec::new(),
+            rounds: 0,
+            host: HostStatus {
+                version: "fake-1".to_owned(),
+                cpu_cores: 8,
+                memory_bytes: 32 << 30,
+                disk_bytes: 500 << 30,
+                cpu_used_percent: 50.0,
+                load_average: 0.5,
+                memory_used_percent: 50.0,
+                disk_used_percent: 50.0,
+            },
+        }
+    }
 }
 
 impl FakeRunner {
@@ -19,6 +39,19 @@ impl FakeRunner {
     /// How often the host was asked.
     pub fn sample_rounds(&self) -> usize {
         self.state().samples.rounds
+    }
+
+    /// What the host says from now on when it is asked how it is.
+    pub fn set_host_status(&self, host: HostStatus) {
+        self.state().samples.host = host;
+    }
+
+    pub(super) fn tell_host_status(&self) -> Result<HostStatus, OrderError> {
+        let state = self.state();
+        if !state.is_alive {
+            return Err(OrderError::Unavailable);
+        }
+        Ok(state.samples.host.clone())
     }
 
     pub(super) fn tell_samples(&self) -> Result<Vec<Sample>, OrderError> {

@@ -32,7 +32,7 @@ impl Warm {
             while self.fault.is_none() && ready.len() < size {
                 self.count += 1;
                 // As real ones are, so that links to them can be signed.
-                let id = format!("{:032x}", self.count);
+                let id = format!("00000000-0000-4000-8000-{:012x}", self.count);
                 ready.push(id.parse().expect("a plain id"));
             }
         }
