@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use tokio::net::TcpListener;
 
 use crate::check;
+use crate::fleet::FleetArguments;
 use crate::tls::{Source, TlsArguments};
 
 #[derive(Debug, clap::Args)]
@@ -64,6 +65,8 @@ pub struct DoorArguments {
     metrics_listen: Option<SocketAddr>,
     #[command(flatten)]
     tls: TlsArguments,
+    #[command(flatten)]
+    pub fleet: FleetArguments,
 }
 
 /// A network, or one address as the network of itself.

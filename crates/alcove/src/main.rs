@@ -11,6 +11,7 @@ mod credentials;
 mod doctor;
 mod doors;
 mod egress;
+mod fleet;
 mod image;
 mod images;
 mod key;

@@ -50,6 +50,35 @@ impl BodyFields {
         self.optional(name, expected).unwrap_or_default()
     }
 
+    /// A value that was taken out already, as something else.
+    pub fn read<T: DeserializeOwned>(&mut self, name: &str, value: Value) -> Option<T> {
+        match serde_json::from_value(value) {
+            Ok(read) => Some(read),
+            Err(error) => {
+                self.reasons.push(format!("{name} cannot be read: {error}"));
+                None
+            }
+        }
+    }
+
+    /// A text that may be set, taken away by `null`, or left alone by being absent.
+    pub fn text_change(&mut self, name: &str) -> TextChange {
+        match self.fields.get(name) {
+            None => TextChange::Keep,
+            Some(Value::Null) => TextChange::Remove,
+            Some(_) => self.text(name).map_or(TextChange::Keep, TextChange::Set),
+        }
+    }
+
+    /// A number that is not below zero.
+    pub fn amount(&mut self, name: &str) -> Option<f64> {
+        let amount: Option<f64> = self.optional(name, "a number");
+        if amount.is_some_and(|amount| amount < 0.0) {
+            self.reasons.push(format!("{name} must not be less than 0"));
+        }
+        amount
+    }
+
     /// A whole number. A text of digits counts as one, as the original coerced values too.
     pub fn integer(&mut self, name: &str) -> Option<i64> {
         if let Some(Value::String(text)) = self.fields.get(name)
@@ -83,6 +112,15 @@ impl BodyFields {
     pub fn text(&mut self, name: &str) -> Option<String> {
         self.optional(name, "a string")
     }
+}
+
+/// What is to become of a text.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum TextChange {
+    #[default]
+    Keep,
+    Remove,
+    Set(String),
 }
 
 /// A body that is one value, with reasons of its own if it is wrong.

@@ -9,13 +9,16 @@ mod device;
 pub mod era;
 mod health;
 mod image;
+mod job;
 mod network;
 mod object_storage;
 mod organization;
 mod otel;
+mod preview;
 mod quota;
 mod region;
 mod registry;
+mod runner;
 mod sandbox;
 mod secret;
 mod service;
@@ -44,6 +47,9 @@ pub use device::{
 };
 pub use health::{ComponentHealth, Health, Readiness, ServerNumbers};
 pub use image::{BuildImage, CreateImage, Image, ImagePage, ImageState, ToggleImage};
+pub use job::{
+    Job, JobStatus, PaginatedJobs, PollJobsResponse, UpdateJobStatus, UpdateSandboxState,
+};
 pub use network::{OrganizationLimitedEgress, UpdateSandboxNetworkSettings};
 pub use object_storage::StorageAccess;
 pub use organization::{
@@ -56,13 +62,22 @@ pub use otel::{
     GpuCapacity, GpuCapacityResponse, OtelConfig, SandboxIdentity,
     UpdateOrganizationDefaultQueueTimeout,
 };
+pub use preview::PreviewWarning;
 pub use quota::{
     CreateRegionQuota, LimitChange, NO_LIMIT, OrganizationUsageOverview, RegionQuota,
     RegionUsageOverview, UpdateOrganizationQuota, UpdateRegionQuota, UsagePeriod, UsagePeriodPage,
 };
-pub use region::{Region, RegionType};
+pub use region::{
+    CreateRegion, CreateRegionResponse, RegenerateApiKeyResponse, Region, RegionType,
+    SnapshotManagerCredentials, UpdateRegion,
+};
 pub use registry::{
     CreateDockerRegistry, DockerRegistry, RegistryPushAccess, RegistryType, UpdateDockerRegistry,
+};
+pub use runner::{
+    AdminCreateRunner, CreateRunner, CreateRunnerResponse, Runner, RunnerFull, RunnerHealthMetrics,
+    RunnerHealthcheck, RunnerServiceHealth, RunnerSnapshot, RunnerState, UpdateRunnerDraining,
+    UpdateRunnerScheduling,
 };
 pub use sandbox::{
     CreateSandboxSnapshot, ForkSandbox, PortPreviewUrl, ResizeSandbox, Sandbox,

@@ -45,7 +45,7 @@ pub(crate) async fn create(
 ) -> Result<Snapshot, Error> {
     caller.require(Permission::WriteSnapshots)?;
     shared.check_not_suspended(&caller.organization)?;
-    crate::sandboxes::resolve_region(shared, request.region.as_deref())?;
+    shared.region_with_runner(&caller.organization, request.region.as_deref())?;
     let resources =
         plan_built_snapshot(&request, shared.settings.default_resources).map_err(Error::refused)?;
     // What is wrong with the Dockerfile is told now; what its images bring is known to the runner only.

@@ -17,8 +17,10 @@ mod otel;
 mod preview;
 mod quota;
 mod rate_limit;
+mod region;
 mod registries;
 mod role;
+mod runner;
 pub(crate) mod sealing;
 mod service;
 mod session;
@@ -63,7 +65,8 @@ use crate::suspension;
 use crate::token::TokenKey;
 use crate::{
     Caller, Clock, Error, EventStream, ListSandboxes, PageSandboxes, Probe, ResumedEvents, Rng,
-    RunnerClient, Settings, TrafficVisitor, event, images, reconcile, timers, warm, webhooks,
+    RunnerClient, Settings, TrafficVisitor, event, fleet, images, reconcile, timers, warm,
+    webhooks,
 };
 
 /// Name of the secret that signs list cursors.
@@ -197,6 +200,7 @@ impl Control {
             shared: Arc::clone(&shared),
         };
         shared.spawn(event::publish(Arc::clone(&shared)));
+        fleet::load(&shared).await?;
         reconcile::load(&shared).await?;
         crate::preview::load(&shared).await?;
         network::load(&shared).await?;
@@ -217,6 +221,7 @@ impl Control {
         shared.spawn(crate::audit::watch_network(Arc::clone(&shared)));
         shared.spawn(crate::audit::retain(Arc::clone(&shared)));
         shared.spawn(timers::run(Arc::clone(&shared)));
+        shared.spawn(fleet::keep(Arc::clone(&shared)));
         shared.spawn(crate::snapshots::retention::run(Arc::clone(&shared)));
         shared.spawn(crate::sealing::run(Arc::clone(&shared)));
         shared.spawn(images::keep(Arc::clone(&shared)));

@@ -17,6 +17,7 @@ mod directory;
 mod driver;
 mod error;
 mod event;
+mod fleet;
 mod forward;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
@@ -89,6 +90,10 @@ pub use credentials::{ConfiguredCredentials, CredentialsSource};
 pub use device::{DeviceCodes, DeviceRefusal, DeviceRequest, DeviceView};
 pub use error::Error;
 pub use event::{Event, EventBody, EventStream, ResumedEvents};
+pub use fleet::{
+    CreatedRunner, Draining, Gate, IssuedCredentials, ListedRegion, NewRegion, RegionKey,
+    RunnerView, service_key_hash,
+};
 pub use forward::{ForwardingStatistics, OtlpOutcome, OtlpRequest, OtlpSender};
 pub use invitation_links::{InvitationOffer, InvitedAccount, Joined};
 pub use keys::CreatedApiKey;

@@ -100,7 +100,7 @@ pub struct SignedLabel {
 pub(crate) struct EndedLabels(RwLock<HashMap<String, Timestamp>>);
 
 impl EndedLabels {
-    fn contains(&self, id: &str) -> bool {
+    pub fn contains(&self, id: &str) -> bool {
         let ended = self.0.read().unwrap_or_else(PoisonError::into_inner);
         ended.contains_key(id)
     }

@@ -10,7 +10,6 @@ use alcove_store::{SealedPlace, SealedRegistry, Tx};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::rng::uuid_v4;
-use crate::sandboxes::resolve_region;
 use crate::shared::Shared;
 use crate::token::Claims;
 use crate::{Caller, Error, SealingKeys};
@@ -264,7 +263,7 @@ impl Shared {
         caller: &Caller,
         region: Option<&str>,
     ) -> Result<RegistryPushAccess, Error> {
-        resolve_region(self, region)?;
+        self.region_with_runner(&caller.organization, region)?;
         caller.require_any(&[Permission::WriteSnapshots, Permission::WriteSandboxes])?;
         let expires_at = self.clock.now() + PUSH_ACCESS_LASTS;
         let claims = Claims {

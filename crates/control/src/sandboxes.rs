@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use alcove_domain::{
-    Command, NewSandbox, Permission, Phase, Reason, Sandbox, SandboxId, SandboxNetwork,
+    Command, NewSandbox, Permission, Phase, Placing, Reason, Sandbox, SandboxId, SandboxNetwork,
     SandboxState, SnapshotState, bounds, create, interval,
 };
 use alcove_store::{Deed, NewOutboxEntry, OutboxChange, SNAPSHOT, StoreError, Tx};
@@ -53,7 +53,8 @@ pub(crate) async fn create_as(
     if request.build_info.is_some() {
         return builds::sandboxes::create(shared, caller, request, id).await;
     }
-    let region = resolve_region(shared, request.target.as_deref())?;
+    let region = shared.region_with_runner(&caller.organization, request.target.as_deref())?;
+    shared.check_placing(Placing::Take)?;
     let owner = links::Owner::find(shared, caller, request.linked_sandbox.as_deref())?;
     let link = owner.as_ref().map(|owner| owner.facts(&region));
     let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
@@ -340,7 +341,11 @@ pub(crate) async fn wish(
     wish: Wish,
 ) -> Result<Arc<Sandbox>, Error> {
     if wish.makes_work() {
-        shared.check_not_suspended(&entry.sandbox().organization_id)?;
+        let sandbox = entry.sandbox();
+        shared.check_not_suspended(&sandbox.organization_id)?;
+        if let Some(placing) = wish.placing(&sandbox.lifecycle.phase) {
+            shared.check_placing(placing)?;
+        }
     }
     driver::ask_for(shared, entry, |reply| Ask::Wish { wish, reply }).await
 }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use alcove_domain::{Quota, Resources};
+use alcove_domain::{Quota, Resources, ServiceKeyHash};
 
 use crate::credentials::{ConfiguredCredentials, CredentialsSource};
 use crate::{
-    AuditSettings, IdentityProvider, MailSender, OtlpSender, PasswordCost, RateLimits, SealingKeys,
-    TelemetrySettings, WebhookSender,
+    AuditSettings, Draining, IdentityProvider, MailSender, OtlpSender, PasswordCost, RateLimits,
+    SealingKeys, TelemetrySettings, WebhookSender,
 };
 
 /// Where sandboxes are: what the API calls a target.
@@ -93,6 +93,10 @@ pub struct Settings {
     /// How many requests are taken of whom. What is not in here has no limit.
     pub rate_limits: RateLimits,
     pub audit: AuditSettings,
+    /// What a host that is drained does with what is on it.
+    pub draining: Draining,
+    /// What a proxy comes with that stands before the whole server and is no part of it. Without one there is none.
+    pub proxy_key: Option<ServiceKeyHash>,
 }
 
 impl Default for Settings {
@@ -129,6 +133,8 @@ impl Default for Settings {
             otlp: None,
             rate_limits: RateLimits::new(),
             audit: AuditSettings::default(),
+            draining: Draining::default(),
+            proxy_key: None,
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::auth::KeyCache;
 use crate::device::Devices;
 use crate::directory::Directory;
 use crate::event::EventHub;
+use crate::fleet::Fleet;
 use crate::forward::Forwarding;
 use crate::images::ImageKeeper;
 use crate::mail::MailWork;
@@ -71,6 +72,7 @@ pub(crate) struct Shared {
     pub limited_egress: LimitedEgress,
     pub suspended: Suspended,
     pub closing: Closing,
+    pub fleet: Fleet,
     pub events: EventHub,
     pub timers: Timers,
     pub secrets: Secrets,
@@ -145,6 +147,7 @@ impl Shared {
             limited_egress: LimitedEgress::default(),
             suspended: Suspended::default(),
             closing: Closing::default(),
+            fleet: Fleet::default(),
             events: EventHub::default(),
             timers: Timers::default(),
             secrets,

@@ -99,7 +99,7 @@ fn sandbox(shared: &Shared, caller: &Caller, id_or_name: &str) -> Result<Sandbox
     Ok(entry.id.clone())
 }
 
-async fn key_of(shared: &Shared, sandbox: &SandboxId) -> Result<String, Error> {
+pub(crate) async fn key_of(shared: &Shared, sandbox: &SandboxId) -> Result<String, Error> {
     let rotations = shared.store.reader().signing_key_rotations(sandbox).await;
     let rotations = rotations.map_err(|error| Error::store("reading a signing key", error))?;
     let secret = &shared.secrets.previews;

@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use alcove_domain::warm_pool::{Demand, capacity, share};
 use alcove_domain::{
-    OrganizationId, Sandbox, SandboxId, Snapshot, SnapshotId, SnapshotState, WarmPool, session,
+    OrganizationId, Placing, Sandbox, SandboxId, Snapshot, SnapshotId, SnapshotState, WarmPool,
+    session,
 };
 use alcove_runner_api::{ImageDigest, WarmKind, WarmWish};
 use jiff::Timestamp;
@@ -85,6 +86,11 @@ impl WarmKeeper {
             keeper: self,
             id: id.clone(),
         }
+    }
+
+    /// What decides how many there are to be has changed.
+    pub fn note_change(&self) {
+        self.changed.notify_one();
     }
 
     fn note_demand(&self, snapshot: &SnapshotId, now: Timestamp) {
@@ -204,7 +210,12 @@ async fn plan(shared: &Shared) -> Result<(), Error> {
         .map(|own| if own.kind.is_ok() { own.pool.size } else { 0 })
         .collect();
     let suggested: Vec<u32> = demands.iter().map(|(_, wished)| *wished).collect();
-    let capacity = capacity(shared.settings.warm_pool_bytes);
+    // What no create can take need not wait.
+    let capacity = if shared.fleet.lets(Placing::Take) {
+        capacity(shared.settings.warm_pool_bytes)
+    } else {
+        0
+    };
     let (of_rows, of_demand) = share(&asked, &suggested, capacity);
     let mut wishes = Vec::new();
     for (own, given) in pools.iter_mut().zip(of_rows) {

@@ -114,6 +114,24 @@ impl ApiError {
         )
     }
 
+    /// Something that only a runner is told, or can tell.
+    pub(crate) fn only_runners() -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "FORBIDDEN",
+            "Only a runner can ask this, with its key",
+        )
+    }
+
+    /// Something that only a proxy is told.
+    pub(crate) fn only_proxies() -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "FORBIDDEN",
+            "Only a proxy can ask this, with its key",
+        )
+    }
+
     pub(crate) fn no_such_route(method: &Method, path: &str) -> Self {
         Self::new(
             StatusCode::NOT_FOUND,

@@ -10,6 +10,7 @@ mod error;
 mod events;
 mod extract;
 mod inside;
+mod machine;
 mod mail;
 mod metrics;
 mod openapi;

@@ -7,10 +7,10 @@ use utoipa::openapi::{ContentBuilder, Ref, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 
 use crate::routes::daytona::{
-    account, activity, administration, api_key, audit, event, image, life, linked_account, member,
-    object_storage, organization, otel, preview, quota, region, registry, sandbox, sandbox_list,
-    secret, service, settings, snapshot, ssh, ssh_key, system, telemetry, volume, warm_pool,
-    webhook, workspace,
+    account, activity, administration, api_key, audit, event, gate, image, job, life,
+    linked_account, member, object_storage, organization, otel, preview, quota, region, registry,
+    runner, sandbox, sandbox_list, secret, service, settings, snapshot, ssh, ssh_key, system,
+    telemetry, volume, warm_pool, webhook, workspace,
 };
 use crate::routes::{actions, auth, device, mcp};
 
@@ -56,7 +56,14 @@ use crate::routes::{actions, auth, device, mcp};
         administration::organizations, administration::sandboxes, administration::recover,
         administration::destroy, administration::set_general, administration::set_general_older,
         administration::work, administration::cancel_work,
-        region::shared, region::available, region::of_sandboxes, region::get,
+        region::shared, region::available, region::of_sandboxes, region::get, region::create, region::update, region::delete,
+        region::regenerate_proxy, region::regenerate_ssh_gateway, region::regenerate_snapshot_manager,
+        runner::list, runner::create, runner::get, runner::scheduling, runner::draining, runner::delete,
+        runner::list_all, runner::create_any, runner::get_any, runner::delete_any, runner::scheduling_of_any,
+        runner::can_clean_up_image, runner::can_clean_up_image_older, runner::own, runner::own_snapshots,
+        runner::healthcheck, job::list, job::poll, job::get, job::update, job::sandboxes, job::sandbox_state,
+        gate::public, gate::validate, gate::access, gate::sandbox_id, gate::signing_key, gate::warning,
+        gate::runner_of_sandbox, gate::runners_with_image, gate::runner,
         snapshot::list, snapshot::get, snapshot::create, snapshot::delete, snapshot::activate,
         snapshot::deactivate, snapshot::build_logs, snapshot::build_logs_url,
         image::list, image::create, image::build, image::get, image::delete, image::toggle, image::build_logs,

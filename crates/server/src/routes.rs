@@ -26,6 +26,10 @@ pub enum Access {
     Key,
     /// Programs, by the credential of their role.
     Service,
+    /// A runner, by its key.
+    Runner,
+    /// A proxy that is no part of the server, by its key.
+    Proxy,
 }
 
 /// One route. Handlers enforce the access themselves, by asking for the caller; a test calls every route

@@ -133,3 +133,9 @@ pub async fn snapshot_is(client: &Client, name: &str, wanted: &str) {
     })
     .await;
 }
+
+/// What only runners and proxies can ask, or is about sandboxes of everybody.
+pub fn is_for_machines(path: &str) -> bool {
+    let is_proxys = path.starts_with("/api/preview/") && !path.ends_with("/access");
+    is_proxys || path.starts_with("/api/runners/by-sandbox/") || path.ends_with("/state")
+}

@@ -38,6 +38,8 @@ pub(super) fn of(
         volume_quota: arguments.volume_quota,
         warm_pool_bytes: arguments.warm_pool_memory << 20,
         visitors_start: arguments.doors.visitors_start(),
+        draining: arguments.doors.fleet.draining(),
+        proxy_key: arguments.doors.fleet.proxy_key(),
         identity_provider: arguments.people.oidc.provider()?,
         mail: arguments.people.mail.sender(public_url)?,
         ..Settings::default()

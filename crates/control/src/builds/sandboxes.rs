@@ -11,8 +11,8 @@ use alcove_build::Dockerfile;
 use alcove_domain::build::built_to_go;
 use alcove_domain::create::plan_build_create;
 use alcove_domain::{
-    BuildInfo, BuildNews, Fault, FaultCode, Lifecycle, NewSandbox, OrganizationId, Sandbox,
-    SandboxClass, SandboxId, SandboxNetwork, Snapshot, SnapshotId, SnapshotState,
+    BuildInfo, BuildNews, Fault, FaultCode, Lifecycle, NewSandbox, OrganizationId, Placing,
+    Sandbox, SandboxClass, SandboxId, SandboxNetwork, Snapshot, SnapshotId, SnapshotState,
 };
 use alcove_runner_api::BaseImage;
 use alcove_store::StoreError;
@@ -22,7 +22,7 @@ use super::{drive, new_build, new_snapshot, refused, resolve};
 use crate::directory::Entry;
 use crate::driver::{self, Ask};
 use crate::rng::uuid_v4;
-use crate::sandboxes::{insert_in_tx, name_taken, resolve_region, started};
+use crate::sandboxes::{insert_in_tx, name_taken, started};
 use crate::shared::Shared;
 use crate::{Caller, Error, snapshots, volumes};
 
@@ -34,7 +34,8 @@ pub(crate) async fn create(
     request: NewSandbox,
     id: SandboxId,
 ) -> Result<Arc<Sandbox>, Error> {
-    let region = resolve_region(shared, request.target.as_deref())?;
+    let region = shared.region_with_runner(&caller.organization, request.target.as_deref())?;
+    shared.check_placing(Placing::Take)?;
     let plan = plan_build_create(request, id.as_str(), shared.settings.default_resources)
         .map_err(Error::refused)?;
     let file = Dockerfile::parse(&plan.info.dockerfile)

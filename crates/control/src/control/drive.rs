@@ -6,7 +6,6 @@ use alcove_domain::session::{self, check_drive_bytes, check_drive_name};
 use alcove_domain::{MountRequest, Permission, Reason, SandboxState, SortOrder, Volume, VolumeId};
 
 use super::Control;
-use crate::sandboxes::resolve_region;
 use crate::sessions::Session;
 use crate::volumes::{self, NewVolume};
 use crate::{Caller, Error};
@@ -60,7 +59,8 @@ impl Control {
         check_drive_name(name, &mut reasons);
         let bytes = check_drive_bytes(max_bytes, self.shared.settings.volume_bytes, &mut reasons);
         Error::check(reasons)?;
-        resolve_region(&self.shared, region)?;
+        self.shared
+            .region_with_runner(&caller.organization, region)?;
         let found = || self.get_drive(caller, Some(&project), name);
         match found().await {
             Err(Error::NotFound { .. }) => {}

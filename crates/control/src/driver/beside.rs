@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use alcove_domain::{
-    Command, Fault, FaultCode, Goal, Lifecycle, Lineage, Phase, Reason, ResizeRequest, Resources,
-    Sandbox, SandboxId, Snapshot, SnapshotId, SnapshotState, resize,
+    Command, Fault, FaultCode, Goal, Lifecycle, Lineage, Phase, Placing, Reason, ResizeRequest,
+    Resources, Sandbox, SandboxId, Snapshot, SnapshotId, SnapshotState, resize,
 };
 use alcove_runner_api::Work;
 use alcove_store::{NewOutboxEntry, OutboxChange, SnapshotOutcome, StoreError, Tx};
@@ -54,6 +54,39 @@ pub(crate) struct SnapshotBirth {
 }
 
 impl Wish {
+    /// What it takes of the host, of a sandbox that is in this phase.
+    pub fn placing(&self, phase: &Phase) -> Option<Placing> {
+        match self {
+            Self::Plain(Command::Start | Command::Recover { skip_start: false }) => match phase {
+                Phase::Archived => Some(Placing::Take),
+                Phase::Stopped { .. }
+                | Phase::Stopping
+                | Phase::Archiving
+                | Phase::Pausing
+                | Phase::Paused
+                | Phase::Error { .. } => Some(Placing::Start),
+                // It runs, or has been let already; or there is nothing to start.
+                Phase::Creating
+                | Phase::Restoring
+                | Phase::Started
+                | Phase::Starting
+                | Phase::Resuming
+                | Phase::Resizing { .. }
+                | Phase::Snapshotting { .. }
+                | Phase::Forking { .. }
+                | Phase::Destroyed
+                | Phase::Destroying
+                | Phase::BuildFailed { .. }
+                | Phase::PendingBuild
+                | Phase::BuildingSnapshot
+                | Phase::Unknown
+                | Phase::PullingSnapshot => None,
+            },
+            Self::Fork { .. } => Some(Placing::Take),
+            Self::Plain(_) | Self::Resize(_) | Self::Snapshot { .. } => None,
+        }
+    }
+
     /// Whether it makes or starts something, as opposed to ending or putting it away.
     pub fn makes_work(&self) -> bool {
         match self {

@@ -13,7 +13,6 @@ use jiff::Timestamp;
 use super::driver::drive;
 use crate::probe::Step;
 use crate::rng::uuid_v4;
-use crate::sandboxes::resolve_region;
 use crate::shared::Shared;
 use crate::{Caller, Error};
 
@@ -31,7 +30,7 @@ pub(crate) async fn create(
 ) -> Result<Snapshot, Error> {
     caller.require(Permission::WriteSnapshots)?;
     shared.check_not_suspended(&caller.organization)?;
-    resolve_region(shared, request.region.as_deref())?;
+    shared.region_with_runner(&caller.organization, request.region.as_deref())?;
     let plan = snapshot::plan_snapshot(request, shared.settings.default_resources)
         .map_err(Error::refused)?;
     insert(shared, &caller.organization, plan).await

@@ -7,7 +7,6 @@ use alcove_store::StoreError;
 
 use super::{PlannedPool, plan_now};
 use crate::rng::uuid_v4;
-use crate::sandboxes::resolve_region;
 use crate::shared::{Shared, lock};
 use crate::{Caller, Error};
 
@@ -30,7 +29,7 @@ impl Shared {
         let failed = |error| Error::store("making a warm pool", error);
         caller.require(Permission::WriteSandboxes)?;
         self.check_not_suspended(&caller.organization)?;
-        let region = resolve_region(self, request.target.as_deref())?;
+        let region = self.region_with_runner(&caller.organization, request.target.as_deref())?;
         let size = self.check_pool_size(request.size, 1)?;
         let asked = &request.snapshot;
         let found = self.find_snapshot(&caller.organization, asked).await?;

@@ -120,6 +120,21 @@ pub(crate) const ACTS: &[Act] = acts! {
     post "/api/organizations/invitations/{invitationId}/accept" => accept organization_invitation invitationId;
     post "/api/organizations/invitations/{invitationId}/decline" => decline organization_invitation invitationId;
 
+    post "/api/regions" => create region;
+    patch "/api/regions/{id}" => update region id;
+    delete "/api/regions/{id}" => delete region id;
+    post "/api/regions/{id}/regenerate-proxy-api-key" => regenerate_proxy_api_key region id;
+    post "/api/regions/{id}/regenerate-ssh-gateway-api-key" => regenerate_ssh_gateway_api_key region id;
+    post "/api/regions/{id}/regenerate-snapshot-manager-credentials" => regenerate_snapshot_manager_credentials region id;
+    post "/api/runners" => create runner;
+    delete "/api/runners/{id}" => delete runner id;
+    patch "/api/runners/{id}/scheduling" => update_scheduling runner id;
+    patch "/api/runners/{id}/draining" => update_draining runner id;
+    post "/api/admin/runners" => create runner;
+    delete "/api/admin/runners/{id}" => delete runner id;
+    patch "/api/admin/runners/{id}/scheduling" => update_scheduling runner id;
+    get "/api/preview/{sandboxIdOrName}/signing-key" => read_signing_key sandbox sandboxIdOrName;
+
     post "/api/docker-registry" => create docker_registry;
     patch "/api/docker-registry/{id}" => update docker_registry id;
     delete "/api/docker-registry/{id}" => delete docker_registry id;
@@ -277,6 +292,21 @@ const OTHERS: &[(&str, &str, &str)] = &[
         "traffic into the sandbox",
     ),
     ("post", "/api/audit", "writes a row by itself"),
+    (
+        "post",
+        "/api/runners/healthcheck",
+        "a machine says that it is there, often",
+    ),
+    (
+        "post",
+        "/api/jobs/{jobId}/status",
+        "a machine's answer, and there is nothing that it could change",
+    ),
+    (
+        "put",
+        "/api/sandbox/{sandboxIdOrName}/state",
+        "a machine's report, and there is nothing that it could change",
+    ),
 ];
 
 #[cfg(test)]

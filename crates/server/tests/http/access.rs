@@ -32,6 +32,7 @@ fn example(route: &Route, sandbox: &str) -> String {
         .replace("{credentialId}", sandbox)
         .replace("{authToken}", "some-token")
         .replace("{userCode}", "BBBBBBBB")
+        .replace("{jobId}", sandbox)
         .replace("{name}", sandbox)
         .replace("{isPublic}", "true")
         .replace("{port}", "2280")
@@ -46,6 +47,7 @@ const BODY: &str = r#"{"labels": {}, "name": "x", "snapshot": "x", "pool": 1, "u
     "totalMemoryQuota": 1, "totalDiskQuota": 1, "totalGpuQuota": 1, "permissions": [], "description": "", "role": "member", "assignedRoleIds": [],
     "email": "a@b", "defaultRegionId": "us", "id": "x", "password": "none of anybody's", "token": "x",
     "currentPassword": "x", "code": "x", "newPassword": "none of anybody's", "eventType": "x", "client_id": "x", "userCode": "x", "approve": true, "endpoint": "https://a.com", "defaultQueueTimeout": null, "payload": {}, "value": "x", "secrets": [],
+    "regionId": "x", "unschedulable": true, "draining": true, "apiKey": "none of anybody's", "apiVersion": "2", "appVersion": "x", "status": "FAILED", "state": "started",
     "buildInfo": {"dockerfileContent": "FROM x"}, "enabled": true, "actorId": "x", "actorEmail": "x", "action": "x", "general": true, "provider": "x", "userId": "x"}"#;
 
 fn request(route: &Route, authorization: Option<&str>) -> Request<Body> {
@@ -75,7 +77,7 @@ async fn no_route_but_the_public_ones_answers_without_a_valid_key() {
                 // What is in the body is nobody's; a key beside it changes nothing.
                 Access::Grant => assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{route:?}"),
                 Access::Body => assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{route:?}"),
-                Access::Key | Access::Service => {
+                Access::Key | Access::Service | Access::Runner | Access::Proxy => {
                     assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{route:?}");
                     assert_eq!(answer.headers["www-authenticate"], "Bearer");
                     assert_eq!(answer.json()["message"], "Invalid credentials");
@@ -89,10 +91,9 @@ async fn no_route_but_the_public_ones_answers_without_a_valid_key() {
 async fn every_route_of_a_sandbox_says_not_found_for_one_that_is_not_ones_own() {
     let server = Server::start().await;
     let named = all_routes().filter(|route| route.path.contains('{'));
-    // These ask for a program, and for a person.
-    let of_keys = named.filter(|route| {
-        route.access != Access::Service && route.path != "/api/auth/device/{userCode}"
-    });
+    // These ask for a program, for a machine, and for a person.
+    let of_keys = named
+        .filter(|route| route.access == Access::Key && route.path != "/api/auth/device/{userCode}");
     for route in of_keys {
         let key = format!("Bearer {}", server.kit.key);
         let answer = server.send(request(route, Some(&key))).await;

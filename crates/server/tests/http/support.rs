@@ -103,6 +103,21 @@ impl Server {
         self.ask_with(method, path, &[], &body.to_string()).await
     }
 
+    /// Sends JSON with a key of one's own.
+    pub async fn put_as(&self, key: &str, method: &str, path: &str, body: Value) -> Answer {
+        let request = Request::builder()
+            .method(Method::from_bytes(method.as_bytes()).unwrap())
+            .uri(path)
+            .header("authorization", format!("Bearer {key}"));
+        self.send(request.body(Body::from(body.to_string())).unwrap())
+            .await
+    }
+
+    /// Asks with a key of one's own.
+    pub async fn ask_as(&self, key: &str, method: &str, path: &str) -> Answer {
+        self.put_as(key, method, path, Value::Null).await
+    }
+
     /// Makes a sandbox and returns its JSON.
     pub async fn create(&self, body: Value) -> Value {
         self.put("POST", "/api/sandbox", body).await.ok()

@@ -1,0 +1,66 @@
+//! Regions, from the one door.
+
+use std::sync::Arc;
+
+use alcove_domain::{CustomRegion, RegionChange};
+
+use super::Control;
+use crate::{Caller, Error, IssuedCredentials, ListedRegion, NewRegion, RegionKey};
+
+impl Control {
+    /// The server's own region, then those of the caller's organization, the oldest first.
+    pub async fn list_regions(&self, caller: &Caller) -> Result<Vec<ListedRegion>, Error> {
+        self.shared.list_regions(caller).await
+    }
+
+    /// # Errors
+    /// [`Error::NotFound`] for a region of another organization too.
+    pub async fn get_region(&self, caller: &Caller, id: &str) -> Result<ListedRegion, Error> {
+        self.shared.get_region(caller, id).await
+    }
+
+    /// Makes a region of the caller's organization, with a credential for each part that has an address.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] if the organization has one of this name.
+    pub async fn create_region(
+        &self,
+        caller: &Caller,
+        request: NewRegion,
+    ) -> Result<(Arc<CustomRegion>, IssuedCredentials), Error> {
+        self.shared.create_region(caller, request).await
+    }
+
+    /// Changes addresses. One that is there for the first time comes with a credential, and one that goes takes its own
+    /// along.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`] for the server's own region.
+    pub async fn update_region(
+        &self,
+        caller: &Caller,
+        id: &str,
+        change: RegionChange,
+    ) -> Result<(Arc<CustomRegion>, IssuedCredentials), Error> {
+        self.shared.update_region(caller, id, change).await
+    }
+
+    /// Makes a new credential of a region; the one before opens nothing any more.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the region has no address of that part.
+    pub async fn regenerate_region_key(
+        &self,
+        caller: &Caller,
+        id: &str,
+        which: RegionKey,
+    ) -> Result<IssuedCredentials, Error> {
+        self.shared.regenerate_region_key(caller, id, which).await
+    }
+
+    /// # Errors
+    /// [`Error::Invalid`] while it has runners.
+    pub async fn delete_region(&self, caller: &Caller, id: &str) -> Result<(), Error> {
+        self.shared.delete_region(caller, id).await
+    }
+}
