@@ -47,7 +47,9 @@ impl Control {
         let members = members.map_err(failed)?;
         let ids: Vec<_> = members.into_iter().map(|it| it.organization_id).collect();
         let mut found = reader.organization_list_in(&ids).await.map_err(failed)?;
-        found.sort_by_key(|it| (!it.is_personal, it.created_at));
+        // Others' personal ones may be among them.
+        let is_own = |it: &Organization| it.is_personal && it.created_by == caller.user;
+        found.sort_by_key(|it| (!is_own(it), !it.is_personal, it.created_at));
         Ok(found)
     }
 
