@@ -1,11 +1,11 @@
 //! What those ask who stand between users and sandboxes: proxies and SSH gateways that are no part of the server.
 //!
-//! One of a region comes with the region's key and is told of sandboxes there only; a proxy of the operator's comes with
-//! the key that the server was started with, and is told of all. What is not covered is not there.
+//! One of a region comes with the region's key and is told of sandboxes there only; one of the operator's comes with the
+//! credential of its role, or a proxy with the key that the server was started with, and is told of all. What is not covered is not there.
 
 use std::sync::Arc;
 
-use alcove_domain::{OrganizationId, Port, RegionId, Sandbox};
+use alcove_domain::{OrganizationId, Port, RegionId, Sandbox, ServiceRole};
 use alcove_store::Deed;
 
 use super::{RegionKey, service_key_hash};
@@ -13,7 +13,7 @@ use crate::directory::Entry;
 use crate::preview::anybodys;
 use crate::preview::tokens::{is_token, label_id, read_label};
 use crate::shared::Shared;
-use crate::{Caller, Error, signed_files};
+use crate::{Caller, Error, services, signed_files};
 
 /// Who stands before sandboxes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +38,12 @@ impl Shared {
     pub fn gate_by_key(&self, key: &str, ssh: bool) -> Option<Gate> {
         if self.settings.proxy_key == Some(service_key_hash(key)) {
             note_actor("proxy", None);
+            return Some(Gate::Server);
+        }
+        if let Ok(role) = services::authenticate(self, key)
+            && (role == ServiceRole::Proxy || ssh && role == ServiceRole::SshGateway)
+        {
+            note_actor(role.as_str(), None);
             return Some(Gate::Server);
         }
         let by = |which| self.region_by_key(key, which);

@@ -45,6 +45,23 @@ async fn a_sandbox_that_is_not_public_is_not_there() {
 }
 
 #[tokio::test]
+async fn a_proxy_of_the_operators_may_come_with_the_credential_of_its_role() {
+    let (server, ..) = start().await;
+    server
+        .ask("POST", "/api/sandbox/box/public/true")
+        .await
+        .ok();
+    let statuses = async |role: &str| {
+        let text = crate::services::credential(&server, role).await;
+        ask(&server, &text, "box/public").await.status
+    };
+    assert_eq!(statuses("proxy").await, StatusCode::OK);
+    for other in ["ssh-gateway", "otel-collector", "health-check"] {
+        assert!(statuses(other).await.is_client_error(), "{other}");
+    }
+}
+
+#[tokio::test]
 async fn a_token_is_good_for_what_whoever_got_it_may_reach() {
     let (server, ..) = start().await;
     let url = "/api/sandbox/box/ports/3000/preview-url";
