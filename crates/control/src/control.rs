@@ -180,11 +180,7 @@ impl Control {
         if let Some(written) = written {
             parts.clock.not_before(written);
         }
-        let own = OwnSecrets {
-            store: &parts.store,
-            rng: &*parts.rng,
-            keys: parts.settings.sealing_key.as_ref(),
-        };
+        let own = OwnSecrets::of(&parts);
         let secrets = Secrets {
             cursors: own.get(CURSOR_SECRET).await?,
             object_storage: TokenKey::new(own.get(OBJECT_STORAGE_SECRET).await?),

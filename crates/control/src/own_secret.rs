@@ -5,6 +5,7 @@
 use alcove_store::{SealedPlace, Store, Tx};
 
 use crate::seal::SealingKeys;
+use crate::shared::Parts;
 use crate::{Error, Rng};
 
 const PLACE: SealedPlace = SealedPlace::OwnSecret;
@@ -12,12 +13,20 @@ const BYTES: usize = 32;
 
 /// Finds and makes them.
 pub(crate) struct OwnSecrets<'a> {
-    pub store: &'a Store,
-    pub rng: &'a dyn Rng,
-    pub keys: Option<&'a SealingKeys>,
+    store: &'a Store,
+    rng: &'a dyn Rng,
+    keys: Option<&'a SealingKeys>,
 }
 
-impl OwnSecrets<'_> {
+impl<'a> OwnSecrets<'a> {
+    pub(crate) fn of(parts: &'a Parts) -> Self {
+        Self {
+            store: &parts.store,
+            rng: &*parts.rng,
+            keys: parts.settings.sealing_key.as_ref(),
+        }
+    }
+
     /// The secret of this name, made if there is none.
     ///
     /// One that no key opens is lost with its key. A new one takes its place, so that the server starts; what the old one signed

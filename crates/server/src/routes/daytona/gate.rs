@@ -19,7 +19,7 @@ use crate::query::Query;
 /// Whether a sandbox is public. 404 where it is not, and where there is none.
 #[utoipa::path(get, path = "/api/preview/{sandboxIdOrName}/public", tag = "preview", operation_id = "isSandboxPublic",
     params(("sandboxIdOrName" = String, Path)),
-    responses((status = 200, body = bool), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody)))]
+    responses((status = 200, body = bool, content_type = "application/json"), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody)))]
 pub(crate) async fn public(
     State(app): State<App>,
     OfProxy(gate): OfProxy,
@@ -34,7 +34,7 @@ pub(crate) async fn public(
 #[utoipa::path(get, path = "/api/preview/{sandboxIdOrName}/validate/{authToken}", tag = "preview",
     operation_id = "isValidAuthToken",
     params(("sandboxIdOrName" = String, Path), ("authToken" = String, Path), ("port" = Option<u16>, Query)),
-    responses((status = 200, body = bool), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody),
+    responses((status = 200, body = bool, content_type = "application/json"), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody),
         (status = 404, body = ErrorBody)))]
 pub(crate) async fn validate(
     State(app): State<App>,
@@ -52,7 +52,7 @@ pub(crate) async fn validate(
 /// Whether the caller may see a sandbox, for a proxy that asks with its visitor's own credential. 404 where it may not.
 #[utoipa::path(get, path = "/api/preview/{sandboxIdOrName}/access", tag = "preview", operation_id = "hasSandboxAccess",
     params(("sandboxIdOrName" = String, Path)),
-    responses((status = 200, body = bool), (status = 404, body = ErrorBody)))]
+    responses((status = 200, body = bool, content_type = "application/json"), (status = 404, body = ErrorBody)))]
 pub(crate) async fn access(
     State(app): State<App>,
     Authenticated(caller): Authenticated,

@@ -230,7 +230,7 @@ pub(crate) async fn scheduling_of_any(
 /// Whether no snapshot and no sandbox is of an image any more, as the administrator of the server.
 #[utoipa::path(get, path = "/api/admin/snapshots/can-cleanup-image", tag = "admin",
     operation_id = "adminCanCleanupImage", params(("imageName" = String, Query)),
-    responses((status = 200, body = bool), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody)))]
+    responses((status = 200, body = bool, content_type = "application/json"), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody)))]
 pub(crate) async fn can_clean_up_image(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
@@ -250,7 +250,7 @@ pub(crate) async fn can_clean_up_image(
 /// The same under the name that clients before 0.164 have for it.
 #[utoipa::path(get, path = "/api/snapshots/can-cleanup-image", tag = "snapshots",
     operation_id = "canCleanupImage", params(("imageName" = String, Query)),
-    responses((status = 200, body = bool), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody)))]
+    responses((status = 200, body = bool, content_type = "application/json"), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody)))]
 pub(crate) async fn can_clean_up_image_older(
     app: State<App>,
     caller: Authenticated,
