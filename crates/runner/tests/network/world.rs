@@ -246,9 +246,9 @@ pub fn run(program: &str, arguments: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Waits for `condition`, at most [`PATIENCE`].
+/// Waits for `condition`, at most three times [`PATIENCE`]: to look once may take seconds where nothing answers.
 pub async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + PATIENCE * 3;
     while !condition() {
         assert!(Instant::now() < deadline, "never came true: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
