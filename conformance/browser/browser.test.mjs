@@ -187,6 +187,8 @@ for (const [form, of] of [['host', (link) => link], ['path', byPath]]) {
     await page.goto(withToken(link, '/'))
     // What is typed before there is a connection may be lost on a busy machine.
     await page.waitForFunction(() => window.terminal && document.getElementById('state').hidden)
+    // A shell that begins throws away what was typed before its prompt.
+    await page.waitForFunction(() => terminal.buffer.active.getLine(0)?.translateToString(true).trim())
     await type(page, 'echo a$((40+2))')
     await shows(page, 'a42')
 
