@@ -338,6 +338,30 @@ def test_what_dashboards_ask_about_users(ask):
     ask("POST /users/privacy-policies/accept")
     ask("POST /users/me/logins")
     assert not ask("GET /users/me/pending-sso-links")
+    allowed(ask, "POST /users/me/pending-sso-links/{}/confirm", "none")
+    allowed(ask, "DELETE /users/me/pending-sso-links/{}", "none")
+
+
+def test_identity_providers_of_an_organization(client, ask):
+    [organization] = ask("GET /organizations")
+    providers = "/organizations/{}/identity-providers"
+    if not client.has(f"POST {providers}"):
+        return
+    assert not ask(f"GET {providers}", organization.id)
+    tried = ask(f"POST {providers}/test-connection", organization.id, {"issuerUrl": "https://id.invalid"})
+    assert not tried.success and tried.error
+    config = {"issuerUrl": "https://id.invalid", "clientId": "x", "clientSecret": "x"}
+    body = {"name": "Okta", "oidcConfig": config, "emailDomains": ["example.com"]}
+    # The organization of the key is one user's alone.
+    allowed(ask, f"POST {providers}", organization.id, body)
+    with contextlib.suppress(ApiException):
+        ask(f"GET {providers}/{{}}", organization.id, "none")
+    with contextlib.suppress(ApiException):
+        ask(f"PATCH {providers}/{{}}", organization.id, "none", {"enabled": False})
+    with contextlib.suppress(ApiException):
+        ask(f"DELETE {providers}/{{}}", organization.id, "none")
+    assert not ask(f"GET {providers}/workos-sso-connections", organization.id)
+    allowed(ask, f"POST {providers}/workos-admin-portal-link", organization.id, {"intent": "sso"})
 
 
 def test_audit(client, ask):

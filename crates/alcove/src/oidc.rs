@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use alcove_control::{DocumentSource, IdentityProvider};
+use alcove_control::{DocumentSource, IdentityProvider, SsoWeb};
+use alcove_server::Sso;
+use anyhow::Context as _;
 use async_trait::async_trait;
 use http::StatusCode;
 use ureq::Agent;
@@ -22,10 +24,6 @@ const BUNDLES: [&str; 3] = [
 ];
 
 #[derive(Debug, Clone, clap::Args)]
-#[expect(
-    clippy::struct_field_names,
-    reason = "the names of the arguments, among those of others"
-)]
 pub struct OidcArguments {
     /// The issuer of an OpenID Connect provider, as https://HOST/PATH: its tokens let people in, and make a user for each
     /// person. See docs/accounts.md.
@@ -60,9 +58,26 @@ pub struct OidcArguments {
         requires = "oidc_issuer"
     )]
     oidc_ca: Option<PathBuf>,
+    /// A host at a private address, or without TLS, that organizations may name as their identity provider, such as
+    /// id.internal; may be given several times, or with commas. Hosts at public addresses need not be named.
+    #[arg(
+        long = "identity-provider-host",
+        env = "ALCOVE_IDENTITY_PROVIDER_HOSTS",
+        value_name = "HOST",
+        value_delimiter = ','
+    )]
+    identity_provider_hosts: Vec<String>,
 }
 
 impl OidcArguments {
+    /// What asks the identity providers of organizations.
+    pub fn organizations(&self) -> anyhow::Result<Arc<dyn SsoWeb>> {
+        let sso = Sso::new(&self.identity_provider_hosts);
+        Ok(Arc::new(
+            sso.context("cannot read the host's certificates")?,
+        ))
+    }
+
     /// # Errors
     /// An issuer that is no address, or certificates that cannot be read.
     pub fn provider(&self) -> anyhow::Result<Option<IdentityProvider>> {
@@ -221,6 +236,7 @@ mod tests {
             oidc_audience: Some("alcove".to_owned()),
             oidc_client_id: None,
             oidc_ca: None,
+            identity_provider_hosts: Vec::new(),
         };
         let provider = arguments("https://id.example.com").provider().unwrap();
         assert_eq!(provider.unwrap().audience, "alcove");

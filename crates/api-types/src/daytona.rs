@@ -8,6 +8,7 @@ mod create_sandbox;
 mod device;
 pub mod era;
 mod health;
+mod identity_provider;
 mod image;
 mod job;
 mod network;
@@ -46,6 +47,12 @@ pub use device::{
     DecideOnDevice, DeviceAuthorization, DeviceRefusalBody, DeviceToken, WaitingDevice,
 };
 pub use health::{ComponentHealth, Health, Readiness, ServerNumbers};
+pub use identity_provider::{
+    ArriveBySso, CreateIdentityProvider, DepartBySso, GenerateWorkosAdminPortalLink,
+    IdentityProvider, OidcIdPConfig, OidcIdPConfigResponse, SsoDeparture,
+    TestIdentityProviderConnection, TestIdentityProviderConnectionResponse, UpdateIdentityProvider,
+    UpdateOidcIdPConfig, WorkosAdminPortalIntent, WorkosSsoConnection,
+};
 pub use image::{BuildImage, CreateImage, Image, ImagePage, ImageState, ToggleImage};
 pub use job::{
     Job, JobStatus, PaginatedJobs, PollJobsResponse, UpdateJobStatus, UpdateSandboxState,

@@ -19,8 +19,8 @@ pub struct Caller {
     pub role: MemberRole,
     /// What both the credential and the user's place in the organization allow.
     pub permissions: Arc<Permissions>,
-    /// Whether the credential stands for all of its user: a session and a token do, and a key that was made with every
-    /// permission.
+    /// Whether the credential stands for all of its user: a token and a session do, and a key that was made with every
+    /// permission. A session that the provider of an organization began does not, whatever the user may there.
     pub is_whole_user: bool,
     pub came_with: CameWith,
     pub actor: Arc<Actor>,
@@ -81,9 +81,12 @@ impl Caller {
     }
 
     /// # Errors
-    /// [`Error::Forbidden`] unless the credential stands for all of its user, whose keys are the user's own affair, or is allowed to
-    /// manage keys.
+    /// [`Error::Forbidden`] unless a person is there, or the credential stands for all of its user, whose keys are the user's own
+    /// affair, or is allowed to manage keys.
     pub fn require_keys(&self) -> Result<(), Error> {
+        if let CameWith::Session(_) = self.came_with {
+            return Ok(());
+        }
         self.require_user()
             .or_else(|_| self.require(Permission::ManageApiKeys))
     }

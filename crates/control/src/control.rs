@@ -6,6 +6,7 @@ mod audit;
 mod builds;
 mod device;
 pub(crate) mod drive;
+mod identity_provider;
 mod invitation;
 mod key;
 mod life;
@@ -203,6 +204,7 @@ impl Control {
         suspension::load(&shared).await?;
         crate::services::load(&shared).await?;
         crate::otel::load(&shared).await?;
+        crate::oidc::sso::load(&shared).await?;
         rate_limit::load(&shared).await?;
         webhooks::load(&shared).await?;
         // Once before the first caller, so that the default snapshot is there and what died meanwhile is
@@ -309,8 +311,7 @@ impl Control {
         self.shared.current_organization(caller).await
     }
 
-    /// Makes a sandbox and waits for it to run. After the wait the sandbox is given as it is then,
-    /// whether it runs or not.
+    /// Makes a sandbox and waits for it to run. After the wait the sandbox is given as it is then, whether it runs or not.
     ///
     /// # Errors
     /// [`Error::Invalid`] with the sandbox's id if it could not be started: it is there, in `error`.

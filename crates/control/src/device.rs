@@ -224,6 +224,10 @@ fn new_user_code(shared: &Shared) -> String {
 
 /// A person who signed in, who alone can approve.
 fn person(caller: &Caller) -> Result<&UserId, Error> {
+    // The key would stand for all of the user.
+    if !matches!(caller.came_with, CameWith::Key(_)) {
+        caller.require_user()?;
+    }
     match caller.came_with {
         CameWith::Session(_) | CameWith::Token { .. } => Ok(&caller.user),
         CameWith::Key(_) => Err(Error::wrong_credential()),

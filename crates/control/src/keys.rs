@@ -56,6 +56,12 @@ pub(crate) async fn create(
             ),
         });
     }
+    if wish.permissions == Permissions::all() && !caller.is_whole_user {
+        // Such a key stands for all of its user, in other organizations too.
+        return Err(Error::forbidden(
+            "A key with every permission is made by its user alone: sign in without the identity provider of an organization",
+        ));
+    }
     let made = make(shared, organization, caller.user.clone(), wish);
     insert(shared, &made.key).await?;
     Ok(made)

@@ -82,6 +82,7 @@ pub(crate) async fn delete(shared: &Arc<Shared>, caller: &Caller) -> Result<(), 
             tx.commit().await.map_err(failed)?;
             shared.keys.clear();
             shared.known_settings.forget(&org);
+            shared.sso.forget(&org);
             shared.fleet.forget(&org);
             for key in sessions {
                 shared.ssh_sessions.end_of_key(&key);

@@ -313,6 +313,7 @@ fn purpose(place: SealedPlace, owner: &str) -> String {
         SealedPlace::VaultSecret => format!("secret:{owner}"),
         SealedPlace::OwnSecret => format!("the server's own: {owner}"),
         SealedPlace::OtelHeaders => format!("otel headers of {owner}"),
+        SealedPlace::ClientSecret => format!("client secret of {owner}"),
         // A fork takes its bytes over, and stays in the organization.
         SealedPlace::SandboxProxy => format!("outbound proxy of {owner}"),
     }

@@ -178,6 +178,7 @@ pub(crate) async fn confirm(
     caller: &Caller,
     code: &str,
 ) -> Result<Vec<String>, Error> {
+    caller.require_user()?;
     crate::sign_in::session_of(caller)?;
     let user = &caller.user;
     let failed = |error| Error::store("confirming an authenticator", error);

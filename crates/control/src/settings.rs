@@ -8,7 +8,7 @@ use alcove_domain::{Quota, Resources, ServiceKeyHash};
 use crate::credentials::{ConfiguredCredentials, CredentialsSource};
 use crate::{
     AuditSettings, Draining, IdentityProvider, MailSender, OtlpSender, PasswordCost, RateLimits,
-    SealingKeys, TelemetrySettings, WebhookSender,
+    SealingKeys, SsoWeb, TelemetrySettings, WebhookSender,
 };
 
 /// Where sandboxes are: what the API calls a target.
@@ -82,6 +82,8 @@ pub struct Settings {
     pub password_cost: PasswordCost,
     /// Whose tokens let people in, beside keys and passwords.
     pub identity_provider: Option<IdentityProvider>,
+    /// Asks the identity providers that organizations name. Without one, they name none.
+    pub sso: Option<Arc<dyn SsoWeb>>,
     /// Sends webhooks. Without one, there are none.
     pub webhooks: Option<Arc<dyn WebhookSender>>,
     /// Sends mail. Without one, there is none.
@@ -127,6 +129,7 @@ impl Default for Settings {
             sealing_key: None,
             password_cost: PasswordCost::default(),
             identity_provider: None,
+            sso: None,
             webhooks: None,
             mail: None,
             telemetry: None,

@@ -19,6 +19,7 @@ use crate::images::ImageKeeper;
 use crate::mail::MailWork;
 use crate::network::LimitedEgress;
 use crate::oidc::issuer::Issuer;
+use crate::oidc::sso::SsoWork;
 use crate::organizations::Closing;
 use crate::otel::KnownSettings;
 use crate::passwords::Passwords;
@@ -53,6 +54,7 @@ pub(crate) struct Shared {
     pub keys: KeyCache,
     pub passwords: Passwords,
     pub issuer: Option<Issuer>,
+    pub sso: SsoWork,
     pub snapshots: SnapshotCache,
     pub snapshot_drivers: SnapshotDrivers,
     pub images: ImageKeeper,
@@ -127,6 +129,7 @@ impl Shared {
             keys: KeyCache::default(),
             passwords: Passwords::new(parts.settings.password_cost),
             issuer: parts.settings.identity_provider.clone().map(Issuer::new),
+            sso: SsoWork::default(),
             settings: parts.settings,
             snapshots: SnapshotCache::default(),
             snapshot_drivers: SnapshotDrivers::default(),

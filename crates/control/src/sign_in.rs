@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use alcove_domain::{
-    LinkHash, LoginSession, PasswordLink, Reason, SessionHash, User, UserId, login, text,
+    LinkHash, LoginSession, PasswordLink, Reason, SessionHash, SsoOrigin, User, UserId, login, text,
 };
 use alcove_store::Tx;
 use aws_lc_rs::{constant_time, hmac};
@@ -134,7 +134,7 @@ pub(crate) async fn sign_in(shared: &Arc<Shared>, shown: Entrance<'_>) -> Result
             });
         }
     }
-    let (begun, had_too_many) = begin(shared, &tx, user, taken == Taken::Right).await?;
+    let (begun, had_too_many) = begin(shared, &tx, user, taken == Taken::Right, None).await?;
     tx.commit().await.map_err(failed)?;
     if had_too_many {
         shared.keys.clear();
@@ -144,17 +144,21 @@ pub(crate) async fn sign_in(shared: &Arc<Shared>, shown: Entrance<'_>) -> Result
 }
 
 /// Writes a new session. Whether another one had to go for it.
-async fn begin(
+pub(crate) async fn begin(
     shared: &Shared,
     tx: &Tx,
     user: User,
     has_totp: bool,
+    came_by: Option<SsoOrigin>,
 ) -> Result<(SignedIn, bool), Error> {
     let failed = |error| Error::store("beginning a session", error);
     audit::note_user(&user.id, &user.email);
     let now = shared.clock.now();
     let text = new_text(shared);
-    let session = LoginSession::begin(session::hash(&text), user.id.clone(), now);
+    let session = LoginSession {
+        came_by,
+        ..LoginSession::begin(session::hash(&text), user.id.clone(), now)
+    };
     let unused_since = now.saturating_sub(login::SESSION_IDLE).unwrap_or(now);
     let prune = tx.login_session_prune(now, unused_since).await;
     prune.map_err(failed)?;
@@ -235,6 +239,7 @@ pub(crate) async fn prove(
     password: &str,
     address: Option<IpAddr>,
 ) -> Result<Proof, Error> {
+    caller.require_user()?;
     session_of(caller)?;
     if password.len() > login::PASSWORD_MAX_BYTES {
         return Err(Error::refused(vec![Reason::invalid(format!(
@@ -269,6 +274,7 @@ pub(crate) async fn change_password(
     new: &str,
     address: Option<IpAddr>,
 ) -> Result<SignedIn, Error> {
+    caller.require_user()?;
     session_of(caller)?;
     let reasons = login::check_password("newPassword", new).err();
     Error::check(reasons.into_iter().collect())?;
@@ -294,7 +300,7 @@ pub(crate) async fn change_password(
             set(&shared, &tx, &user.id, &new).await?;
             let totp = tx.totp_find(&user.id).await.map_err(failed)?;
             let has_totp = totp.is_some_and(|totp| totp.is_confirmed);
-            let (begun, _) = begin(&shared, &tx, user, has_totp).await?;
+            let (begun, _) = begin(&shared, &tx, user, has_totp, None).await?;
             Ok((tx, begun))
         },
     )

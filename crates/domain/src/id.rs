@@ -150,6 +150,14 @@ id_type!(
     ServiceCredentialId
 );
 id_type!(
+    /// One identity provider of an organization.
+    SsoProviderId
+);
+id_type!(
+    /// One person of such a provider who may be a user already.
+    PendingSsoLinkId
+);
+id_type!(
     /// One user.
     UserId
 );

@@ -35,6 +35,7 @@ pub mod session;
 pub mod snapshot;
 pub mod ssh;
 pub mod ssh_key;
+pub mod sso;
 pub mod steady;
 pub mod suspension;
 pub mod text;
@@ -52,9 +53,9 @@ pub use audit::{AuditEntry, AuditFilter, AuditKey, AuditRow, AuditScope, audit_t
 pub use build::{BuildInfo, ImageBuild, NewBuiltSnapshot};
 pub use create::{BuildCreatePlan, CreateFacts, CreatePlan, NewSandbox};
 pub use id::{
-    BuildId, InvitationId, MailId, OrganizationId, RegionId, RegistryId, RoleId, RunnerId,
-    SandboxId, ServiceCredentialId, SnapshotId, SshAccessId, SshKeyId, UserId, VaultSecretId,
-    VolumeId, WarmPoolId, WebhookEndpointId, WebhookMessageId,
+    BuildId, InvitationId, MailId, OrganizationId, PendingSsoLinkId, RegionId, RegistryId, RoleId,
+    RunnerId, SandboxId, ServiceCredentialId, SnapshotId, SshAccessId, SshKeyId, SsoProviderId,
+    UserId, VaultSecretId, VolumeId, WarmPoolId, WebhookEndpointId, WebhookMessageId,
 };
 pub use interval::Intervals;
 pub use invitation::{Invitation, InvitationRefusal, InvitationStatus};
@@ -95,6 +96,7 @@ pub use snapshot::{
 };
 pub use ssh::{SshAccess, SshAccessEnd, SshTokenHash, SshTokenRefusal};
 pub use ssh_key::{SshKey, SshKeyFingerprint, SshKeyRefusal, SshPublicKey};
+pub use sso::{PendingSsoLink, SsoOrigin, SsoProvider, SsoProviderRequest};
 pub use steady::SteadyTime;
 pub use suspension::Suspension;
 pub use timer::Due;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::{Reason, UserId};
+use crate::{Reason, SsoOrigin, UserId};
 
 /// Shortest password, in characters: long enough that the bound on tries keeps guesses hopeless (NIST SP 800-63B asks for 8).
 pub const PASSWORD_MIN_CHARS: usize = 12;
@@ -71,6 +71,8 @@ pub struct LoginSession {
     pub last_used_at: Timestamp,
     /// However much it is used.
     pub expires_at: Timestamp,
+    /// The provider of an organization that let its user in, if one did: the session is of that organization alone.
+    pub came_by: Option<SsoOrigin>,
 }
 
 impl LoginSession {
@@ -82,6 +84,7 @@ impl LoginSession {
             created_at: now,
             last_used_at: now,
             expires_at: after(now, SESSION_LASTS),
+            came_by: None,
         }
     }
 

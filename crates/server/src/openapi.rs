@@ -7,12 +7,12 @@ use utoipa::openapi::{ContentBuilder, Ref, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 
 use crate::routes::daytona::{
-    account, activity, administration, api_key, audit, event, gate, image, job, life,
-    linked_account, member, object_storage, organization, otel, preview, quota, region, registry,
-    runner, sandbox, sandbox_list, secret, service, settings, snapshot, ssh, ssh_key, system,
-    telemetry, volume, warm_pool, webhook, workspace,
+    account, activity, administration, api_key, audit, event, gate, identity_provider, image, job,
+    life, linked_account, member, object_storage, organization, otel, preview, quota, region,
+    registry, runner, sandbox, sandbox_list, secret, service, settings, snapshot, ssh, ssh_key,
+    system, telemetry, volume, warm_pool, webhook, workspace,
 };
-use crate::routes::{actions, auth, device, mcp};
+use crate::routes::{actions, auth, device, mcp, sso};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -53,6 +53,10 @@ use crate::routes::{actions, auth, device, mcp};
         member::accept_invitation, member::decline_invitation,
         linked_account::providers, linked_account::link, linked_account::unlink, linked_account::enroll_in_sms,
         linked_account::accept_privacy_policies, linked_account::record_login, linked_account::pending,
+        linked_account::confirm_pending, linked_account::dismiss_pending,
+        identity_provider::list, identity_provider::create, identity_provider::test, identity_provider::connections,
+        identity_provider::portal, identity_provider::get, identity_provider::update, identity_provider::delete,
+        sso::depart, sso::arrive,
         administration::organizations, administration::sandboxes, administration::recover,
         administration::destroy, administration::set_general, administration::set_general_older,
         administration::work, administration::cancel_work,

@@ -6,6 +6,7 @@ pub(crate) mod daytona;
 pub(crate) mod device;
 pub(crate) mod mcp;
 pub(crate) mod page;
+pub(crate) mod sso;
 pub(crate) mod vercel;
 
 use axum::Router;
@@ -67,6 +68,7 @@ pub fn all_routes() -> impl Iterator<Item = &'static Route> {
         .chain(mcp::ROUTES)
         .chain(auth::ROUTES)
         .chain(device::ROUTES)
+        .chain(sso::ROUTES)
 }
 
 /// Whether everyone may ask this.
@@ -90,6 +92,7 @@ pub(crate) fn router() -> Router<App> {
         .merge(mcp::router())
         .merge(auth::router())
         .merge(device::router())
+        .merge(sso::router())
         .merge(page::router())
         .merge(vercel::router())
 }

@@ -17,6 +17,9 @@ use crate::error::ApiError;
 const NAME: &str = "alcove-session";
 /// Where a browser can be told that no other host may set it, nor anybody without TLS.
 const GUARDED_NAME: &str = "__Host-alcove-session";
+/// What a browser brings back from the identity provider of an organization.
+const SSO_NAME: &str = "alcove-session-sso";
+const GUARDED_SSO_NAME: &str = "__Host-alcove-session-sso";
 const CSRF_TOKEN: HeaderName = HeaderName::from_static("x-csrf-token");
 const ORGANIZATION: HeaderName = HeaderName::from_static("x-daytona-organization-id");
 
@@ -33,17 +36,34 @@ pub(crate) fn set_cookie(client: Client, begun: &SignedIn) -> Option<HeaderValue
         .session
         .expires_at
         .duration_since(begun.session.created_at);
-    cookie(client, &begun.text, lasts.as_secs())
+    cookie(client, name(client), &begun.text, lasts.as_secs())
 }
 
 /// What makes the browser forget it.
 pub(crate) fn forget_cookie(client: Client) -> Option<HeaderValue> {
-    cookie(client, "", 0)
+    cookie(client, name(client), "", 0)
 }
 
-fn cookie(client: Client, value: &str, seconds: i64) -> Option<HeaderValue> {
+fn sso_name(client: Client) -> &'static str {
+    if client.is_https {
+        GUARDED_SSO_NAME
+    } else {
+        SSO_NAME
+    }
+}
+
+/// What a browser keeps that is sent to an identity provider.
+pub(crate) fn sso_cookie(client: Client, text: &str, seconds: i64) -> Option<HeaderValue> {
+    cookie(client, sso_name(client), text, seconds)
+}
+
+/// The same as it is brought back.
+pub(crate) fn sso_text(client: Client, headers: &HeaderMap) -> Option<&str> {
+    named(sso_name(client), headers)
+}
+
+fn cookie(client: Client, name: &str, value: &str, seconds: i64) -> Option<HeaderValue> {
     let secure = if client.is_https { "; Secure" } else { "" };
-    let name = name(client);
     let cookie =
         format!("{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}");
     HeaderValue::from_str(&cookie).ok()
@@ -51,7 +71,10 @@ fn cookie(client: Client, value: &str, seconds: i64) -> Option<HeaderValue> {
 
 /// The text of the session that a request comes with.
 pub(crate) fn text(client: Client, headers: &HeaderMap) -> Option<&str> {
-    let name = name(client);
+    named(name(client), headers)
+}
+
+fn named<'a>(name: &str, headers: &'a HeaderMap) -> Option<&'a str> {
     headers
         .get_all(COOKIE)
         .iter()
@@ -127,12 +150,12 @@ mod tests {
 
     #[test]
     fn a_cookie_is_for_this_host_alone_and_by_tls_only_where_there_is_tls() {
-        let plain = cookie(client(false), "x", 5).unwrap();
+        let plain = cookie(client(false), NAME, "x", 5).unwrap();
         assert_eq!(
             plain,
             "alcove-session=x; Path=/; Max-Age=5; HttpOnly; SameSite=Strict"
         );
-        let guarded = cookie(client(true), "x", 5).unwrap();
+        let guarded = cookie(client(true), GUARDED_NAME, "x", 5).unwrap();
         assert_eq!(
             guarded,
             "__Host-alcove-session=x; Path=/; Max-Age=5; HttpOnly; SameSite=Strict; Secure"

@@ -11,11 +11,11 @@ use sea_orm::{
 
 use crate::convert::Place;
 use crate::entity::{
-    api_key, build, departed_organization, invitation, mail, member, member_role, organization,
-    organization_setting, outbox, quota, region, registry, role, runner, sandbox, sandbox_label,
-    snapshot, ssh_access, ssh_key, usage_entry, usage_period, usage_total, vault_secret, volume,
-    warm_pool, webhook_application, webhook_attempt, webhook_delivery, webhook_endpoint,
-    webhook_message,
+    api_key, build, departed_organization, invitation, login_session, mail, member, member_role,
+    organization, organization_setting, outbox, pending_sso_link, quota, region, registry, role,
+    runner, sandbox, sandbox_label, snapshot, ssh_access, ssh_key, sso_provider, usage_entry,
+    usage_period, usage_total, vault_secret, volume, warm_pool, webhook_application,
+    webhook_attempt, webhook_delivery, webhook_endpoint, webhook_message,
 };
 use crate::{Reader, StoreError, Tx};
 
@@ -95,7 +95,8 @@ impl Reader {
 
 impl Tx {
     /// Removes what lets anybody act for an organization: members, their keys, invitations, roles, wishes for members of warm
-    /// pools, secrets, regions with their runners and keys, and endpoints of webhooks, which are told nothing more.
+    /// pools, secrets, identity providers, regions with their runners and keys, and endpoints of webhooks, which are told nothing
+    /// more.
     pub async fn organization_empty(&self, org: &OrganizationId) -> Result<(), StoreError> {
         delete_rows!(
             self,
@@ -110,6 +111,8 @@ impl Tx {
             warm_pool,
             vault_secret,
             organization_setting,
+            sso_provider,
+            pending_sso_link,
             region,
             webhook_application,
             webhook_endpoint,
@@ -120,7 +123,12 @@ impl Tx {
             .exec(&self.transaction)
             .await
             .map_err(StoreError::write("runners"))?;
-        Ok(())
+        login_session::Entity::delete_many()
+            .filter(login_session::Column::SsoOrganizationId.eq(org.as_str()))
+            .exec(&self.transaction)
+            .await
+            .map_err(StoreError::write("sessions"))?;
+        self.identity_delete_of_sso(org, None).await
     }
 
     /// Removes an organization that is being deleted, with every row that is left of it, and notes that its objects are to

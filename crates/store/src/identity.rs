@@ -1,9 +1,9 @@
 //! Users as identity providers know them.
 
-use alcove_domain::UserId;
+use alcove_domain::{OrganizationId, SsoProvider, SsoProviderId, UserId};
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait, EntityTrait as _, IntoActiveModel as _, QueryFilter as _,
-    QueryOrder as _,
+    ColumnTrait as _, ConnectionTrait, EntityTrait as _, IntoActiveModel as _, PaginatorTrait as _,
+    QueryFilter as _, QueryOrder as _,
 };
 
 use crate::convert::Place;
@@ -18,6 +18,29 @@ pub struct Identity {
     pub user_id: UserId,
     /// Whether the user was there before, and has linked it. Else its tokens have made the user.
     pub is_linked: bool,
+}
+
+impl Identity {
+    /// What stands for the issuer where it is one of an organization: whoever may name issuers there says nothing of the people of
+    /// others, be it of the same issuer. No address begins so.
+    pub fn issuer_of(provider: &SsoProvider) -> String {
+        let prefix = sso_prefix(&provider.organization_id, Some(&provider.id));
+        format!("{prefix}{}", provider.issuer.trim_end_matches('/'))
+    }
+
+    /// The provider, if it is one of an organization.
+    pub fn sso_provider(&self) -> Option<&str> {
+        let mut parts = self.issuer.strip_prefix("sso:")?.splitn(3, ':');
+        parts.next();
+        parts.next()
+    }
+}
+
+fn sso_prefix(org: &OrganizationId, provider: Option<&SsoProviderId>) -> String {
+    match provider {
+        None => format!("sso:{org}:"),
+        Some(id) => format!("sso:{org}:{id}:"),
+    }
 }
 
 impl Reader {
@@ -66,6 +89,29 @@ impl Tx {
             .await
             .map_err(StoreError::write("an identity"))?;
         Ok(())
+    }
+
+    /// Those of an organization's provider, or of all that it has.
+    pub async fn identity_delete_of_sso(
+        &self,
+        org: &OrganizationId,
+        provider: Option<&SsoProviderId>,
+    ) -> Result<(), StoreError> {
+        Entity::delete_many()
+            .filter(Column::Issuer.starts_with(sso_prefix(org, provider)))
+            .exec(&self.transaction)
+            .await
+            .map_err(StoreError::write("identities"))?;
+        Ok(())
+    }
+
+    /// How many people of an issuer are known.
+    pub async fn identity_count(&self, issuer: &str) -> Result<u64, StoreError> {
+        Entity::find()
+            .filter(Column::Issuer.eq(issuer))
+            .count(&self.transaction)
+            .await
+            .map_err(StoreError::read("identities"))
     }
 
     /// Its next token is of somebody who is not known. False where it was not there.

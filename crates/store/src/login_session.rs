@@ -1,6 +1,6 @@
 //! Sessions of people who have signed in.
 
-use alcove_domain::{LoginSession, SessionHash, UserId};
+use alcove_domain::{LoginSession, SessionHash, SsoOrigin, SsoProviderId, UserId};
 use jiff::Timestamp;
 use sea_orm::sea_query::Expr;
 use sea_orm::{
@@ -26,12 +26,25 @@ impl Reader {
             column,
         };
         row.map(|row| {
+            let came_by = match (row.sso_organization_id, row.sso_provider_id) {
+                (Some(org), Some(provider)) => Some(SsoOrigin {
+                    organization_id: place("sso_organization_id").id(org)?,
+                    provider_id: place("sso_provider_id").id(provider)?,
+                }),
+                (None, None) => None,
+                // Without its bound, a session would open more than it may.
+                (org, provider) => {
+                    let half = format!("{org:?} {provider:?}");
+                    return Err(place("sso_organization_id").bad(half));
+                }
+            };
             Ok(LoginSession {
                 hash,
                 user_id: place("user_id").id(row.user_id)?,
                 created_at: place("created_at").time(row.created_at)?,
                 last_used_at: place("last_used_at").time(row.last_used_at)?,
                 expires_at: place("expires_at").time(row.expires_at)?,
+                came_by,
             })
         })
         .transpose()
@@ -40,7 +53,10 @@ impl Reader {
 
 impl Tx {
     pub async fn login_session_insert(&self, session: &LoginSession) -> Result<(), StoreError> {
+        let came_by = session.came_by.as_ref();
         let row = Model {
+            sso_organization_id: came_by.map(|by| by.organization_id.to_string()),
+            sso_provider_id: came_by.map(|by| by.provider_id.to_string()),
             hash: hex::encode(session.hash.0),
             user_id: session.user_id.to_string(),
             created_at: session.created_at.as_millisecond(),
@@ -66,6 +82,31 @@ impl Tx {
     /// Ends all sessions of a user.
     pub async fn login_session_delete_all(&self, user: &UserId) -> Result<(), StoreError> {
         Entity::delete_many()
+            .filter(Column::UserId.eq(user.as_str()))
+            .exec(&self.transaction)
+            .await
+            .map_err(StoreError::write("sessions"))?;
+        Ok(())
+    }
+
+    /// Ends all sessions that an organization's provider began.
+    pub async fn login_session_delete_by_sso(&self, by: &SsoProviderId) -> Result<(), StoreError> {
+        Entity::delete_many()
+            .filter(Column::SsoProviderId.eq(by.as_str()))
+            .exec(&self.transaction)
+            .await
+            .map_err(StoreError::write("sessions"))?;
+        Ok(())
+    }
+
+    /// Ends all sessions of a user that an organization's provider began.
+    pub async fn login_session_delete_by_sso_of(
+        &self,
+        by: &SsoProviderId,
+        user: &UserId,
+    ) -> Result<(), StoreError> {
+        Entity::delete_many()
+            .filter(Column::SsoProviderId.eq(by.as_str()))
             .filter(Column::UserId.eq(user.as_str()))
             .exec(&self.transaction)
             .await

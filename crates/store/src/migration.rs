@@ -40,6 +40,7 @@ mod m0040_administration;
 mod m0041_mails_and_links;
 mod m0042_services;
 mod m0043_organization_settings;
+mod m0044_identity_providers;
 
 #[derive(Debug)]
 pub(crate) struct Migrator;
@@ -85,6 +86,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0041_mails_and_links::Migration),
             Box::new(m0038_runners::Migration),
             Box::new(m0039_regions::Migration),
+            Box::new(m0044_identity_providers::Migration),
         ]
     }
 }

@@ -22,6 +22,8 @@ pub enum SealedPlace {
     OwnSecret,
     /// What is sent along with telemetry.
     OtelHeaders,
+    /// What an organization's identity provider knows this server by.
+    ClientSecret,
 }
 
 /// A sealed secret and whose it is.
@@ -35,7 +37,7 @@ pub struct SealedRow {
 }
 
 impl SealedPlace {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::RegistryPassword,
         Self::WebhookSecret,
         Self::OldWebhookSecret,
@@ -44,6 +46,7 @@ impl SealedPlace {
         Self::VaultSecret,
         Self::OwnSecret,
         Self::OtelHeaders,
+        Self::ClientSecret,
     ];
 
     /// Table, key, owner and column.
@@ -62,6 +65,7 @@ impl SealedPlace {
                 "organization_id",
                 "otel_headers",
             ],
+            Self::ClientSecret => ["sso_providers", "id", "id", "client_secret"],
         }
     }
 }

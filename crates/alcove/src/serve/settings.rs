@@ -40,6 +40,7 @@ pub(super) fn of(
         visitors_start: arguments.doors.visitors_start(),
         draining: arguments.doors.fleet.draining(),
         proxy_key: arguments.doors.fleet.proxy_key(),
+        sso: Some(arguments.people.oidc.organizations()?),
         identity_provider: arguments.people.oidc.provider()?,
         mail: arguments.people.mail.sender(public_url)?,
         ..Settings::default()

@@ -43,6 +43,9 @@ pub struct SignInSession {
     /// When it ends, unless it is used before; at the latest at `expiresAt`.
     pub idle_expires_at: Timestamp,
     pub expires_at: Timestamp,
+    /// The only organization that it opens, where that one's identity provider began it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub organization_id: Option<String>,
 }
 
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -35,10 +35,10 @@ impl Control {
         self.shared.current_organization(caller).await
     }
 
-    /// The organizations that the caller can act in: the one of a key, or all of a person who has signed in, the personal
-    /// one first.
+    /// The organizations that the caller can act in: the one of a key, or of the provider that the caller came by, or all of a
+    /// person who has signed in, the personal one first.
     pub async fn list_organizations(&self, caller: &Caller) -> Result<Vec<Organization>, Error> {
-        if let CameWith::Key(_) = caller.came_with {
+        if matches!(caller.came_with, CameWith::Key(_)) || !caller.is_whole_user {
             return Ok(vec![self.shared.current_organization(caller).await?]);
         }
         let failed = |error| Error::store("listing organizations", error);

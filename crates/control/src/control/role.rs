@@ -131,6 +131,16 @@ impl Control {
                     format!("The role is assigned to {members} members and {invited} invitations"),
                 ));
             }
+            let providers = tx.sso_provider_list(&org).await.map_err(failed)?;
+            if providers
+                .iter()
+                .any(|it| it.provider.roles.contains(&known.id))
+            {
+                return Err(Error::conflict(
+                    "ROLE_IN_USE",
+                    "The role is what an identity provider gives to new members",
+                ));
+            }
             if !tx.role_delete(&org, &known.id).await.map_err(failed)? {
                 return Err(not_found(known.id.as_str()));
             }

@@ -72,6 +72,17 @@ enum ProviderError {
     OtherIssuer(String),
     #[error("the identity provider has its keys at {0:?}, which is not encrypted")]
     PlainKeys(String),
+    #[error("the identity provider signs nobody in: it names no {0}, or one that is not encrypted")]
+    NoEndpoint(&'static str),
+}
+
+/// Where a provider signs people in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Endpoints {
+    pub authorization: String,
+    pub token: String,
+    /// Whether it takes the client's secret in the body alone.
+    pub wants_secret_in_body: bool,
 }
 
 #[derive(Debug)]
@@ -90,6 +101,7 @@ struct Asked(VecDeque<Timestamp>);
 struct Known {
     issuer: String,
     keys: Vec<PublicKey>,
+    endpoints: Result<Endpoints, &'static str>,
     fetched_at: Timestamp,
 }
 
@@ -127,6 +139,25 @@ impl Known {
 struct Discovery {
     issuer: String,
     jwks_uri: String,
+    authorization_endpoint: Option<String>,
+    token_endpoint: Option<String>,
+    #[serde(default)]
+    token_endpoint_auth_methods_supported: Vec<String>,
+}
+
+impl Discovery {
+    /// Where people are signed in, or which of the two places is missing.
+    fn endpoints(&self, base: &str) -> Result<Endpoints, &'static str> {
+        let is_fit = |url: &&String| url.starts_with("https://") || !base.starts_with("https://");
+        let place = |url: &Option<String>, what| url.as_ref().filter(is_fit).cloned().ok_or(what);
+        let methods = &self.token_endpoint_auth_methods_supported;
+        let has = |method: &str| methods.iter().any(|it| it == method);
+        Ok(Endpoints {
+            authorization: place(&self.authorization_endpoint, "authorization_endpoint")?,
+            token: place(&self.token_endpoint, "token_endpoint")?,
+            wants_secret_in_body: has("client_secret_post") && !has("client_secret_basic"),
+        })
+    }
 }
 
 impl Issuer {
@@ -137,6 +168,11 @@ impl Issuer {
             asked: tokio::sync::Mutex::default(),
             rounds: 0.into(),
         }
+    }
+
+    /// Whether it is the one of this name, who is asked for tokens for this audience.
+    pub(super) fn is_of(&self, issuer: &str, audience: &str) -> bool {
+        self.provider.issuer == issuer && self.provider.audience == audience
     }
 
     /// What a token says, if it is one of the provider, for us, that holds now.
@@ -162,6 +198,24 @@ impl Issuer {
             Look::Signed(claims) => self.held(&known, claims, now),
             Look::Forged | Look::UnknownKey => Err(TokenError::Bad),
         }
+    }
+
+    /// Where it signs people in, and what it calls itself. As it was told of late.
+    pub(super) async fn endpoints(
+        &self,
+        clock: &dyn Clock,
+    ) -> Result<(Endpoints, String), TokenError> {
+        let fresh = self
+            .known()
+            .filter(|known| known.is_younger_than(FRESH_FOR, clock.now()));
+        let known = match fresh {
+            Some(known) => known,
+            None => self.ask(clock).await?,
+        };
+        let endpoints = known.endpoints.clone();
+        let endpoints = endpoints
+            .map_err(|what| TokenError::Unavailable(Box::new(ProviderError::NoEndpoint(what))))?;
+        Ok((endpoints, known.issuer.clone()))
     }
 
     fn held(&self, known: &Known, claims: &Claims, now: Timestamp) -> Result<Claims, TokenError> {
@@ -252,6 +306,7 @@ impl Issuer {
             .await?;
         let keys = jwt::read_keys(&json).ok_or(ProviderError::Unreadable(what))?;
         Ok(Known {
+            endpoints: discovery.endpoints(base),
             issuer: discovery.issuer,
             keys,
             fetched_at: now,

@@ -165,6 +165,10 @@ pub(super) struct Claims {
     pub preferred_username: Option<String>,
     pub email: Option<String>,
     email_verified: Option<Value>,
+    /// What whoever began the sign-in has said, for it alone.
+    pub nonce: Option<String>,
+    /// Whom it was given to, where that is not whom it is for.
+    pub azp: Option<String>,
     cid: Option<Value>,
     uid: Option<String>,
 }

@@ -12,30 +12,44 @@ use crate::shared::Shared;
 use crate::sign_in::{self, session_of};
 use crate::{Caller, Error};
 
-/// What the provider is called in requests: there is one.
+/// What the server's provider is called in requests; those of organizations are called by their ids.
 pub(crate) const PROVIDER: &str = "oidc";
 
 /// A provider that a user can be linked with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccountProvider {
-    pub id: &'static str,
-    /// Its address.
-    pub issuer: String,
+    pub id: String,
+    /// Its address, or what its organization calls it.
+    pub name: String,
     pub is_linked: bool,
 }
 
 pub(crate) async fn list(shared: &Shared, caller: &Caller) -> Result<Vec<AccountProvider>, Error> {
     caller.require_user()?;
-    let Some(provider) = &shared.settings.identity_provider else {
-        return Ok(Vec::new());
-    };
-    let own = shared.store.reader().identity_list_of(&caller.user).await;
-    let own = own.map_err(|error| Error::store("listing linked accounts", error))?;
-    Ok(vec![AccountProvider {
-        id: PROVIDER,
-        issuer: provider.issuer.clone(),
-        is_linked: !own.is_empty(),
-    }])
+    let failed = |error| Error::store("listing linked accounts", error);
+    let reader = shared.store.reader();
+    let own = reader.identity_list_of(&caller.user).await;
+    let own = own.map_err(failed)?;
+    let servers = shared.settings.identity_provider.as_ref();
+    let servers = servers.map(|provider| AccountProvider {
+        id: PROVIDER.to_owned(),
+        name: provider.issuer.clone(),
+        is_linked: own.iter().any(|it| it.sso_provider().is_none()),
+    });
+    let mut providers = Vec::from_iter(servers);
+    // With one of an organization a user is linked by who comes by it, so only those that are linked are there.
+    for identity in own.iter().filter(|it| it.is_linked) {
+        let Some(id) = identity.sso_provider().and_then(|id| id.parse().ok()) else {
+            continue;
+        };
+        let found = reader.sso_provider_find(&id).await.map_err(failed)?;
+        providers.extend(found.map(|sealed| AccountProvider {
+            id: id.to_string(),
+            name: sealed.provider.name,
+            is_linked: true,
+        }));
+    }
+    Ok(providers)
 }
 
 fn check_provider(shared: &Shared, provider: &str) -> Result<(), Error> {
@@ -55,6 +69,7 @@ pub(crate) async fn link(
     subject: &str,
     token: Option<&str>,
 ) -> Result<(), Error> {
+    caller.require_user()?;
     session_of(caller)?;
     check_provider(shared, provider)?;
     let user = shared.current_user(caller).await?;
@@ -118,22 +133,38 @@ pub(crate) async fn unlink(
     provider: &str,
     subject: &str,
 ) -> Result<(), Error> {
-    check_provider(shared, provider)?;
-    session_of(caller)?;
+    caller.require_user()?;
     let failed = |error| Error::store("unlinking an account", error);
     let not_found = || Error::NotFound {
         message: format!("No account {subject} of {provider} is linked"),
     };
     let own = shared.store.reader().identity_list_of(&caller.user).await;
-    let own = own.map_err(failed)?.into_iter();
+    let own = own.map_err(failed)?;
+    let is_servers = check_provider(shared, provider);
+    let is_servers = match is_servers {
+        Err(error) if own.iter().all(|it| it.sso_provider() != Some(provider)) => {
+            return Err(error);
+        }
+        other => other.is_ok(),
+    };
+    session_of(caller)?;
+    let is_meant = |it: &Identity| match it.sso_provider() {
+        None => is_servers,
+        Some(id) => it.is_linked && id == provider,
+    };
     let identity = own
-        .filter(|it| it.subject == subject)
+        .into_iter()
+        .filter(|it| it.subject == subject && is_meant(it))
         .next_back()
         .ok_or_else(not_found)?;
     let unlinked = sign_in::change(shared, "unlinking an account", move |_, tx| async move {
         let failed = |error| Error::store("unlinking an account", error);
         let password = tx.password_find(&identity.user_id).await.map_err(failed)?;
-        if password.is_none() {
+        if let Some(id) = identity.sso_provider().and_then(|id| id.parse().ok()) {
+            // Whoever came by it stays no longer than it is linked.
+            let ended = tx.login_session_delete_by_sso_of(&id, &identity.user_id);
+            ended.await.map_err(failed)?;
+        } else if password.is_none() {
             return Err(Error::conflict(
                 "NO_PASSWORD",
                 "Nothing else would let the user in; set a password first",

@@ -91,16 +91,16 @@ impl From<TokenError> for Error {
 }
 
 /// What a token tells of its user.
-struct Told<'a> {
-    subject: &'a str,
+pub(super) struct Told<'a> {
+    pub subject: &'a str,
     name: Option<&'a str>,
     /// Empty where there is none.
-    email: String,
-    is_email_verified: bool,
+    pub email: String,
+    pub is_email_verified: bool,
 }
 
 impl<'a> Told<'a> {
-    fn by(claims: &'a Claims) -> Option<Self> {
+    pub fn by(claims: &'a Claims) -> Option<Self> {
         let (subject, email) = claims.subject();
         if subject.is_empty() || subject.len() > SUBJECT_MAX_BYTES {
             return None;
@@ -121,7 +121,7 @@ impl<'a> Told<'a> {
     }
 
     /// The user as the token has it. A name that is known stays.
-    fn of(&self, user: User, is_email_taken: bool) -> User {
+    pub fn of(&self, user: User, is_email_taken: bool) -> User {
         let name = match self.name {
             Some(name) if user.name == NO_NAME => name.to_owned(),
             _ => user.name,
@@ -210,13 +210,18 @@ impl Shared {
             Ok(id) => tx.user_find(&id).await?.is_none().then_some(id),
             Err(_) => None,
         };
-        Ok(User {
-            id: id.unwrap_or_else(|| UserId::from_uuid(uuid_v4(&*self.rng))),
+        Ok(self.nobody(id.unwrap_or_else(|| UserId::from_uuid(uuid_v4(&*self.rng)))))
+    }
+
+    /// A new user of whom nothing is known.
+    pub(super) fn nobody(&self, id: UserId) -> User {
+        User {
+            id,
             name: NO_NAME.to_owned(),
             email: String::new(),
             is_email_verified: false,
             is_admin: false,
             created_at: self.clock.now(),
-        })
+        }
     }
 }

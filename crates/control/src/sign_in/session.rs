@@ -22,8 +22,10 @@ pub(crate) type Rights = (MemberRole, Arc<Permissions>, Arc<Actor>);
 pub(crate) struct CachedSession {
     pub hash: SessionHash,
     user: UserId,
-    /// The organization that the user has alone.
+    /// The organization that the user has alone, or the only one that the session is of.
     home: OrganizationId,
+    /// Whether the provider of that organization let the user in: then the session opens nothing else.
+    is_confined: bool,
     expires_at: Timestamp,
     pub used_at_ms: AtomicI64,
 }
@@ -80,6 +82,11 @@ impl Shared {
         }
         self.keys.note_session_use(&session, now);
         let came_with = CameWith::Session(hash);
+        if session.is_confined {
+            return self
+                .person_within(&session.user, &session.home, came_with, choice)
+                .await;
+        }
         self.person(&session.user, &session.home, came_with, choice)
             .await
     }
@@ -95,6 +102,10 @@ impl Shared {
         let Some(session) = reader.login_session_find(hash).await? else {
             return Ok(None);
         };
+        if let Some(by) = &session.came_by {
+            let only = by.organization_id.clone();
+            return Ok(Some(CachedSession::new(session, only, noted)));
+        }
         let home = reader.organization_find_personal(&session.user_id).await?;
         Ok(home.map(|home| CachedSession::new(session, home.id, noted)))
     }
@@ -131,6 +142,33 @@ impl Shared {
         }
     }
 
+    /// A user in the one organization whose provider says who it is. What the user has elsewhere is not the provider's to open.
+    async fn person_within(
+        &self,
+        user: &UserId,
+        only: &OrganizationId,
+        came_with: CameWith,
+        choice: OrganizationChoice<'_>,
+    ) -> Result<Caller, Error> {
+        if let Some(named) = choice.named
+            && choice.path != Some(only.as_str())
+            && named != only.as_str()
+        {
+            return Err(not_found(named));
+        }
+        let rights = self.rights_of_person(user, only).await?;
+        let (role, permissions, actor) = rights.ok_or_else(Error::bad_credentials)?;
+        Ok(Caller {
+            user: user.clone(),
+            organization: only.clone(),
+            role,
+            permissions,
+            is_whole_user: false,
+            came_with,
+            actor,
+        })
+    }
+
     /// As [`Self::rights`], from memory where it is there.
     async fn rights_of_person(
         &self,
@@ -163,6 +201,7 @@ impl CachedSession {
             hash: session.hash,
             user: session.user_id,
             home,
+            is_confined: session.came_by.is_some(),
             expires_at: session.expires_at,
             used_at_ms: AtomicI64::new(used_at.as_millisecond()),
         }

@@ -28,7 +28,7 @@ pub(crate) struct Try {
 }
 
 impl Shared {
-    pub(super) fn try_of(&self, name: &str, address: Option<IpAddr>) -> Try {
+    pub(crate) fn try_of(&self, name: &str, address: Option<IpAddr>) -> Try {
         Try {
             account: self.account_bucket(name),
             address: self.bucket("address", &network_of(address)),
@@ -48,7 +48,7 @@ impl Shared {
     }
 
     /// Counts a try as a failure, unless there were too many.
-    pub(super) async fn begin_try(&self, attempt: &Try) -> Result<(), Error> {
+    pub(crate) async fn begin_try(&self, attempt: &Try) -> Result<(), Error> {
         let failed = |error| Error::store("counting a try to sign in", error);
         let now = self.clock.now();
         let tx = self.store.begin().await.map_err(failed)?;

@@ -1,6 +1,7 @@
 //! People who come with a token of an identity provider: a small one, and hostile ones.
 
 mod links;
+mod organizations;
 mod provider;
 
 use std::sync::Arc;

@@ -61,7 +61,7 @@ pub(crate) async fn sign_in(
     Ok(begun(client, app.control().sign_in(shown).await?))
 }
 
-fn begun(client: Client, begun: SignedIn) -> Response {
+pub(super) fn begun(client: Client, begun: SignedIn) -> Response {
     let cookie = session::set_cookie(client, &begun);
     let answer = session_of(begun.user, &begun.session, begun.csrf_token, begun.has_totp);
     with_cookie(Json(answer).into_response(), cookie)
@@ -80,10 +80,14 @@ fn session_of(
         created_at: session.created_at.into(),
         idle_expires_at: session.ends_at().into(),
         expires_at: session.expires_at.into(),
+        organization_id: session
+            .came_by
+            .as_ref()
+            .map(|by| by.organization_id.to_string()),
     }
 }
 
-fn with_cookie(mut answer: Response, cookie: Option<HeaderValue>) -> Response {
+pub(super) fn with_cookie(mut answer: Response, cookie: Option<HeaderValue>) -> Response {
     let headers = answer.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.extend(cookie.map(|cookie| (SET_COOKIE, cookie)));

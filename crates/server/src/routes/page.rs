@@ -1,4 +1,5 @@
-//! Pages of accounts: those that links lead to, which set a password or accept an invitation, and the one that lets a program in.
+//! Pages of accounts: those that links lead to, which set a password or accept an invitation, the one that lets a program in, and the one
+//! that leads to an identity provider and back.
 //! They load nothing from anywhere else, and nobody can frame them.
 
 use axum::response::{IntoResponse as _, Response};
@@ -14,6 +15,8 @@ crate::routes::routes! {
     get "/auth/device.js", Public => device_script;
     get "/auth/invitation", Public => invitation;
     get "/auth/invitation.js", Public => invitation_script;
+    get "/auth/sso", Public => sso;
+    get "/auth/sso.js", Public => sso_script;
 }
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; connect-src 'self'; form-action 'none'; \
@@ -70,6 +73,22 @@ pub(crate) async fn invitation_script() -> Response {
     file(
         "text/javascript; charset=utf-8",
         include_str!("page/invitation.js"),
+    )
+}
+
+/// Where people of an organization's identity provider begin, with its id behind `?provider=`, and where it sends them back.
+pub(crate) fn sso_url(public_url: &str) -> String {
+    format!("{public_url}/auth/sso")
+}
+
+pub(crate) async fn sso() -> Response {
+    file("text/html; charset=utf-8", include_str!("page/sso.html"))
+}
+
+pub(crate) async fn sso_script() -> Response {
+    file(
+        "text/javascript; charset=utf-8",
+        include_str!("page/sso.js"),
     )
 }
 

@@ -12,6 +12,7 @@ mod errors;
 mod event_streams;
 mod events;
 mod generations;
+mod identity_providers;
 mod mail;
 mod matrix;
 mod mcp;

@@ -70,6 +70,18 @@ impl<'a> Browser<'a> {
         answer
     }
 
+    /// Keeps a cookie beside those that there are.
+    pub fn keep_cookie(&mut self, answer: &Answer) {
+        let cookie = set_cookie(&answer.headers);
+        let (pair, _) = cookie.split_once(';').unwrap();
+        self.cookie = format!("{}; {pair}", self.cookie);
+    }
+
+    /// Goes on with the session that an answer begins.
+    pub fn begin(&mut self, answer: &Answer) {
+        self.keep(answer);
+    }
+
     fn keep(&mut self, answer: &Answer) {
         let cookie = set_cookie(&answer.headers);
         let (pair, _) = cookie.split_once(';').unwrap();

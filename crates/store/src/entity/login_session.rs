@@ -12,6 +12,9 @@ pub struct Model {
     pub created_at: i64,
     pub last_used_at: i64,
     pub expires_at: i64,
+    /// Both or none.
+    pub sso_organization_id: Option<String>,
+    pub sso_provider_id: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]

@@ -116,6 +116,7 @@ fn session(byte: u8, id: &str, last_used: i64) -> LoginSession {
         created_at: at(1),
         last_used_at: at(last_used),
         expires_at: at(100),
+        came_by: None,
     }
 }
 

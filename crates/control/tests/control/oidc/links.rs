@@ -8,7 +8,7 @@ use super::*;
 const PASSWORD: &str = "correct horse battery";
 
 /// A user with a password, who has signed in.
-async fn signed_in(kit: &TestControl, id: &str) -> Caller {
+pub async fn signed_in(kit: &TestControl, id: &str) -> Caller {
     let control = &kit.control;
     let (_, _) = kit.add_stranger(id).await;
     let link = control.create_password_link(&kit.caller, id, false).await;

@@ -10,7 +10,8 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::extract::{Authenticated, BodyOf, PathOf};
 
-/// Identity providers that the caller can be linked with: the server's, if it has one.
+/// Identity providers that the caller can be linked with: the server's, if it has one, and those of organizations that the caller
+/// is linked with.
 #[utoipa::path(get, path = "/api/users/account-providers", tag = "users",
     operation_id = "getAvailableAccountProviders",
     responses((status = 200, body = Vec<AccountProvider>), (status = 403, body = ErrorBody)))]
@@ -20,9 +21,9 @@ pub(crate) async fn providers(
 ) -> Result<Json<Vec<AccountProvider>>, ApiError> {
     let found = app.control().list_account_providers(&caller).await?;
     let shown = found.into_iter().map(|it| AccountProvider {
-        name: it.id.to_owned(),
-        provider: it.id.to_owned(),
-        display_name: it.issuer,
+        name: it.id.clone(),
+        provider: it.id,
+        display_name: it.name,
         linked: it.is_linked,
     });
     Ok(Json(shown.collect()))
@@ -47,7 +48,7 @@ pub(crate) async fn link(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Takes a link away from the caller, who has signed in.
+/// Takes a link away from the caller, who has signed in. Providers of organizations are named by their ids.
 #[utoipa::path(delete, path = "/api/users/linked-accounts/{provider}/{providerUserId}", tag = "users",
     operation_id = "unlinkAccount", params(("provider" = String, Path), ("providerUserId" = String, Path)),
     responses((status = 204), (status = 403, description = "The caller came with a key", body = ErrorBody),
@@ -87,9 +88,52 @@ pub(crate) async fn record_login(_caller: Authenticated) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-/// None: organizations have no identity providers of their own, whose persons would wait.
+/// People of organizations' identity providers whose address is known to be the caller's. Each is another user until the caller
+/// says that both are one.
 #[utoipa::path(get, path = "/api/users/me/pending-sso-links", tag = "users", operation_id = "listPendingSsoLinks",
-    responses((status = 200, body = Vec<PendingSsoLink>), (status = 401, body = ErrorBody)))]
-pub(crate) async fn pending(_caller: Authenticated) -> Json<Vec<PendingSsoLink>> {
-    Json(Vec::new())
+    responses((status = 200, body = Vec<PendingSsoLink>), (status = 401, body = ErrorBody),
+        (status = 403, description = "The credential does not stand for all of its user", body = ErrorBody)))]
+pub(crate) async fn pending(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+) -> Result<Json<Vec<PendingSsoLink>>, ApiError> {
+    let found = app.control().pending_sso_links(&caller).await?;
+    let shown = found.into_iter().map(|it| PendingSsoLink {
+        id: it.link.id.to_string(),
+        idp_name: it.provider,
+        organization_id: it.link.organization_id.to_string(),
+        provider_email: Some(it.link.email),
+        created_at: it.link.created_at.into(),
+        expires_at: it.link.expires_at.into(),
+    });
+    Ok(Json(shown.collect()))
+}
+
+/// Says that one of them is the caller, who has signed in: the provider lets the caller into its organization from then on, with
+/// the membership that was made for the person. The user that was made for it is a member no more.
+#[utoipa::path(post, path = "/api/users/me/pending-sso-links/{id}/confirm", tag = "users",
+    operation_id = "confirmPendingSsoLink", params(("id" = String, Path)),
+    responses((status = 204), (status = 403, description = "The caller came with a key, or is an administrator", body = ErrorBody),
+        (status = 404, body = ErrorBody)))]
+pub(crate) async fn confirm_pending(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    PathOf(id): PathOf<String>,
+) -> Result<StatusCode, ApiError> {
+    app.control().confirm_pending_sso_link(&caller, &id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Says that one of them is somebody else. Nothing changes for the person.
+#[utoipa::path(delete, path = "/api/users/me/pending-sso-links/{id}", tag = "users",
+    operation_id = "dismissPendingSsoLink", params(("id" = String, Path)),
+    responses((status = 204), (status = 403, description = "The caller came with a key", body = ErrorBody),
+        (status = 404, body = ErrorBody)))]
+pub(crate) async fn dismiss_pending(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    PathOf(id): PathOf<String>,
+) -> Result<StatusCode, ApiError> {
+    app.control().dismiss_pending_sso_link(&caller, &id).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

@@ -306,8 +306,9 @@ fn shown(app: &App, organization: alcove_domain::Organization) -> Organization {
         .is_some_and(|suspension| app.control().is_in_force(suspension));
     let [authenticated, create, lifecycle] = app.control().own_rate_limits(&organization.id);
     let grace_hours = suspension.as_ref().map(|suspension| suspension.grace_hours);
+    let id = organization.id;
     Organization {
-        id: organization.id.to_string(),
+        id: id.to_string(),
         name: organization.name,
         created_by: organization.created_by.to_string(),
         personal: organization.is_personal,
@@ -329,7 +330,7 @@ fn shown(app: &App, organization: alcove_domain::Organization) -> Organization {
         default_queue_timeout: None,
         sandbox_limited_network_egress: organization.is_egress_limited,
         preview_warning_enabled: app.warns_of_previews(),
-        sso_enabled: false,
+        sso_enabled: app.control().has_sso(&id),
         scim_enabled: false,
         default_region_id: Some(app.control().settings().region.id.clone()),
         authenticated_rate_limit: authenticated.count,

@@ -80,6 +80,7 @@ impl Place {
         let mut store = TestStore::default();
         store.settings.warm_pool_bytes = 32 << 20;
         store.settings.otlp = Some(Arc::new(alcove_server::Otlp::new(&[]).unwrap()));
+        store.settings.sso = Some(Arc::new(alcove_server::Sso::new(&[]).unwrap()));
         let proxy = "the key of a proxy before all of it".to_owned();
         store.settings.proxy_key = Some(service_key_hash(&proxy));
         let server = Server::over(store.open().await);
@@ -216,6 +217,10 @@ impl Place {
         let path = format!("/api/sandbox/{sandbox}/ports/3000/signed-preview-url");
         let signed = ask(&self.server, Some(&self.owner), "get", &path, &Value::Null).await;
         let signed = text(&signed.json(), "token");
+        let body = json!({"name": "id", "emailDomains": ["example.com"],
+            "oidcConfig": {"issuerUrl": "https://id.invalid", "clientId": "x", "clientSecret": "x"}});
+        let path = format!("{org}/identity-providers");
+        let provider = text(&self.make_one(&path, body).await, "id");
         let admin = Some(self.server.kit.key.as_str());
         let path = format!(
             "/api/admin/webhooks/organizations/{}/send",
@@ -251,6 +256,8 @@ impl Place {
             ("{secretId}", secret),
             ("{credentialId}", credential),
             ("{userCode}", "BBBBBBBB".to_owned()),
+            ("identity-providers/{id}", provider),
+            ("pending-sso-links/{id}", "no-such-link".to_owned()),
             ("docker-registry/{id}", registry),
             ("warm-pools/{id}", text(&pool, "id")),
             ("ssh-keys/{id}", text(&ssh_key, "id")),
