@@ -35,6 +35,8 @@ const PASS_LASTS: Duration = Duration::from_hours(1);
 /// What a visitor brings.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Visitor<'a> {
+    /// Who was let in already, at the toolbox. Counts before all else.
+    pub caller: Option<&'a Caller>,
     /// An API key, or a token of the identity provider.
     pub bearer: Option<&'a str>,
     /// The organization that a token is to act in.
@@ -47,6 +49,14 @@ pub struct Visitor<'a> {
 }
 
 impl<'a> Visitor<'a> {
+    /// Whether there is nothing that the toolbox could be opened by.
+    pub fn brings_nothing(&self) -> bool {
+        self.caller.is_none()
+            && self.bearer.is_none()
+            && self.preview_token.is_none()
+            && self.signed_file.is_none()
+    }
+
     fn choice(&self) -> OrganizationChoice<'a> {
         OrganizationChoice {
             path: None,
@@ -200,6 +210,9 @@ pub(crate) async fn admit_toolbox(
     visitor: &Visitor<'_>,
     id_or_name: &str,
 ) -> Result<ToolboxTarget, Error> {
+    if let Some(caller) = visitor.caller {
+        return sandboxes::resolve_toolbox(shared, caller, id_or_name);
+    }
     if let Some(bearer) = visitor.bearer {
         let caller = shared.authenticate(bearer, visitor.choice()).await?;
         return sandboxes::resolve_toolbox(shared, &caller, id_or_name);

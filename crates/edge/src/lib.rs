@@ -19,7 +19,7 @@ mod terminal;
 mod tunnel;
 mod watch;
 
-pub use client::Client;
+pub use client::{Client, LetIn, is_websocket};
 pub use error::RequestId;
 pub use gate::{Gate, Server, Target};
 pub use preview::{PreviewRequest, Previews};

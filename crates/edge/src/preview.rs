@@ -238,6 +238,8 @@ impl<G: Gate> Edge<G> {
             .into_iter()
             .find_map(|name| headers::own_cookie(&parts.headers, name));
         let visitor = Visitor {
+            // The session of the server's own pages is nothing to a preview, on whichever name it is shown.
+            caller: None,
             bearer: bearer(&parts.headers),
             organization: organization(&parts.headers),
             preview_token: token.as_deref(),

@@ -193,14 +193,16 @@ impl<G: Gate> Edge<G> {
         let token = preview_token(&parts.headers, parts.uri.query());
         let query = parts.uri.query().unwrap_or_default();
         let signed_file = path::signed_file(&parts.method, tail, query);
+        let let_in = parts.extensions.remove::<crate::client::LetIn>();
         let visitor = Visitor {
+            caller: let_in.as_ref().map(|let_in| &let_in.0),
             bearer: bearer(&parts.headers),
             organization: organization(&parts.headers),
             preview_token: token.as_deref(),
             pass: None,
             signed_file: signed_file.as_ref(),
         };
-        if visitor.bearer.is_none() && visitor.preview_token.is_none() && signed_file.is_none() {
+        if visitor.brings_nothing() {
             return Err(Failure::Refused(Error::Unauthenticated {
                 message: "Invalid credentials",
                 code: "UNAUTHORIZED",
@@ -398,8 +400,7 @@ impl<G: Gate> Edge<G> {
         }
     }
 
-    /// Puts the connection back once request and answer are through. It closes itself if either is
-    /// given up.
+    /// Puts the connection back once request and answer are through. It closes itself if either is given up.
     fn keep_when_done(&self, target: Target, mut connection: Connection) {
         let pool = Arc::clone(&self.shared.pool);
         let shutdown = self.shared.shutdown.clone();

@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 
 use alcove_actions::Room;
 use alcove_control::Control;
-use alcove_edge::{Edge, RequestId};
+use alcove_edge::{Edge, LetIn, RequestId};
 use alcove_storage::registry::Registry;
 use axum::Router;
 use axum::body::Body;
@@ -37,7 +37,7 @@ use crate::error::{ApiError, Subject, finish, told_path};
 use crate::inside::Inside;
 use crate::metrics::Requests;
 use crate::throttle::Tally;
-use crate::{events, previews, routes};
+use crate::{events, previews, routes, session};
 
 /// The newest release of the original whose operations are the measure. Its command line warns when the
 /// server names a newer one than itself.
@@ -276,13 +276,29 @@ impl App {
         answered(service, request, None).await
     }
 
+    /// A key, a token or a signature is the proxy's to judge. Who has signed in here, and brings nothing else, is let in here.
+    async fn toolbox(&self, request: Request<Body>) -> Response {
+        let (mut parts, body) = request.into_parts();
+        if !Edge::<Control>::brings_credential(&parts) {
+            match session::at_toolbox(&mut parts, self).await {
+                Ok(Some(caller)) => {
+                    parts.extensions.insert(LetIn(caller));
+                }
+                Ok(None) => {}
+                Err(refused) => return refused.into_response(),
+            }
+        }
+        let request = Request::from_parts(parts, body);
+        self.parts.edge.toolbox(request).await
+    }
+
     async fn dispatch(
         &self,
         inner: Router,
         mut request: Request<Body>,
     ) -> Result<Response, Infallible> {
         if Edge::<Control>::serves_toolbox(request.uri().path()) {
-            return Ok(self.parts.edge.toolbox(request).await);
+            return Ok(self.toolbox(request).await);
         }
         let is_vercel = routes::vercel::inner_path(request.uri().path()).is_some();
         if !is_vercel

@@ -1,7 +1,8 @@
 //! The event socket: Socket.IO at `/api/socket.io/`, WebSocket transport only.
 //!
 //! A client proves itself in the Socket.IO CONNECT packet, not in the HTTP handshake, and then gets all
-//! events of its organization; it does not subscribe to anything. Without this endpoint, programs on
+//! events of its organization; it does not subscribe to anything. A page of this server that sends no token there is known by
+//! the session's cookie of the handshake. Without this endpoint, programs on
 //! Node.js do not end for minutes after their last line.
 //!
 //! One task an organization turns the control plane's events into messages, as long as somebody
@@ -30,7 +31,7 @@ use tower::Layer;
 
 use self::hold::Hold;
 use crate::app::App;
-use crate::present;
+use crate::{present, session};
 
 /// What clients are told about liveness; they compute their own deadlines from it.
 const PING_INTERVAL: Duration = Duration::from_secs(25);
@@ -81,9 +82,12 @@ struct Listeners {
     task: tokio::task::AbortHandle,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 struct Auth {
-    token: String,
+    token: Option<String>,
+    /// Where who has signed in is to listen; else it is the user's personal organization.
+    organization_id: Option<String>,
 }
 
 /// What a refused client reads.
@@ -103,15 +107,21 @@ async fn admit(
     TryData(auth): TryData<Auth>,
     State(feeds): State<Feeds>,
 ) -> Result<(), Refused> {
-    let auth = auth.map_err(|_| Refused)?;
-    // SDKs send the bare token; a caller that copies the header's value is understood as well.
-    let token = auth.token.strip_prefix("Bearer ").unwrap_or(&auth.token);
-    let caller = feeds
-        .app
-        .control()
-        .authenticate(token)
-        .await
-        .map_err(|_| Refused)?;
+    // Without any, the handshake may have brought a session.
+    let auth = auth.unwrap_or_default();
+    let caller = match &auth.token {
+        Some(token) => {
+            // SDKs send the bare token; a caller that copies the header's value is understood as well.
+            let token = token.strip_prefix("Bearer ").unwrap_or(token);
+            let caller = feeds.app.control().authenticate(token).await;
+            caller.map_err(|_| Refused)?
+        }
+        None => {
+            let organization = auth.organization_id.as_deref();
+            let caller = session::at_socket(socket.req_parts(), &feeds.app, organization).await;
+            caller.ok_or(Refused)?
+        }
+    };
     socket.extensions.insert(caller);
     Ok(())
 }

@@ -3,10 +3,11 @@
 //! A browser sends it along whoever asks, so it alone opens only what changes nothing. Anything else must have beside it
 //! what only a page of this server can know, and may not come from a page of another origin, as far as the browser tells.
 
-use alcove_control::{Caller, OrganizationChoice, SignedIn};
-use alcove_edge::Client;
+use alcove_control::{Caller, Control, OrganizationChoice, SignedIn};
+use alcove_domain::OrganizationId;
+use alcove_edge::{Client, Edge, is_websocket};
 use axum::extract::{FromRequestParts as _, RawPathParams};
-use http::header::{COOKIE, HeaderName};
+use http::header::{COOKIE, HeaderName, ORIGIN};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
@@ -93,11 +94,7 @@ pub(crate) async fn authenticate(parts: &mut Parts, app: &App) -> Result<Caller,
         let token = parts.headers.get(CSRF_TOKEN);
         let token = token.and_then(|token| token.to_str().ok()).unwrap_or("");
         if !client.is_own_page || !app.control().is_csrf_token(&text, token) {
-            return Err(ApiError::new(
-                StatusCode::FORBIDDEN,
-                "CSRF_TOKEN_INVALID",
-                "A request with a session must have its X-CSRF-Token, and come from a page of this server",
-            ));
+            return Err(no_csrf_token());
         }
     }
     let (path, named) = organizations(parts, app).await?;
@@ -106,6 +103,66 @@ pub(crate) async fn authenticate(parts: &mut Parts, app: &App) -> Result<Caller,
         named: named.as_deref(),
     };
     Ok(app.control().authenticate_session(&text, choice).await?)
+}
+
+/// Who comes to the toolbox with a session's cookie and nothing else that would be judged. None where there is no session.
+///
+/// What is read there may be a stranger's, and a WebSocket there runs programs: so a page of another origin is refused whatever it
+/// asks, as far as the browser tells, and a WebSocket must say that its page is ours.
+pub(crate) async fn at_toolbox(parts: &mut Parts, app: &App) -> Result<Option<Caller>, ApiError> {
+    let client = app.edge().client(parts);
+    let Some(text) = text(client, &parts.headers) else {
+        return Ok(None);
+    };
+    let text = text.to_owned();
+    let is_websocket = is_websocket(parts);
+    if !client.is_own_page || (is_websocket && !parts.headers.contains_key(ORIGIN)) {
+        return Err(ApiError::foreign_page());
+    }
+    let token = parts.headers.get(CSRF_TOKEN);
+    let token = token.and_then(|token| token.to_str().ok()).unwrap_or("");
+    if !parts.method.is_safe() && !app.control().is_csrf_token(&text, token) {
+        return Err(no_csrf_token());
+    }
+    let (_, named) = organizations(parts, app).await?;
+    // A WebSocket of a browser has no headers to name one in: it is where the sandbox is.
+    let of_sandbox = Edge::<Control>::sandbox_of(parts.uri.path())
+        .filter(|_| named.is_none())
+        .and_then(|id| app.control().organization_of_sandbox(&id));
+    let choice = OrganizationChoice {
+        path: of_sandbox.as_ref().map(OrganizationId::as_str),
+        named: named.as_deref(),
+    };
+    let caller = app.control().authenticate_session(&text, choice).await?;
+    Ok(Some(caller))
+}
+
+/// Who opens the event socket with a session's cookie, in an organization of choice. A page of another origin can open a WebSocket
+/// with the cookie, and read it: so the browser must say that the page is ours.
+pub(crate) async fn at_socket(
+    parts: &Parts,
+    app: &App,
+    organization: Option<&str>,
+) -> Option<Caller> {
+    let client = app.edge().client(parts);
+    let text = text(client, &parts.headers)?;
+    if !client.is_own_page || !parts.headers.contains_key(ORIGIN) {
+        return None;
+    }
+    let choice = OrganizationChoice {
+        path: None,
+        named: organization,
+    };
+    let caller = app.control().authenticate_session(text, choice).await;
+    caller.ok()
+}
+
+fn no_csrf_token() -> ApiError {
+    ApiError::new(
+        StatusCode::FORBIDDEN,
+        "CSRF_TOKEN_INVALID",
+        "A request with a session must have its X-CSRF-Token, and come from a page of this server",
+    )
 }
 
 /// The organizations that a request is about: by its path, and by its header.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use alcove_domain::{Port, Sandbox, SandboxId};
+use alcove_domain::{OrganizationId, Port, Sandbox, SandboxId};
 
 use super::{Control, ToolboxTarget};
 use crate::preview::{self, Admission, SignedLabel, Visitor};
@@ -21,6 +21,16 @@ impl Control {
         id_or_name: &str,
     ) -> Result<ToolboxTarget, Error> {
         preview::admit_toolbox(&self.shared, visitor, id_or_name).await
+    }
+
+    /// The organization of the sandbox with this id. For choosing where a person acts who is a member of it, and nothing else: who
+    /// is none must not be told.
+    pub fn organization_of_sandbox(&self, id: &str) -> Option<OrganizationId> {
+        let entry = self.shared.directory.get(&id.parse().ok()?)?;
+        let sandbox = entry.sandbox();
+        sandbox
+            .is_visible()
+            .then(|| sandbox.organization_id.clone())
     }
 
     /// Where the toolbox requests of a caller go.

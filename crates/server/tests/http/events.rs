@@ -26,7 +26,7 @@ pub async fn open(listening: &Listening) -> Socket {
     socket
 }
 
-async fn text(socket: &mut Socket) -> String {
+pub async fn text(socket: &mut Socket) -> String {
     loop {
         let message = within(socket.next()).await.unwrap().unwrap();
         match message {
@@ -37,7 +37,7 @@ async fn text(socket: &mut Socket) -> String {
     }
 }
 
-async fn say(socket: &mut Socket, message: &str) {
+pub async fn say(socket: &mut Socket, message: &str) {
     socket.send(Message::text(message)).await.unwrap();
 }
 

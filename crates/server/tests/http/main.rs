@@ -32,6 +32,7 @@ mod sandboxes;
 mod secrets;
 mod services;
 mod serving;
+mod session_ways;
 mod sign_in;
 mod ssh;
 mod storage;

@@ -77,6 +77,10 @@ impl<'a> Browser<'a> {
         self.cookie = format!("{}; {pair}", self.cookie);
     }
 
+    pub fn cookie(&self) -> &str {
+        &self.cookie
+    }
+
     /// Goes on with the session that an answer begins.
     pub fn begin(&mut self, answer: &Answer) {
         self.keep(answer);
