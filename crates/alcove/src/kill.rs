@@ -45,7 +45,7 @@ impl KillAt {
         let is_known = match place.split_once(':') {
             Some(("runner", step)) => of_runner::Step::from_str(step).is_ok(),
             Some(("storage", step)) => of_storage::Step::from_str(step).is_ok(),
-            Some(("control", step)) => [&Step::ALL[..], &Step::BEGINNING]
+            Some(("control", step)) => [&Step::ALL[..], &Step::BEGINNING, &Step::RESUMING]
                 .concat()
                 .iter()
                 .any(|it| format!("{it:?}") == step),
@@ -107,6 +107,7 @@ mod tests {
             "runner:StepRun",
             "storage:Sealed#2",
             "control:OutcomeWritten",
+            "control:RunsAgain",
         ] {
             assert!(KillAt::parse(text).is_ok(), "{text}");
         }

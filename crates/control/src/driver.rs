@@ -5,22 +5,22 @@
 //! off the order. It is started by the first ask and ends when nothing is left to do.
 
 mod beside;
+mod change;
 mod network;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use alcove_domain::network::plan_change;
 use alcove_domain::{
-    Command, DesiredState, Due, Effect, Fault, Goal, NetworkSettings, Observation, Origin, Phase,
-    Sandbox, Step as Transition, timer,
+    Command, DesiredState, Due, Effect, Fault, Goal, Observation, Origin, Phase, Sandbox,
+    Step as Transition, timer,
 };
 use alcove_store::{Deed, NewOutboxEntry, OpenCommand, OutboxChange, StoreError, acting};
-use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
 use self::beside::Beside;
 pub(crate) use self::beside::{ForkTerms, SnapshotBirth, Wish, waits_in_vain};
+pub(crate) use self::change::{Change, IntervalChange, SessionChange};
 use self::network::NetworkJob;
 use crate::Error;
 use crate::builds;
@@ -62,39 +62,6 @@ pub(crate) enum Ask {
     Begin { fault: Option<Fault> },
     /// Work off the open order. `take_over` claims it from a process that is gone.
     Drive { goal: Goal, take_over: bool },
-}
-
-/// A setting and its new value.
-#[derive(Debug, Clone)]
-pub(crate) enum Change {
-    Labels(std::collections::BTreeMap<String, String>),
-    Intervals(IntervalChange),
-    Public(bool),
-    Network(NetworkSettings),
-    /// When this run is to end.
-    StopAt(Timestamp),
-}
-
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum IntervalChange {
-    AutoStop(u32),
-    AutoPause(u32),
-    AutoArchive(u32),
-    AutoDelete(Option<u32>),
-    Ttl(Option<u32>),
-}
-
-impl IntervalChange {
-    fn apply(self, sandbox: &mut Sandbox, now: Timestamp) {
-        let intervals = &mut sandbox.intervals;
-        match self {
-            Self::AutoStop(minutes) => intervals.auto_stop_minutes = minutes,
-            Self::AutoPause(minutes) => intervals.auto_pause_minutes = minutes,
-            Self::AutoArchive(minutes) => intervals.auto_archive_minutes = minutes,
-            Self::AutoDelete(minutes) => intervals.auto_delete_minutes = minutes,
-            Self::Ttl(minutes) => sandbox.set_ttl(minutes, now),
-        }
-    }
 }
 
 /// Puts an ask in the driver's mailbox, starting the driver if there is none.
@@ -365,26 +332,15 @@ impl Driver {
     async fn change(&mut self, change: Change) -> Result<Arc<Sandbox>, Error> {
         let doing = "changing a setting";
         let failed = |error| Error::store(doing, error);
+        let is_of_labels = change.is_of_labels();
         let mut next = Sandbox::clone(&self.sandbox);
-        let is_labels = matches!(change, Change::Labels(_));
-        match change {
-            Change::Labels(labels) => next.labels = labels,
-            Change::Intervals(change) => change.apply(&mut next, self.shared.clock.now()),
-            Change::Public(is_public) => next.is_public = is_public,
-            Change::StopAt(at) => next.stop_at = Some(at),
-            Change::Network(settings) => {
-                let mut reasons = Vec::new();
-                let policy = plan_change(&next.network.policy, &settings, &mut reasons);
-                Error::check(reasons)?;
-                next.network.set(policy);
-            }
-        }
+        change.apply(&mut next, self.shared.clock.now())?;
         next.version += 1;
         next.updated_at = self.shared.clock.now();
         next.last_activity_at = next.last_activity_at.max(self.entry.activity());
         let tx = self.shared.store.begin().await.map_err(failed)?;
         tx.sandbox_update(&next).await.map_err(failed)?;
-        if is_labels {
+        if is_of_labels {
             tx.sandbox_labels_replace(&next).await.map_err(failed)?;
         }
         tx.commit().await.map_err(failed)?;
@@ -448,7 +404,7 @@ impl Driver {
         let tx = self.shared.store.begin().await?;
         tx.sandbox_update(&next).await?;
         let limits = &self.shared.settings.default_quota;
-        beside.insert(&tx, &self.shared).await?;
+        beside.insert(&tx, &self.shared, &next).await?;
         end.write(&tx, now).await?;
         match step.effect {
             Effect::Order(goal) => {

@@ -27,6 +27,8 @@ pub enum Step {
     BeginsEmpty,
     /// It has all that, nothing is written yet.
     BeginsWhole,
+    /// A sandbox with sessions runs again; its session counts from now on, which is not written yet.
+    RunsAgain,
 }
 
 impl Step {
@@ -37,6 +39,8 @@ impl Step {
     pub const ROTATION: [Self; 3] = [Self::KeyAdded, Self::Resealed, Self::KeyDropped];
     /// Those of a create of a sandbox with sessions, beside those of every create.
     pub const BEGINNING: [Self; 2] = [Self::BeginsEmpty, Self::BeginsWhole];
+    /// Those of the next session of one, beside those of every start.
+    pub const RESUMING: [Self; 1] = [Self::RunsAgain];
 
     /// Those of every other wish.
     pub const ALL: [Self; 4] = [

@@ -208,12 +208,13 @@ impl Sandbox {
         }
     }
 
-    /// What holds for one run only goes when that is over.
+    /// What holds for one run only goes when that is over. One that failed may yet be seen to run, and has its end then.
     pub fn forget_run(&mut self) {
-        let is_over = matches!(
-            self.lifecycle.phase,
-            Phase::Stopped { .. } | Phase::Archived | Phase::Error { .. } | Phase::Destroyed
-        );
+        let is_over = match self.lifecycle.phase {
+            Phase::Stopped { .. } | Phase::Archived | Phase::Destroyed => true,
+            Phase::Error { .. } => self.desired_state() != DesiredState::Started,
+            _ => false,
+        };
         if is_over {
             self.stop_at = None;
         }
@@ -293,12 +294,21 @@ mod tests {
         sandbox.stop_at = Some(born);
         let id = SandboxId::from_uuid(uuid::Uuid::from_u128(9));
         assert_eq!(sandbox.fork(id, "f".to_owned(), born).stop_at, None);
-        for (phase, kept) in [
-            (Phase::Started, Some(born)),
-            (Phase::Stopping, Some(born)),
-            (Phase::Stopped { fault: None }, None),
+        let failed = || Phase::Error {
+            fault: crate::Fault::new(crate::FaultCode::Internal, "it did not come up in time"),
+            has_disk: true,
+        };
+        let (up, down) = (DesiredState::Started, DesiredState::Stopped);
+        for (phase, desired, kept) in [
+            (Phase::Started, up, Some(born)),
+            (failed(), up, Some(born)),
+            (Phase::Stopping, down, Some(born)),
+            (Phase::Stopped { fault: None }, down, None),
+            (failed(), down, None),
         ] {
+            sandbox.stop_at = Some(born);
             sandbox.lifecycle.phase = phase;
+            sandbox.lifecycle.desired = desired;
             sandbox.forget_run();
             assert_eq!(sandbox.stop_at, kept);
         }

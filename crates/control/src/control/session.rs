@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use alcove_domain::session::{self, SessionId, SessionRecord};
 use alcove_domain::{
-    Command, Lineage, NetworkSettings, Permission, Port, SandboxId, SandboxState, Snapshot,
+    Lineage, NetworkSettings, Permission, Port, SandboxId, SandboxState, Snapshot, bounds,
 };
 
 use super::Control;
 use crate::driver::{self, Ask, Change, SnapshotBirth, Wish};
+use crate::probe::Step;
 use crate::sandboxes::{self, Until};
 use crate::sessions::{
     Session, SessionChange, abandon, apply, kept_for, may_keep, no_snapshot, stopped,
@@ -104,11 +105,21 @@ impl Control {
         if !session.record.terms.is_persistent {
             return Err(no_snapshot());
         }
-        sandboxes::wish(shared, &entry, Wish::Plain(Command::Start)).await?;
+        // With the wish it has its end: whatever is cut short from here on, nothing runs without one.
+        let before = session.record.number;
+        sandboxes::wish(shared, &entry, Wish::Session).await?;
         let started = sandboxes::wait(shared, &entry, Until::Started).await?;
         let mut record = SessionRecord::of(&started);
-        record.begin(shared.clock.now());
-        self.write(caller, &entry.id, &record, true).await?;
+        if record.number == before {
+            // Somebody else was faster, and has begun no session.
+            return Ok((Session::of(started), false));
+        }
+        if started.state() == SandboxState::Started {
+            shared.reached(Step::RunsAgain).await;
+            // Its time begins when it can be used.
+            record.started_at = shared.clock.now();
+            self.write(caller, &entry.id, &record, true).await?;
+        }
         Ok((Session::of(entry.current()), true))
     }
 
@@ -120,14 +131,17 @@ impl Control {
         record: &SessionRecord,
         is_running: bool,
     ) -> Result<(), Error> {
-        // First what must not be missing if this is cut short: an end.
-        if is_running {
-            let entry = sandboxes::find(&self.shared, caller, id.as_str())?;
-            let change = Change::StopAt(record.ends_at());
-            driver::ask_for(&self.shared, &entry, |reply| Ask::Change { change, reply }).await?;
-        }
+        caller.require(Permission::WriteSandboxes)?;
         let labels = record.labels();
-        sandboxes::replace_labels(&self.shared, caller, id.as_str(), labels).await?;
+        let mut reasons = Vec::new();
+        bounds::check_labels(&labels, &mut reasons);
+        Error::check(reasons)?;
+        let entry = sandboxes::find(&self.shared, caller, id.as_str())?;
+        let change = Change::Session(driver::SessionChange {
+            labels,
+            stop_at: is_running.then(|| record.ends_at()),
+        });
+        driver::ask_for(&self.shared, &entry, |reply| Ask::Change { change, reply }).await?;
         Ok(())
     }
 

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use alcove_domain::session::SessionRecord;
 use alcove_domain::{
     Command, Fault, FaultCode, Goal, Lifecycle, Lineage, Phase, Placing, Reason, ResizeRequest,
     Resources, Sandbox, SandboxId, Snapshot, SnapshotId, SnapshotState, resize,
@@ -26,6 +27,8 @@ use crate::{Error, sealing};
 #[derive(Debug)]
 pub(crate) enum Wish {
     Plain(Command),
+    /// A start, with which the next session begins.
+    Session,
     Resize(ResizeRequest),
     Snapshot {
         id: SnapshotId,
@@ -57,7 +60,8 @@ impl Wish {
     /// What it takes of the host, of a sandbox that is in this phase.
     pub fn placing(&self, phase: &Phase) -> Option<Placing> {
         match self {
-            Self::Plain(Command::Start | Command::Recover { skip_start: false }) => match phase {
+            Self::Session
+            | Self::Plain(Command::Start | Command::Recover { skip_start: false }) => match phase {
                 Phase::Archived => Some(Placing::Take),
                 Phase::Stopped { .. }
                 | Phase::Stopping
@@ -98,15 +102,19 @@ impl Wish {
                 | Command::Fork { .. } => true,
                 Command::Stop { .. } | Command::Delete | Command::Pause | Command::Archive => false,
             },
-            Self::Resize(_) | Self::Snapshot { .. } | Self::Fork { .. } => true,
+            Self::Session | Self::Resize(_) | Self::Snapshot { .. } | Self::Fork { .. } => true,
         }
     }
 }
 
-/// A row to be inserted with the wish.
+/// What is written with the wish: another row, or more of the sandbox's own.
 #[derive(Debug)]
 pub(super) enum Beside {
     Nothing,
+    /// A run that has no end yet.
+    Run,
+    /// A run that is a session, which ends by the clock whatever becomes of this process.
+    Session(Box<SessionRecord>),
     Snapshot(Box<Snapshot>),
     Fork(Box<Sandbox>),
     /// The snapshot that it waited for: nothing is inserted, but it must be there still.
@@ -127,7 +135,18 @@ pub(super) fn prepare(
             let message = "An ephemeral sandbox goes when it stops, so it cannot be archived";
             Err(Error::refused(vec![Reason::invalid(message)]))
         }
+        // One that is paused goes on with the run that it has.
+        Wish::Plain(command @ (Command::Start | Command::Recover { .. }))
+            if sandbox.lifecycle.phase != Phase::Paused =>
+        {
+            Ok((command, Beside::Run))
+        }
         Wish::Plain(command) => Ok((command, Beside::Nothing)),
+        Wish::Session => {
+            let mut record = SessionRecord::of(sandbox);
+            record.begin(now);
+            Ok((Command::Start, Beside::Session(Box::new(record))))
+        }
         Wish::Resize(request) => {
             let to = sandbox.resources;
             let life = sandbox.lifecycle.clone();
@@ -182,7 +201,7 @@ impl Beside {
     /// What the caller hears if the row's name belongs to another.
     pub fn name_taken(&self) -> Option<Error> {
         match self {
-            Self::Nothing | Self::Image(_) => None,
+            Self::Nothing | Self::Run | Self::Session(_) | Self::Image(_) => None,
             Self::Snapshot(snapshot) => Some(wishes::name_taken(&snapshot.name)),
             Self::Fork(child) => Some(name_taken(&child.name)),
         }
@@ -190,7 +209,9 @@ impl Beside {
 
     pub fn event(&self, at: Timestamp) -> Option<NewOutboxEntry<'_>> {
         match self {
-            Self::Nothing | Self::Snapshot(_) | Self::Image(_) => None,
+            Self::Nothing | Self::Run | Self::Session(_) | Self::Snapshot(_) | Self::Image(_) => {
+                None
+            }
             Self::Fork(child) => Some(NewOutboxEntry {
                 change: OutboxChange::Created,
                 sandbox: child,
@@ -199,17 +220,25 @@ impl Beside {
         }
     }
 
-    /// Gives the sandbox what it waited for.
+    /// Gives the sandbox what it waited for, or what its run is to be.
     pub fn dress(&self, next: &mut Sandbox) {
-        if let Self::Image(snapshot) = self {
-            snapshot.dress(next);
+        match self {
+            Self::Image(snapshot) => snapshot.dress(next),
+            Self::Run => next.stop_at = None,
+            Self::Session(record) => {
+                next.labels = record.labels();
+                next.stop_at = Some(record.ends_at());
+            }
+            Self::Nothing | Self::Snapshot(_) | Self::Fork(_) => {}
         }
     }
 
-    pub async fn insert(&self, tx: &Tx, shared: &Shared) -> Result<(), StoreError> {
+    /// Writes what goes with the sandbox, which is `next`.
+    pub async fn insert(&self, tx: &Tx, shared: &Shared, next: &Sandbox) -> Result<(), StoreError> {
         let settings = &shared.settings;
         match self {
-            Self::Nothing => Ok(()),
+            Self::Nothing | Self::Run => Ok(()),
+            Self::Session(_) => tx.sandbox_labels_replace(next).await,
             Self::Image(snapshot) => tx.snapshot_hold(&snapshot.id, &snapshot.image).await,
             Self::Snapshot(snapshot) => {
                 tx.snapshot_insert(snapshot).await?;

@@ -57,6 +57,11 @@ async fn fork(kit: &TestControl) -> Result<Session, Error> {
     within("a fork", forked).await
 }
 
+async fn resume(kit: &TestControl) -> Result<(Session, bool), Error> {
+    let resumed = kit.control.resume_session(&kit.caller, None, "box");
+    within("a resume", resumed).await
+}
+
 fn every_step() -> Vec<Step> {
     [&Step::ALL[..], &Step::BEGINNING].concat()
 }
@@ -108,6 +113,45 @@ async fn a_fork_that_was_killed_anywhere_leaves_nothing_or_ends_by_the_clock() {
         })
         .await;
     }
+}
+
+#[tokio::test]
+async fn a_session_that_was_cut_short_anywhere_as_it_began_again_ends_by_the_clock() {
+    for step in [&Step::ALL[..], &Step::RESUMING].concat() {
+        let kit = TestControl::open().await;
+        let first = begin(&kit, "box", None).await.unwrap();
+        let stopped = kit.control.stop_session(&kit.caller, "box").await.unwrap();
+        assert_eq!(
+            stopped.sandbox.stop_at, None,
+            "what has ended has no end to come"
+        );
+        let kit = killed_at(kit.kill().await, step, async |kit| {
+            let _ = resume(kit).await;
+        })
+        .await;
+        let id = first.sandbox.id.clone();
+        becomes(&kit, &id, SandboxState::Started).await;
+        let (again, is_new) = resume(&kit).await.unwrap();
+        assert_eq!(again.id().number, 2, "{step:?}: the one that was asked for");
+        assert!(!is_new, "{step:?}");
+        let ends_at = again.record.ends_at();
+        assert_eq!(again.sandbox.stop_at, Some(ends_at), "{step:?}");
+        assert_eq!(again.record.stopped_at, None, "{step:?}");
+        kit.clock.advance_minutes(5);
+        becomes(&kit, &id, SandboxState::Stopped).await;
+        no_open_orders(&kit).await;
+    }
+}
+
+#[tokio::test]
+async fn a_plain_start_begins_no_session_and_has_no_end_of_one() {
+    let kit = TestControl::open().await;
+    let first = begin(&kit, "box", None).await.unwrap();
+    kit.control.stop_session(&kit.caller, "box").await.unwrap();
+    let started = kit.control.start_sandbox(&kit.caller, "box").await.unwrap();
+    assert_eq!(started.stop_at, None);
+    let (found, is_new) = resume(&kit).await.unwrap();
+    assert_eq!((found.id(), is_new), (first.id(), false));
 }
 
 #[tokio::test]

@@ -1,0 +1,75 @@
+//! Settings of a sandbox, and what becomes of it when one changes.
+
+use std::collections::BTreeMap;
+
+use alcove_domain::network::plan_change;
+use alcove_domain::{NetworkSettings, Sandbox};
+use jiff::Timestamp;
+
+use crate::Error;
+
+/// A setting and its new value.
+#[derive(Debug, Clone)]
+pub(crate) enum Change {
+    Labels(BTreeMap<String, String>),
+    Intervals(IntervalChange),
+    Public(bool),
+    Network(NetworkSettings),
+    Session(SessionChange),
+}
+
+/// What a sandbox says of its session by now.
+#[derive(Debug, Clone)]
+pub(crate) struct SessionChange {
+    pub labels: BTreeMap<String, String>,
+    /// When this run is to end, if that changes.
+    pub stop_at: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum IntervalChange {
+    AutoStop(u32),
+    AutoPause(u32),
+    AutoArchive(u32),
+    AutoDelete(Option<u32>),
+    Ttl(Option<u32>),
+}
+
+impl Change {
+    /// Whether labels are written anew.
+    pub fn is_of_labels(&self) -> bool {
+        matches!(self, Self::Labels(_) | Self::Session(_))
+    }
+
+    pub fn apply(self, next: &mut Sandbox, now: Timestamp) -> Result<(), Error> {
+        match self {
+            Self::Labels(labels) => next.labels = labels,
+            Self::Intervals(change) => change.apply(next, now),
+            Self::Public(is_public) => next.is_public = is_public,
+            Self::Session(change) => {
+                next.labels = change.labels;
+                next.stop_at = change.stop_at.or(next.stop_at);
+            }
+            Self::Network(settings) => {
+                let mut reasons = Vec::new();
+                let policy = plan_change(&next.network.policy, &settings, &mut reasons);
+                Error::check(reasons)?;
+                next.network.set(policy);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl IntervalChange {
+    fn apply(self, sandbox: &mut Sandbox, now: Timestamp) {
+        let intervals = &mut sandbox.intervals;
+        match self {
+            Self::AutoStop(minutes) => intervals.auto_stop_minutes = minutes,
+            Self::AutoPause(minutes) => intervals.auto_pause_minutes = minutes,
+            Self::AutoArchive(minutes) => intervals.auto_archive_minutes = minutes,
+            Self::AutoDelete(minutes) => intervals.auto_delete_minutes = minutes,
+            Self::Ttl(minutes) => sandbox.set_ttl(minutes, now),
+        }
+    }
+}
