@@ -78,7 +78,7 @@ pub(crate) async fn create_as(
         snapshot_asked: &asked,
         link,
     };
-    let stop_at = request.stop_at;
+    let (stop_at, is_unfinished) = (request.stop_at, request.is_unfinished);
     let plan = create::plan_create(request, facts).map_err(Error::refused)?;
     let snapshot = snapshot.ok_or(Error::Internal {
         doing: "planning a sandbox without a snapshot",
@@ -112,6 +112,7 @@ pub(crate) async fn create_as(
         resources: snapshot.resources,
         auto_destroy_at: plan.intervals.auto_destroy_at(now),
         stop_at,
+        is_unfinished,
         intervals: plan.intervals,
         network: SandboxNetwork::new(plan.network),
         outbound_proxy,

@@ -127,7 +127,7 @@ pub(crate) async fn abandon(shared: &Arc<Shared>, id: &SandboxId) {
         return;
     };
     let sandbox = entry.sandbox();
-    if !session::is_unfinished(&sandbox) || sandbox.desired_state() == DesiredState::Destroyed {
+    if !sandbox.is_unfinished || sandbox.desired_state() == DesiredState::Destroyed {
         return;
     }
     match wish(shared, &entry, Wish::Plain(Command::Delete)).await {
@@ -148,7 +148,7 @@ pub(crate) async fn abandon(shared: &Arc<Shared>, id: &SandboxId) {
 /// connection, and asks again.
 pub(crate) async fn take_up(shared: &Arc<Shared>) {
     for entry in shared.directory.entries() {
-        if session::is_unfinished(&entry.sandbox())
+        if entry.sandbox().is_unfinished
             && let Some(_turn) = shared.session_turns.take_now(&entry.id)
         {
             abandon(shared, &entry.id).await;

@@ -14,7 +14,6 @@ use std::time::Duration;
 use alcove_domain::warm_pool::{Demand, capacity, share};
 use alcove_domain::{
     OrganizationId, Placing, Sandbox, SandboxId, Snapshot, SnapshotId, SnapshotState, WarmPool,
-    session,
 };
 use alcove_runner_api::{ImageDigest, WarmKind, WarmWish};
 use jiff::Timestamp;
@@ -155,7 +154,7 @@ fn can_be_warm(shared: &Shared, sandbox: &Sandbox) -> bool {
         && sandbox.parent_id.is_none()
         && sandbox.linked_to.is_none()
         // Whoever makes it knows it by its id, and a member has one of its own.
-        && !session::is_unfinished(sandbox)
+        && !sandbox.is_unfinished
 }
 
 fn kind(shared: &Shared, pool: &str, snapshot: &Snapshot) -> WarmKind {

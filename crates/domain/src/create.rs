@@ -33,6 +33,8 @@ pub struct NewSandbox {
     pub ttl_minutes: Option<i64>,
     /// When its first run is to end, however busy it is.
     pub stop_at: Option<jiff::Timestamp>,
+    /// Whether more is to be put into it before it is anybody's.
+    pub is_unfinished: bool,
     pub queue_timeout: Option<i64>,
     pub cpu: Option<i64>,
     pub memory: Option<i64>,

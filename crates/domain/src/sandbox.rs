@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::{
     DesiredState, Fault, Intervals, Lifecycle, OrganizationId, Phase, SandboxId, SandboxNetwork,
-    SandboxState, SealedProxy, SnapshotId, VolumeMount, session,
+    SandboxState, SealedProxy, SnapshotId, VolumeMount,
 };
 
 /// Sizes as the API counts them.
@@ -104,6 +104,9 @@ pub struct Sandbox {
     pub auto_destroy_at: Option<Timestamp>,
     /// When it is stopped however busy it is; of this run alone. None without such an end.
     pub stop_at: Option<Timestamp>,
+    /// Whether it has not yet what its create promises: a source, sizes. Nobody was told of such a sandbox, and one that
+    /// nobody makes any more goes.
+    pub is_unfinished: bool,
     /// What it may reach.
     pub network: SandboxNetwork,
     /// The proxy that its programs are told to use, for life: a fork of it has the same.
@@ -186,16 +189,14 @@ impl Sandbox {
     /// taken over.
     #[must_use]
     pub fn fork(&self, id: SandboxId, name: String, at: Timestamp) -> Self {
-        let mut labels = self.labels.clone();
-        session::forget_unfinished(&mut labels);
         Self {
             id,
             name,
-            labels,
             is_public: false,
             lifecycle: Lifecycle::awaiting_copy(at),
             auto_destroy_at: self.intervals.auto_destroy_at(at),
             stop_at: None,
+            is_unfinished: false,
             parent_id: Some(self.id.clone()),
             linked_to: None,
             network: self.network.copied(),
@@ -249,6 +250,7 @@ pub(crate) fn sample(at: Timestamp) -> Sandbox {
         intervals: Intervals::default(),
         auto_destroy_at: None,
         stop_at: None,
+        is_unfinished: false,
         network: SandboxNetwork::new(crate::NetworkPolicy::default()),
         outbound_proxy: None,
         volumes: Vec::new(),
@@ -317,12 +319,10 @@ mod tests {
     #[test]
     fn a_fork_of_what_is_not_finished_is_finished_itself() {
         let mut sandbox = sample(Timestamp::UNIX_EPOCH);
-        let mut record = session::SessionRecord::of(&sandbox);
-        record.is_unfinished = true;
-        sandbox.labels = record.labels();
+        sandbox.is_unfinished = true;
         let id = SandboxId::from_uuid(uuid::Uuid::from_u128(9));
         let fork = sandbox.fork(id, "f".to_owned(), Timestamp::UNIX_EPOCH);
-        assert!(session::is_unfinished(&sandbox) && !session::is_unfinished(&fork));
+        assert!(!fork.is_unfinished);
     }
 
     #[test]

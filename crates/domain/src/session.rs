@@ -41,8 +41,6 @@ const CURRENT: &str = "vercel.currentSnapshot";
 const EXPIRATION: &str = "vercel.snapshotExpirationMs";
 const MOUNTS: &str = "vercel.mounts";
 const KEEP_LAST: &str = "vercel.keepLastSnapshots";
-/// Stands while a sandbox has not yet what it is to begin with.
-const UNFINISHED: &str = "vercel.unfinished";
 
 /// How long a session lasts where nobody says.
 pub const TIMEOUT_DEFAULT_MS: u64 = 300_000;
@@ -123,7 +121,7 @@ pub struct SessionRecord {
     pub lasts_ms: u64,
     /// When the last stop was seen by a client of sessions.
     pub stopped_at: Option<Timestamp>,
-    /// Whether it has not yet what its create promises: its source, its sizes. Nobody was told of such a sandbox.
+    /// Whether it has not yet what its create promises. No label says so, since anybody may write labels.
     pub is_unfinished: bool,
     pub tags: BTreeMap<String, String>,
 }
@@ -175,7 +173,7 @@ impl SessionRecord {
             number: number(SESSION).unwrap_or(1),
             started_at: time(STARTED).unwrap_or(sandbox.created_at),
             stopped_at: time(STOPPED),
-            is_unfinished: is_unfinished(sandbox),
+            is_unfinished: sandbox.is_unfinished,
             tags: sandbox
                 .labels
                 .iter()
@@ -213,7 +211,7 @@ impl SessionRecord {
         after_ms(self.started_at, self.lasts_ms)
     }
 
-    /// The labels that say all this.
+    /// The labels that say all this but whether it is unfinished.
     pub fn labels(&self) -> BTreeMap<String, String> {
         let terms = &self.terms;
         let ports: Vec<String> = terms.ports.iter().map(ToString::to_string).collect();
@@ -227,9 +225,6 @@ impl SessionRecord {
         set(STARTED, self.started_at.as_millisecond().to_string());
         if let Some(at) = self.stopped_at {
             set(STOPPED, at.as_millisecond().to_string());
-        }
-        if self.is_unfinished {
-            set(UNFINISHED, true.to_string());
         }
         if !ports.is_empty() {
             set(PORTS, ports.join(","));
@@ -261,16 +256,6 @@ impl SessionRecord {
         let own = &self.terms.project;
         own.is_empty() || project.is_none_or(|project| project == own)
     }
-}
-
-/// Whether a sandbox has not yet what its create promises.
-pub fn is_unfinished(sandbox: &Sandbox) -> bool {
-    sandbox.labels.contains_key(UNFINISHED)
-}
-
-/// Takes the mark of an unfinished sandbox off the labels of a copy, which is all that it is to be.
-pub(crate) fn forget_unfinished(labels: &mut BTreeMap<String, String>) {
-    labels.remove(UNFINISHED);
 }
 
 /// The label by which the sandboxes of a project are found.
@@ -458,8 +443,7 @@ mod tests {
         let mut record = SessionRecord::first(terms(), tags, at);
         record.lasts_ms += 7000;
         let mut sandbox = sample(Timestamp::UNIX_EPOCH);
-        for is_unfinished in [true, false] {
-            record.is_unfinished = is_unfinished;
+        for _ in 0..2 {
             sandbox.labels = record.labels();
             assert_eq!(SessionRecord::of(&sandbox), record);
             record.begin(after_ms(at, 9));

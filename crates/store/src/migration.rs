@@ -41,6 +41,7 @@ mod m0041_mails_and_links;
 mod m0042_services;
 mod m0043_organization_settings;
 mod m0044_identity_providers;
+mod m0046_unfinished;
 
 #[derive(Debug)]
 pub(crate) struct Migrator;
@@ -87,6 +88,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0038_runners::Migration),
             Box::new(m0039_regions::Migration),
             Box::new(m0044_identity_providers::Migration),
+            Box::new(m0046_unfinished::Migration),
         ]
     }
 }

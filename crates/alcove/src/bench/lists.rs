@@ -207,6 +207,7 @@ fn sandbox(number: u32, org: &OrganizationId) -> anyhow::Result<Sandbox> {
         intervals: Intervals::default(),
         auto_destroy_at: None,
         stop_at: None,
+        is_unfinished: false,
         network: SandboxNetwork::new(NetworkPolicy::default()),
         outbound_proxy: None,
         volumes: Vec::new(),

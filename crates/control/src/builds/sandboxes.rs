@@ -72,6 +72,7 @@ pub(crate) async fn create(
         resources: plan.resources,
         auto_destroy_at: planned.intervals.auto_destroy_at(now),
         stop_at: None,
+        is_unfinished: false,
         intervals: planned.intervals,
         network: SandboxNetwork::new(planned.network),
         outbound_proxy,

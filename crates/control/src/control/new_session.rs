@@ -88,6 +88,7 @@ impl Control {
         let is_unfinished = plan.record.is_unfinished;
         let request = NewSandbox {
             labels: plan.record.labels(),
+            is_unfinished,
             ..plan.sandbox
         };
         let made = sandboxes::create_as(&self.shared, caller, request, id.clone()).await;
@@ -270,6 +271,7 @@ impl Control {
             let terms = ForkTerms {
                 labels: Some(record.labels()),
                 env: change.env.clone(),
+                is_unfinished: true,
             };
             let forked = control
                 .fork_as(&caller, source, new_name, id.clone(), terms)

@@ -140,6 +140,7 @@ impl Control {
         let change = Change::Session(driver::SessionChange {
             labels,
             stop_at: is_running.then(|| record.ends_at()),
+            is_unfinished: record.is_unfinished,
         });
         driver::ask_for(&self.shared, &entry, |reply| Ask::Change { change, reply }).await?;
         Ok(())

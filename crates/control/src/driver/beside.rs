@@ -47,6 +47,8 @@ pub(crate) enum Wish {
 pub(crate) struct ForkTerms {
     pub labels: Option<BTreeMap<String, String>>,
     pub env: Option<BTreeMap<String, String>>,
+    /// Whether more is to be done to it before it is anybody's.
+    pub is_unfinished: bool,
 }
 
 /// What a snapshot has from the beginning beside its name.
@@ -186,6 +188,7 @@ pub(super) fn prepare(
         }
         Wish::Fork { id, name, terms } => {
             let mut child = sandbox.fork(id.clone(), name, now);
+            child.is_unfinished = terms.is_unfinished;
             if let Some(labels) = terms.labels {
                 child.labels = labels;
             }

@@ -24,6 +24,7 @@ pub(crate) struct SessionChange {
     pub labels: BTreeMap<String, String>,
     /// When this run is to end, if that changes.
     pub stop_at: Option<Timestamp>,
+    pub is_unfinished: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +50,7 @@ impl Change {
             Self::Session(change) => {
                 next.labels = change.labels;
                 next.stop_at = change.stop_at.or(next.stop_at);
+                next.is_unfinished = change.is_unfinished;
             }
             Self::Network(settings) => {
                 let mut reasons = Vec::new();

@@ -1,5 +1,6 @@
 //! Sandboxes with sessions, until they have all that they begin with.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use alcove_control::{Error, Filling, NewSession, NewWarmPool, Session, SessionChange, Step};
@@ -197,6 +198,47 @@ async fn whoever_looks_for_a_sandbox_that_is_being_made_waits_until_it_is_whole(
     assert_eq!((resumed.id(), is_new), (made.id(), false));
     assert_eq!(created.unwrap_err().code(), "SANDBOX_NAME_TAKEN");
     assert!(control.session_sandbox(caller, "box").is_ok());
+}
+
+#[tokio::test]
+async fn labels_that_are_replaced_while_a_source_is_placed_lift_no_mark() {
+    let kit = TestControl::open().await;
+    let gate = Arc::new(Semaphore::new(0));
+    let (control, caller) = (kit.control.clone(), kit.caller.clone());
+    let filling = when_let(&gate);
+    tokio::spawn(async move {
+        let created = control.create_session(&caller, asked("box"), filling);
+        created.await
+    });
+    eventually("it runs", async || {
+        let found = get(&kit, "box").await;
+        found.is_ok_and(|found| found.state() == SandboxState::Started)
+    })
+    .await;
+    let (control, caller) = (&kit.control, &kit.caller);
+    let replaced = control.replace_labels(caller, "box", BTreeMap::new());
+    replaced.await.unwrap();
+    let found = control.find_session_sandbox(caller, None, "box").unwrap();
+    assert_eq!(found.status(), "pending");
+    let refused = control.session_sandbox(caller, "box").unwrap_err();
+    assert_eq!(refused.code(), "SANDBOX_STOPPED");
+    let kit = kit.restart().await;
+    let found = kit.control.find_session_sandbox(&kit.caller, None, "box");
+    assert!(matches!(found, Err(Error::NotFound { .. })), "{found:?}");
+    begin(&kit, "box", at_once()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_label_that_says_unfinished_makes_nothing_so() {
+    let kit = TestControl::open().await;
+    make(&kit, "box").await;
+    let label = ("vercel.unfinished".to_owned(), "true".to_owned());
+    let labels = BTreeMap::from([label]);
+    let replaced = kit.control.replace_labels(&kit.caller, "box", labels);
+    replaced.await.unwrap();
+    let kit = kit.restart().await;
+    let found = kit.control.find_session_sandbox(&kit.caller, None, "box");
+    assert_eq!(found.unwrap().status(), "running");
 }
 
 #[tokio::test]

@@ -81,6 +81,9 @@ pub struct Model {
     /// When this run is to end. Events from before sessions have no such column.
     #[serde(default)]
     pub stop_at: Option<i64>,
+    /// Whether it has not yet what its create promises. Events from before have no such column.
+    #[serde(default)]
+    pub is_unfinished: bool,
     pub created_at: i64,
     pub updated_at: i64,
     pub last_activity_at: i64,

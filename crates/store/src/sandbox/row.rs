@@ -143,6 +143,7 @@ pub(crate) fn to_row(sandbox: &Sandbox) -> Model {
         ttl_minutes: sandbox.intervals.ttl_minutes.map(Into::into),
         auto_destroy_at: sandbox.auto_destroy_at.map(Timestamp::as_millisecond),
         stop_at: sandbox.stop_at.map(Timestamp::as_millisecond),
+        is_unfinished: sandbox.is_unfinished,
         state: life.phase.state().as_str().to_owned(),
         desired_state: life.desired.as_str().to_owned(),
         generation: bigint(life.generation),
@@ -207,6 +208,7 @@ pub(crate) fn from_row(row: Model) -> Result<Sandbox, StoreError> {
         },
         auto_destroy_at: place("auto_destroy_at").time_option(row.auto_destroy_at)?,
         stop_at: place("stop_at").time_option(row.stop_at)?,
+        is_unfinished: row.is_unfinished,
         network,
         outbound_proxy: row
             .outbound_proxy

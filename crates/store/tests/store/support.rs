@@ -110,6 +110,7 @@ pub fn sandbox(number: u128, name: &str) -> Sandbox {
         intervals: Intervals::default(),
         auto_destroy_at: None,
         stop_at: None,
+        is_unfinished: false,
         network: alcove_domain::SandboxNetwork::new(alcove_domain::NetworkPolicy::default()),
         outbound_proxy: None,
         volumes: Vec::new(),

@@ -58,6 +58,7 @@ fn new_sandbox(body: CreateSandbox) -> NewSandbox {
         auto_delete_interval: body.auto_delete_interval,
         ttl_minutes: body.ttl_minutes,
         stop_at: None,
+        is_unfinished: false,
         queue_timeout: body.queue_timeout,
         cpu: body.cpu,
         memory: body.memory,

@@ -91,6 +91,7 @@ fn sandbox(n: u128) -> Sandbox {
             ..Intervals::default()
         },
         stop_at: None,
+        is_unfinished: false,
         auto_destroy_at: ttl_minutes
             .map(|minutes| created_at + SignedDuration::from_mins(minutes.into())),
         network: alcove_domain::SandboxNetwork::new(alcove_domain::NetworkPolicy::default()),
