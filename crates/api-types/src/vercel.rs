@@ -8,6 +8,7 @@ mod error;
 mod file;
 mod network;
 mod sandbox;
+mod scope;
 mod snapshot;
 
 pub use command::{KillCommand, RunCommand};
@@ -19,6 +20,10 @@ pub use sandbox::{
     CreateSandbox, ExtendTimeout, InteractiveAnswer, KeepLastRequest, KeepLastSnapshots,
     MakeSnapshot, OlderAnswer, OlderPage, OlderPagination, Pagination, Route, Sandbox,
     SandboxAnswer, SandboxPage, Session, SessionAnswer, SessionPage, Source,
+};
+pub use scope::{
+    ScopeProject, ScopeUser, ScopeUserAnswer, Team, TeamBilling, TeamMembership, TeamPage,
+    TeamPagination,
 };
 pub use snapshot::{
     OlderSnapshotPage, Snapshot, SnapshotAnswer, SnapshotNode, SnapshotPage, SnapshotTree,

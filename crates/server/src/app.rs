@@ -310,8 +310,11 @@ impl App {
         if let Some(tidy) = tidy(request.uri()) {
             *request.uri_mut() = tidy;
         }
-        if is_vercel && let Some(inner) = without_prefix(request.uri()) {
-            *request.uri_mut() = inner;
+        if is_vercel {
+            routes::vercel::choose_team(&mut request);
+            if let Some(inner) = without_prefix(request.uri()) {
+                *request.uri_mut() = inner;
+            }
         }
         if Inside::is_wanted(request.uri().path()) {
             Inside::offer(&mut request, inner.clone());

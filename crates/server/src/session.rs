@@ -22,7 +22,7 @@ const GUARDED_NAME: &str = "__Host-alcove-session";
 const SSO_NAME: &str = "alcove-session-sso";
 const GUARDED_SSO_NAME: &str = "__Host-alcove-session-sso";
 const CSRF_TOKEN: HeaderName = HeaderName::from_static("x-csrf-token");
-const ORGANIZATION: HeaderName = HeaderName::from_static("x-daytona-organization-id");
+pub(crate) const ORGANIZATION: HeaderName = HeaderName::from_static("x-daytona-organization-id");
 
 /// Parts of a path that name an organization.
 const ORGANIZATION_PARTS: [&str; 2] = ["organizationId", "orgId"];

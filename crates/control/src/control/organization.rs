@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use alcove_domain::account::ORGANIZATIONS_MAX;
-use alcove_domain::{Organization, OrganizationId, Suspension, text};
+use alcove_domain::{MemberRole, Organization, OrganizationId, Suspension, text};
 use jiff::Timestamp;
 
 use super::Control;
@@ -38,19 +38,41 @@ impl Control {
     /// The organizations that the caller can act in: the one of a key, or of the provider that the caller came by, or all of a
     /// person who has signed in, the personal one first.
     pub async fn list_organizations(&self, caller: &Caller) -> Result<Vec<Organization>, Error> {
+        let found = self.list_memberships(caller).await?;
+        Ok(found.into_iter().map(|(found, _)| found).collect())
+    }
+
+    /// The same with what the caller's user is in each.
+    pub async fn list_memberships(
+        &self,
+        caller: &Caller,
+    ) -> Result<Vec<(Organization, MemberRole)>, Error> {
         if matches!(caller.came_with, CameWith::Key(_)) || !caller.is_whole_user {
-            return Ok(vec![self.shared.current_organization(caller).await?]);
+            let own = self.shared.current_organization(caller).await?;
+            return Ok(vec![(own, caller.role)]);
         }
         let failed = |error| Error::store("listing organizations", error);
         let reader = self.shared.store.reader();
         let members = reader.member_list_of_user(&caller.user).await;
         let members = members.map_err(failed)?;
-        let ids: Vec<_> = members.into_iter().map(|it| it.organization_id).collect();
+        let ids: Vec<_> = members
+            .iter()
+            .map(|it| it.organization_id.clone())
+            .collect();
         let mut found = reader.organization_list_in(&ids).await.map_err(failed)?;
         // Others' personal ones may be among them.
         let is_own = |it: &Organization| it.is_personal && it.created_by == caller.user;
         found.sort_by_key(|it| (!is_own(it), !it.is_personal, it.created_at));
-        Ok(found)
+        let role = |it: &Organization| {
+            let member = members
+                .iter()
+                .find(|member| member.organization_id == it.id);
+            member.map(|member| member.access.role)
+        };
+        let with_role = found
+            .into_iter()
+            .filter_map(|it| role(&it).map(|role| (it, role)));
+        Ok(with_role.collect())
     }
 
     /// The organization of a sandbox that the caller can see.

@@ -9,13 +9,17 @@ mod drive;
 mod fs;
 mod present;
 mod sandbox;
+mod scope;
 mod session;
 mod snapshot;
 
 use alcove_control::Error;
-use http::StatusCode;
+use axum::body::Body;
+use http::{HeaderValue, Request, StatusCode};
 
 use crate::error::ApiError;
+use crate::query::Query;
+use crate::session::ORGANIZATION;
 
 crate::routes::routes! {
     post "/v2/sandboxes", Key => sandbox::create;
@@ -46,6 +50,11 @@ crate::routes::routes! {
     post "/v3/sandboxes/sessions/{sessionId}/snapshot", Key => session::snapshot;
     post "/v2/sandboxes/sessions/{sessionId}/interactive", Key => session::interactive;
     get "/v2/sandboxes/sessions/{sessionId}/interactive", Key => session::terminal;
+
+    get "/v2/user", Key => scope::user;
+    get "/v2/teams", Key => scope::teams;
+    get "/v2/teams/{organizationId}", Key => scope::team;
+    get "/v2/projects/{project}", Key => scope::project;
 
     post "/v1/sandboxes", Key => session::create_older;
     get "/v1/sandboxes", Key => session::list_older;
@@ -109,9 +118,34 @@ pub(crate) fn inner_path(path: &str) -> Option<&str> {
     let path = path.strip_prefix("/api").unwrap_or(path);
     let version = path.strip_prefix("/v")?;
     let (number, rest) = version.split_once('/')?;
-    let is_known = matches!(number, "1" | "2" | "3" | "4");
-    let rest = rest.strip_prefix("sandboxes")?;
-    (is_known && (rest.is_empty() || rest.starts_with('/'))).then_some(path)
+    let first = rest.split('/').next().unwrap_or_default();
+    let is_known = match first {
+        "sandboxes" => matches!(number, "1" | "2" | "3" | "4"),
+        "user" | "teams" | "projects" => number == "2",
+        _ => false,
+    };
+    is_known.then_some(path)
+}
+
+/// Whether a text has the form of an organization's id.
+fn is_id(text: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_hexdigit() || byte == b'-';
+    text.len() == 36 && text.bytes().all(is_part)
+}
+
+/// Lets the query of a request choose an organization as the header of other clients does: these clients have no other
+/// way. A team that is no id of ours may be anything.
+pub(crate) fn choose_team(request: &mut Request<Body>) {
+    if request.headers().contains_key(ORGANIZATION) {
+        return;
+    }
+    let mut query = Query::parse(request.uri().query().unwrap_or_default());
+    let team = query.text("teamId").or_else(|| query.text("slug"));
+    let team = team.filter(|team| is_id(team));
+    let team = team.and_then(|team| HeaderValue::from_str(&team).ok());
+    if let Some(team) = team {
+        request.headers_mut().insert(ORGANIZATION, team);
+    }
 }
 
 #[cfg(test)]
@@ -129,6 +163,11 @@ mod tests {
             ("/v2/", None),
             ("/v2/sandboxes-of/x/manifests/1", None),
             ("/v2/8a0b/sandboxes/manifests/1", None),
+            ("/api/v2/user", Some("/v2/user")),
+            ("/v2/teams/x", Some("/v2/teams/x")),
+            ("/v2/projects/x", Some("/v2/projects/x")),
+            ("/v3/user", None),
+            ("/v2/users", None),
             ("/api/sandbox", None),
             ("/apiv2/sandboxes", None),
         ] {

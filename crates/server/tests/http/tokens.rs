@@ -81,6 +81,7 @@ async fn a_token_opens_what_its_user_has_in_the_organization_that_it_chooses() {
         .await
         .ok();
     assert_eq!((&me["id"], &me["name"]), (&json!("ann"), &json!("Ann")));
+    server.kit.clock.advance_minutes(1);
     let made = ask(&server, &token, "POST", "/api/organizations", None).await;
     assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
     let lab = made.json()["id"].as_str().unwrap().to_owned();
@@ -95,6 +96,35 @@ async fn a_token_opens_what_its_user_has_in_the_organization_that_it_chooses() {
     assert_eq!(at_home.status, StatusCode::NOT_FOUND);
     let usage = format!("/api/organizations/{lab}/usage");
     ask(&server, &token, "GET", &usage, None).await.ok();
+
+    // Clients of Vercel Sandbox walk through them, and choose by the query.
+    let user = ask(&server, &token, "GET", "/api/v2/user", None).await.ok();
+    let home = user["user"]["defaultTeamId"].as_str().unwrap().to_owned();
+    assert_eq!(user["user"]["username"], "Ann");
+    assert_ne!(home, lab);
+    let teams = "/api/v2/teams?limit=1";
+    let first = ask(&server, &token, "GET", teams, None).await.ok();
+    assert_eq!(first["teams"][0]["id"], lab.as_str());
+    let until = format!("{teams}&until={}", first["pagination"]["next"]);
+    let last = ask(&server, &token, "GET", &until, None).await.ok();
+    assert_eq!(last["teams"][0]["id"], home.as_str());
+    assert_eq!(last["pagination"], json!({"count": 1, "next": null}));
+    let one = ask(&server, &token, "GET", &format!("/v2/teams/{lab}"), None).await;
+    assert_eq!(one.ok()["name"], "Lab");
+    let listed = async |query: &str| {
+        let path = format!("/api/v2/sandboxes?{query}");
+        let listed = ask(&server, &token, "GET", &path, None).await.ok();
+        listed["sandboxes"].as_array().unwrap().len()
+    };
+    for (query, count) in [
+        (format!("teamId={lab}"), 1),
+        (format!("slug={lab}"), 1),
+        (format!("teamId={home}"), 0),
+        ("teamId=team_any".to_owned(), 0),
+    ] {
+        assert_eq!(listed(&query).await, count, "{query}");
+    }
+
     let elsewhere = server.kit.caller.organization.to_string();
     let refused = ask(&server, &token, "GET", "/api/users/me", Some(&elsewhere)).await;
     assert_eq!(refused.status, StatusCode::NOT_FOUND);

@@ -448,3 +448,34 @@ async fn memory_alone_is_a_size_a_status_is_looked_for_and_a_fork_has_its_own_en
     let copy = server.ask("GET", "/api/sandbox/copy").await.ok();
     assert_eq!(copy["env"], json!({"A": "2"}));
 }
+
+#[tokio::test]
+async fn a_key_finds_its_user_its_one_team_and_any_project() {
+    let server = Server::start().await;
+    let own = server.kit.caller.organization.to_string();
+    let (_, me) = ask(&server, "GET", "/api/users/me", "").await;
+    let (status, user) = ask(&server, "GET", "/v2/user", "").await;
+    assert_eq!(status, 200, "{user}");
+    assert_no_null(&user, "");
+    assert_eq!(user["user"]["id"], me["id"]);
+    assert_eq!(user["user"]["username"], me["name"]);
+    assert_eq!(user["user"]["defaultTeamId"], own.as_str());
+    let (_, page) = ask(&server, "GET", "/v2/teams?limit=20", "").await;
+    assert_eq!(page["pagination"], json!({"count": 1, "next": null}));
+    let team = &page["teams"][0];
+    assert_eq!((&team["id"], &team["slug"]), (&json!(own), &json!(own)));
+    assert_eq!(team["membership"]["role"], "OWNER");
+    let path = format!("/v2/teams/{own}");
+    assert_eq!(ask(&server, "GET", &path, "").await, (200, team.clone()));
+    for (path, status) in [
+        ("/v2/teams/00000000-0000-4000-8000-0000000000ff", 404),
+        ("/v2/teams?limit=0", 400),
+        ("/v2/teams?limit=101", 400),
+        ("/v2/teams?until=x", 400),
+    ] {
+        assert_eq!(ask(&server, "GET", path, "").await.0, status, "{path}");
+    }
+    let (_, project) = ask(&server, "GET", "/v2/projects/mine?slug=any", "").await;
+    let wanted = json!({"id": "mine", "name": "mine", "accountId": own});
+    assert_eq!(project, wanted);
+}

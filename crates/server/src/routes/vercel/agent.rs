@@ -18,6 +18,7 @@ use serde_json::json;
 
 use crate::app::App;
 use crate::error::ApiError;
+use crate::session::ORGANIZATION;
 
 /// Longest text of an agent's error.
 const ERROR_MAX_BYTES: usize = 64 << 10;
@@ -72,8 +73,11 @@ impl Call {
             .method(self.method)
             .uri(self.uri)
             .header(CONTENT_TYPE, HeaderValue::from_static(self.kind));
-        if let Some(credential) = headers.get(AUTHORIZATION) {
-            request = request.header(AUTHORIZATION, credential);
+        // Who asks, and in which organization.
+        for name in [AUTHORIZATION, ORGANIZATION] {
+            if let Some(value) = headers.get(&name) {
+                request = request.header(name, value);
+            }
         }
         let request = request.body(self.body).map_err(|_| {
             ApiError::new(

@@ -274,6 +274,7 @@ impl Place {
             ("{name}", "named".to_owned()),
             ("{snapshotId}", kept),
             ("{drive}", "store".to_owned()),
+            ("{project}", "p".to_owned()),
             ("{isPublic}", "true".to_owned()),
             ("{port}", "2280".to_owned()),
             ("{interval}", "5".to_owned()),
