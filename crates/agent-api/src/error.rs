@@ -40,6 +40,8 @@ pub enum ErrorCode {
     CommandAlreadyCompleted,
     /// No program of this name can be run.
     ExecutableNotFound,
+    /// A command was started without an input, or reads it no more.
+    CommandStdinUnavailable,
     GitAuthFailed,
     GitRepoNotFound,
     GitBranchNotFound,
@@ -60,7 +62,8 @@ impl ErrorCode {
             | Self::InvalidRequestBody
             | Self::InvalidFilePath
             | Self::LspServerNotInitialized
-            | Self::ExecutableNotFound => 400,
+            | Self::ExecutableNotFound
+            | Self::CommandStdinUnavailable => 400,
             Self::Unauthorized | Self::GitAuthFailed => 401,
             Self::Forbidden | Self::FileAccessDenied => 403,
             Self::NotFound
@@ -114,6 +117,7 @@ impl ErrorCode {
             | Self::NoSpace
             | Self::GitTransportFailed
             | Self::ExecutableNotFound
+            | Self::CommandStdinUnavailable
             | Self::ProcessNotFound => "",
         }
     }

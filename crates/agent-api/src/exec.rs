@@ -47,6 +47,9 @@ pub struct ExecRequest {
     /// What it says is in that stream.
     #[serde(default)]
     pub logs: bool,
+    /// It reads what is sent to it ([`ExecFed`]); else its input is empty.
+    #[serde(default)]
+    pub attach_stdin: bool,
     /// How the caller names this run of the sandbox; told again with the command.
     #[serde(default)]
     pub session_id: String,
@@ -118,6 +121,21 @@ pub struct ExecKill {
     /// By its number; SIGTERM where none is named.
     #[serde(default = "sigterm")]
     pub signal: i32,
+}
+
+/// How far the input of a program has come, as `POST /exec/{execId}/stdin` answers.
+///
+/// Its body is the next piece. `offset` in the query says how many bytes went before it, so that what was written already
+/// is left out; `close=true`, that nothing comes after it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExecFed {
+    pub command: ExecCommand,
+    /// Since it was started.
+    pub bytes_written: u64,
+    /// The program did not read all of the piece in time.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_stuck: bool,
 }
 
 const fn sigterm() -> i32 {

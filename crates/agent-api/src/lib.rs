@@ -36,7 +36,7 @@ pub use config::{
 };
 pub use error::{DAEMON_SOURCE, ErrorBody, ErrorCode};
 pub use exec::{
-    EXEC_INTERACTIVE_PATH, EXEC_PATH, EXEC_STREAM_TYPE, ExecAnswer, ExecCommand, ExecKill,
+    EXEC_INTERACTIVE_PATH, EXEC_PATH, EXEC_STREAM_TYPE, ExecAnswer, ExecCommand, ExecFed, ExecKill,
     ExecList, ExecOutput, ExecRequest, ExecStreamError,
 };
 pub use file::{

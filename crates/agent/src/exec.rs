@@ -3,9 +3,11 @@
 //! No shell is between: the caller's words are the program's arguments. Output goes to the log whether or not somebody
 //! reads it, and a caller that leaves ends nothing; a program ends by itself, by a signal, or when its time is up.
 
+mod input;
+
 use std::collections::VecDeque;
 use std::ffi::CString;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -18,6 +20,9 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
+pub use self::input::{Fed, InputError};
+
+use self::input::Input;
 use crate::agent::Agent;
 use crate::process::job::Members;
 use crate::process::reaper::Child;
@@ -85,6 +90,8 @@ pub struct Exec {
     /// Set before the state says that it is over.
     took: Arc<OnceLock<Duration>>,
     members: Members,
+    /// None of a program that was started without one.
+    input: Option<Arc<Input>>,
 }
 
 impl Exec {
@@ -102,6 +109,19 @@ impl Exec {
             exit_code,
             started_at: self.started_at.as_millisecond(),
             duration_ms: took.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
+        }
+    }
+
+    /// Gives the program more to read; what becomes of it stands at [`Input::feed`].
+    pub async fn feed(
+        &self,
+        data: &[u8],
+        offset: Option<u64>,
+        closes: bool,
+    ) -> Result<Fed, InputError> {
+        match &self.input {
+            Some(input) => input.feed(data, offset, closes).await,
+            None => Err(InputError::Unavailable),
         }
     }
 
@@ -162,7 +182,18 @@ impl Execs {
         let log = Log::new(folder.join(&id), agent.sessions.log_bytes());
         let started = Instant::now();
         let started_at = Timestamp::now();
-        let (child, pipes) = plan.start(agent, &request.command, &cwd)?;
+        let input = request.attach_stdin.then(|| pipe_with(PipeFlags::CLOEXEC));
+        let input = input
+            .transpose()
+            .map_err(|error| failed(error.to_string()))?;
+        let (stdin, input) = match input {
+            None => (None, None),
+            Some((stdin, input)) => {
+                let input = Input::new(input).map_err(|error| failed(error.to_string()))?;
+                (Some(stdin), Some(Arc::new(input)))
+            }
+        };
+        let (child, pipes) = plan.start(agent, &request.command, &cwd, stdin)?;
         let (command, _) = Command::new(id, request.command, Mode::Sync, log);
         command.set_state(CommandState::Running);
         let took = Arc::new(OnceLock::new());
@@ -175,6 +206,7 @@ impl Execs {
             started_at,
             took: Arc::clone(&took),
             members,
+            input: input.clone(),
         });
         self.lock().push_back(Arc::clone(&exec));
         let (done, ended) = oneshot::channel();
@@ -185,6 +217,10 @@ impl Execs {
             let _ = took.set(started.elapsed());
             // The pump waits for it as long as the agent is there.
             let _ = done.send(code);
+            // It may have left somebody behind who reads on; clients are told that it is over.
+            if let Some(input) = input {
+                input.end().await;
+            }
         });
         tokio::spawn(pump::run(command, pipes, None, ended));
         Ok(exec)
@@ -321,7 +357,14 @@ impl Plan {
         })
     }
 
-    fn start(self, agent: &Agent, name: &str, cwd: &Path) -> Result<(Child, Pipes), ExecError> {
+    /// With an empty input where there is no `stdin`.
+    fn start(
+        self,
+        agent: &Agent,
+        name: &str,
+        cwd: &Path,
+        stdin: Option<OwnedFd>,
+    ) -> Result<(Child, Pipes), ExecError> {
         let failed = |reason: String| ExecError::Start {
             name: name.to_owned(),
             reason,
@@ -335,7 +378,7 @@ impl Plan {
             env: &agent.home.env,
             extra_env: self.env,
             cwd: c_path(cwd).map_err(|_| ExecError::NulByte { what: "cwd" })?,
-            stdin: agent.null.as_fd(),
+            stdin: stdin.as_ref().map_or(agent.null.as_fd(), AsFd::as_fd),
             stdout: stdout.as_fd(),
             stderr: stderr.as_fd(),
             passed: &[],

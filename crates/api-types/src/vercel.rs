@@ -11,7 +11,7 @@ mod sandbox;
 mod scope;
 mod snapshot;
 
-pub use command::{KillCommand, RunCommand};
+pub use command::{FeedCommand, KillCommand, RunCommand};
 pub use drive::{Drive, DriveAnswer, DrivePage, MakeDrive, Mount, READ_WRITE};
 pub use error::{VercelError, VercelErrorBody};
 pub use file::FilePath;

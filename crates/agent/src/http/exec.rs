@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alcove_agent_api::{
-    EXEC_INTERACTIVE_PATH, ErrorCode, ExecAnswer, ExecKill, ExecList, ExecRequest,
+    EXEC_INTERACTIVE_PATH, ErrorCode, ExecAnswer, ExecFed, ExecKill, ExecList, ExecRequest,
 };
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -19,11 +19,12 @@ use bytes::Bytes;
 use futures_util::stream;
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
+use http_body_util::{BodyExt as _, Limited};
 use rustix::process::Signal;
 use tokio::time::timeout;
 
 use crate::agent::Agent;
-use crate::exec::{Exec, ExecError};
+use crate::exec::{Exec, ExecError, InputError};
 use crate::http::ApiError;
 use crate::http::body::read_json;
 use crate::http::params::Params;
@@ -38,6 +39,16 @@ pub fn routes(router: Router<Arc<Agent>>) -> Router<Arc<Agent>> {
         .route("/exec/{execId}", get(find))
         .route("/exec/{execId}/logs", get(logs))
         .route("/exec/{execId}/kill", post(kill))
+        .route("/exec/{execId}/stdin", post(feed))
+}
+
+/// Longest piece of a program's input.
+const INPUT_MAX_BYTES: usize = 1 << 20;
+
+impl From<InputError> for ApiError {
+    fn from(error: InputError) -> Self {
+        Self::new(error.code(), error)
+    }
 }
 
 impl From<ExecError> for ApiError {
@@ -121,6 +132,30 @@ async fn kill(
         .await
         .map_err(|_| super::error::panicked())?;
     Ok(Json(answer(&exec)))
+}
+
+async fn feed(
+    State(agent): State<Arc<Agent>>,
+    Path(id): Path<String>,
+    params: Params,
+    body: Body,
+) -> Result<Json<ExecFed>, ApiError> {
+    let exec = get_exec(&agent, &id)?;
+    let offset = params.get("offset").map(str::parse).transpose();
+    let offset = offset.map_err(|_| ApiError::bad_request("offset must be a number of bytes"))?;
+    let closes = params.get("close") == Some("true");
+    let data = Limited::new(body, INPUT_MAX_BYTES).collect().await;
+    let data = data.map_err(|error| {
+        ApiError::bad_request(format_args!(
+            "cannot read a piece of at most {INPUT_MAX_BYTES} bytes: {error}"
+        ))
+    })?;
+    let fed = exec.feed(&data.to_bytes(), offset, closes).await?;
+    Ok(Json(ExecFed {
+        command: exec.describe(),
+        bytes_written: fed.written,
+        is_stuck: fed.is_stuck,
+    }))
 }
 
 fn get_exec(agent: &Agent, id: &str) -> Result<Arc<Exec>, ApiError> {

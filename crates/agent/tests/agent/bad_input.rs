@@ -130,6 +130,7 @@ const TABLE: &[Row] = &[
     row("GET /exec/{execId}"),
     row("GET /exec/{execId}/logs"),
     row("POST /exec/{execId}/kill").body("{}").also(&[body(br#"{"signal":"TERM"}"#)]),
+    row("POST /exec/{execId}/stdin").query("offset=0&close=true").also(&[query("offset=-1"), query("offset=x"), query("close=x")]),
     row("POST /files/upload").query("path=/proc/none").required(&["path"])
         .also(&[form("path=x", b""), form("path=x", b"--b\r\nContent-Disposition: form-data; name=\"file\"\r\n\r\nhalf"),
             form("path=x", b"--b\r\nContent-Disposition: form-data; name=\"other\"\r\n\r\n\r\n--b--"), form("path=/", b"--b\r\nContent-Disposition: form-data; name=\"file\"\r\n\r\n\r\n--b--")]),

@@ -97,6 +97,79 @@ async fn a_stream_says_what_it_is_and_speaks_before_the_program_ends() {
     assert_eq!(lines.last().unwrap()["command"]["exitCode"], 0);
 }
 
+/// Starts a program that reads what it is sent; gives its path.
+async fn reading(agent: &TestAgent, script: &str) -> String {
+    let request = json!({ "command": "sh", "args": ["-c", script], "attachStdin": true });
+    let answer = agent.post("/exec", &request).await.expect(200).json();
+    format!("/exec/{}", answer["command"]["id"].as_str().unwrap())
+}
+
+async fn fed(agent: &TestAgent, path: &str, query: &str, data: &'static str) -> (u16, Value) {
+    let uri = format!("{path}/stdin?{query}");
+    let request = TestAgent::request(Method::POST, &uri).body(Full::new(Bytes::from(data)));
+    let answer = agent.send(request.unwrap()).await.unwrap();
+    let status = answer.status().as_u16();
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    (status, serde_json::from_slice(&body).unwrap())
+}
+
+async fn told(agent: &TestAgent, path: &str) -> (String, Value) {
+    let ended = agent.get(&format!("{path}?wait=true")).await.expect(200);
+    let logs = agent.get(&format!("{path}/logs")).await.expect(200);
+    let said = said(&lines(logs.text()), "stdout");
+    (said, ended.json()["command"]["exitCode"].clone())
+}
+
+#[tokio::test]
+async fn a_program_reads_each_piece_once_however_often_it_is_sent() {
+    let agent = TestAgent::start().await;
+    let path = reading(&agent, "cat; echo end").await;
+    for (query, data, written) in [
+        ("", "", 0),
+        ("offset=0", "one ", 4),
+        ("offset=0", "one ", 4),
+        ("offset=2", "e two ", 8),
+        ("", "three ", 14),
+        ("offset=14&close=true", "four\n", 19),
+    ] {
+        let (status, answer) = fed(&agent, &path, query, data).await;
+        assert_eq!((status, &answer["bytesWritten"]), (200, &json!(written)));
+        assert_eq!(answer["command"]["exitCode"], Value::Null, "{answer}");
+    }
+    let (said, code) = told(&agent, &path).await;
+    assert_eq!(said, "one two three four\nend\n");
+    assert_eq!(code, 0);
+    let (status, refused) = fed(&agent, &path, "", "more").await;
+    assert_eq!(
+        (status, &refused["code"]),
+        (400, &json!("COMMAND_STDIN_UNAVAILABLE"))
+    );
+}
+
+#[tokio::test]
+async fn only_a_program_with_an_input_that_it_reads_can_be_sent_one() {
+    let agent = TestAgent::start().await;
+    let plain = json!({ "command": "sh", "args": ["-c", "cat; sleep 60"] });
+    let answer = agent.post("/exec", &plain).await.expect(200).json();
+    let plain = format!("/exec/{}", answer["command"]["id"].as_str().unwrap());
+    let closed = agent.path("closed");
+    let deaf = reading(&agent, &format!("exec 0<&-; touch {closed}; sleep 60")).await;
+    let gap = reading(&agent, "cat").await;
+    let (status, refused) = fed(&agent, &plain, "", "x").await;
+    assert_eq!(
+        (status, &refused["code"]),
+        (400, &json!("COMMAND_STDIN_UNAVAILABLE"))
+    );
+    eventually("it has closed its input", || {
+        std::path::Path::new(&closed).exists()
+    })
+    .await;
+    assert_eq!(fed(&agent, &deaf, "", "x").await.0, 400);
+    let (status, refused) = fed(&agent, &gap, "offset=1", "x").await;
+    assert_eq!((status, &refused["code"]), (400, &json!("BAD_REQUEST")));
+    assert_eq!(fed(&agent, "/exec/none", "", "x").await.0, 404);
+}
+
 #[tokio::test]
 async fn a_cut_character_waits_for_its_rest_and_no_text_is_replaced() {
     let agent = TestAgent::start().await;

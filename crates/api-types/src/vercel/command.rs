@@ -16,6 +16,8 @@ pub struct RunCommand {
     pub timeout: Option<i64>,
     pub wait: bool,
     pub logs: bool,
+    /// Whether it reads what is sent to it later.
+    pub attach_stdin: bool,
 }
 
 impl FromBody for RunCommand {
@@ -33,6 +35,7 @@ impl FromBody for RunCommand {
             timeout: fields.integer("timeout"),
             wait: fields.boolean("wait").unwrap_or_default(),
             logs: fields.boolean("logs").unwrap_or_default(),
+            attach_stdin: fields.boolean("attachStdin").unwrap_or_default(),
         }
     }
 }
@@ -48,6 +51,27 @@ impl FromBody for KillCommand {
     fn from_fields(fields: &mut BodyFields) -> Self {
         Self {
             signal: fields.integer("signal"),
+        }
+    }
+}
+
+/// `POST …/stdin`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FeedCommand {
+    /// In base64.
+    pub data: Option<String>,
+    /// How many bytes went before.
+    pub offset: Option<i64>,
+    /// Nothing comes after it.
+    pub close: bool,
+}
+
+impl FromBody for FeedCommand {
+    fn from_fields(fields: &mut BodyFields) -> Self {
+        Self {
+            data: fields.text("data"),
+            offset: fields.integer("offset"),
+            close: fields.boolean("close").unwrap_or_default(),
         }
     }
 }

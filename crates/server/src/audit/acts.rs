@@ -255,6 +255,11 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ),
     (
         "post",
+        "/v2/sandboxes/sessions/{sessionId}/cmd/{cmdId}/stdin",
+        "traffic into the sandbox",
+    ),
+    (
+        "post",
         "/v2/sandboxes/sessions/{sessionId}/fs/write",
         "traffic into the sandbox",
     ),

@@ -72,6 +72,7 @@ crate::routes::routes! {
     get "/v2/sandboxes/sessions/{sessionId}/cmd/{cmdId}", Key => cmd::get;
     get "/v2/sandboxes/sessions/{sessionId}/cmd/{cmdId}/logs", Key => cmd::logs;
     post "/v2/sandboxes/sessions/{sessionId}/cmd/{cmdId}/kill", Key => cmd::kill;
+    post "/v2/sandboxes/sessions/{sessionId}/cmd/{cmdId}/stdin", Key => cmd::feed;
     post "/v2/sandboxes/sessions/{sessionId}/fs/write", Key => fs::write;
     post "/v2/sandboxes/sessions/{sessionId}/fs/read", Key => fs::read;
     post "/v2/sandboxes/sessions/{sessionId}/fs/mkdir", Key => fs::make_folder;

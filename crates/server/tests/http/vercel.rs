@@ -63,7 +63,7 @@ async fn a_command_reaches_the_agent_with_every_field_and_its_answer_is_passed_o
     server.create(json!({"name": "a"})).await;
     let body = json!({
         "command": "ls", "args": ["-l", "a b"], "env": {"A": "b"}, "cwd": "/tmp", "sudo": true,
-        "timeout": 5000, "wait": true, "logs": true,
+        "timeout": 5000, "wait": true, "logs": true, "attachStdin": true,
     });
     for prefix in ["", "/api"] {
         let path = format!("{prefix}/v2/sandboxes/sessions/a/cmd?teamId=t&cmdId=cmd_mine");
@@ -131,6 +131,28 @@ async fn older_paths_lead_to_the_same_place() {
         assert_eq!(answer.status, StatusCode::OK, "{path}: {}", answer.text);
         let (_, uri, _) = asked.lock().unwrap().pop().unwrap();
         assert_eq!(uri, wanted, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn input_reaches_a_command_and_one_that_does_not_read_is_told_with_how_far_it_came() {
+    let server = Server::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let command = r#"{"id":"c","name":"cat","args":[],"cwd":"/","sessionId":"a","sandboxId":"a","exitCode":null,"startedAt":5}"#;
+    let stuck: &'static str =
+        format!(r#"{{"command":{command},"bytesWritten":7,"isStuck":true}}"#).leak();
+    let asked = play_agent(&server, &folder, StatusCode::OK, "application/json", stuck);
+    server.create(json!({"name": "a"})).await;
+    let path = "/api/v2/sandboxes/sessions/a/cmd/c/stdin";
+    let body = r#"{"data":"eyJhIjoxfQ==","offset":3,"close":true}"#;
+    let (status, told) = ask(&server, "POST", path, body).await;
+    assert_eq!(status, 504, "{told}");
+    assert_eq!(told["error"]["bytesWritten"], 7);
+    let (_, uri, sent) = asked.lock().unwrap().pop().unwrap();
+    assert_eq!(uri, "/exec/c/stdin?close=true&offset=3");
+    assert_eq!(sent, json!({"a": 1}), "as it was before base64");
+    for wrong in [r#"{"data":"?"}"#, r#"{"offset":-1}"#, r#"{"close":"x"}"#] {
+        assert_eq!(ask(&server, "POST", path, wrong).await.0, 400, "{wrong}");
     }
 }
 
