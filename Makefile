@@ -49,9 +49,13 @@ fuzz: setup
 	set -e; for target in $$(ls fuzz/corpus); do fuzz/run.sh $$target $(FUZZ_SECONDS); done
 	ALCOVE_FUZZ_SECONDS=$(FUZZ_SECONDS) cargo test --locked -p alcove-agent --lib -- random
 
+# The server as whole-system tests use it. Built beside the tests, since what is built alone has fewer features, and then all
+# that it is made of is compiled a second time.
+DEBUG_SERVER := ALCOVE_PARTS_DIR=$(PARTS) cargo build --locked --workspace --bins --tests
+
 # Real sandboxes; needs root.
 e2e: parts probe
-	ALCOVE_PARTS_DIR=$(PARTS) cargo build --locked -p alcove
+	$(DEBUG_SERVER)
 	mkdir -p $(TEST_IMAGES)
 	archive=$$(ALCOVE_BIN=$(TARGET)/debug/alcove images/build.sh --cached $(CACHE) busybox) && \
 	  cp "$$archive" $(TEST_IMAGES)/busybox.oci.tar
@@ -60,7 +64,7 @@ e2e: parts probe
 
 # The official clients against a fresh server; needs root. The same debug build as for e2e.
 conformance: parts
-	ALCOVE_PARTS_DIR=$(PARTS) cargo build --locked -p alcove
+	$(DEBUG_SERVER)
 	conformance/run.sh prepare
 	export ALCOVE_BIN=$(TARGET)/debug/alcove && \
 	  busybox=$$(images/build.sh --cached $(CACHE) busybox) && \
