@@ -45,9 +45,14 @@ const LAYERS: &[(&str, &[&str])] = &[
             "alcove-api-types",
             "alcove-linger",
             "alcove-mcp",
+            "alcove-runner-link",
             "alcove-storage",
             "alcove-telemetry",
         ],
+    ),
+    (
+        "alcove-runner-link",
+        &["alcove-control", "alcove-domain", "alcove-runner-api"],
     ),
     (
         "alcove-ssh",
@@ -89,6 +94,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "alcove-mcp",
             "alcove-runner",
             "alcove-runner-api",
+            "alcove-runner-link",
             "alcove-server",
             "alcove-spawner",
             "alcove-ssh",
