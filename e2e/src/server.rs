@@ -7,6 +7,7 @@
 mod dice;
 mod folder;
 mod instance;
+mod joined;
 mod pids;
 mod raw;
 
@@ -24,6 +25,7 @@ use rustix::process::{Pid, Signal, kill_process};
 pub use self::dice::Dice;
 pub use self::folder::Folder;
 pub use self::instance::{Instance, kill};
+pub use self::joined::JoinedRunner;
 pub use self::pids::PidsLimit;
 pub use self::raw::{Answer, Raw};
 use crate::{host::Traces, prepared, wait};

@@ -2,6 +2,7 @@
 
 use alcove_control::{Draining, service_key_hash};
 use alcove_domain::ServiceKeyHash;
+use alcove_domain::runner::{Overcommit, PlacingRules};
 
 /// What a host that is drained does with stopped sandboxes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -26,6 +27,19 @@ pub struct FleetArguments {
     /// Stops sandboxes that run or are paused while the runner is drained. Without it they run on.
     #[arg(long, env = "ALCOVE_DRAINING_FORCE")]
     draining_force: bool,
+    /// How much more than they have runners outside of the server may promise to sandboxes, in percent of what they have.
+    #[arg(
+        long,
+        env = "ALCOVE_RUNNER_OVERCOMMIT",
+        value_name = "PERCENT",
+        default_value_t = 500,
+        value_parser = clap::value_parser!(u32).range(1..=100_000)
+    )]
+    runner_overcommit: u32,
+    /// The score below which a runner outside of the server takes no new sandbox, 0 to 100; see docs/runners.md.
+    #[arg(long, env = "ALCOVE_RUNNER_SCORE_MIN", value_name = "SCORE", default_value_t = 0,
+        value_parser = clap::value_parser!(u32).range(0..=100))]
+    runner_score_min: u32,
     /// The key of a proxy of your own in front of all sandboxes, for the operations below /api/preview: 32 characters or
     /// more. Without one only proxies of regions can ask them.
     #[arg(long, env = "ALCOVE_PROXY_API_KEY", value_name = "KEY", hide_env_values = true, value_parser = proxy_key)]
@@ -52,6 +66,17 @@ impl FleetArguments {
         Draining {
             archives: self.draining_mode == DrainingMode::Archive,
             stops: self.draining_force,
+        }
+    }
+
+    pub fn placing(&self) -> PlacingRules {
+        PlacingRules {
+            overcommit: Overcommit {
+                cpu_percent: self.runner_overcommit,
+                memory_percent: self.runner_overcommit,
+                disk_percent: self.runner_overcommit,
+            },
+            score_min: self.runner_score_min,
         }
     }
 

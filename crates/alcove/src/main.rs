@@ -12,6 +12,7 @@ mod doctor;
 mod doors;
 mod egress;
 mod fleet;
+mod host;
 mod image;
 mod images;
 mod key;
@@ -29,6 +30,7 @@ mod parts;
 mod people;
 mod registries;
 mod remote;
+mod runner;
 mod serve;
 mod storage;
 mod telemetry;
@@ -54,6 +56,8 @@ struct Cli {
 enum Command {
     /// Runs the server in the foreground.
     Serve(Box<serve::Arguments>),
+    /// Keeps sandboxes for a server, in a process of its own: on the server's host, or on another that reaches it.
+    Runner(Box<runner::Arguments>),
     /// Tells what this host can do, and what to do about what it cannot.
     Doctor(doctor::Arguments),
     /// Measures a running server, or this host.
@@ -102,6 +106,7 @@ fn main() -> ExitCode {
     let result = runtime.block_on(async {
         match cli.command {
             Command::Serve(arguments) => serve::run(*arguments).await,
+            Command::Runner(arguments) => runner::run(*arguments).await,
             Command::Doctor(arguments) => doctor::run(arguments).await,
             Command::Bench(command) => bench::run(command).await,
             Command::Action(arguments) => action::run(arguments).await,

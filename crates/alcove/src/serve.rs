@@ -1,20 +1,16 @@
 //! `alcove serve`: puts the parts together, runs until it is told to stop.
 
-mod log;
+pub mod log;
 mod settings;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use alcove_control::{Control, Settings, SystemClock, SystemRng};
-use alcove_runner::net::{Ipv4Pool, PrivateNetwork};
-use alcove_runner::probe::{ProbeRequest, Status, probe, required_failures};
-use alcove_runner::registry::RegistrySettings;
-use alcove_runner::{Programs, Runner, RunnerConfig};
+use alcove_runner::Runner;
 use alcove_server::{App, ObjectStorage, Options, SshGateway};
 use alcove_ssh::{Gateway, HostKey};
 use alcove_storage::ObjectStore;
@@ -30,8 +26,8 @@ use crate::audit::AuditArguments;
 use crate::check::{self, Outcome};
 use crate::contexts::StoredContexts;
 use crate::doors::{DoorArguments, Doors};
-use crate::egress::EgressArguments;
-use crate::images::{self, NamedImage};
+use crate::host::{self, HostArguments};
+use crate::images;
 use crate::kill::KillAt;
 use crate::limits::LimitArguments;
 use crate::local_runner::LocalRunner;
@@ -76,16 +72,8 @@ pub struct Arguments {
     doors: DoorArguments,
     #[command(flatten)]
     storage: StorageArguments,
-    /// The image of the snapshot `default`: an OCI archive.
-    #[arg(long, env = "ALCOVE_DEFAULT_IMAGE")]
-    default_image: Option<PathBuf>,
-    /// Another image, as NAME=FILE; its snapshot gets that name.
-    #[arg(long = "image")]
-    images: Vec<NamedImage>,
-    /// A file that says how registries of images are reached, and with what credentials; see docs/registries.md. One
-    /// that is not named there is reached by TLS, at public addresses only.
-    #[arg(long, env = "ALCOVE_REGISTRIES", value_name = "FILE")]
-    registries: Option<PathBuf>,
+    #[command(flatten)]
+    host: HostArguments,
     /// Snapshots of one organization, inactive and broken ones not counted. Without it there is no limit.
     #[arg(long, env = "ALCOVE_SNAPSHOT_QUOTA", value_name = "COUNT")]
     snapshot_quota: Option<u64>,
@@ -105,18 +93,6 @@ pub struct Arguments {
         default_value_t = 14
     )]
     snapshot_unused_days: u32,
-    /// Addresses for sandboxes; must not overlap with any network of the host.
-    #[arg(long, env = "ALCOVE_NETWORK_POOL", default_value_t)]
-    network_pool: Ipv4Pool,
-    /// A private network that sandboxes may reach, such as 10.20.0.0/16; may be given several times, or with commas. What
-    /// is of the host itself, other sandboxes and link-local addresses stay closed.
-    #[arg(
-        long,
-        env = "ALCOVE_NETWORK_ALLOW_PRIVATE",
-        value_name = "NETWORK",
-        value_delimiter = ','
-    )]
-    network_allow_private: Vec<PrivateNetwork>,
     /// A host at a private address that sandboxes may be given an archive from as their source, such as files.internal;
     /// may be given several times, or with commas. Hosts at public addresses need not be named.
     #[arg(
@@ -140,16 +116,11 @@ pub struct Arguments {
     #[command(flatten)]
     limits: LimitArguments,
     #[command(flatten)]
-    egress: EgressArguments,
-    #[command(flatten)]
     people: PeopleArguments,
     #[command(flatten)]
     telemetry: TelemetryArguments,
     #[command(flatten)]
     own_telemetry: OwnTelemetryArguments,
-    /// Network slots, disks and id ranges to hold ready.
-    #[arg(long, env = "ALCOVE_READY_PARTS", default_value_t = 8)]
-    ready_parts: usize,
     /// API key of the administrator. Made at the first start where it is not given.
     #[arg(long, env = "ALCOVE_ADMIN_API_KEY", hide_env_values = true)]
     admin_api_key: Option<String>,
@@ -158,12 +129,6 @@ pub struct Arguments {
     #[arg(long, env = "ALCOVE_WARM_POOL_MEMORY", value_name = "MIB", default_value_t = 128,
         value_parser = clap::value_parser!(u64).range(..=WARM_POOL_MAX_MIB))]
     warm_pool_memory: u64,
-    /// Disk space that creates leave to the host, in MiB.
-    #[arg(long, env = "ALCOVE_DISK_RESERVE_MIB", default_value_t = 256)]
-    disk_reserve_mib: u64,
-    /// Memory that creates leave to the host, in MiB.
-    #[arg(long, env = "ALCOVE_MEMORY_RESERVE_MIB", default_value_t = 128)]
-    memory_reserve_mib: u64,
     /// The size that volumes made from now on never grow beyond, in MiB. They take what is in them.
     #[arg(long, env = "ALCOVE_VOLUME_SIZE", value_name = "MIB", default_value_t = 10 << 10,
         value_parser = clap::value_parser!(u64).range(VOLUME_MIN_MIB..=VOLUME_MAX_MIB))]
@@ -171,9 +136,6 @@ pub struct Arguments {
     /// Volumes that an organization may have that has no number of its own.
     #[arg(long, env = "ALCOVE_VOLUME_QUOTA", default_value_t = 100)]
     volume_quota: u64,
-    /// Seconds that a command of `execute` gets whose caller names no limit. Clients count on none.
-    #[arg(long, env = "ALCOVE_EXECUTE_TIMEOUT", value_name = "SECONDS")]
-    execute_timeout: Option<u64>,
     /// Makes a first sandbox before anybody is told that the server is ready, and stops with an error where that
     /// fails.
     #[arg(long, env = "ALCOVE_CHECK")]
@@ -189,13 +151,10 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let sent = CancellationToken::new();
     let sending = exporting.map(|exporting| tokio::spawn(exporting.run(sent.clone())));
     start_blocking_threads().await?;
-    let data_dir = open_data_dir(&arguments.data_dir)?;
+    let data_dir = host::open_data_dir(&arguments.data_dir)?;
     let programs = parts::unpack(&data_dir)?;
-    refuse_unfit_host(&data_dir, arguments.network_pool, &programs).await?;
-    let registries = match &arguments.registries {
-        Some(path) => Registries::read(path)?,
-        None => Registries::default(),
-    };
+    host::refuse_unfit(&data_dir, arguments.host.network_pool, &programs).await?;
+    let registries = arguments.host.registries()?;
     // Before anything is started: a port that is taken is the commonest mistake.
     let doors = Doors::open(&arguments.doors, &data_dir).await?;
     let Registries {
@@ -211,19 +170,14 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         .storage
         .open(
             &data_dir,
-            arguments.storage.limits(arguments.disk_reserve_mib),
+            arguments.storage.limits(arguments.host.disk_reserve_mib),
             kill.clone(),
         )
         .await?;
-    let mut config = runner_config(
-        &arguments,
-        &data_dir,
-        &programs,
-        reach,
-        Arc::clone(&objects),
-    );
-    arguments.egress.apply(&mut config)?;
-    let runner = open_runner(config, kill.clone()).await?;
+    let mut config = arguments.host.runner_config(&data_dir, &programs, reach)?;
+    config.source_hosts.clone_from(&arguments.source_hosts);
+    config.contexts = Arc::new(StoredContexts::new(Arc::clone(&objects)));
+    let runner = host::open_runner(config, kill.clone()).await?;
     let result = serve(
         &arguments, settings, &data_dir, doors, objects, &runner, kill,
     )
@@ -263,12 +217,7 @@ async fn serve(
         ssh,
         metrics,
     } = doors;
-    let mut wanted = arguments.images.clone();
-    wanted.extend(arguments.default_image.clone().map(|archive| NamedImage {
-        name: "default".to_owned(),
-        archive,
-    }));
-    images::import(runner, data_dir, wanted).await?;
+    images::import(runner, data_dir, arguments.host.named_images()).await?;
     if runner.images().is_empty() {
         tracing::warn!("there is no image yet, so no sandbox can be made; give --default-image");
     }
@@ -444,7 +393,7 @@ pub fn stop_signal() -> anyhow::Result<CancellationToken> {
 }
 
 /// Makes the runtime start all its threads for blocking work: each waits for all others.
-async fn start_blocking_threads() -> anyhow::Result<()> {
+pub async fn start_blocking_threads() -> anyhow::Result<()> {
     let together = Arc::new(Barrier::new(BLOCKING_THREADS));
     let mut waits = JoinSet::new();
     for _ in 0..BLOCKING_THREADS {
@@ -455,82 +404,6 @@ async fn start_blocking_threads() -> anyhow::Result<()> {
         waited.context("cannot start the threads for blocking work")?;
     }
     Ok(())
-}
-
-fn open_data_dir(path: &Path) -> anyhow::Result<PathBuf> {
-    fs::create_dir_all(path).with_context(|| format!("cannot make {}", path.display()))?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o700))
-        .with_context(|| format!("cannot close off {}", path.display()))?;
-    fs::canonicalize(path).with_context(|| format!("cannot find {}", path.display()))
-}
-
-async fn refuse_unfit_host(
-    data_dir: &Path,
-    network_pool: Ipv4Pool,
-    programs: &Programs,
-) -> anyhow::Result<()> {
-    let request = ProbeRequest {
-        data_dir: data_dir.to_owned(),
-        network_pool,
-        spawner_program: programs.spawner.clone(),
-    };
-    let checks = probe(&request).await;
-    for check in checks
-        .iter()
-        .filter(|check| check.status == Status::Degraded)
-    {
-        tracing::debug!(check = check.name, "{}: {}", check.name, check.found);
-    }
-    let failures = required_failures(&checks);
-    if failures.is_empty() {
-        return Ok(());
-    }
-    let lines: Vec<String> = failures
-        .iter()
-        .map(|check| {
-            format!(
-                "{}: found {}, needs {}. {}",
-                check.name, check.found, check.need, check.advice
-            )
-        })
-        .collect();
-    anyhow::bail!("this host cannot run sandboxes:\n  {}", lines.join("\n  "))
-}
-
-fn runner_config(
-    arguments: &Arguments,
-    data_dir: &Path,
-    programs: &Programs,
-    registries: RegistrySettings,
-    objects: Arc<dyn ObjectStore>,
-) -> RunnerConfig {
-    let key = data_dir.as_os_str().as_encoded_bytes();
-    let mut config = RunnerConfig::new(data_dir, key, arguments.network_pool, programs.clone());
-    config.registries = registries;
-    config.source_hosts.clone_from(&arguments.source_hosts);
-    config.contexts = Arc::new(StoredContexts::new(objects));
-    config.ready_parts = arguments.ready_parts;
-    config.network.ready_slots = arguments.ready_parts;
-    config
-        .network
-        .allow_private
-        .clone_from(&arguments.network_allow_private);
-    config.bounds.disk_reserve_bytes = arguments.disk_reserve_mib << 20;
-    config.bounds.memory_reserve_bytes = arguments.memory_reserve_mib << 20;
-    config.bounds.execute_timeout_seconds = arguments.execute_timeout;
-    config
-}
-
-async fn open_runner(
-    mut config: RunnerConfig,
-    kill: Option<Arc<KillAt>>,
-) -> anyhow::Result<Runner> {
-    if let Some(kill) = kill {
-        config.faults = kill;
-    }
-    Runner::open(config)
-        .await
-        .context("cannot start the runner")
 }
 
 /// Tells scripts where the server is.

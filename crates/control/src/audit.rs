@@ -13,6 +13,7 @@ use alcove_runner_api::{Sighting, Wanted};
 use alcove_store::Deed;
 use tokio::sync::Notify;
 
+use crate::fleet::Host;
 use crate::rng::uuid_v4;
 use crate::shared::{Shared, lock};
 use crate::{Caller, Error};
@@ -263,19 +264,26 @@ pub(crate) async fn gather(shared: &Shared) {
     if !shared.settings.audit.traffic {
         return;
     }
-    // A runner that does not answer has its own line in the log.
-    for sighting in shared.runner.take_sightings().await.unwrap_or_default() {
-        let organization = if let Some(entry) = shared.directory.get(&sighting.sandbox) {
-            Some(entry.sandbox().organization_id.clone())
-        } else {
+    for host in shared.hosts() {
+        // A runner that does not answer has its own line in the log.
+        for sighting in host.client.take_sightings().await.unwrap_or_default() {
+            take_sighting(shared, &host, sighting).await;
+        }
+    }
+}
+
+async fn take_sighting(shared: &Shared, host: &Host, sighting: Sighting) {
+    let sandbox = match shared.directory.get(&sighting.sandbox) {
+        Some(entry) => Some(entry.sandbox()),
+        None => {
             // It has gone since.
             let found = shared.store.reader().sandbox_find(&sighting.sandbox).await;
-            let found = found.ok().flatten();
-            found.map(|sandbox| sandbox.organization_id)
-        };
-        if let Some(organization) = organization {
-            shared.audit.push(row_of(shared, organization, sighting));
+            found.ok().flatten().map(Arc::new)
         }
+    };
+    if let Some(sandbox) = sandbox.filter(|sandbox| host.holds(sandbox)) {
+        let organization = sandbox.organization_id.clone();
+        shared.audit.push(row_of(shared, organization, sighting));
     }
 }
 

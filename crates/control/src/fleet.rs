@@ -1,11 +1,14 @@
 //! Which hosts there are, in which regions, and what each may be given.
 //!
 //! All of it is in memory, since every create asks; what is written down is written first. The runner that is part of
-//! the server has a row like the others, made at the first start. Others can be registered and say how they are, and
-//! nothing is placed on them: see docs/adr/0044.
+//! the server has a row like the others, made at the first start. Others join from processes of their own: see
+//! docs/adr/0044 and 0053.
 
 mod drain;
 mod gate;
+mod jobs;
+mod joined;
+mod placing;
 mod regions;
 mod runners;
 
@@ -26,6 +29,9 @@ use crate::shared::Shared;
 
 pub use self::drain::Draining;
 pub use self::gate::Gate;
+pub use self::jobs::{Job, JobEnd, JobKind, JobStatus};
+pub(crate) use self::joined::{Host, only_here};
+pub(crate) use self::placing::check_custom;
 pub use self::regions::{IssuedCredentials, ListedRegion, NewRegion, RegionKey};
 pub use self::runners::{CreatedRunner, RunnerView};
 
@@ -44,6 +50,10 @@ pub(crate) struct Fleet {
     deleted: watch::Sender<()>,
     /// There is something to drain.
     drained: Notify,
+    pub joined: joined::Joined,
+    /// Held while a runner is chosen, until what it was chosen for is counted.
+    placing: tokio::sync::Mutex<()>,
+    pub jobs: jobs::Handed,
 }
 
 #[derive(Default)]
@@ -97,17 +107,14 @@ impl Shared {
         if self.fleet.lets(placing) {
             return Ok(());
         }
-        Err(no_runners(match placing {
-            Placing::Take => "the runner takes no new sandboxes now",
-            Placing::Start => "the runner is being drained",
-        }))
+        Err(closed(placing))
     }
 
     /// The region of this id or name that sandboxes of the organization can be made in.
     ///
     /// # Errors
     /// [`Error::NotFound`] for one that is not there or not the organization's, [`Error::Invalid`] for one of its own,
-    /// which has no runner that can be given orders.
+    /// where what it is for cannot be had.
     pub fn region_with_runner(
         &self,
         org: &OrganizationId,
@@ -119,17 +126,28 @@ impl Shared {
         };
         match self.fleet.find_region(org, target) {
             Some(region) => Err(no_runners(&format!(
-                "region {} has none that can be given orders",
-                region.name
+                "this can be had in region {} of the server only, not in {}",
+                self.settings.region.name, region.name
             ))),
             None => found,
         }
     }
 }
 
+fn closed(placing: Placing) -> Error {
+    no_runners(match placing {
+        Placing::Take => "the runner takes no new sandboxes now",
+        Placing::Start => "the runner is being drained",
+    })
+}
+
 fn no_runners(why: &str) -> Error {
+    no_runners_because(Reason::invalid(format!("No available runners: {why}")))
+}
+
+fn no_runners_because(reason: Reason) -> Error {
     Error::Invalid {
-        reasons: vec![Reason::invalid(format!("No available runners: {why}"))],
+        reasons: vec![reason],
         code: "NO_AVAILABLE_RUNNERS",
         sandbox: None,
         state: None,
@@ -199,6 +217,7 @@ pub(crate) async fn load(shared: &Shared) -> Result<(), Error> {
                 gpu_type: None,
                 app_version: None,
                 fault: None,
+                instance: None,
                 heard_at: None,
                 created_at: now,
                 updated_at: now,

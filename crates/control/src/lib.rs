@@ -91,8 +91,8 @@ pub use device::{DeviceCodes, DeviceRefusal, DeviceRequest, DeviceView};
 pub use error::Error;
 pub use event::{Event, EventBody, EventStream, ResumedEvents};
 pub use fleet::{
-    CreatedRunner, Draining, Gate, IssuedCredentials, ListedRegion, NewRegion, RegionKey,
-    RunnerView, service_key_hash,
+    CreatedRunner, Draining, Gate, IssuedCredentials, Job, JobEnd, JobKind, JobStatus,
+    ListedRegion, NewRegion, RegionKey, RunnerView, service_key_hash,
 };
 pub use forward::{ForwardingStatistics, OtlpOutcome, OtlpRequest, OtlpSender};
 pub use invitation_links::{InvitationOffer, InvitedAccount, Joined};

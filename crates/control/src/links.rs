@@ -40,6 +40,10 @@ impl Owner {
         }))
     }
 
+    pub fn sandbox(self) -> Arc<Sandbox> {
+        self.sandbox
+    }
+
     pub fn id(&self) -> &SandboxId {
         &self.sandbox.id
     }

@@ -25,6 +25,9 @@ use crate::shared::Shared;
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(10);
 const GIB: u64 = 1 << 30;
+/// Bytes of what a runner says that is kept.
+const AGENT_VERSION_MAX: usize = 100;
+const MESSAGE_MAX: usize = 4 << 10;
 /// How the runner's names of images begin that are somebody's snapshots. No image of an operator's is called
 /// so.
 pub(crate) const CAPTURED_PREFIX: &str = "+snapshot-";
@@ -127,6 +130,9 @@ struct Work {
 
 impl Work {
     async fn run(&mut self, take_over: bool) -> End {
+        if self.sandbox.runner.is_some() {
+            self.shared.fleet.jobs.note_order();
+        }
         let mut claim = match (take_over, self.attempt) {
             (true, _) => Some(Claim::TakeOver),
             (false, 1) => None,
@@ -151,14 +157,14 @@ impl Work {
             self.shared.reached(crate::probe::Step::OrderReady).await;
             match self.attempt().await {
                 Some(Ok(report)) => {
-                    self.shared.note_runner(true);
+                    self.note_runner(true);
                     return End::Answer(report);
                 }
                 Some(Err(OrderError::Stale { current })) => {
                     return End::Stale { current: current.0 };
                 }
                 Some(Err(error)) => {
-                    self.shared.note_runner(false);
+                    self.note_runner(false);
                     tracing::debug!(sandbox.id = %self.sandbox.id, %error, "the order must wait");
                 }
                 None => return End::OutOfTime(self.out_of_time()),
@@ -183,8 +189,7 @@ impl Work {
             attempt = self.attempt,
             error = Empty,
         );
-        let answer = self.shared.runner.apply(self.order());
-        let answer = answer.instrument(span.clone());
+        let answer = self.ask().instrument(span.clone());
         tokio::pin!(answer);
         let time_up = async {
             match self.time_left() {
@@ -217,6 +222,37 @@ impl Work {
         }
     }
 
+    /// Asks the runner that the sandbox is on.
+    async fn ask(&self) -> Result<Report, OrderError> {
+        let (shared, sandbox) = (&self.shared, &self.sandbox);
+        let answer = |observed| {
+            let generation = Generation(sandbox.lifecycle.generation);
+            Report::new(sandbox.id.clone(), generation, observed)
+        };
+        if let Some(id) = &sandbox.runner
+            && !shared.fleet.is_known(id)
+        {
+            // It was deleted by force, with whatever was on it.
+            return Ok(answer(match self.goal {
+                Goal::Absent => Observed::Absent,
+                _ => Observed::Failed {
+                    fault: runner_api::Fault {
+                        code: runner_api::FaultCode::Lost,
+                        message: "the runner that the sandbox was on was deleted".to_owned(),
+                    },
+                    has_disk: false,
+                },
+            }));
+        }
+        if self.goal == Goal::Running
+            && let Some(observed) = images::bring(shared, sandbox).await?
+        {
+            return Ok(answer(observed));
+        }
+        let host = shared.host_of(sandbox).ok_or(OrderError::Unavailable)?;
+        host.apply(self.order()).await
+    }
+
     async fn claim(&self, kind: Claim) -> Result<bool, StoreError> {
         let now = self.shared.clock.now();
         let lease_until = now.saturating_add(LEASE).unwrap_or(now);
@@ -238,6 +274,12 @@ impl Work {
         }
         tx.commit().await?;
         Ok(is_ours || kind == Claim::TakeOver)
+    }
+
+    fn note_runner(&self, answers: bool) {
+        if self.sandbox.runner.is_none() {
+            self.shared.note_runner(answers);
+        }
     }
 
     fn time_left(&self) -> Option<Duration> {
@@ -273,7 +315,11 @@ impl Work {
         self.shared.rng.fill(&mut chance);
         let wait = wait.saturating_sub(wait.mul_f64(f64::from(chance[0]) / 1024.0));
         let wait = self.time_left().map_or(wait, |left| wait.min(left));
-        self.shared.clock.sleep(wait).await;
+        tokio::select! {
+            () = self.shared.clock.sleep(wait) => {}
+            // The runner that it is on was away, and has come.
+            () = self.shared.fleet.joined.comes(self.sandbox.runner.as_ref()) => {}
+        }
     }
 
     fn order(&self) -> Order {
@@ -413,11 +459,11 @@ pub(crate) fn read(report: Report) -> (u64, Observation, Heard) {
     let mut agent_version = None;
     let observation = match report.observed {
         Observed::Running { agent_version: it } => {
-            agent_version = Some(it);
+            agent_version = Some(clipped(it, AGENT_VERSION_MAX));
             Observation::Running
         }
         Observed::Paused { agent_version: it } => {
-            agent_version = Some(it);
+            agent_version = Some(clipped(it, AGENT_VERSION_MAX));
             Observation::Paused
         }
         Observed::Stopped { fault } => Observation::Stopped {
@@ -457,5 +503,13 @@ pub(crate) fn read_fault(fault: runner_api::Fault) -> Fault {
         // Codes of a newer runner keep their text.
         _ => FaultCode::Internal,
     };
-    Fault::new(code, fault.message)
+    Fault::new(code, clipped(fault.message, MESSAGE_MAX))
+}
+
+/// Runners outside of the server are other people's: what they say is kept, and need not be any length.
+fn clipped(mut text: String, max: usize) -> String {
+    if text.len() > max {
+        text.truncate(text.floor_char_boundary(max));
+    }
+    text
 }

@@ -8,14 +8,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alcove_domain::{Goal, Observation, Origin, SandboxId};
+use alcove_domain::{Goal, Observation, Origin, RunnerId, SandboxId};
 use alcove_runner_api::{self as runner_api, Generation, Observed, Order, OrderError, Report};
 use futures_util::StreamExt as _;
 
-use crate::Error;
 use crate::builds;
 use crate::directory::Entry;
 use crate::driver::{self, Ask};
+use crate::fleet::Host;
 use crate::links;
 use crate::order::{self, Heard};
 use crate::organizations;
@@ -26,6 +26,7 @@ use crate::snapshots;
 use crate::suspension;
 use crate::volumes;
 use crate::webhooks;
+use crate::{Error, RunnerClient};
 
 const RETRY: Duration = Duration::from_secs(1);
 /// How long events and destroyed sandboxes are kept.
@@ -81,29 +82,39 @@ async fn begin_forks(shared: &Arc<Shared>) {
     }
 }
 
-/// Compares with the runner once: its images become snapshots, its inventory is held against ours.
+/// Compares with the server's own runner once: its images become snapshots, its inventory is held against ours.
 pub(crate) async fn compare(shared: &Arc<Shared>) -> Result<(), OrderError> {
-    let result = compare_inner(shared).await;
+    let result = compare_own(shared).await;
     shared.note_runner(result.is_ok());
     result
 }
 
-async fn compare_inner(shared: &Arc<Shared>) -> Result<(), OrderError> {
+async fn compare_own(shared: &Arc<Shared>) -> Result<(), OrderError> {
     let images = shared.runner.images().await?;
     if let Err(error) = shared.register_images(&images).await {
         tracing::error!(%error, "cannot register the runner's images");
     }
+    compare_inventory(shared, None, &shared.runner).await
+}
+
+/// Holds the inventory of a runner against what should be on it.
+async fn compare_inventory(
+    shared: &Arc<Shared>,
+    id: Option<&RunnerId>,
+    client: &Arc<dyn RunnerClient>,
+) -> Result<(), OrderError> {
     // The versions from before the look: what was written since is newer than what was seen.
     let mut ours: HashMap<SandboxId, (Arc<Entry>, u64)> = shared
         .directory
         .entries()
         .into_iter()
-        .map(|entry| {
-            let version = entry.sandbox().version;
-            (entry.id.clone(), (entry, version))
+        .filter_map(|entry| {
+            let sandbox = entry.sandbox();
+            let is_there = sandbox.runner.as_ref() == id;
+            is_there.then(|| (entry.id.clone(), (entry, sandbox.version)))
         })
         .collect();
-    for report in shared.runner.inventory().await? {
+    for report in client.inventory().await? {
         let id = report.sandbox.clone();
         match ours.remove(&id) {
             Some((entry, version)) => {
@@ -117,7 +128,7 @@ async fn compare_inner(shared: &Arc<Shared>) -> Result<(), OrderError> {
                 };
                 driver::ask(shared, &entry, seen).await;
             }
-            None => reap_unknown(shared, report),
+            None => reap_unknown(shared, client, report),
         }
     }
     for (entry, version) in ours.into_values() {
@@ -134,7 +145,7 @@ async fn compare_inner(shared: &Arc<Shared>) -> Result<(), OrderError> {
 }
 
 /// Removes from the host what the store does not know.
-fn reap_unknown(shared: &Arc<Shared>, report: Report) {
+fn reap_unknown(shared: &Arc<Shared>, client: &Arc<dyn RunnerClient>, report: Report) {
     // In this order: one that is claimed is put into the directory before its claim ends.
     if report.observed == Observed::Absent
         || shared.warm.is_claiming(&report.sandbox)
@@ -151,7 +162,7 @@ fn reap_unknown(shared: &Arc<Shared>, report: Report) {
         generation: Generation(report.generation.0.saturating_add(1)),
         goal: runner_api::Goal::Absent,
     };
-    let runner = Arc::clone(&shared.runner);
+    let runner = Arc::clone(client);
     shared.spawn(async move {
         // What fails is found again by the next comparison.
         if let Err(error) = runner.apply(order).await {
@@ -163,33 +174,64 @@ fn reap_unknown(shared: &Arc<Shared>, report: Report) {
 /// Listens to what the runner sees by itself, until the control plane ends.
 pub(crate) async fn listen(shared: Arc<Shared>) {
     loop {
-        let mut reports = shared.runner.reports();
+        let own = shared.own_host();
+        let mut reports = own.client.reports();
         // Things may have happened while nobody listened.
         while compare(&shared).await.is_err() {
             shared.clock.sleep(RETRY).await;
         }
         while let Some(report) = reports.next().await {
-            match shared.directory.get(&report.sandbox) {
-                Some(entry) => {
-                    let (generation, observation, heard) = order::read(report);
-                    let seen = Ask::Seen {
-                        origin: Origin::Stream,
-                        generation,
-                        observation,
-                        heard,
-                        if_version: None,
-                    };
-                    driver::ask(&shared, &entry, seen).await;
-                }
-                // The last word of a sandbox that is gone already, as a rule. If it is more than that,
-                // the next comparison finds it.
-                None => {
-                    tracing::debug!(sandbox.id = %report.sandbox, "a report on a sandbox that is gone");
-                }
-            }
+            take_report(&shared, &own, report).await;
         }
         tracing::warn!("the runner's stream of reports has ended; it is opened again");
         shared.clock.sleep(RETRY).await;
+    }
+}
+
+/// Listens to a runner outside of the server, from a first comparison on. Ends when it does not answer.
+pub(crate) async fn listen_to(shared: &Arc<Shared>, host: &Host) {
+    let mut reports = host.client.reports();
+    let compared = compare_inventory(shared, host.id.as_ref(), &host.client).await;
+    if let Err(error) = compared {
+        tracing::warn!(%error, "a runner does not say what is on it");
+        return;
+    }
+    // What waited for it while it was away.
+    for entry in shared.directory.entries() {
+        let sandbox = entry.sandbox();
+        if sandbox.runner == host.id
+            && let Some(goal) = sandbox.lifecycle.open_goal()
+        {
+            let take_over = true;
+            driver::ask(shared, &entry, Ask::Drive { goal, take_over }).await;
+        }
+    }
+    while let Some(report) = reports.next().await {
+        take_report(shared, host, report).await;
+    }
+}
+
+async fn take_report(shared: &Arc<Shared>, host: &Host, report: Report) {
+    match shared.directory.get(&report.sandbox) {
+        Some(entry) if !host.holds(&entry.sandbox()) => {
+            tracing::warn!(sandbox.id = %entry.id, "a runner tells of a sandbox that it has not");
+        }
+        Some(entry) => {
+            let (generation, observation, heard) = order::read(report);
+            let seen = Ask::Seen {
+                origin: Origin::Stream,
+                generation,
+                observation,
+                heard,
+                if_version: None,
+            };
+            driver::ask(shared, &entry, seen).await;
+        }
+        // The last word of a sandbox that is gone already, as a rule. If it is more than that, the next comparison
+        // finds it.
+        None => {
+            tracing::debug!(sandbox.id = %report.sandbox, "a report on a sandbox that is gone");
+        }
     }
 }
 
@@ -199,6 +241,11 @@ pub(crate) async fn safety_net(shared: Arc<Shared>) {
         shared.clock.sleep(shared.settings.safety_net).await;
         // A runner that does not answer is found out by those who need it.
         let _ = compare(&shared).await;
+        for host in shared.hosts() {
+            if host.id.is_some() {
+                let _ = compare_inventory(&shared, host.id.as_ref(), &host.client).await;
+            }
+        }
         let entries = shared.directory.entries();
         shared.timers.rebuild(&entries);
         for entry in entries {

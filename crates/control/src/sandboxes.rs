@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use alcove_domain::{
-    Command, NewSandbox, Permission, Phase, Placing, Reason, Sandbox, SandboxId, SandboxNetwork,
+    Command, NewSandbox, Permission, Phase, Reason, Sandbox, SandboxId, SandboxNetwork,
     SandboxState, SnapshotState, bounds, create, interval,
 };
 use alcove_store::{Deed, NewOutboxEntry, OutboxChange, SNAPSHOT, StoreError, Tx};
@@ -13,6 +13,7 @@ use crate::builds;
 use crate::control::ToolboxTarget;
 use crate::directory::Entry;
 use crate::driver::{self, Ask, Change, IntervalChange, Wish};
+use crate::fleet::{check_custom, only_here};
 use crate::links;
 use crate::probe::Step;
 use crate::rng::uuid_v4;
@@ -53,10 +54,9 @@ pub(crate) async fn create_as(
     if request.build_info.is_some() {
         return builds::sandboxes::create(shared, caller, request, id).await;
     }
-    let region = shared.region_with_runner(&caller.organization, request.target.as_deref())?;
-    shared.check_placing(Placing::Take)?;
+    let region = shared.region_of(&caller.organization, request.target.as_deref())?;
     let owner = links::Owner::find(shared, caller, request.linked_sandbox.as_deref())?;
-    let link = owner.as_ref().map(|owner| owner.facts(&region));
+    let link = owner.as_ref().map(|owner| owner.facts(region.id()));
     let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     let asked = given(&request.snapshot);
     let asked = match (&asked, given(&request.image)) {
@@ -91,6 +91,7 @@ pub(crate) async fn create_as(
     {
         return Err(name_taken(&plan.name));
     }
+    check_custom(&region, !plan.volumes.is_empty())?;
     let volumes = volumes::resolve(shared, &caller.organization, &plan.volumes).await?;
     let outbound_proxy = shared.seal_proxy(&caller.organization, plan.outbound_proxy.as_ref())?;
     let now = shared.clock.now();
@@ -108,7 +109,8 @@ pub(crate) async fn create_as(
         env: plan.env,
         labels: plan.labels,
         is_public: plan.is_public,
-        region,
+        region: region.id().to_owned(),
+        runner: None,
         resources: snapshot.resources,
         auto_destroy_at: plan.intervals.auto_destroy_at(now),
         stop_at,
@@ -129,7 +131,15 @@ pub(crate) async fn create_as(
     shared.snapshots.note_use(&snapshot.id, now);
     let task = {
         let shared = Arc::clone(shared);
-        async move { warm::create(&shared, sandbox, &snapshot).await }
+        let linked = owner.map(|owner| owner.sandbox());
+        async move {
+            let mut sandbox = sandbox;
+            let place = shared
+                .place(&region, &sandbox.resources, &snapshot, linked.as_deref())
+                .await?;
+            sandbox.runner.clone_from(&place.runner);
+            warm::create(&shared, sandbox, &snapshot).await
+        }
     };
     // A caller that goes away must not leave a row that nobody drives.
     let entry = shared.finish("creating a sandbox", task).await?;
@@ -341,11 +351,14 @@ pub(crate) async fn wish(
     entry: &Arc<Entry>,
     wish: Wish,
 ) -> Result<Arc<Sandbox>, Error> {
+    let sandbox = entry.sandbox();
+    if sandbox.runner.is_some() && matches!(wish, Wish::Snapshot { .. }) {
+        return Err(only_here("snapshots of sandboxes"));
+    }
     if wish.makes_work() {
-        let sandbox = entry.sandbox();
         shared.check_not_suspended(&sandbox.organization_id)?;
         if let Some(placing) = wish.placing(&sandbox.lifecycle.phase) {
-            shared.check_placing(placing)?;
+            shared.check_placing_of(&sandbox, placing)?;
         }
     }
     driver::ask_for(shared, entry, |reply| Ask::Wish { wish, reply }).await

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use alcove_domain::runner::PlacingRules;
 use alcove_domain::{Quota, Resources, ServiceKeyHash};
 
 use crate::credentials::{ConfiguredCredentials, CredentialsSource};
@@ -97,6 +98,8 @@ pub struct Settings {
     pub audit: AuditSettings,
     /// What a host that is drained does with what is on it.
     pub draining: Draining,
+    /// Which runner outside of the server takes a sandbox.
+    pub placing: PlacingRules,
     /// What a proxy comes with that stands before the whole server and is no part of it. Without one there is none.
     pub proxy_key: Option<ServiceKeyHash>,
 }
@@ -137,6 +140,7 @@ impl Default for Settings {
             rate_limits: RateLimits::new(),
             audit: AuditSettings::default(),
             draining: Draining::default(),
+            placing: PlacingRules::default(),
             proxy_key: None,
         }
     }

@@ -103,23 +103,23 @@ async fn take_samples(shared: &Arc<Shared>) {
     {
         return;
     }
-    let samples = match shared.runner.samples().await {
-        Ok(samples) => samples,
-        Err(error) => {
-            tracing::warn!(%error, "the runner does not say what sandboxes use");
-            return;
+    let mut samples = Vec::new();
+    for host in shared.hosts() {
+        match host.client.samples().await {
+            Ok(more) => samples.extend(more.into_iter().filter(|sample| {
+                let entry = shared.directory.get(&sample.sandbox);
+                // Others are steps of builds, what is being removed, and what is not its own.
+                entry.is_some_and(|entry| host.holds(&entry.sandbox()))
+            })),
+            Err(error) => tracing::warn!(%error, "a runner does not say what sandboxes use"),
         }
-    };
+    }
     let now = shared.clock.now();
     let mut points = Vec::new();
     {
         let mut last = lock(&shared.telemetry.last);
         last.retain(|sandbox, _| samples.iter().any(|sample| sample.sandbox == *sandbox));
         for sample in samples {
-            // Others are steps of builds, and what is being removed.
-            if shared.directory.get(&sample.sandbox).is_none() {
-                continue;
-            }
             let used = sample.cpu_used.map(|used| (used, now));
             let before = match used {
                 Some(used) => last.insert(sample.sandbox.clone(), used),

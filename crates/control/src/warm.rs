@@ -149,6 +149,7 @@ impl WarmKeeper {
 /// Whether a member can become this sandbox: what it has of its own comes with the hand-over, or is not of it.
 fn can_be_warm(shared: &Shared, sandbox: &Sandbox) -> bool {
     shared.settings.warm_pool_bytes > 0
+        && sandbox.runner.is_none()
         && sandbox.volumes.is_empty()
         && sandbox.resources.gpu == 0
         && sandbox.parent_id.is_none()

@@ -1,8 +1,9 @@
 //! Hosts that sandboxes run on, as the control plane knows them.
 //!
-//! The first is part of the server. Others are registered in a region of an organization and say that they are there;
-//! nothing is placed on them, since they cannot be given orders yet (docs/adr/0044).
+//! The first is part of the server. Others are registered in a region of an organization and join from processes of their
+//! own (docs/adr/0044, 0053).
 
+mod placing;
 mod score;
 
 use jiff::{SignedDuration, Timestamp};
@@ -10,6 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::region::check_place_name;
 use crate::{OrganizationId, Reason, RunnerId, ServiceKeyHash, text};
 
+pub use placing::{Candidate, Overcommit, PlacingRules, choose};
 pub use score::availability;
 
 /// Runners of one region.
@@ -111,6 +113,8 @@ pub struct Runner {
     pub app_version: Option<String>,
     /// What it last said that does not work.
     pub fault: Option<String>,
+    /// The data folder that joined with its key: the sandboxes that are on it are there.
+    pub instance: Option<String>,
     /// When it was last heard of.
     pub heard_at: Option<Timestamp>,
     pub created_at: Timestamp,
@@ -139,6 +143,16 @@ impl Runner {
         }
     }
 
+    /// The same of one that may have come over a link: such a one is there as long as its link is.
+    pub fn state_by_link(&self, now: Timestamp, is_linked: bool) -> RunnerState {
+        match self.state(now) {
+            RunnerState::Ready if self.instance.is_some() && !is_linked => {
+                RunnerState::Unresponsive
+            }
+            state => state,
+        }
+    }
+
     /// Whether the operator's switches let it do this. One that only takes no more still starts what it has; one that is
     /// to become empty does not.
     pub fn lets(&self, placing: Placing) -> bool {
@@ -150,8 +164,13 @@ impl Runner {
     }
 
     /// # Errors
-    /// Why it cannot be deleted. With `force` it need not be closed to new sandboxes, but must have left `ready`.
-    pub fn check_delete(&self, force: bool, now: Timestamp) -> Result<(), Reason> {
+    /// Why it cannot be deleted. With `force` it need not be closed to new sandboxes nor empty, but must have left `ready`.
+    pub fn check_delete(
+        &self,
+        force: bool,
+        has_sandboxes: bool,
+        now: Timestamp,
+    ) -> Result<(), Reason> {
         if self.is_built_in {
             return Err(Reason::invalid(
                 "This runner is part of the server and cannot be deleted",
@@ -165,6 +184,11 @@ impl Runner {
         if !force && !self.is_unschedulable {
             return Err(Reason::invalid(
                 "Cannot delete runner which is available for scheduling sandboxes",
+            ));
+        }
+        if !force && has_sandboxes {
+            return Err(Reason::invalid(
+                "Cannot delete a runner that has sandboxes; by force, they are lost with it",
             ));
         }
         Ok(())
@@ -335,6 +359,7 @@ mod tests {
             gpu_type: None,
             app_version: None,
             fault: None,
+            instance: None,
             heard_at: None,
             created_at: at(0),
             updated_at: at(0),
@@ -348,6 +373,13 @@ mod tests {
         runner.heard_at = Some(at(5));
         assert_eq!(runner.state(at(65)), RunnerState::Ready);
         assert_eq!(runner.state(at(66)), RunnerState::Unresponsive);
+        assert_eq!(runner.state_by_link(at(65), false), RunnerState::Ready);
+        runner.instance = Some("folder".to_owned());
+        assert_eq!(runner.state_by_link(at(65), true), RunnerState::Ready);
+        assert_eq!(
+            runner.state_by_link(at(65), false),
+            RunnerState::Unresponsive
+        );
         runner.fault = Some("disk: gone".to_owned());
         assert_eq!(runner.state(at(6)), RunnerState::Unresponsive);
         runner.is_decommissioned = true;
@@ -372,14 +404,14 @@ mod tests {
     fn what_is_ready_or_open_to_new_sandboxes_is_not_deleted() {
         let mut runner = runner();
         runner.heard_at = Some(at(0));
-        assert!(runner.check_delete(false, at(1)).is_err());
-        assert!(runner.check_delete(true, at(1)).is_err());
-        assert!(runner.check_delete(true, at(100)).is_ok());
+        assert!(runner.check_delete(false, false, at(1)).is_err());
+        assert!(runner.check_delete(true, false, at(1)).is_err());
+        assert!(runner.check_delete(true, false, at(100)).is_ok());
         runner.is_unschedulable = true;
-        assert!(runner.check_delete(false, at(1)).is_ok());
+        assert!(runner.check_delete(false, false, at(1)).is_ok());
         runner.is_built_in = true;
-        assert!(runner.check_delete(false, at(1)).is_err());
-        assert!(runner.check_delete(true, at(100)).is_err());
+        assert!(runner.check_delete(false, false, at(1)).is_err());
+        assert!(runner.check_delete(true, false, at(100)).is_err());
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::{
-    DesiredState, Fault, Intervals, Lifecycle, OrganizationId, Phase, SandboxId, SandboxNetwork,
-    SandboxState, SealedProxy, SnapshotId, VolumeMount,
+    DesiredState, Fault, Intervals, Lifecycle, OrganizationId, Phase, RunnerId, SandboxId,
+    SandboxNetwork, SandboxState, SealedProxy, SnapshotId, VolumeMount,
 };
 
 /// Sizes as the API counts them.
@@ -98,6 +98,8 @@ pub struct Sandbox {
     pub is_public: bool,
     /// Region id, called `target` on the wire.
     pub region: String,
+    /// The runner that it is on, for life; None for the one that is part of the server.
+    pub runner: Option<RunnerId>,
     pub resources: Resources,
     pub intervals: Intervals,
     /// When the sandbox is deleted whatever its state; None without a time to live.
@@ -246,6 +248,7 @@ pub(crate) fn sample(at: Timestamp) -> Sandbox {
         labels: BTreeMap::new(),
         is_public: false,
         region: "us".to_owned(),
+        runner: None,
         resources: Resources::DEFAULT,
         intervals: Intervals::default(),
         auto_destroy_at: None,

@@ -124,6 +124,14 @@ impl ApiError {
     }
 
     /// Something that only a proxy is told.
+    pub(crate) fn no_link(protocol: &str) -> Self {
+        Self::new(
+            StatusCode::UPGRADE_REQUIRED,
+            "UPGRADE_REQUIRED",
+            &format!("This is for an upgrade of the connection to {protocol}"),
+        )
+    }
+
     pub(crate) fn only_proxies() -> Self {
         Self::new(
             StatusCode::FORBIDDEN,

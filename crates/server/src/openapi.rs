@@ -9,8 +9,8 @@ use utoipa::{Modify, OpenApi};
 use crate::routes::daytona::{
     account, activity, administration, api_key, audit, event, gate, identity_provider, image, job,
     life, linked_account, member, object_storage, organization, otel, preview, quota, region,
-    registry, runner, sandbox, sandbox_list, secret, service, settings, snapshot, ssh, ssh_key,
-    system, telemetry, volume, warm_pool, webhook, workspace,
+    registry, runner, runner_link, sandbox, sandbox_list, secret, service, settings, snapshot, ssh,
+    ssh_key, system, telemetry, volume, warm_pool, webhook, workspace,
 };
 use crate::routes::{actions, auth, device, mcp, sso};
 
@@ -65,7 +65,7 @@ use crate::routes::{actions, auth, device, mcp, sso};
         runner::list, runner::create, runner::get, runner::scheduling, runner::draining, runner::delete,
         runner::list_all, runner::create_any, runner::get_any, runner::delete_any, runner::scheduling_of_any,
         runner::can_clean_up_image, runner::can_clean_up_image_older, runner::own, runner::own_snapshots,
-        runner::healthcheck, job::list, job::poll, job::get, job::update, job::sandboxes, job::sandbox_state,
+        runner::healthcheck, runner_link::link, job::list, job::poll, job::get, job::update, job::sandboxes, job::sandbox_state,
         gate::public, gate::validate, gate::access, gate::sandbox_id, gate::signing_key, gate::warning,
         gate::runner_of_sandbox, gate::runners_with_image, gate::runner,
         snapshot::list, snapshot::get, snapshot::create, snapshot::delete, snapshot::activate,

@@ -68,7 +68,8 @@ pub(crate) fn sandbox(app: &App, sandbox: &Sandbox) -> api::Sandbox {
         last_activity_at: Some(sandbox.last_activity_at.into()),
         sandbox_class: Some(sandbox.class.as_str().to_owned()),
         daemon_version: sandbox.agent_version.clone(),
-        runner_id: None,
+        // Of the one that is part of the server nobody needs to know.
+        runner_id: sandbox.runner.as_ref().map(ToString::to_string),
         linked_sandbox_id: sandbox.linked_to.as_ref().map(ToString::to_string),
         toolbox_proxy_url: app.toolbox_url().to_owned(),
     }

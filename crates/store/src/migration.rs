@@ -42,6 +42,7 @@ mod m0042_services;
 mod m0043_organization_settings;
 mod m0044_identity_providers;
 mod m0046_unfinished;
+mod m0048_runner_of_sandbox;
 
 #[derive(Debug)]
 pub(crate) struct Migrator;
@@ -89,6 +90,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0039_regions::Migration),
             Box::new(m0044_identity_providers::Migration),
             Box::new(m0046_unfinished::Migration),
+            Box::new(m0048_runner_of_sandbox::Migration),
         ]
     }
 }

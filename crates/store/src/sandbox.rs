@@ -99,6 +99,7 @@ impl Tx {
         row.name_lower = ActiveValue::NotSet;
         row.env = ActiveValue::NotSet;
         row.parent_id = ActiveValue::NotSet;
+        row.runner_id = ActiveValue::NotSet;
         row.linked_sandbox_id = ActiveValue::NotSet;
         row.volumes = ActiveValue::NotSet;
         row.is_built = ActiveValue::NotSet;

@@ -18,6 +18,7 @@ mod quotas;
 mod refusals;
 mod registry;
 mod restart;
+mod runners;
 mod secrets;
 mod sessions;
 mod sharing;

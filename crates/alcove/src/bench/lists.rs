@@ -212,6 +212,7 @@ fn sandbox(number: u32, org: &OrganizationId) -> anyhow::Result<Sandbox> {
         outbound_proxy: None,
         volumes: Vec::new(),
         parent_id: None,
+        runner: None,
         linked_to: None,
         is_built: false,
         lifecycle,

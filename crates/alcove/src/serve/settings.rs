@@ -39,6 +39,7 @@ pub(super) fn of(
         warm_pool_bytes: arguments.warm_pool_memory << 20,
         visitors_start: arguments.doors.visitors_start(),
         draining: arguments.doors.fleet.draining(),
+        placing: arguments.doors.fleet.placing(),
         proxy_key: arguments.doors.fleet.proxy_key(),
         sso: Some(arguments.people.oidc.organizations()?),
         identity_provider: arguments.people.oidc.provider()?,

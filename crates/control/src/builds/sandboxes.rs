@@ -69,6 +69,7 @@ pub(crate) async fn create(
         labels: planned.labels,
         is_public: planned.is_public,
         region,
+        runner: None,
         resources: plan.resources,
         auto_destroy_at: planned.intervals.auto_destroy_at(now),
         stop_at: None,

@@ -112,7 +112,10 @@ impl Control {
 
     /// A fresh connection to the sandbox's agent.
     pub async fn dial_agent(&self, sandbox: &SandboxId) -> Result<AgentConnection, DialError> {
-        self.shared.runner.dial_agent(sandbox).await
+        let host = self.shared.host_of_id(sandbox);
+        host.ok_or(DialError::Unavailable)?
+            .dial_agent(sandbox)
+            .await
     }
 
     /// A fresh connection to what listens on this port of the sandbox's loopback.
@@ -121,6 +124,8 @@ impl Control {
         sandbox: &SandboxId,
         port: Port,
     ) -> Result<Box<dyn AgentStream>, DialError> {
-        self.shared.runner.dial_port(sandbox, port).await
+        let host = self.shared.host_of_id(sandbox);
+        let host = host.ok_or(DialError::Unavailable)?;
+        host.dial_port(sandbox, port).await
     }
 }

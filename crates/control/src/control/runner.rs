@@ -1,12 +1,13 @@
 //! Runners, and those who stand between users and sandboxes, from the one door.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alcove_domain::{Heartbeat, NewRunner, Port, Runner, RunnerId, Sandbox};
+use alcove_domain::{Heartbeat, NewRunner, Port, Runner, RunnerId, Sandbox, SandboxState};
 
 use super::Control;
-use crate::{Caller, CreatedRunner, Error, Gate, RunnerView};
+use crate::{Caller, CreatedRunner, Error, Gate, Job, JobEnd, RunnerClient, RunnerView};
 
 impl Control {
     /// Runners of the caller's organization, and for the administrator those of the server.
@@ -36,7 +37,7 @@ impl Control {
         self.shared.get_any_runner(caller, id).await
     }
 
-    /// Registers a runner in a region of the caller's organization. Nothing is placed on it.
+    /// Registers a runner in a region of the caller's organization. It is placed on once it has come.
     ///
     /// # Errors
     /// [`Error::Conflict`] if the region has one of this name.
@@ -137,15 +138,89 @@ impl Control {
         self.shared.take_heartbeat(id, beat).await
     }
 
-    /// Holds the call of a runner that asks for work, which there is none of for it: until the time is up, the runner is
-    /// deleted, or the server stops.
-    pub async fn wait_for_jobs(&self, id: &RunnerId, timeout: Duration) {
-        let shared = &self.shared;
-        tokio::select! {
-            () = shared.clock.sleep(timeout) => {}
-            () = shared.runner_gone(id) => {}
-            () = shared.cancelled() => {}
-        }
+    /// Whether a data folder may join with the key of a runner, and notes that it does.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] while the runner has sandboxes in another data folder, or is there from another.
+    pub async fn admit_runner(&self, id: &RunnerId, instance: &str) -> Result<(), Error> {
+        self.shared.admit_runner(id, instance).await
+    }
+
+    /// Works with a runner that has come from a process of its own: its sandboxes are given orders from now on. Resolves when
+    /// `ended` does, a newer connection takes its place, the runner is deleted, or the server stops.
+    pub async fn attend_runner(
+        &self,
+        id: &RunnerId,
+        client: Arc<dyn RunnerClient>,
+        ended: impl Future<Output = ()> + Send,
+    ) {
+        self.shared.attend_runner(id, client, ended).await;
+    }
+
+    /// Open orders for the sandboxes of a runner, the oldest first.
+    pub fn list_jobs(&self, runner: &RunnerId) -> Vec<Job> {
+        self.shared.jobs_of(runner)
+    }
+
+    /// # Errors
+    /// [`Error::NotFound`] for one that is over, or another runner's.
+    pub fn get_job(&self, runner: &RunnerId, id: &str) -> Result<Job, Error> {
+        self.shared.job_of(runner, id)
+    }
+
+    /// Gives a runner that is not linked jobs that nobody has, and holds the call until there is one or the time is up.
+    pub async fn take_jobs(&self, runner: &RunnerId, limit: usize, timeout: Duration) -> Vec<Job> {
+        self.shared.take_jobs(runner, limit, timeout).await
+    }
+
+    /// Takes what a runner says of a job: that it is under way, with None, or how it ended.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for one that is over, [`Error::Conflict`] for one that the runner has over its link.
+    pub async fn tell_job(
+        &self,
+        runner: &RunnerId,
+        id: &str,
+        end: Option<JobEnd>,
+    ) -> Result<Job, Error> {
+        self.shared.end_job(runner, id, end).await
+    }
+
+    /// Sandboxes that are on a runner, in these states or in any, the oldest first.
+    pub fn sandboxes_of_runner(
+        &self,
+        runner: &RunnerId,
+        states: &[SandboxState],
+        skips_changing: bool,
+    ) -> Vec<Arc<Sandbox>> {
+        self.shared
+            .sandboxes_of_runner(runner, states, skips_changing)
+    }
+
+    /// Images that sandboxes on a runner are of, by digest.
+    pub fn images_of_runner(&self, runner: &RunnerId) -> Vec<String> {
+        let images: BTreeSet<String> = self.shared.images_on(runner).collect();
+        images
+            .into_iter()
+            .filter(|image| !image.is_empty())
+            .collect()
+    }
+
+    /// Takes what a runner says that one of its sandboxes is.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for one that is not on it.
+    pub async fn note_sandbox_state(
+        &self,
+        runner: &RunnerId,
+        sandbox: &str,
+        state: SandboxState,
+        reason: Option<String>,
+        has_disk: bool,
+    ) -> Result<(), Error> {
+        self.shared
+            .note_sandbox_state(runner, sandbox, state, reason, has_disk)
+            .await
     }
 
     /// Who comes with the key of a proxy, or, where `ssh` may ask too, of an SSH gateway. None for any other text.

@@ -94,6 +94,8 @@ impl Control {
         sandbox: &SandboxId,
         port: Option<Port>,
     ) -> Result<(Box<dyn PortListener>, u16), DialError> {
-        self.shared.runner.listen_port(sandbox, port).await
+        let host = self.shared.host_of_id(sandbox);
+        let host = host.ok_or(DialError::Unavailable)?;
+        host.listen_port(sandbox, port).await
     }
 }

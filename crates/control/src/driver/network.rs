@@ -78,7 +78,10 @@ impl Driver {
                     generation: Generation(sandbox.lifecycle.generation),
                     goal: Goal::Networked(network::spec(&shared, &sandbox)),
                 };
-                let answer = shared.runner.apply(order).await;
+                let answer = match shared.host_of(&sandbox) {
+                    Some(host) => host.apply(order).await,
+                    None => Err(OrderError::Unavailable),
+                };
                 NetworkEnd { attempt, answer }
             })),
         });

@@ -1,7 +1,7 @@
 //! Emptying a host, so that it can be switched off.
 //!
 //! It takes nothing any more, and what is on it goes by and by: what is stopped into the archive, and, where the operator
-//! says so, what runs is stopped first. Nothing is moved, since there is no other host to move it to.
+//! says so, what runs is stopped first. Nothing is moved to another host.
 
 use std::sync::Arc;
 
@@ -46,8 +46,7 @@ pub(super) async fn look(shared: &Arc<Shared>) -> bool {
     };
     let is_any = !draining.is_empty();
     for runner in draining {
-        // Nothing was ever placed on another one.
-        let is_empty = !runner.is_built_in || empty_host(shared).await;
+        let is_empty = empty_host(shared, &runner).await;
         let mut looks = 0;
         shared.fleet.note(|known: &mut Known| {
             let clean = known.clean_looks.entry(runner.id.clone()).or_default();
@@ -72,12 +71,13 @@ pub(super) async fn look(shared: &Arc<Shared>) -> bool {
 }
 
 /// Tells some of what is on the host to go. True if nothing is.
-async fn empty_host(shared: &Arc<Shared>) -> bool {
+async fn empty_host(shared: &Arc<Shared>, runner: &Runner) -> bool {
+    let own = (!runner.is_built_in).then_some(&runner.id);
     let policy = shared.settings.draining;
     let (mut is_empty, mut told) = (true, 0);
     for entry in shared.directory.entries() {
         let sandbox = entry.sandbox();
-        if !is_on_host(&sandbox) {
+        if sandbox.runner.as_ref() != own || !is_on_host(&sandbox) {
             continue;
         }
         is_empty = false;

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use alcove_domain::runner::{RUNNERS_MAX, availability};
 use alcove_domain::{
-    Capacity, Heartbeat, Load, NewRunner, OrganizationId, Permission, Reason, Runner, RunnerId,
-    RunnerState, SandboxState,
+    Heartbeat, Load, NewRunner, OrganizationId, Permission, Reason, Runner, RunnerId, RunnerState,
+    SandboxState,
 };
 use alcove_store::StoreError;
 
+use super::joined::{capacity_of, load_of};
 use super::{Fleet, Gate, new_key, regions, service_key_hash};
 use crate::rng::uuid_v4;
 use crate::shared::Shared;
@@ -74,12 +75,7 @@ impl Shared {
         let Some(runner) = self.fleet.built_in() else {
             return Ok(());
         };
-        let capacity = Capacity {
-            cpu_millis: u64::from(status.cpu_cores) * 1000,
-            memory_mib: status.memory_bytes >> 20,
-            disk_mib: status.disk_bytes >> 20,
-            gpu: 0,
-        };
+        let capacity = capacity_of(&status);
         let now = self.clock.now();
         let says = |runner: &mut Runner| {
             runner.capacity = capacity;
@@ -89,13 +85,7 @@ impl Shared {
         if runner.capacity != capacity || runner.app_version.as_ref() != Some(&status.version) {
             self.change_runner(&runner.id, &says).await?;
         }
-        let load = Load {
-            load_average: status.load_average,
-            cpu_percent: status.cpu_used_percent,
-            memory_percent: status.memory_used_percent,
-            disk_percent: status.disk_used_percent,
-            ..Load::default()
-        };
+        let load = load_of(&status);
         self.fleet.note(|known| {
             if let Some(runner) = known.runners.get_mut(&runner.id) {
                 says(Arc::make_mut(runner));
@@ -133,7 +123,7 @@ impl Shared {
 
     fn viewed(&self, runner: Arc<Runner>, load: Option<Load>) -> RunnerView {
         RunnerView {
-            state: runner.state(self.clock.now()),
+            state: runner.state_by_link(self.clock.now(), self.fleet.joined.is_linked(&runner.id)),
             score: load.map(|load| availability(&runner.capacity, &load)),
             load,
             runner,
@@ -144,7 +134,7 @@ impl Shared {
         if runner.is_built_in {
             return self.view_built_in(runner).await;
         }
-        let load = self.fleet.read().loads.get(&runner.id).copied();
+        let load = self.load_of_joined(&runner.id);
         Ok(self.viewed(runner, load))
     }
 
@@ -283,6 +273,7 @@ impl Shared {
             gpu_type: None,
             app_version: None,
             fault: None,
+            instance: None,
             heard_at: None,
             created_at: now,
             updated_at: now,
@@ -416,7 +407,7 @@ impl Shared {
         let runner = self.fleet.get(id.as_str());
         let runner = runner.ok_or_else(|| not_found(id.as_str()))?;
         runner
-            .check_delete(force, self.clock.now())
+            .check_delete(force, self.has_sandboxes(id), self.clock.now())
             .map_err(|reason| Error::refused(vec![reason]))?;
         let tx = self.store.begin().await.map_err(failed)?;
         if !tx.runner_delete(id).await.map_err(failed)? {
@@ -489,14 +480,23 @@ impl Shared {
         Ok(())
     }
 
-    /// The runner that a sandbox is on: the server's own has all.
+    fn has_sandboxes(&self, id: &RunnerId) -> bool {
+        let mut entries = self.directory.entries().into_iter();
+        entries.any(|entry| {
+            let sandbox = entry.sandbox();
+            sandbox.runner.as_ref() == Some(id) && sandbox.is_visible()
+        })
+    }
+
+    /// The runner that a sandbox is on.
     pub async fn runner_of_sandbox(
         &self,
         gate: &Gate,
         id_or_name: &str,
     ) -> Result<RunnerView, Error> {
-        self.covered(gate, id_or_name)?;
-        let runner = self.fleet.built_in().ok_or_else(|| not_found(id_or_name))?;
+        let sandbox = self.covered(gate, id_or_name)?.sandbox();
+        let runner = self.fleet.runner_of(&sandbox);
+        let runner = runner.ok_or_else(|| not_found(id_or_name))?;
         self.view_runner(runner).await
     }
 
@@ -506,8 +506,12 @@ impl Shared {
         gate: &Gate,
         image: &str,
     ) -> Result<Vec<Arc<Runner>>, Error> {
+        let has_it = |runner: &Runner| {
+            gate.covers(&runner.region) && self.fleet.joined.has_image(&runner.id, image)
+        };
+        let mut found = self.fleet.list(has_it);
         let Some(runner) = self.fleet.built_in().filter(|it| gate.covers(&it.region)) else {
-            return Ok(Vec::new());
+            return Ok(found);
         };
         let images = self.runner.images().await;
         let images = images.map_err(|error| Error::Unavailable {
@@ -518,7 +522,10 @@ impl Shared {
         let has = images
             .iter()
             .any(|found| found.digest.0 == image || found.name == image);
-        Ok(has.then_some(runner).into_iter().collect())
+        if has {
+            found.insert(0, runner);
+        }
+        Ok(found)
     }
 
     pub async fn runner_for_gate(&self, gate: &Gate, id: &str) -> Result<RunnerView, Error> {

@@ -203,7 +203,7 @@ impl Driver {
 
     async fn pull(&mut self, snapshot: Snapshot) -> Result<Next, StoreError> {
         let shared = Arc::clone(&self.shared);
-        let Some(order) = self.order(&snapshot).await else {
+        let Some(order) = pull_order(&shared, &snapshot).await else {
             return Ok(Next::Later);
         };
         shared.reached(Step::OrderReady).await;
@@ -269,28 +269,6 @@ impl Driver {
         }
     }
 
-    async fn order(&self, snapshot: &Snapshot) -> Option<Pull> {
-        // Rows in these states have both; one that has not was written by nobody that we know.
-        let (Some(reference), Some(org)) = (snapshot.reference(), &snapshot.organization_id) else {
-            tracing::error!(snapshot.id = %self.id, "a snapshot that cannot be pulled waits for it");
-            return None;
-        };
-        match self.shared.pull_login(org, &reference).await {
-            Ok((credentials, is_plain)) => Some(Pull {
-                name: images::name_of(&self.id),
-                reference,
-                owner: org.to_string(),
-                credentials,
-                is_plain,
-                max_bytes: self.shared.settings.snapshots.max_bytes,
-            }),
-            Err(error) => {
-                tracing::error!(snapshot.id = %self.id, %error, "cannot look for credentials");
-                None
-            }
-        }
-    }
-
     async fn fail(&self, fault: &PullFault) -> Result<(), StoreError> {
         let reason: String = fault.message.chars().take(REASON_MAX).collect();
         tracing::warn!(
@@ -336,5 +314,28 @@ fn take_image(snapshot: &mut Snapshot, image: ImageEntry) {
     snapshot.error_reason = None;
     if !snapshot.has_own_entrypoint {
         snapshot.entrypoint = image.entrypoint;
+    }
+}
+
+/// The order to bring a snapshot's image. None if there is nowhere to bring it from, or that cannot be found out now.
+pub(crate) async fn pull_order(shared: &Shared, snapshot: &Snapshot) -> Option<Pull> {
+    // Rows that wait for it have both; one that has not was written by nobody that we know.
+    let (Some(reference), Some(org)) = (snapshot.reference(), &snapshot.organization_id) else {
+        tracing::error!(snapshot.id = %snapshot.id, "a snapshot that cannot be pulled waits for it");
+        return None;
+    };
+    match shared.pull_login(org, &reference).await {
+        Ok((credentials, is_plain)) => Some(Pull {
+            name: images::name_of(&snapshot.id),
+            reference,
+            owner: org.to_string(),
+            credentials,
+            is_plain,
+            max_bytes: shared.settings.snapshots.max_bytes,
+        }),
+        Err(error) => {
+            tracing::error!(snapshot.id = %snapshot.id, %error, "cannot look for credentials");
+            None
+        }
     }
 }

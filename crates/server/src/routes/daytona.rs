@@ -21,6 +21,7 @@ pub(crate) mod quota;
 pub(crate) mod region;
 pub(crate) mod registry;
 pub(crate) mod runner;
+pub(crate) mod runner_link;
 pub(crate) mod sandbox;
 pub(crate) mod sandbox_list;
 pub(crate) mod secret;
@@ -130,6 +131,7 @@ crate::routes::routes! {
     post "/api/runners", Key => runner::create;
     post "/api/runners/healthcheck", Runner => runner::healthcheck;
     get "/api/runners/me", Runner => runner::own;
+    get "/api/runners/me/link", Runner => runner_link::link;
     get "/api/runners/me/snapshots", Runner => runner::own_snapshots;
     get "/api/runners/by-snapshot-ref", Key => gate::runners_with_image;
     get "/api/runners/by-sandbox/{sandboxIdOrName}", Key => gate::runner_of_sandbox;

@@ -27,6 +27,7 @@ mod quotas;
 mod rate_limits;
 mod regions;
 mod registries;
+mod runner_links;
 mod runners;
 mod sandboxes;
 mod secrets;

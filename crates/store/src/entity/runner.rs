@@ -30,6 +30,8 @@ pub struct Model {
     pub gpu_type: Option<String>,
     pub app_version: Option<String>,
     pub fault: Option<String>,
+    /// The data folder that joined with its key.
+    pub instance: Option<String>,
     pub heard_at: Option<i64>,
     pub created_at: i64,
     pub updated_at: i64,

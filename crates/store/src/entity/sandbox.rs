@@ -24,6 +24,9 @@ pub struct Model {
     pub labels: String,
     pub is_public: bool,
     pub region: String,
+    /// None for the server's own. Events from before have no such column.
+    #[serde(default)]
+    pub runner_id: Option<String>,
     pub cpu_cores: i64,
     pub memory_gib: i64,
     pub disk_gib: i64,

@@ -133,6 +133,7 @@ pub(crate) fn to_row(sandbox: &Sandbox) -> Model {
         labels: json_map(&sandbox.labels),
         is_public: sandbox.is_public,
         region: sandbox.region.clone(),
+        runner_id: sandbox.runner.as_ref().map(ToString::to_string),
         cpu_cores: sandbox.resources.cpu_cores.into(),
         memory_gib: sandbox.resources.memory_gib.into(),
         disk_gib: sandbox.resources.disk_gib.into(),
@@ -192,6 +193,10 @@ pub(crate) fn from_row(row: Model) -> Result<Sandbox, StoreError> {
         labels: place("labels").map(&row.labels)?,
         is_public: row.is_public,
         region: row.region,
+        runner: row
+            .runner_id
+            .map(|id| place("runner_id").id(id))
+            .transpose()?,
         resources: Resources {
             cpu_cores: place("cpu_cores").small(row.cpu_cores)?,
             memory_gib: place("memory_gib").small(row.memory_gib)?,

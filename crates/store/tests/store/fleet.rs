@@ -42,6 +42,7 @@ fn runner(number: u128) -> Runner {
         gpu_type: Some("H100".to_owned()),
         app_version: Some("1".to_owned()),
         fault: Some("disk: full".to_owned()),
+        instance: Some("folder".to_owned()),
         heard_at: Some(at(3)),
         created_at: at(1),
         updated_at: at(2),
@@ -80,6 +81,7 @@ async fn a_runner_is_kept_as_it_is(place: Place) {
         gpu_type: None,
         app_version: None,
         fault: None,
+        instance: None,
         heard_at: None,
         created_at: at(9),
         ..runner(2)

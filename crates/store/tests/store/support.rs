@@ -115,6 +115,7 @@ pub fn sandbox(number: u128, name: &str) -> Sandbox {
         outbound_proxy: None,
         volumes: Vec::new(),
         parent_id: None,
+        runner: None,
         linked_to: None,
         is_built: false,
         lifecycle: Lifecycle::created(at(10)),

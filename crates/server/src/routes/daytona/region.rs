@@ -60,7 +60,7 @@ pub(crate) async fn get(
 }
 
 /// Makes a region of the organization. Each part that has an address gets a credential, which is shown this once. Sandboxes
-/// cannot be made there: runners elsewhere cannot be given orders yet.
+/// are made there once a runner has joined it.
 #[utoipa::path(post, path = "/api/regions", tag = "organizations", operation_id = "createRegion",
     request_body = CreateRegion,
     responses((status = 201, body = CreateRegionResponse),

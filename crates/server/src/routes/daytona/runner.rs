@@ -1,7 +1,6 @@
 //! Hosts that sandboxes run on.
 //!
-//! The first is part of the server, and the administrator's. Others are of an organization, in its own regions; nothing is
-//! placed on them yet.
+//! The first is part of the server, and the administrator's. Others are of an organization, in its own regions.
 
 use alcove_api_types::ErrorBody;
 use alcove_api_types::daytona::{
@@ -39,7 +38,7 @@ pub(crate) async fn list(
     Ok(Json(found?.iter().map(shown).collect()))
 }
 
-/// Registers a runner in a region of the organization. It is not placed on: runners elsewhere cannot be given orders yet.
+/// Registers a runner in a region of the organization. It takes sandboxes once it has come, with the key of the answer.
 #[utoipa::path(post, path = "/api/runners", tag = "runners", operation_id = "createRunner",
     request_body = CreateRunner,
     responses((status = 201, body = CreateRunnerResponse),
@@ -269,12 +268,15 @@ pub(crate) async fn own(
     Ok(Json(full(&app.control().view_own_runner(&id).await?)))
 }
 
-/// Images that the runner that asks should have: none, since no sandbox is placed on it.
+/// Images that sandboxes on the runner that asks are of, by digest.
 #[utoipa::path(get, path = "/api/runners/me/snapshots", tag = "runners",
     operation_id = "getSnapshotRefsForAuthenticatedRunner",
     responses((status = 200, body = Vec<String>), (status = 403, description = "Not a runner", body = ErrorBody)))]
-pub(crate) async fn own_snapshots(OwnRunner(_): OwnRunner) -> Json<Vec<String>> {
-    Json(Vec::new())
+pub(crate) async fn own_snapshots(
+    State(app): State<App>,
+    OwnRunner(id): OwnRunner,
+) -> Json<Vec<String>> {
+    Json(app.control().images_of_runner(&id))
 }
 
 /// A runner says that it is there, and how it is. One that was not heard of for a minute is `unresponsive`.

@@ -98,6 +98,7 @@ fn sandbox(n: u128) -> Sandbox {
         outbound_proxy: None,
         volumes: Vec::new(),
         parent_id: None,
+        runner: None,
         linked_to: None,
         is_built: false,
         lifecycle,

@@ -1,0 +1,484 @@
+//! Runners in processes of their own: what is placed on them, and what becomes of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use alcove_control::{Caller, Error, JobEnd, JobKind, JobStatus, NewRegion};
+use alcove_domain::{
+    MountRequest, NewRunner, NewSandbox, RunnerId, Sandbox, SandboxState, SandboxState as State,
+};
+use alcove_runner_api::{Fault, FaultCode, Observed};
+use alcove_testkit::{FakeRunner, TestControl, eventually, within};
+use tokio::sync::oneshot;
+
+use crate::support::*;
+
+const REGION: &str = "Lab";
+
+/// A runner that was registered, and plays a host.
+struct Joined {
+    host: FakeRunner,
+    id: RunnerId,
+    leave: Option<oneshot::Sender<()>>,
+    attended: Option<tokio::task::JoinHandle<()>>,
+}
+
+impl Joined {
+    /// Its connection ends.
+    async fn leave(&mut self) {
+        drop(self.leave.take());
+        let attended = self.attended.take().expect("it is there");
+        within("the runner has left", attended).await.unwrap();
+    }
+
+    async fn come(&mut self, kit: &TestControl, folder: &str) -> Result<(), Error> {
+        kit.control.admit_runner(&self.id, folder).await?;
+        let (leave, left) = oneshot::channel::<()>();
+        let (control, id) = (kit.control.clone(), self.id.clone());
+        let host = Arc::new(self.host.clone());
+        self.attended = Some(tokio::spawn(async move {
+            let ended = async {
+                let _ = left.await;
+            };
+            control.attend_runner(&id, host, ended).await;
+        }));
+        self.leave = Some(leave);
+        eventually("the runner is ready", async || {
+            let seen = kit.control.get_runner(&kit.caller, self.id.as_str()).await;
+            seen.unwrap().state.as_str() == "ready"
+        })
+        .await;
+        Ok(())
+    }
+}
+
+async fn region(kit: &TestControl) -> String {
+    let request = NewRegion {
+        name: REGION.to_owned(),
+        ..NewRegion::default()
+    };
+    let made = kit.control.create_region(&kit.caller, request).await;
+    made.unwrap().0.id.to_string()
+}
+
+async fn register(kit: &TestControl, region: &str, name: &str) -> Joined {
+    let request = NewRunner {
+        region: region.to_owned(),
+        name: name.to_owned(),
+        ..NewRunner::default()
+    };
+    let made = kit.control.create_runner(&kit.caller, request).await;
+    Joined {
+        host: FakeRunner::default(),
+        id: made.unwrap().runner.id.clone(),
+        leave: None,
+        attended: None,
+    }
+}
+
+async fn with_runner() -> (TestControl, Joined) {
+    let kit = TestControl::open().await;
+    let region = region(&kit).await;
+    let mut joined = register(&kit, &region, "one").await;
+    joined.come(&kit, "folder").await.unwrap();
+    (kit, joined)
+}
+
+fn there(name: &str) -> NewSandbox {
+    NewSandbox {
+        target: Some(REGION.to_owned()),
+        ..named(name)
+    }
+}
+
+async fn make_there(kit: &TestControl, name: &str) -> Arc<Sandbox> {
+    create(kit, there(name)).await.unwrap()
+}
+
+#[track_caller]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "it is what a call has just answered"
+)]
+fn refused(outcome: Result<Arc<Sandbox>, Error>, why: &str) {
+    let error = outcome.unwrap_err();
+    assert!(error.to_string().contains(why), "{error}");
+}
+
+#[tokio::test]
+async fn a_sandbox_of_a_region_is_made_on_the_runner_that_has_joined_it_and_others_are_not() {
+    let (kit, joined) = with_runner().await;
+    let there = make_there(&kit, "there").await;
+    assert_eq!(there.state(), State::Started);
+    assert_eq!(there.runner.as_ref(), Some(&joined.id));
+    assert_eq!(row(&kit, &there.id).await.runner.as_ref(), Some(&joined.id));
+    assert!(joined.host.is_running(&there.id));
+    assert!(kit.runner.observed(&there.id).is_none());
+    let here = make(&kit, "here").await;
+    assert_eq!(here.runner, None);
+    assert!(joined.host.observed(&here.id).is_none());
+}
+
+#[tokio::test]
+async fn its_whole_life_is_on_that_runner() {
+    let (kit, joined) = with_runner().await;
+    let sandbox = make_there(&kit, "box").await;
+    let (control, caller) = (&kit.control, &kit.caller);
+    control.stop_sandbox(caller, "box", false).await.unwrap();
+    becomes(&kit, &sandbox.id, State::Stopped).await;
+    let fork = control
+        .fork_sandbox(caller, "box", Some("copy".to_owned()))
+        .await;
+    let fork = fork.unwrap();
+    assert_eq!(fork.runner.as_ref(), Some(&joined.id));
+    eventually("the copy is there", async || {
+        joined.host.observed(&fork.id).is_some()
+    })
+    .await;
+    control.start_sandbox(caller, "box").await.unwrap();
+    assert!(joined.host.is_running(&sandbox.id));
+    for name in ["box", "copy"] {
+        control.delete_sandbox(caller, name).await.unwrap();
+    }
+    eventually("nothing is left", async || joined.host.sandbox_count() == 0).await;
+    no_open_orders(&kit).await;
+    assert_eq!(kit.runner.sandbox_count(), 0);
+}
+
+#[tokio::test]
+async fn without_a_runner_that_is_there_a_region_takes_no_sandboxes_and_says_so() {
+    let kit = TestControl::open().await;
+    let region = region(&kit).await;
+    refused(create(&kit, there("a")).await, "connected");
+    let mut joined = register(&kit, &region, "one").await;
+    refused(create(&kit, there("a")).await, "connected");
+    joined.come(&kit, "folder").await.unwrap();
+    make_there(&kit, "a").await;
+    joined.leave().await;
+    refused(create(&kit, there("b")).await, "connected");
+    joined.come(&kit, "folder").await.unwrap();
+    let closing = kit
+        .control
+        .set_unschedulable(&kit.caller, joined.id.as_str(), true);
+    closing.await.unwrap();
+    refused(create(&kit, there("b")).await, "no new sandboxes");
+}
+
+#[tokio::test]
+async fn what_only_the_servers_host_has_is_refused_and_not_left_out() {
+    let (kit, _joined) = with_runner().await;
+    make_there(&kit, "box").await;
+    let snapshot = kit
+        .control
+        .snapshot_sandbox(&kit.caller, "box", "frozen".to_owned(), false);
+    let error = snapshot.await.unwrap_err();
+    assert!(
+        error.to_string().contains("outside of the server"),
+        "{error}"
+    );
+    let volume = MountRequest {
+        volume: "v".to_owned(),
+        mount_path: "/data".to_owned(),
+        subpath: None,
+    };
+    let request = NewSandbox {
+        volumes: vec![volume],
+        ..there("with-volume")
+    };
+    refused(create(&kit, request).await, "volumes");
+}
+
+#[tokio::test]
+async fn an_order_waits_for_a_runner_that_is_away() {
+    let (kit, mut joined) = with_runner().await;
+    let sandbox = make_there(&kit, "box").await;
+    joined.leave().await;
+    let stopping = tokio::spawn({
+        let (control, caller) = (kit.control.clone(), kit.caller.clone());
+        async move { control.stop_sandbox(&caller, "box", false).await }
+    });
+    eventually("the order is open", async || {
+        row(&kit, &sandbox.id).await.state() == State::Stopping
+    })
+    .await;
+    assert!(joined.host.is_running(&sandbox.id));
+    joined.come(&kit, "folder").await.unwrap();
+    within("the stop", stopping).await.unwrap().unwrap();
+    becomes(&kit, &sandbox.id, State::Stopped).await;
+}
+
+#[tokio::test]
+async fn what_happened_while_a_runner_was_away_is_found_when_it_comes_back() {
+    let (kit, mut joined) = with_runner().await;
+    let (dead, lost) = (
+        make_there(&kit, "dead").await,
+        make_there(&kit, "lost").await,
+    );
+    joined.leave().await;
+    joined.host.end_agent(&dead.id, FaultCode::AgentExited);
+    joined.host.lose(&lost.id);
+    let stray = alcove_domain::SandboxId::from_uuid(uuid::Uuid::from_u128(9));
+    joined.host.plant(&stray, 1);
+    joined.come(&kit, "folder").await.unwrap();
+    becomes(&kit, &dead.id, State::Stopped).await;
+    becomes(&kit, &lost.id, State::Error).await;
+    eventually("the stray one is removed", async || {
+        joined.host.observed(&stray).is_none()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_that_starts_anew_knows_where_its_sandboxes_are() {
+    let (kit, mut joined) = with_runner().await;
+    let sandbox = make_there(&kit, "box").await;
+    let kit = kit.restart().await;
+    // The runner is not there yet, and that says nothing about what is on it.
+    assert_eq!(state(&kit, &sandbox.id).await, Some(State::Started));
+    joined.come(&kit, "folder").await.unwrap();
+    assert_eq!(state(&kit, &sandbox.id).await, Some(State::Started));
+    assert!(joined.host.is_running(&sandbox.id));
+}
+
+#[tokio::test]
+async fn a_runner_is_not_believed_about_sandboxes_that_are_not_on_it() {
+    let (kit, joined) = with_runner().await;
+    let here = make(&kit, "here").await;
+    let there = make_there(&kit, "there").await;
+    let fault = Fault {
+        code: FaultCode::AgentExited,
+        message: "it died".to_owned(),
+    };
+    let dead = Observed::Stopped { fault: Some(fault) };
+    joined.host.say_of(&here.id, 1, dead);
+    // Its own is believed: by then the one before has been heard.
+    joined.host.end_agent(&there.id, FaultCode::AgentExited);
+    becomes(&kit, &there.id, State::Stopped).await;
+    assert_eq!(state(&kit, &here.id).await, Some(State::Started));
+}
+
+#[tokio::test]
+async fn another_data_folder_is_let_in_only_when_nothing_is_in_the_first() {
+    let (kit, mut joined) = with_runner().await;
+    make_there(&kit, "box").await;
+    joined.leave().await;
+    let elsewhere = kit.control.admit_runner(&joined.id, "elsewhere").await;
+    assert!(
+        matches!(elsewhere, Err(Error::Conflict { .. })),
+        "{elsewhere:?}"
+    );
+    joined.come(&kit, "folder").await.unwrap();
+    kit.control
+        .delete_sandbox(&kit.caller, "box")
+        .await
+        .unwrap();
+    eventually("nothing is left", async || joined.host.sandbox_count() == 0).await;
+    no_open_orders(&kit).await;
+    let beside = kit.control.admit_runner(&joined.id, "elsewhere").await;
+    assert!(matches!(beside, Err(Error::Conflict { .. })), "{beside:?}");
+    joined.leave().await;
+    joined.come(&kit, "elsewhere").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_runner_with_sandboxes_is_deleted_by_force_only_and_they_are_lost_then() {
+    let (kit, mut joined) = with_runner().await;
+    let sandbox = make_there(&kit, "box").await;
+    let (control, caller) = (&kit.control, &kit.caller);
+    let id = &joined.id.to_string();
+    control.set_unschedulable(caller, id, true).await.unwrap();
+    let error = control.delete_runner(caller, id, false).await.unwrap_err();
+    assert!(error.to_string().contains("sandboxes"), "{error}");
+    joined.leave().await;
+    control.delete_runner(caller, id, true).await.unwrap();
+    let started = control.stop_sandbox(caller, "box", false).await;
+    drop(started);
+    becomes(&kit, &sandbox.id, State::Error).await;
+    control.delete_sandbox(caller, "box").await.unwrap();
+    eventually("it is gone", async || {
+        state(&kit, &sandbox.id).await.is_none()
+    })
+    .await;
+    no_open_orders(&kit).await;
+}
+
+#[tokio::test]
+async fn of_several_runners_one_that_is_there_takes_the_sandbox() {
+    let (kit, mut first) = with_runner().await;
+    let region = first_region(&kit).await;
+    let mut second = register(&kit, &region, "two").await;
+    second.come(&kit, "second").await.unwrap();
+    first.leave().await;
+    let sandbox = make_there(&kit, "box").await;
+    assert_eq!(sandbox.runner.as_ref(), Some(&second.id));
+    assert!(second.host.is_running(&sandbox.id));
+}
+
+async fn first_region(kit: &TestControl) -> String {
+    let listed = kit.control.list_runners(&kit.caller, None).await.unwrap();
+    let mut joined = listed.iter().filter(|view| !view.runner.is_built_in);
+    joined.next().unwrap().runner.region.clone()
+}
+
+#[tokio::test]
+async fn a_runner_that_is_drained_puts_its_own_sandboxes_away_and_no_others() {
+    let (kit, joined) = with_runner().await;
+    let (here, there) = (make(&kit, "here").await, make_there(&kit, "there").await);
+    for name in ["here", "there"] {
+        kit.control
+            .stop_sandbox(&kit.caller, name, false)
+            .await
+            .unwrap();
+    }
+    let draining = kit
+        .control
+        .set_draining(&kit.caller, joined.id.as_str(), true);
+    draining.await.unwrap();
+    eventually("it is in the archive", async || {
+        kit.clock.advance(Duration::from_secs(10));
+        state(&kit, &there.id).await == Some(State::Archived)
+    })
+    .await;
+    assert_eq!(state(&kit, &here.id).await, Some(State::Stopped));
+}
+
+fn ids(sandboxes: &[Arc<Sandbox>]) -> Vec<&str> {
+    sandboxes
+        .iter()
+        .map(|sandbox| sandbox.id.as_str())
+        .collect()
+}
+
+#[tokio::test]
+async fn a_runner_is_told_what_is_on_it_by_state() {
+    let (kit, joined) = with_runner().await;
+    make(&kit, "here").await;
+    let (one, two) = (make_there(&kit, "one").await, make_there(&kit, "two").await);
+    kit.control
+        .stop_sandbox(&kit.caller, "two", false)
+        .await
+        .unwrap();
+    let told = |states: &[SandboxState]| kit.control.sandboxes_of_runner(&joined.id, states, false);
+    assert_eq!(ids(&told(&[])).len(), 2);
+    assert_eq!(ids(&told(&[State::Started])), [one.id.as_str()]);
+    assert_eq!(ids(&told(&[State::Stopped])), [two.id.as_str()]);
+    let other = RunnerId::from_uuid(uuid::Uuid::from_u128(1));
+    assert!(
+        kit.control
+            .sandboxes_of_runner(&other, &[], false)
+            .is_empty()
+    );
+}
+
+#[tokio::test]
+async fn a_runner_that_is_away_can_ask_for_its_jobs_and_say_how_they_ended() {
+    let (kit, mut joined) = with_runner().await;
+    let sandbox = make_there(&kit, "box").await;
+    assert!(kit.control.list_jobs(&joined.id).is_empty());
+    joined.leave().await;
+    let stopping = tokio::spawn({
+        let (control, caller): (_, Caller) = (kit.control.clone(), kit.caller.clone());
+        async move { control.stop_sandbox(&caller, "box", false).await }
+    });
+    let taken = kit
+        .control
+        .take_jobs(&joined.id, 10, Duration::from_secs(30));
+    let jobs = within("a job", taken).await;
+    assert_eq!(jobs.len(), 1);
+    let job = &jobs[0];
+    assert_eq!(
+        (job.kind, job.status),
+        (JobKind::Stop, JobStatus::InProgress)
+    );
+    assert_eq!(job.sandbox.id, sandbox.id);
+    let id = job.id.to_string();
+    // It is given out once, and shown as long as it is open.
+    let again = kit.control.take_jobs(&joined.id, 10, Duration::ZERO).await;
+    assert!(again.is_empty());
+    assert_eq!(kit.control.get_job(&joined.id, &id).unwrap().id, job.id);
+    let done = kit
+        .control
+        .tell_job(&joined.id, &id, Some(JobEnd::Completed))
+        .await;
+    done.unwrap();
+    within("the stop", stopping).await.unwrap().unwrap();
+    becomes(&kit, &sandbox.id, State::Stopped).await;
+    missing(kit.control.get_job(&joined.id, &id));
+}
+
+#[tokio::test]
+async fn jobs_of_a_runner_that_is_there_are_answered_over_its_link_only() {
+    let (kit, joined) = with_runner().await;
+    make_there(&kit, "box").await;
+    joined.host.hold_work();
+    let stopping = tokio::spawn({
+        let (control, caller) = (kit.control.clone(), kit.caller.clone());
+        async move { control.stop_sandbox(&caller, "box", false).await }
+    });
+    eventually("there is a job", async || {
+        !kit.control.list_jobs(&joined.id).is_empty()
+    })
+    .await;
+    let job = kit.control.list_jobs(&joined.id).remove(0);
+    assert_eq!(job.status, JobStatus::InProgress);
+    let id = job.id.to_string();
+    let told = kit
+        .control
+        .tell_job(&joined.id, &id, Some(JobEnd::Completed));
+    let told = told.await;
+    assert!(matches!(told, Err(Error::Conflict { .. })), "{told:?}");
+    // Of another runner there is no such job.
+    let other = RunnerId::from_uuid(uuid::Uuid::from_u128(1));
+    missing(kit.control.get_job(&other, &id));
+    joined.host.resume_work();
+    within("the stop", stopping).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_job_that_failed_leaves_the_reason_in_its_sandbox() {
+    let (kit, mut joined) = with_runner().await;
+    let sandbox = make_there(&kit, "box").await;
+    kit.control
+        .stop_sandbox(&kit.caller, "box", false)
+        .await
+        .unwrap();
+    joined.leave().await;
+    let starting = tokio::spawn({
+        let (control, caller) = (kit.control.clone(), kit.caller.clone());
+        async move { control.start_sandbox(&caller, "box").await }
+    });
+    let taken = kit
+        .control
+        .take_jobs(&joined.id, 10, Duration::from_secs(30));
+    let job = within("a job", taken).await.remove(0);
+    let end = JobEnd::Failed("no room".to_owned());
+    let id = job.id.to_string();
+    let told = kit.control.tell_job(&joined.id, &id, Some(end));
+    told.await.unwrap();
+    within("the start", starting).await.unwrap().unwrap_err();
+    becomes(&kit, &sandbox.id, State::Error).await;
+    let seen = get(&kit, "box").await.unwrap();
+    assert_eq!(seen.error_reason().as_deref(), Some("no room"));
+    assert!(seen.is_recoverable());
+}
+
+#[tokio::test]
+async fn a_runner_says_what_a_sandbox_of_its_own_is_and_nothing_of_others() {
+    let (kit, mut joined) = with_runner().await;
+    let (here, there) = (make(&kit, "here").await, make_there(&kit, "there").await);
+    joined.leave().await;
+    let say = async |sandbox: &Sandbox, state| {
+        let reason = Some("it died".to_owned());
+        kit.control
+            .note_sandbox_state(&joined.id, sandbox.id.as_str(), state, reason, true)
+            .await
+    };
+    missing(say(&here, State::Stopped).await);
+    assert!(matches!(
+        say(&there, State::Archiving).await,
+        Err(Error::Invalid { .. })
+    ));
+    say(&there, State::Stopped).await.unwrap();
+    becomes(&kit, &there.id, State::Stopped).await;
+    assert_eq!(state(&kit, &here.id).await, Some(State::Started));
+}
