@@ -8,6 +8,7 @@ mod drain;
 mod gate;
 mod jobs;
 mod joined;
+mod places;
 mod placing;
 mod regions;
 mod runners;

@@ -27,11 +27,9 @@ use http::{Method, Request, Uri};
 use ipnet::IpNet;
 use socketioxide::SocketIo;
 use tokio_util::sync::CancellationToken;
-use tower::util::BoxCloneSyncService;
-use tower::{Layer, Service, ServiceExt};
+use tower::{Layer, Service, ServiceExt, util::BoxCloneSyncService};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
-use tracing::field::Empty;
-use tracing::{Instrument as _, Span};
+use tracing::{Instrument as _, Span, field::Empty};
 
 use crate::error::{ApiError, Subject, finish, told_path};
 use crate::inside::Inside;

@@ -1,7 +1,6 @@
 //! Runners, as their organizations, the administrator and they themselves see them.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use alcove_domain::runner::{RUNNERS_MAX, availability};
 use alcove_domain::{
@@ -11,7 +10,7 @@ use alcove_domain::{
 use alcove_store::StoreError;
 
 use super::joined::{capacity_of, load_of};
-use super::{Fleet, Gate, new_key, regions, service_key_hash};
+use super::{Fleet, new_key, regions, service_key_hash};
 use crate::rng::uuid_v4;
 use crate::shared::Shared;
 use crate::{Caller, Error};
@@ -44,7 +43,7 @@ impl Fleet {
         there.filter(|runner| runner.region == region).count()
     }
 
-    fn list(&self, is_told: impl Fn(&Runner) -> bool) -> Vec<Arc<Runner>> {
+    pub(super) fn list(&self, is_told: impl Fn(&Runner) -> bool) -> Vec<Arc<Runner>> {
         let known = self.read();
         let mut found: Vec<_> = known
             .runners
@@ -56,7 +55,7 @@ impl Fleet {
         found
     }
 
-    fn get(&self, id: &str) -> Option<Arc<Runner>> {
+    pub(super) fn get(&self, id: &str) -> Option<Arc<Runner>> {
         let id: RunnerId = id.parse().ok()?;
         self.read().runners.get(&id).cloned()
     }
@@ -130,7 +129,7 @@ impl Shared {
         }
     }
 
-    async fn view_runner(&self, runner: Arc<Runner>) -> Result<RunnerView, Error> {
+    pub(super) async fn view_runner(&self, runner: Arc<Runner>) -> Result<RunnerView, Error> {
         if runner.is_built_in {
             return self.view_built_in(runner).await;
         }
@@ -487,60 +486,6 @@ impl Shared {
             sandbox.runner.as_ref() == Some(id) && sandbox.is_visible()
         })
     }
-
-    /// The runner that a sandbox is on.
-    pub async fn runner_of_sandbox(
-        &self,
-        gate: &Gate,
-        id_or_name: &str,
-    ) -> Result<RunnerView, Error> {
-        let sandbox = self.covered(gate, id_or_name)?.sandbox();
-        let runner = self.fleet.runner_of(&sandbox);
-        let runner = runner.ok_or_else(|| not_found(id_or_name))?;
-        self.view_runner(runner).await
-    }
-
-    /// Runners that have an image, by its digest or the name that it has there.
-    pub async fn runners_with_image(
-        &self,
-        gate: &Gate,
-        image: &str,
-    ) -> Result<Vec<Arc<Runner>>, Error> {
-        let has_it = |runner: &Runner| {
-            gate.covers(&runner.region) && self.fleet.joined.has_image(&runner.id, image)
-        };
-        let mut found = self.fleet.list(has_it);
-        let Some(runner) = self.fleet.built_in().filter(|it| gate.covers(&it.region)) else {
-            return Ok(found);
-        };
-        let images = self.runner.images().await;
-        let images = images.map_err(|error| Error::Unavailable {
-            message: "The runner does not answer",
-            retry_after: Some(Duration::from_secs(1)),
-            cause: Some(Box::new(error)),
-        })?;
-        let has = images
-            .iter()
-            .any(|found| found.digest.0 == image || found.name == image);
-        if has {
-            found.insert(0, runner);
-        }
-        Ok(found)
-    }
-
-    pub async fn runner_for_gate(&self, gate: &Gate, id: &str) -> Result<RunnerView, Error> {
-        let runner = self.fleet.get(id);
-        let runner = runner.filter(|runner| gate.covers(&runner.region));
-        self.view_runner(runner.ok_or_else(|| not_found(id))?).await
-    }
-
-    /// Whether nothing needs this image any more.
-    pub async fn can_clean_up_image(&self, caller: &Caller, image: &str) -> Result<bool, Error> {
-        self.require_admin(caller).await?;
-        let used = self.store.reader().image_is_used(image).await;
-        let used = used.map_err(|error| Error::store("looking for what needs an image", error))?;
-        Ok(!used)
-    }
 }
 
 fn is_told(caller: &Caller, is_admin: bool, runner: &Runner) -> bool {
@@ -550,7 +495,7 @@ fn is_told(caller: &Caller, is_admin: bool, runner: &Runner) -> bool {
     }
 }
 
-fn not_found(id: &str) -> Error {
+pub(super) fn not_found(id: &str) -> Error {
     Error::NotFound {
         message: format!("Runner with ID {id} not found"),
     }

@@ -306,18 +306,28 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("post", "/api/audit", "writes a row by itself"),
     (
         "post",
+        "/api/auth/sso/depart",
+        "says where to go, and keeps nothing; who arrives is written down",
+    ),
+    (
+        "post",
+        "/api/organizations/{organizationId}/identity-providers/workos-admin-portal-link",
+        "is refused, whoever asks",
+    ),
+    (
+        "post",
         "/api/runners/healthcheck",
         "a machine says that it is there, often",
     ),
     (
         "post",
         "/api/jobs/{jobId}/status",
-        "a machine's answer, and there is nothing that it could change",
+        "a machine says what became of an order",
     ),
     (
         "put",
         "/api/sandbox/{sandboxIdOrName}/state",
-        "a machine's report, and there is nothing that it could change",
+        "a machine says what a sandbox on it is",
     ),
 ];
 

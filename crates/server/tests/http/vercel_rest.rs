@@ -479,3 +479,48 @@ async fn a_key_finds_its_user_its_one_team_and_any_project() {
     let wanted = json!({"id": "mine", "name": "mine", "accountId": own});
     assert_eq!(project, wanted);
 }
+
+#[tokio::test]
+async fn a_snapshot_ends_the_session_and_others_begin_with_it() {
+    let server = Server::start().await;
+    let made = make(&server, json!({"projectId": "p", "name": "box"})).await;
+    let id = made["session"]["id"].as_str().unwrap();
+    let (status, taken) = ask(
+        &server,
+        "POST",
+        &format!("/v2/sandboxes/sessions/{id}/snapshot"),
+        "",
+    )
+    .await;
+    assert_eq!(status, 201, "{taken}");
+    assert_no_null(&taken, "");
+    assert_eq!(taken["session"]["status"], "stopped");
+    let snapshot = taken["snapshot"]["id"].as_str().unwrap();
+    let (_, seen) = ask(&server, "GET", "/v2/sandboxes/box", "").await;
+    assert_eq!(seen["sandbox"]["currentSnapshotId"], snapshot);
+    let (_, listed) = ask(
+        &server,
+        "GET",
+        "/v2/sandboxes/snapshots?project=p&name=box",
+        "",
+    )
+    .await;
+    assert_eq!(listed["snapshots"][0]["id"], snapshot);
+    let source = json!({"projectId": "p", "name": "next", "source": {"type": "snapshot", "snapshotId": snapshot}});
+    let next = make(&server, source).await;
+    assert_eq!(next["session"]["sourceSnapshotId"], snapshot);
+    let (status, forked) = ask(
+        &server,
+        "POST",
+        "/v2/sandboxes/next/fork?projectId=p",
+        r#"{"name":"fork"}"#,
+    )
+    .await;
+    assert_eq!(status, 200, "{forked}");
+    assert_eq!(forked["session"]["status"], "running");
+    let path = format!("/v2/sandboxes/snapshots/{snapshot}");
+    assert_eq!(
+        ask(&server, "DELETE", &path, "").await.1["snapshot"]["status"],
+        "deleted"
+    );
+}
