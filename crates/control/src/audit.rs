@@ -273,13 +273,12 @@ pub(crate) async fn gather(shared: &Shared) {
 }
 
 async fn take_sighting(shared: &Shared, host: &Host, sighting: Sighting) {
-    let sandbox = match shared.directory.get(&sighting.sandbox) {
-        Some(entry) => Some(entry.sandbox()),
-        None => {
-            // It has gone since.
-            let found = shared.store.reader().sandbox_find(&sighting.sandbox).await;
-            found.ok().flatten().map(Arc::new)
-        }
+    let sandbox = if let Some(entry) = shared.directory.get(&sighting.sandbox) {
+        Some(entry.sandbox())
+    } else {
+        // It has gone since.
+        let found = shared.store.reader().sandbox_find(&sighting.sandbox).await;
+        found.ok().flatten().map(Arc::new)
     };
     if let Some(sandbox) = sandbox.filter(|sandbox| host.holds(sandbox)) {
         let organization = sandbox.organization_id.clone();

@@ -256,24 +256,23 @@ pub(crate) fn of_token(shared: &Shared, token: &str) -> Result<(SandboxId, Organ
         let tokens = tokens.unwrap_or_else(PoisonError::into_inner);
         tokens.get(&hash).cloned()
     };
-    let entry = match remembered.and_then(|id| shared.directory.get(&id)) {
-        Some(entry) => entry,
+    let entry = if let Some(entry) = remembered.and_then(|id| shared.directory.get(&id)) {
+        entry
+    } else {
         // A token says nothing of its sandbox, so each one's is made and compared, without telling by the time it takes.
-        None => {
-            let key = &shared.secrets.previews;
-            let mut entries = shared.directory.entries().into_iter();
-            let found = entries.find(|entry| tokens::is_of(key, &entry.id, token));
-            let entry = found.ok_or_else(not_found)?;
-            let mut known = settings
-                .tokens
-                .write()
-                .unwrap_or_else(PoisonError::into_inner);
-            if known.len() >= TOKENS_MAX {
-                known.clear();
-            }
-            known.insert(hash, entry.id.clone());
-            entry
+        let key = &shared.secrets.previews;
+        let mut entries = shared.directory.entries().into_iter();
+        let found = entries.find(|entry| tokens::is_of(key, &entry.id, token));
+        let entry = found.ok_or_else(not_found)?;
+        let mut known = settings
+            .tokens
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= TOKENS_MAX {
+            known.clear();
         }
+        known.insert(hash, entry.id.clone());
+        entry
     };
     let sandbox = entry.sandbox();
     if !sandbox.is_visible() {

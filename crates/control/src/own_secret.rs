@@ -42,22 +42,22 @@ impl<'a> OwnSecrets<'a> {
         let secret = match (kept, plain, self.keys) {
             (_, Some(plain), None) => return Ok(plain),
             (_, Some(plain), Some(_)) => plain,
-            (None, None, _) => self.new(),
+            (None, None, _) => self.make(),
             (Some(_), None, None) => {
                 return Err(Error::Internal {
                     doing: "opening a secret of the server, which is sealed, without a key",
                     cause: None,
                 });
             }
-            (Some(sealed), None, Some(keys)) => match open(keys, name, &sealed) {
-                Some(secret) => return Ok(secret),
-                None => {
-                    tracing::warn!(
-                        "the secret {name} of the server does not open with any key and is made anew: what it has signed is good no more"
-                    );
-                    self.new()
+            (Some(sealed), None, Some(keys)) => {
+                if let Some(secret) = open(keys, name, &sealed) {
+                    return Ok(secret);
                 }
-            },
+                tracing::warn!(
+                    "the secret {name} of the server does not open with any key and is made anew: what it has signed is good no more"
+                );
+                self.make()
+            }
         };
         let bytes = self.bytes(&tx, name, &secret)?;
         tx.secret_put(name, &bytes).await.map_err(failed)?;
@@ -65,7 +65,7 @@ impl<'a> OwnSecrets<'a> {
         Ok(secret)
     }
 
-    fn new(&self) -> [u8; BYTES] {
+    fn make(&self) -> [u8; BYTES] {
         let mut secret = [0; BYTES];
         self.rng.fill(&mut secret);
         secret

@@ -131,7 +131,7 @@ pub(crate) async fn create_as(
     shared.snapshots.note_use(&snapshot.id, now);
     let task = {
         let shared = Arc::clone(shared);
-        let linked = owner.map(|owner| owner.sandbox());
+        let linked = owner.map(links::Owner::sandbox);
         async move {
             let mut sandbox = sandbox;
             let place = shared

@@ -113,7 +113,7 @@ impl Joined {
                 return;
             }
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     fn note_images(&self, id: &RunnerId, number: u64, images: Vec<ImageEntry>) {
@@ -145,8 +145,10 @@ impl Joined {
     pub fn add_image(&self, id: &RunnerId, image: ImageEntry) {
         self.change(|links| {
             if let Some(link) = links.get_mut(id) {
-                let others = link.images.iter().filter(|other| other.name != image.name);
-                link.images = others.cloned().chain([image.clone()]).collect();
+                let mut images = link.images.to_vec();
+                images.retain(|other| other.name != image.name);
+                images.push(image);
+                link.images = images.into();
             }
         });
     }

@@ -154,8 +154,7 @@ pub(crate) async fn unlink(
     };
     let identity = own
         .into_iter()
-        .filter(|it| it.subject == subject && is_meant(it))
-        .next_back()
+        .rfind(|it| it.subject == subject && is_meant(it))
         .ok_or_else(not_found)?;
     let unlinked = sign_in::change(shared, "unlinking an account", move |_, tx| async move {
         let failed = |error| Error::store("unlinking an account", error);
