@@ -123,15 +123,16 @@ impl ApiError {
         )
     }
 
-    /// Something that only a proxy is told.
+    /// For a request that should have been an upgrade.
     pub(crate) fn no_link(protocol: &str) -> Self {
         Self::new(
             StatusCode::UPGRADE_REQUIRED,
             "UPGRADE_REQUIRED",
-            &format!("This is for an upgrade of the connection to {protocol}"),
+            format!("This is for an upgrade of the connection to {protocol}"),
         )
     }
 
+    /// Something that only a proxy is told.
     pub(crate) fn only_proxies() -> Self {
         Self::new(
             StatusCode::FORBIDDEN,

@@ -22,7 +22,7 @@ use crate::routes::page;
 /// For each step of a hand-over: a relay that is there answers sooner.
 const STEP_LIMIT: Duration = Duration::from_secs(20);
 /// A whole hand-over.
-const SEND_LIMIT: Duration = Duration::from_secs(60);
+const SEND_LIMIT: Duration = Duration::from_mins(1);
 /// Characters of a name that are shown.
 const NAME_MAX: usize = 200;
 

@@ -53,6 +53,8 @@ struct Link {
     number: u64,
     client: Arc<dyn RunnerClient>,
     images: Arc<[ImageEntry]>,
+    /// Whether it has said how it is. Before that nothing is placed on it.
+    is_heard: bool,
 }
 
 impl Joined {
@@ -72,6 +74,7 @@ impl Joined {
             number,
             client,
             images: Arc::default(),
+            is_heard: false,
         };
         self.change(|links| links.insert(id.clone(), link));
         number
@@ -124,9 +127,17 @@ impl Joined {
         });
     }
 
-    /// Whether it is there.
+    fn note_heard(&self, id: &RunnerId, number: u64) {
+        self.change(|links| {
+            if let Some(link) = links.get_mut(id).filter(|link| link.number == number) {
+                link.is_heard = true;
+            }
+        });
+    }
+
+    /// Whether it is there, and has said how it is.
     pub fn is_linked(&self, id: &RunnerId) -> bool {
-        self.read().contains_key(id)
+        self.read().get(id).is_some_and(|link| link.is_heard)
     }
 
     /// Whether it has an image, by its digest or the name that it has there.
@@ -340,7 +351,10 @@ impl Shared {
             fault: None,
         };
         match self.take_heartbeat(id, &beat).await {
-            Ok(()) => true,
+            Ok(()) => {
+                self.fleet.joined.note_heard(id, number);
+                true
+            }
             Err(error) => {
                 tracing::error!(runner.id = %id, %error, "cannot write how a runner is");
                 false

@@ -241,6 +241,17 @@ async fn a_server_that_starts_anew_knows_where_its_sandboxes_are() {
 }
 
 #[tokio::test]
+async fn a_runner_that_comes_back_is_ready_no_sooner_than_something_can_be_placed_on_it() {
+    let (kit, mut joined) = with_runner().await;
+    let kit = kit.restart().await;
+    for round in 0..20 {
+        joined.come(&kit, "folder").await.unwrap();
+        make_there(&kit, &format!("box-{round}")).await;
+        joined.leave().await;
+    }
+}
+
+#[tokio::test]
 async fn a_runner_is_not_believed_about_sandboxes_that_are_not_on_it() {
     let (kit, joined) = with_runner().await;
     let here = make(&kit, "here").await;
