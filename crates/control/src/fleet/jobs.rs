@@ -94,7 +94,10 @@ pub enum JobStatus {
 /// How a job ended, as its runner says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JobEnd {
-    Completed,
+    Completed {
+        /// Version of the agent that answers in the sandbox, where the runner says it.
+        agent_version: Option<String>,
+    },
     Failed(String),
 }
 
@@ -120,20 +123,22 @@ impl Job {
     }
 
     /// What the order led to.
-    fn observation(&self, end: JobEnd) -> Option<Observation> {
+    fn observation(&self, end: &JobEnd) -> Option<Observation> {
         let failed = |message: String| Observation::Failed {
             fault: Fault::new(FaultCode::Internal, message),
             has_disk: !matches!(self.kind, JobKind::Create | JobKind::Fork),
         };
         match (end, self.goal) {
-            (JobEnd::Failed(message), _) => Some(failed(message)),
-            (JobEnd::Completed, Goal::Running) => Some(Observation::Running),
-            (JobEnd::Completed, Goal::Stopped { .. }) => Some(Observation::Stopped { fault: None }),
-            (JobEnd::Completed, Goal::Absent) => Some(Observation::Absent),
-            (JobEnd::Completed, Goal::Paused) => Some(Observation::Paused),
-            (JobEnd::Completed, Goal::Archived) => Some(Observation::Archived),
+            (JobEnd::Failed(message), _) => Some(failed(message.clone())),
+            (JobEnd::Completed { .. }, Goal::Running) => Some(Observation::Running),
+            (JobEnd::Completed { .. }, Goal::Stopped { .. }) => {
+                Some(Observation::Stopped { fault: None })
+            }
+            (JobEnd::Completed { .. }, Goal::Absent) => Some(Observation::Absent),
+            (JobEnd::Completed { .. }, Goal::Paused) => Some(Observation::Paused),
+            (JobEnd::Completed { .. }, Goal::Archived) => Some(Observation::Archived),
             // Their answers have more to say than that they are done, which only a link can.
-            (JobEnd::Completed, Goal::Resized | Goal::Captured | Goal::Copied) => None,
+            (JobEnd::Completed { .. }, Goal::Resized | Goal::Captured | Goal::Copied) => None,
         }
     }
 }
@@ -255,7 +260,7 @@ impl Shared {
             return Ok(job);
         };
         let observation = job
-            .observation(end)
+            .observation(&end)
             .ok_or_else(|| refused("The end of this job is answered over a link only"))?;
         let entry = self.directory.get(&job.sandbox.id);
         let entry = entry.ok_or_else(|| refused("The job is over"))?;
@@ -263,11 +268,26 @@ impl Shared {
             origin: Origin::Answer,
             generation: job.sandbox.lifecycle.generation,
             observation,
-            heard: Heard::default(),
+            heard: Heard {
+                agent_version: match end {
+                    JobEnd::Completed { agent_version } => agent_version,
+                    JobEnd::Failed(_) => None,
+                },
+                ..Heard::default()
+            },
             if_version: Some(job.sandbox.version),
         };
+        let mut watch = entry.watch();
         driver::ask(self, &entry, seen).await;
-        lock(&self.fleet.jobs.until).remove(&job.id);
+        // Until it is taken the job is there still, and whoever is answered must not find it.
+        let time_up = self.clock.sleep(self.settings.settle_wait);
+        tokio::pin!(time_up);
+        while watch.borrow_and_update().version == job.sandbox.version {
+            tokio::select! {
+                changed = watch.changed() => if changed.is_err() { break },
+                () = &mut time_up => break,
+            }
+        }
         Ok(job)
     }
 

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use alcove_control::{Caller, Error, JobEnd, JobKind, JobStatus, NewRegion};
+use alcove_control::{Error, NewRegion};
 use alcove_domain::{
-    MountRequest, NewRunner, NewSandbox, RunnerId, Sandbox, SandboxState, SandboxState as State,
+    MountRequest, NewRunner, NewSandbox, NewSnapshot, RunnerId, Sandbox, SandboxState as State,
+    SnapshotState,
 };
-use alcove_runner_api::{Fault, FaultCode, Observed};
+use alcove_runner_api::{Fault, FaultCode, Observed, PullFaultCode};
 use alcove_testkit::{FakeRunner, TestControl, eventually, within};
 use tokio::sync::oneshot;
 
@@ -16,22 +17,22 @@ use crate::support::*;
 const REGION: &str = "Lab";
 
 /// A runner that was registered, and plays a host.
-struct Joined {
-    host: FakeRunner,
-    id: RunnerId,
+pub struct Joined {
+    pub host: FakeRunner,
+    pub id: RunnerId,
     leave: Option<oneshot::Sender<()>>,
     attended: Option<tokio::task::JoinHandle<()>>,
 }
 
 impl Joined {
     /// Its connection ends.
-    async fn leave(&mut self) {
+    pub async fn leave(&mut self) {
         drop(self.leave.take());
         let attended = self.attended.take().expect("it is there");
         within("the runner has left", attended).await.unwrap();
     }
 
-    async fn come(&mut self, kit: &TestControl, folder: &str) -> Result<(), Error> {
+    pub async fn come(&mut self, kit: &TestControl, folder: &str) -> Result<(), Error> {
         kit.control.admit_runner(&self.id, folder).await?;
         let (leave, left) = oneshot::channel::<()>();
         let (control, id) = (kit.control.clone(), self.id.clone());
@@ -76,7 +77,7 @@ async fn register(kit: &TestControl, region: &str, name: &str) -> Joined {
     }
 }
 
-async fn with_runner() -> (TestControl, Joined) {
+pub async fn with_runner() -> (TestControl, Joined) {
     let kit = TestControl::open().await;
     let region = region(&kit).await;
     let mut joined = register(&kit, &region, "one").await;
@@ -91,7 +92,7 @@ fn there(name: &str) -> NewSandbox {
     }
 }
 
-async fn make_there(kit: &TestControl, name: &str) -> Arc<Sandbox> {
+pub async fn make_there(kit: &TestControl, name: &str) -> Arc<Sandbox> {
     create(kit, there(name)).await.unwrap()
 }
 
@@ -186,6 +187,55 @@ async fn what_only_the_servers_host_has_is_refused_and_not_left_out() {
         ..there("with-volume")
     };
     refused(create(&kit, request).await, "volumes");
+}
+
+/// A snapshot of a registry's image, which the server's own runner has.
+async fn of_registry(kit: &TestControl, name: &str) {
+    let request = NewSnapshot {
+        name: name.to_owned(),
+        image_name: Some("host:5000/a/b:1".to_owned()),
+        ..NewSnapshot::default()
+    };
+    let made = kit.control.create_snapshot(&kit.caller, request).await;
+    made.unwrap();
+    eventually("the snapshot is active", async || {
+        let found = kit.control.get_snapshot(&kit.caller, name).await;
+        found.unwrap().state == SnapshotState::Active
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_runner_gets_the_image_of_a_snapshot_by_itself_once() {
+    let (kit, joined) = with_runner().await;
+    of_registry(&kit, "mine").await;
+    assert!(joined.host.pulls().is_empty());
+    for name in ["first", "second"] {
+        let request = NewSandbox {
+            snapshot: Some("mine".to_owned()),
+            ..there(name)
+        };
+        let sandbox = create(&kit, request).await.unwrap();
+        assert_eq!(sandbox.state(), State::Started);
+        assert!(joined.host.is_running(&sandbox.id));
+    }
+    let pulls = joined.host.pulls();
+    assert_eq!(pulls.len(), 1);
+    // The very image that the snapshot is of, whatever its tag says by now.
+    assert!(pulls[0].reference.contains('@'), "{:?}", pulls[0]);
+}
+
+#[tokio::test]
+async fn an_image_that_a_runner_cannot_get_is_told_as_the_reason() {
+    let (kit, joined) = with_runner().await;
+    of_registry(&kit, "mine").await;
+    joined.host.fail_next_pull(PullFaultCode::Unauthorized);
+    let request = NewSandbox {
+        snapshot: Some("mine".to_owned()),
+        ..there("box")
+    };
+    refused(create(&kit, request).await, "Unauthorized");
+    assert_eq!(joined.host.sandbox_count(), 0);
 }
 
 #[tokio::test]
@@ -351,145 +401,4 @@ async fn a_runner_that_is_drained_puts_its_own_sandboxes_away_and_no_others() {
     })
     .await;
     assert_eq!(state(&kit, &here.id).await, Some(State::Stopped));
-}
-
-fn ids(sandboxes: &[Arc<Sandbox>]) -> Vec<&str> {
-    sandboxes
-        .iter()
-        .map(|sandbox| sandbox.id.as_str())
-        .collect()
-}
-
-#[tokio::test]
-async fn a_runner_is_told_what_is_on_it_by_state() {
-    let (kit, joined) = with_runner().await;
-    make(&kit, "here").await;
-    let (one, two) = (make_there(&kit, "one").await, make_there(&kit, "two").await);
-    kit.control
-        .stop_sandbox(&kit.caller, "two", false)
-        .await
-        .unwrap();
-    let told = |states: &[SandboxState]| kit.control.sandboxes_of_runner(&joined.id, states, false);
-    assert_eq!(ids(&told(&[])).len(), 2);
-    assert_eq!(ids(&told(&[State::Started])), [one.id.as_str()]);
-    assert_eq!(ids(&told(&[State::Stopped])), [two.id.as_str()]);
-    let other = RunnerId::from_uuid(uuid::Uuid::from_u128(1));
-    assert!(
-        kit.control
-            .sandboxes_of_runner(&other, &[], false)
-            .is_empty()
-    );
-}
-
-#[tokio::test]
-async fn a_runner_that_is_away_can_ask_for_its_jobs_and_say_how_they_ended() {
-    let (kit, mut joined) = with_runner().await;
-    let sandbox = make_there(&kit, "box").await;
-    assert!(kit.control.list_jobs(&joined.id).is_empty());
-    joined.leave().await;
-    let stopping = tokio::spawn({
-        let (control, caller): (_, Caller) = (kit.control.clone(), kit.caller.clone());
-        async move { control.stop_sandbox(&caller, "box", false).await }
-    });
-    let taken = kit
-        .control
-        .take_jobs(&joined.id, 10, Duration::from_secs(30));
-    let jobs = within("a job", taken).await;
-    assert_eq!(jobs.len(), 1);
-    let job = &jobs[0];
-    assert_eq!(
-        (job.kind, job.status),
-        (JobKind::Stop, JobStatus::InProgress)
-    );
-    assert_eq!(job.sandbox.id, sandbox.id);
-    let id = job.id.to_string();
-    // It is given out once, and shown as long as it is open.
-    let again = kit.control.take_jobs(&joined.id, 10, Duration::ZERO).await;
-    assert!(again.is_empty());
-    assert_eq!(kit.control.get_job(&joined.id, &id).unwrap().id, job.id);
-    let done = kit
-        .control
-        .tell_job(&joined.id, &id, Some(JobEnd::Completed))
-        .await;
-    done.unwrap();
-    within("the stop", stopping).await.unwrap().unwrap();
-    becomes(&kit, &sandbox.id, State::Stopped).await;
-    missing(kit.control.get_job(&joined.id, &id));
-}
-
-#[tokio::test]
-async fn jobs_of_a_runner_that_is_there_are_answered_over_its_link_only() {
-    let (kit, joined) = with_runner().await;
-    make_there(&kit, "box").await;
-    joined.host.hold_work();
-    let stopping = tokio::spawn({
-        let (control, caller) = (kit.control.clone(), kit.caller.clone());
-        async move { control.stop_sandbox(&caller, "box", false).await }
-    });
-    eventually("there is a job", async || {
-        !kit.control.list_jobs(&joined.id).is_empty()
-    })
-    .await;
-    let job = kit.control.list_jobs(&joined.id).remove(0);
-    assert_eq!(job.status, JobStatus::InProgress);
-    let id = job.id.to_string();
-    let told = kit
-        .control
-        .tell_job(&joined.id, &id, Some(JobEnd::Completed));
-    let told = told.await;
-    assert!(matches!(told, Err(Error::Conflict { .. })), "{told:?}");
-    // Of another runner there is no such job.
-    let other = RunnerId::from_uuid(uuid::Uuid::from_u128(1));
-    missing(kit.control.get_job(&other, &id));
-    joined.host.resume_work();
-    within("the stop", stopping).await.unwrap().unwrap();
-}
-
-#[tokio::test]
-async fn a_job_that_failed_leaves_the_reason_in_its_sandbox() {
-    let (kit, mut joined) = with_runner().await;
-    let sandbox = make_there(&kit, "box").await;
-    kit.control
-        .stop_sandbox(&kit.caller, "box", false)
-        .await
-        .unwrap();
-    joined.leave().await;
-    let starting = tokio::spawn({
-        let (control, caller) = (kit.control.clone(), kit.caller.clone());
-        async move { control.start_sandbox(&caller, "box").await }
-    });
-    let taken = kit
-        .control
-        .take_jobs(&joined.id, 10, Duration::from_secs(30));
-    let job = within("a job", taken).await.remove(0);
-    let end = JobEnd::Failed("no room".to_owned());
-    let id = job.id.to_string();
-    let told = kit.control.tell_job(&joined.id, &id, Some(end));
-    told.await.unwrap();
-    within("the start", starting).await.unwrap().unwrap_err();
-    becomes(&kit, &sandbox.id, State::Error).await;
-    let seen = get(&kit, "box").await.unwrap();
-    assert_eq!(seen.error_reason().as_deref(), Some("no room"));
-    assert!(seen.is_recoverable());
-}
-
-#[tokio::test]
-async fn a_runner_says_what_a_sandbox_of_its_own_is_and_nothing_of_others() {
-    let (kit, mut joined) = with_runner().await;
-    let (here, there) = (make(&kit, "here").await, make_there(&kit, "there").await);
-    joined.leave().await;
-    let say = async |sandbox: &Sandbox, state| {
-        let reason = Some("it died".to_owned());
-        kit.control
-            .note_sandbox_state(&joined.id, sandbox.id.as_str(), state, reason, true)
-            .await
-    };
-    missing(say(&here, State::Stopped).await);
-    assert!(matches!(
-        say(&there, State::Archiving).await,
-        Err(Error::Invalid { .. })
-    ));
-    say(&there, State::Stopped).await.unwrap();
-    becomes(&kit, &there.id, State::Stopped).await;
-    assert_eq!(state(&kit, &here.id).await, Some(State::Started));
 }

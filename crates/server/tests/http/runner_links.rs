@@ -98,6 +98,35 @@ async fn a_runner_that_comes_with_its_key_is_given_the_sandboxes_of_its_region()
     is_in_state(&server, &runner, "unresponsive").await;
     let kept = server.ask("GET", "/api/sandbox/box").await.ok();
     assert_eq!(kept["state"], "started");
+    // What it has to do meanwhile it can ask for, and tell the end of.
+    let stop = server.put("POST", "/api/sandbox/box/stop", json!({}));
+    let work = async {
+        let polled = server.ask_as(&runner.key, "GET", "/api/jobs/poll?timeout=20");
+        let polled = polled.await.ok();
+        let job = &polled["jobs"][0];
+        assert_eq!(
+            (&job["type"], &job["status"], &job["resourceId"]),
+            (&json!("STOP_SANDBOX"), &json!("IN_PROGRESS"), &made["id"])
+        );
+        let path = format!("/api/jobs/{}", job["id"].as_str().unwrap());
+        let listed = server.ask_as(&runner.key, "GET", "/api/jobs?status=IN_PROGRESS");
+        assert_eq!(listed.await.ok()["items"][0]["id"], job["id"]);
+        let pending = server.ask_as(&runner.key, "GET", "/api/jobs?status=PENDING");
+        assert_eq!(pending.await.ok()["total"], 0);
+        let told = format!("{path}/status");
+        for metadata in ["words", r#"{"daemonVersion": 1}"#] {
+            let end = json!({"status": "COMPLETED", "resultMetadata": metadata});
+            let answer = server.put_as(&runner.key, "POST", &told, end).await;
+            assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{}", answer.text);
+        }
+        let end = json!({"status": "COMPLETED", "resultMetadata": r#"{"daemonVersion": "1.2"}"#});
+        let answer = server.put_as(&runner.key, "POST", &told, end).await.ok();
+        assert_eq!(answer["status"], "COMPLETED");
+        let over = server.ask_as(&runner.key, "GET", &path).await;
+        assert_eq!(over.status, StatusCode::NOT_FOUND, "{}", over.text);
+    };
+    let (stopped, ()) = within(async { tokio::join!(stop, work) }).await;
+    assert_eq!(stopped.ok()["state"], "stopped");
 }
 
 #[tokio::test]

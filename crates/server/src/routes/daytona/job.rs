@@ -150,7 +150,9 @@ pub(crate) async fn update(
             ]));
         }
         JobStatus::InProgress => None,
-        JobStatus::Completed => Some(JobEnd::Completed),
+        JobStatus::Completed => Some(JobEnd::Completed {
+            agent_version: agent_version(body.result_metadata.as_deref())?,
+        }),
         JobStatus::Failed => Some(JobEnd::Failed(
             body.error_message
                 .clone()
@@ -163,6 +165,24 @@ pub(crate) async fn update(
         error_message: body.error_message,
         ..shown(&job)
     }))
+}
+
+/// What a runner says beside that it is done: JSON, of which the version of the agent is kept.
+fn agent_version(metadata: Option<&str>) -> Result<Option<String>, ApiError> {
+    const MAX_BYTES: usize = 100;
+    let Some(metadata) = metadata else {
+        return Ok(None);
+    };
+    let refused = |why: &str| ApiError::invalid(&[format!("resultMetadata {why}")]);
+    let read: serde_json::Value =
+        serde_json::from_str(metadata).map_err(|_| refused("must be JSON"))?;
+    match read.get("daemonVersion") {
+        None | Some(serde_json::Value::Null) => Ok(None),
+        Some(serde_json::Value::String(version)) if version.len() <= MAX_BYTES => {
+            Ok(Some(version.clone()))
+        }
+        Some(_) => Err(refused("must have a short text as its daemonVersion")),
+    }
 }
 
 /// Sandboxes that are on the runner that asks.
