@@ -19,7 +19,7 @@ use alcove_telemetry::Telemetry;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
-use crate::{FakeRunner, FakeWebhooks, ManualClock, Postgres, SeededRng};
+use crate::{FakeRunner, FakeWebhooks, ManualClock, SeededRng, template};
 
 /// The text of the bootstrap key in tests.
 const KEY: &str = "dtn_0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -122,9 +122,9 @@ impl Default for TestStore {
 
 impl TestStore {
     /// With a PostgreSQL database of its own.
-    pub fn on_postgres() -> Self {
+    pub async fn on_postgres() -> Self {
         Self {
-            database: Some(Postgres::new_database()),
+            database: Some(template::new_postgres_database().await),
             ..Self::default()
         }
     }
@@ -145,7 +145,10 @@ impl TestStore {
 
     async fn open_inner(self, probe: Option<Arc<dyn Probe>>) -> TestControl {
         let store = match &self.database {
-            None => Store::open(&self.path()).await,
+            None => {
+                template::place_database(&self.path()).await;
+                Store::open(&self.path()).await
+            }
             Some(url) => Store::connect(url).await,
         }
         .expect("a store");

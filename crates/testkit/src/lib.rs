@@ -13,6 +13,7 @@ mod postgres;
 mod probe;
 pub mod registry;
 mod rng;
+pub mod template;
 mod wait;
 mod webhooks;
 

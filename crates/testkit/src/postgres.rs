@@ -45,11 +45,26 @@ pub struct Postgres {
 impl Postgres {
     /// The URL of a new, empty database. Blocks: the first call starts the server.
     pub fn new_database() -> String {
+        Self::make(None)
+    }
+
+    /// The URL of a new database that is like the one of `url`, to which nobody may be connected.
+    pub fn copy_of(url: &str) -> String {
+        let name = url.rsplit('/').next().expect("a name");
+        Self::make(Some(name))
+    }
+
+    fn make(template: Option<&str>) -> String {
         static SERVER: OnceLock<Postgres> = OnceLock::new();
         let server = SERVER.get_or_init(Self::start);
         let number = server.databases.fetch_add(1, Ordering::Relaxed);
         let name = format!("test_{number}");
-        let made = server.client("createdb").arg(&name).status();
+        let mut command = server.client("createdb");
+        if let Some(template) = template {
+            // Files as they are: the other way goes through the log, page by page.
+            command.args(["--template", template, "--strategy", "file_copy"]);
+        }
+        let made = command.arg(&name).status();
         assert!(made.expect("createdb").success(), "cannot make {name}");
         // A host that begins with a slash is the folder of the socket.
         let host = server.folder.display().to_string().replace('/', "%2F");

@@ -247,7 +247,7 @@ async fn so_it_is_on_postgresql() {
     for step in Step::ROTATION {
         let passes = if step == Step::Resealed { KINDS } else { 1 };
         for pass in 0..passes {
-            kill_at(TestStore::on_postgres(), step, pass).await;
+            kill_at(TestStore::on_postgres().await, step, pass).await;
         }
     }
 }

@@ -6,7 +6,7 @@ use alcove_domain::{
     Intervals, Lifecycle, OrganizationId, Resources, Sandbox, SandboxClass, SandboxId, SnapshotId,
 };
 use alcove_store::{Store, StoreError};
-use alcove_testkit::Postgres;
+use alcove_testkit::template;
 use jiff::Timestamp;
 use sea_orm::{ConnectionTrait as _, Database, DatabaseConnection, QueryResult, Statement};
 use tempfile::TempDir;
@@ -18,14 +18,14 @@ macro_rules! on_both_databases {
         mod sqlite {
             $(#[tokio::test]
             async fn $test() {
-                super::$test(crate::support::Place::sqlite()).await;
+                super::$test(crate::support::Place::sqlite().await).await;
             })*
         }
 
         mod postgres {
             $(#[tokio::test]
             async fn $test() {
-                super::$test(crate::support::Place::postgres()).await;
+                super::$test(crate::support::Place::postgres().await).await;
             })*
         }
     };
@@ -39,12 +39,14 @@ pub enum Place {
 }
 
 impl Place {
-    pub fn sqlite() -> Self {
-        Self::Sqlite(tempfile::tempdir().unwrap())
+    pub async fn sqlite() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        template::place_database(&folder.path().join("alcove.db")).await;
+        Self::Sqlite(folder)
     }
 
-    pub fn postgres() -> Self {
-        Self::Postgres(Postgres::new_database())
+    pub async fn postgres() -> Self {
+        Self::Postgres(template::new_postgres_database().await)
     }
 
     pub async fn try_open(&self) -> Result<Store, StoreError> {
