@@ -74,10 +74,14 @@ pub(crate) async fn bring(
     let Some(runner) = &sandbox.runner else {
         return Ok(None);
     };
-    if sandbox.lifecycle.phase != Phase::Creating
-        || sandbox.parent_id.is_some()
-        || shared.fleet.joined.has_image(runner, &sandbox.image)
-    {
+    if sandbox.lifecycle.phase != Phase::Creating || sandbox.parent_id.is_some() {
+        return Ok(None);
+    }
+    // One that has just come has not said yet which images it has.
+    if !shared.fleet.joined.is_linked(runner) {
+        return Err(OrderError::Unavailable);
+    }
+    if shared.fleet.joined.has_image(runner, &sandbox.image) {
         return Ok(None);
     }
     let host = shared.host_of(sandbox).ok_or(OrderError::Unavailable)?;
@@ -88,10 +92,7 @@ pub(crate) async fn bring(
         .await;
     // What the database does not say now it says later.
     let found = found.map_err(|_| OrderError::Unavailable)?;
-    let order = match &found {
-        Some(snapshot) => snapshots::driver::pull_order(shared, snapshot).await,
-        None => None,
-    };
+    let found = found.filter(snapshots::driver::can_be_pulled);
     let failed = |message: String| Observed::Failed {
         fault: Fault {
             code: FaultCode::ImageMissing,
@@ -99,11 +100,13 @@ pub(crate) async fn bring(
         },
         has_disk: false,
     };
-    let Some(order) = order else {
+    let Some(snapshot) = found else {
         return Ok(Some(failed(
             "the runner has not the image of the snapshot and cannot get it".to_owned(),
         )));
     };
+    let order = snapshots::driver::pull_order(shared, &snapshot).await;
+    let order = order.ok_or(OrderError::Unavailable)?;
     let mut states = host.pull(order).await?;
     while let Some(state) = states.next().await {
         match state {

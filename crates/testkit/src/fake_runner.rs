@@ -480,7 +480,7 @@ impl RunnerClient for FakeRunner {
     }
 
     async fn host_status(&self) -> Result<HostStatus, OrderError> {
-        self.tell_host_status()
+        self.tell_host_status().await
     }
 
     async fn samples(&self) -> Result<Vec<Sample>, OrderError> {

@@ -92,7 +92,7 @@ impl Shared {
                 Some((runner, load, self.promised_on(&runner.id).0))
             })
             .collect();
-        let can_be_pulled = snapshot.reference().is_some() && snapshot.organization_id.is_some();
+        let can_be_pulled = crate::snapshots::driver::can_be_pulled(snapshot);
         let candidates: Vec<Candidate<'_>> = known
             .iter()
             .map(|(runner, load, promised)| Candidate {

@@ -317,6 +317,11 @@ fn take_image(snapshot: &mut Snapshot, image: ImageEntry) {
     }
 }
 
+/// Whether there is anywhere to bring a snapshot's image from.
+pub(crate) fn can_be_pulled(snapshot: &Snapshot) -> bool {
+    snapshot.reference().is_some() && snapshot.organization_id.is_some()
+}
+
 /// The order to bring a snapshot's image. None if there is nowhere to bring it from, or that cannot be found out now.
 pub(crate) async fn pull_order(shared: &Shared, snapshot: &Snapshot) -> Option<Pull> {
     // Rows that wait for it have both; one that has not was written by nobody that we know.

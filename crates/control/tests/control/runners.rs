@@ -33,6 +33,17 @@ impl Joined {
     }
 
     pub async fn come(&mut self, kit: &TestControl, folder: &str) -> Result<(), Error> {
+        self.connect(kit, folder).await?;
+        eventually("the runner is ready", async || {
+            let seen = kit.control.get_runner(&kit.caller, self.id.as_str()).await;
+            seen.unwrap().state.as_str() == "ready"
+        })
+        .await;
+        Ok(())
+    }
+
+    /// Comes, without waiting until it has said how it is.
+    async fn connect(&mut self, kit: &TestControl, folder: &str) -> Result<(), Error> {
         kit.control.admit_runner(&self.id, folder).await?;
         let (leave, left) = oneshot::channel::<()>();
         let (control, id) = (kit.control.clone(), self.id.clone());
@@ -44,11 +55,6 @@ impl Joined {
             control.attend_runner(&id, host, ended).await;
         }));
         self.leave = Some(leave);
-        eventually("the runner is ready", async || {
-            let seen = kit.control.get_runner(&kit.caller, self.id.as_str()).await;
-            seen.unwrap().state.as_str() == "ready"
-        })
-        .await;
         Ok(())
     }
 }
@@ -223,6 +229,39 @@ async fn a_runner_gets_the_image_of_a_snapshot_by_itself_once() {
     assert_eq!(pulls.len(), 1);
     // The very image that the snapshot is of, whatever its tag says by now.
     assert!(pulls[0].reference.contains('@'), "{:?}", pulls[0]);
+}
+
+#[tokio::test]
+async fn nothing_is_made_on_a_runner_before_it_has_said_which_images_it_has() {
+    let (kit, mut joined) = with_runner().await;
+    joined.host.hold_work();
+    let making = tokio::spawn({
+        let (control, caller) = (kit.control.clone(), kit.caller.clone());
+        async move { control.create_sandbox(&caller, there("box")).await }
+    });
+    eventually("the order is there", async || {
+        !joined.host.orders().is_empty()
+    })
+    .await;
+    joined.leave().await;
+    joined.host.kill();
+    joined.host.revive();
+    joined.host.hold_status();
+    joined.host.resume_work();
+    joined.connect(&kit, "folder").await.unwrap();
+    let attempts = async || {
+        let orders = kit.store.reader().command_list().await.unwrap();
+        orders.first().expect("the order is open").attempt
+    };
+    let before = attempts().await;
+    eventually("the order was tried again", async || {
+        kit.clock.advance(Duration::from_millis(100));
+        attempts().await > before + 1
+    })
+    .await;
+    joined.host.resume_status();
+    let made = within("the create", making).await.unwrap().unwrap();
+    assert_eq!(made.state(), State::Started);
 }
 
 #[tokio::test]

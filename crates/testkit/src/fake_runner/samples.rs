@@ -2,12 +2,16 @@
 
 use alcove_runner_api::{HostStatus, OrderError, Sample};
 
+use tokio::sync::watch;
+
 use super::FakeRunner;
 
 pub(super) struct Samples {
     told: Vec<Sample>,
     rounds: usize,
     host: HostStatus,
+    /// Whether the host says how it is.
+    says: watch::Sender<bool>,
 }
 
 impl Default for Samples {
@@ -16,6 +20,7 @@ impl Default for Samples {
         Self {
             told: Vec::new(),
             rounds: 0,
+            says: watch::Sender::new(true),
             host: HostStatus {
                 version: "fake-1".to_owned(),
                 cpu_cores: 8,
@@ -46,7 +51,19 @@ impl FakeRunner {
         self.state().samples.host = host;
     }
 
-    pub(super) fn tell_host_status(&self) -> Result<HostStatus, OrderError> {
+    /// The host does not say how it is until [`FakeRunner::resume_status`].
+    pub fn hold_status(&self) {
+        self.state().samples.says.send_replace(false);
+    }
+
+    pub fn resume_status(&self) {
+        self.state().samples.says.send_replace(true);
+    }
+
+    pub(super) async fn tell_host_status(&self) -> Result<HostStatus, OrderError> {
+        let mut says = self.state().samples.says.subscribe();
+        // The sender lives in `self`.
+        let _ = says.wait_for(|says| *says).await;
         let state = self.state();
         if !state.is_alive {
             return Err(OrderError::Unavailable);
