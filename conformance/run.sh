@@ -221,7 +221,7 @@ run_go() {
             echo "run.sh: THE GO CLIENT $release IS LEFT OUT: it could not be compiled" >&2
             continue
         fi
-        (cd "$here/go" && "$folder/suite" -test.timeout 200s -test.parallel 3 ${1:+-test.run "$1"}) >"$logs/$release" 2>&1 &
+        (cd "$here/go" && "$folder/suite" -test.timeout 300s -test.parallel 2 ${1:+-test.run "$1"}) >"$logs/$release" 2>&1 &
         jobs[$release]=$!
     done
     for release in "${!jobs[@]}"; do

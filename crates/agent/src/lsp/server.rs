@@ -24,8 +24,9 @@ use crate::lsp::{Language, LspError, place};
 /// From the start of the program to its first answer.
 const START_LIMIT: Duration = Duration::from_mins(1);
 
-/// For one call, a new start not counted.
-const CALL_LIMIT: Duration = Duration::from_secs(30);
+/// For one call, a new start not counted. Some servers read the whole project before their first answer: where many of them start
+/// at once on a small host, that takes more than half a minute.
+const CALL_LIMIT: Duration = Duration::from_mins(1);
 
 /// Calls that one server works on at a time; others wait.
 const MAX_CALLS: usize = 32;
