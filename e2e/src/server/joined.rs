@@ -1,7 +1,8 @@
 //! A real `alcove runner` in a process of its own beside a server, which a test may kill and start again at will.
 
 use std::fs::{self, OpenOptions};
-use std::path::PathBuf;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -21,6 +22,9 @@ pub struct JoinedRunner {
     server: String,
     pool: alcove_runner::net::Ipv4Pool,
     image: PathBuf,
+    registries: Option<PathBuf>,
+    /// Where it kills itself.
+    kill_at: Option<String>,
     child: Option<Child>,
     // Dropped last: the instance is cleared before its folder goes.
     folder: Folder,
@@ -54,6 +58,8 @@ impl JoinedRunner {
             server: server.url(),
             pool,
             image: server.setup.image.clone(),
+            registries: server.setup.registries.clone(),
+            kill_at: None,
             child: None,
             folder,
         };
@@ -86,6 +92,12 @@ impl JoinedRunner {
             .arg(&self.image)
             .args(["--ready-parts", "0"])
             .args(["--disk-reserve-mib", "64", "--memory-reserve-mib", "64"])
+            .args(
+                self.registries
+                    .iter()
+                    .flat_map(|path| [Path::new("--registries"), path]),
+            )
+            .envs(self.kill_at.iter().map(|place| ("ALCOVE_KILL_AT", place)))
             .env("ALCOVE_RUNNER_KEY", &self.key)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -143,6 +155,45 @@ impl JoinedRunner {
         let mut child = self.child.take().expect("the runner runs");
         child.kill().expect("the child is ours");
         child.wait().expect("the child is ours");
+    }
+
+    /// Kills it and starts one that kills itself where it comes to a place, as [`TestServer::doom`] does.
+    ///
+    /// # Panics
+    /// When the server does not notice, or it does not join again.
+    pub async fn doom(&mut self, server: &TestServer, place: &str) {
+        self.kill();
+        self.gone(server).await;
+        self.kill_at = Some(place.to_owned());
+        self.launch();
+        self.joined(server).await;
+    }
+
+    /// Waits until the doomed one has died where it should, and starts one that lives.
+    ///
+    /// # Panics
+    /// When it does not die, or dies otherwise.
+    pub async fn dies_and_joins_again(&mut self, server: &TestServer) {
+        let place = self.kill_at.take().expect("the runner is doomed");
+        let mut status = None;
+        wait::until(&format!("the end of the runner at {place}"), async || {
+            status = self.exited();
+            status.map(drop).ok_or("it runs")
+        })
+        .await;
+        let status = status.expect("it has ended");
+        assert_eq!(status.signal(), Some(Signal::KILL.as_raw()), "{status}");
+        // Its number, so that no line of an earlier one is taken for its own.
+        let pid = self.child.take().map(|child| child.id());
+        let pid = pid.expect("it was started");
+        let said = format!("process {pid} kills itself at {place}");
+        assert!(
+            self.log().contains(&said),
+            "it died elsewhere than at {place}"
+        );
+        self.gone(server).await;
+        self.launch();
+        self.joined(server).await;
     }
 
     /// Waits for the end of a process that must end by itself, and says whether it ended well.

@@ -6,6 +6,7 @@
 mod builds;
 mod expiry;
 mod images;
+mod joined;
 mod sandboxes;
 mod storage;
 mod volumes;

@@ -14,9 +14,9 @@ use super::{
 };
 use crate::support::{named, run};
 
-const REPOSITORY: &str = "team/tiny";
+pub const REPOSITORY: &str = "team/tiny";
 
-const PULLING: [&str; 7] = [
+pub const PULLING: [&str; 7] = [
     "runner:ImageDescribed",
     "runner:LayerFetched",
     "runner:LayerUnpacked",
