@@ -50,6 +50,8 @@ pub(crate) struct NewVolume {
     /// As much as the operator gives, if there is none.
     pub bytes: Option<u64>,
     pub project: Option<String>,
+    /// A volume of the same organization, with whose content it begins.
+    pub source: Option<VolumeId>,
 }
 
 pub(crate) async fn create(
@@ -73,6 +75,7 @@ pub(crate) async fn create(
     let org = caller.organization.clone();
     let volume = Volume {
         project: new.project,
+        source: new.source,
         ..Volume::new(id.clone(), org, name, bytes, shared.clock.now())
     };
     let task = {
@@ -107,6 +110,10 @@ async fn insert(shared: &Arc<Shared>, volume: Volume) -> Result<(), Error> {
     let org = &volume.organization_id;
     let tx = shared.store.begin().await.map_err(failed)?;
     tx.organization_hold(org).await.map_err(failed)?;
+    if let Some(source) = &volume.source {
+        let found = tx.volume_find(org, source).await.map_err(failed)?;
+        check_ready(&found.ok_or_else(|| not_found(source.as_str()))?)?;
+    }
     tx.volume_insert(&volume).await.map_err(failed)?;
     let own = tx.volume_quota(org).await.map_err(failed)?;
     let limit = own.unwrap_or(shared.settings.volume_quota);
@@ -159,6 +166,13 @@ pub(crate) async fn accept_delete(
             message: format!(
                 "Volume cannot be deleted because it is in use by one or more sandboxes (e.g. {user})"
             ),
+            code: "VOLUME_IN_USE",
+            state: None,
+        });
+    }
+    if let Some(heir) = tx.volume_heir(id).await.map_err(failed)? {
+        return Err(Error::Conflict {
+            message: format!("Volume cannot be deleted while it is copied to {heir}"),
             code: "VOLUME_IN_USE",
             state: None,
         });
@@ -223,8 +237,8 @@ async fn work(shared: &Shared, org: &OrganizationId, id: &VolumeId) -> Result<()
         let event = match volume.phase {
             VolumePhase::PendingCreate | VolumePhase::PendingDelete => VolumeEvent::Begin,
             VolumePhase::Creating => {
-                let bytes = volume.size_bytes;
-                match order(shared, id, VolumeGoal::Present { bytes }).await {
+                let (bytes, source) = (volume.size_bytes, volume.source.clone());
+                match order(shared, id, VolumeGoal::Present { bytes, source }).await {
                     VolumeOutcome::Done => VolumeEvent::Made,
                     VolumeOutcome::Failed { fault } => VolumeEvent::Failed {
                         reason: fault.message,
@@ -262,7 +276,7 @@ async fn order(shared: &Shared, volume: &VolumeId, goal: VolumeGoal) -> VolumeOu
         shared.reached(Step::OrderReady).await;
         let order = VolumeOrder {
             volume: volume.clone(),
-            goal,
+            goal: goal.clone(),
         };
         match shared.runner.apply_volume(order).await {
             Ok(outcome) => {

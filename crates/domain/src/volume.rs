@@ -151,6 +151,8 @@ pub struct Volume {
     pub version: u64,
     /// That of the client of sessions who made it as a drive; None for all others.
     pub project: Option<String>,
+    /// The volume with whose content it begins. It may be gone once this one is ready.
+    pub source: Option<VolumeId>,
 }
 
 impl Volume {
@@ -173,6 +175,7 @@ impl Volume {
             last_used_at: None,
             version: 1,
             project: None,
+            source: None,
         }
     }
 

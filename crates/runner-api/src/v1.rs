@@ -130,11 +130,17 @@ pub struct VolumeMount {
 }
 
 /// What should be of a volume.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "goal", rename_all = "camelCase")]
 pub enum VolumeGoal {
     /// It is on the host's disk for good, of this size. One that is there already stays as it is.
-    Present { bytes: u64 },
+    Present {
+        bytes: u64,
+        /// Begins with what this one holds at that moment, and has its size then. Empty if absent. Whoever orders it has
+        /// made sure that the two belong to one organization.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        source: Option<VolumeId>,
+    },
     /// Nothing is left of it. The last goal of a volume: its id is never used again.
     Absent,
 }

@@ -79,8 +79,10 @@ steps! {
     VolumeMade,
     VolumeAttached,
     VolumeRemoved,
-    /// A volume is held still, to be copied into a backup.
+    /// A volume is held still, to be copied.
     VolumeHeld,
+    /// A copy that is to be a volume is whole, and has no name yet.
+    VolumeForked,
 }
 
 impl Step {

@@ -8,7 +8,7 @@
 //! What is in a volume was written by sandboxes and is hostile. Looking for a folder in it is done by a thread of its
 //! own, so that a volume that is slow holds up nobody but those who want it.
 
-mod backup;
+mod copy;
 mod folder;
 
 use std::collections::HashMap;
@@ -22,7 +22,7 @@ use std::time::{Duration, SystemTime};
 
 use alcove_domain::VolumeId;
 use alcove_runner_api::{FaultCode, VolumeMount};
-use tokio::sync::{Mutex as Turn, OwnedMutexGuard, oneshot};
+use tokio::sync::{Mutex as Turn, OwnedMutexGuard, Semaphore, oneshot};
 
 use crate::disk::{Access, DiskError, Disks, LoopDevice, backing_files};
 use crate::disk_pool::{AttachError, blocking};
@@ -96,12 +96,28 @@ impl From<AttachError> for VolumeError {
     }
 }
 
+/// One at a time for each volume.
+#[derive(Debug, Default)]
+struct Turns(Mutex<HashMap<VolumeId, Arc<Turn<()>>>>);
+
+impl Turns {
+    fn of(&self, volume: &VolumeId) -> Arc<Turn<()>> {
+        let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those that nobody holds or waits for are forgotten.
+        turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+        turns.entry(volume.clone()).or_default().clone()
+    }
+}
+
 #[derive(Debug)]
 pub struct Volumes {
     disks: Arc<Disks>,
     mounts: Mounts,
     /// What changes a volume on this host, or finds it, takes its turn.
-    turns: Mutex<HashMap<VolumeId, Arc<Turn<()>>>>,
+    turns: Turns,
+    /// What copies it takes its turn as well.
+    copying: Turns,
+    copiers: Arc<Semaphore>,
     faults: Arc<dyn Faults>,
 }
 
@@ -122,7 +138,9 @@ impl Volumes {
         Ok(Self {
             disks: Arc::new(disks),
             mounts,
-            turns: Mutex::default(),
+            turns: Turns::default(),
+            copying: Turns::default(),
+            copiers: Arc::new(Semaphore::new(copy::COPIERS)),
             faults,
         })
     }
@@ -259,13 +277,8 @@ impl Volumes {
     }
 
     async fn turn(&self, volume: &VolumeId) -> Result<OwnedMutexGuard<()>, VolumeError> {
-        let turn = {
-            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-            // Those that nobody holds or waits for are forgotten.
-            turns.retain(|_, turn| Arc::strong_count(turn) > 1);
-            turns.entry(volume.clone()).or_default().clone()
-        };
-        tokio::time::timeout(PATIENCE, turn.lock_owned())
+        let turn = self.turns.of(volume).lock_owned();
+        tokio::time::timeout(PATIENCE, turn)
             .await
             .map_err(|_| VolumeError::Slow)
     }

@@ -42,6 +42,7 @@ mod m0042_services;
 mod m0043_organization_settings;
 mod m0044_identity_providers;
 mod m0046_unfinished;
+mod m0047_volume_sources;
 mod m0048_runner_of_sandbox;
 
 #[derive(Debug)]
@@ -91,6 +92,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0044_identity_providers::Migration),
             Box::new(m0046_unfinished::Migration),
             Box::new(m0048_runner_of_sandbox::Migration),
+            Box::new(m0047_volume_sources::Migration),
         ]
     }
 }

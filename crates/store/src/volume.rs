@@ -153,6 +153,7 @@ impl Tx {
         row.id = ActiveValue::NotSet;
         row.organization_id = ActiveValue::NotSet;
         row.size_bytes = ActiveValue::NotSet;
+        row.source_id = ActiveValue::NotSet;
         row.created_at = ActiveValue::NotSet;
         row.last_used_at = ActiveValue::NotSet;
         let result = Entity::update_many()
@@ -224,6 +225,21 @@ impl Tx {
             column: "id",
         };
         row.map(|(id, name)| Ok((place.id(id)?, name))).transpose()
+    }
+
+    /// The name of a volume that is still to get this one's content.
+    pub async fn volume_heir(&self, id: &VolumeId) -> Result<Option<String>, StoreError> {
+        let making = [VolumeState::PendingCreate, VolumeState::Creating];
+        Entity::find()
+            .select_only()
+            .column(Column::Name)
+            .filter(Column::SourceId.eq(id.as_str()))
+            .filter(Column::State.is_in(making.map(VolumeState::as_str)))
+            .limit(1)
+            .into_tuple()
+            .one(&self.transaction)
+            .await
+            .map_err(StoreError::read("the copies of a volume"))
     }
 
     /// Removes rows of volumes that have been deleted since before `before`, at most `limit` of them.
@@ -332,6 +348,7 @@ pub(crate) fn to_row(volume: &Volume) -> Model {
         last_used_at: volume.last_used_at.map(Timestamp::as_millisecond),
         version: bigint(volume.version),
         project: volume.project.clone(),
+        source_id: volume.source.as_ref().map(ToString::to_string),
     }
 }
 
@@ -362,5 +379,9 @@ pub(crate) fn from_row(row: Model) -> Result<Volume, StoreError> {
         last_used_at: place("last_used_at").time_option(row.last_used_at)?,
         version: place("version").unsigned(row.version)?,
         project: row.project,
+        source: row
+            .source_id
+            .map(|id| place("source_id").id(id))
+            .transpose()?,
     })
 }

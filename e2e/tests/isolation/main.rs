@@ -24,5 +24,6 @@ mod reboot;
 mod support;
 mod toolbox;
 mod tunnel;
+mod volume_copies;
 mod volumes;
 mod world;

@@ -19,25 +19,28 @@ use alcove_runner_api::{
 
 use crate::support::{Inside, PROBE, root};
 
-const SIZE: u64 = 32 << 20;
+pub(crate) const SIZE: u64 = 32 << 20;
 
-fn volume(name: &str) -> VolumeId {
+pub(crate) fn volume(name: &str) -> VolumeId {
     name.parse().unwrap()
 }
 
-async fn order(host: &TestRunner, name: &str, goal: VolumeGoal) -> VolumeOutcome {
+pub(crate) async fn order(host: &TestRunner, name: &str, goal: VolumeGoal) -> VolumeOutcome {
     let volume = volume(name);
     let order = VolumeOrder { volume, goal };
     host.runner.apply_volume(order).await.unwrap()
 }
 
-async fn make(host: &TestRunner, name: &str) {
-    let bytes = SIZE;
-    let made = order(host, name, VolumeGoal::Present { bytes }).await;
+pub(crate) async fn make(host: &TestRunner, name: &str) {
+    let empty = VolumeGoal::Present {
+        bytes: SIZE,
+        source: None,
+    };
+    let made = order(host, name, empty).await;
     assert_eq!(made, VolumeOutcome::Done);
 }
 
-fn mount(name: &str, subpath: Option<&str>) -> VolumeMount {
+pub(crate) fn mount(name: &str, subpath: Option<&str>) -> VolumeMount {
     VolumeMount {
         volume: volume(name),
         mount_path: "/data".to_owned(),
@@ -45,7 +48,7 @@ fn mount(name: &str, subpath: Option<&str>) -> VolumeMount {
     }
 }
 
-fn with(mount: VolumeMount) -> impl FnOnce(SandboxSpec) -> SandboxSpec {
+pub(crate) fn with(mount: VolumeMount) -> impl FnOnce(SandboxSpec) -> SandboxSpec {
     |spec| SandboxSpec {
         volumes: vec![mount],
         ..spec
@@ -57,7 +60,7 @@ fn image(host: &TestRunner, name: &str) -> PathBuf {
 }
 
 /// Removes sandboxes and volumes, and makes sure that nothing of them is left.
-async fn finish(host: &TestRunner, sandboxes: &[&SandboxId], volumes: &[&str]) {
+pub(crate) async fn finish(host: &TestRunner, sandboxes: &[&SandboxId], volumes: &[&str]) {
     for sandbox in sandboxes {
         host.apply(sandbox, 9, Goal::Absent).await;
     }

@@ -21,6 +21,9 @@ pub struct Drive {
     pub current_session_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub current_sandbox_name: Option<String>,
+    /// The drive that this one is a fork of. It may be gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent_drive_id: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +51,21 @@ impl FromBody for MakeDrive {
             project: fields.text("projectId"),
             region: fields.text("region"),
             max_size_bytes: fields.integer("maxSizeBytes"),
+        }
+    }
+}
+
+/// `POST /v2/sandboxes/drives/{name}/fork`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForkDrive {
+    /// Of the new one.
+    pub name: String,
+}
+
+impl FromBody for ForkDrive {
+    fn from_fields(fields: &mut BodyFields) -> Self {
+        Self {
+            name: fields.required("name", "a string"),
         }
     }
 }

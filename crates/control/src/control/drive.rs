@@ -42,7 +42,7 @@ pub struct ListDrives {
 }
 
 impl Control {
-    /// The drive of this name, which is made if it is not there. One that is there keeps its size.
+    /// The drive of this name, which is made if it is not there, and whether it was. One that is there keeps its size.
     ///
     /// # Errors
     /// [`Error::Conflict`] if another project has one of this name.
@@ -53,7 +53,7 @@ impl Control {
         name: &str,
         region: Option<&str>,
         max_bytes: Option<i64>,
-    ) -> Result<Drive, Error> {
+    ) -> Result<(Drive, bool), Error> {
         caller.require(Permission::WriteVolumes)?;
         let mut reasons = Vec::new();
         check_drive_name(name, &mut reasons);
@@ -64,15 +64,16 @@ impl Control {
         let found = || self.get_drive(caller, Some(&project), name);
         match found().await {
             Err(Error::NotFound { .. }) => {}
-            answer => return answer,
+            answer => return answer.map(|drive| (drive, false)),
         }
         let new = NewVolume {
             name: Some(name.to_owned()),
             bytes: Some(bytes),
             project: Some(project.clone()),
+            source: None,
         };
         match volumes::create(&self.shared, caller, new).await {
-            Ok(volume) => Ok(self.with_user(volume)),
+            Ok(volume) => Ok((self.with_user(volume), true)),
             // Another project has it, or another caller came first.
             Err(Error::Invalid { code, .. }) if code == volumes::NAME_TAKEN => {
                 match found().await {
@@ -81,11 +82,46 @@ impl Control {
                         code: volumes::NAME_TAKEN,
                         state: None,
                     }),
-                    answer => answer,
+                    answer => answer.map(|drive| (drive, false)),
                 }
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Makes a drive with what this one holds at that moment, also while sandboxes write to it. It has the same size, and is
+    /// of the same project.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] if there is one of the new name.
+    pub async fn fork_drive(
+        &self,
+        caller: &Caller,
+        project: Option<&str>,
+        name_or_id: &str,
+        new_name: &str,
+    ) -> Result<Drive, Error> {
+        caller.require(Permission::WriteVolumes)?;
+        let mut reasons = Vec::new();
+        check_drive_name(new_name, &mut reasons);
+        Error::check(reasons)?;
+        let source = self.get_drive(caller, project, name_or_id).await?.volume;
+        let new = NewVolume {
+            name: Some(new_name.to_owned()),
+            bytes: Some(source.size_bytes),
+            project: source.project,
+            source: Some(source.id),
+        };
+        let made = volumes::create(&self.shared, caller, new).await;
+        let volume = made.map_err(|error| match error {
+            Error::Invalid { code, .. } if code == volumes::NAME_TAKEN => Error::Conflict {
+                message: format!("There is a drive of the name {new_name}"),
+                code: volumes::NAME_TAKEN,
+                state: None,
+            },
+            error => error,
+        })?;
+        Ok(self.with_user(volume))
     }
 
     /// A drive by its name or id, in a project or in any.

@@ -1,4 +1,6 @@
 //! Volumes over the fake runner: made, mounted, refused, deleted, and killed at every step.
+//!
+//! Long because each thing that is done with a volume is also killed at every step.
 
 use std::sync::Arc;
 
@@ -505,4 +507,57 @@ async fn a_caller_that_goes_away_leaves_a_volume_that_is_made() {
         found.unwrap().state() == VolumeState::Ready
     })
     .await;
+}
+
+async fn fork_drive(kit: &TestControl) -> Result<Volume, Error> {
+    let forked = kit.control.fork_drive(&kit.caller, None, "data", "copy");
+    within("a fork", forked).await.map(|drive| drive.volume)
+}
+
+#[tokio::test]
+async fn a_fork_of_a_volume_that_was_killed_anywhere_is_made_of_its_source() {
+    for step in Step::ALL {
+        let kit = TestControl::open().await;
+        let source = make_volume(&kit, "data").await;
+        let kit = killed_at(kit.kill().await, step, async |kit| {
+            let _ = fork_drive(kit).await;
+        })
+        .await;
+        eventually("the fork is ready", async || {
+            let found = kit.control.get_volume_by_name(&kit.caller, "copy").await;
+            found.is_ok_and(|found| found.state() == VolumeState::Ready)
+        })
+        .await;
+        let orders = kit.runner.volume_orders();
+        let wanted = VolumeGoal::Present {
+            bytes: source.size_bytes,
+            source: Some(source.id.clone()),
+        };
+        assert!(orders.iter().any(|order| order.goal == wanted), "{step:?}");
+        assert_eq!(kit.runner.volumes().len(), 2, "{step:?}");
+        delete_volume(&kit, &source).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_volume_stays_while_it_is_copied_and_one_that_goes_is_not() {
+    let kit = TestControl::open().await;
+    let source = make_volume(&kit, "data").await;
+    kit.runner.hold_work();
+    let (control, caller) = (kit.control.clone(), kit.caller.clone());
+    let forking =
+        tokio::spawn(async move { control.fork_drive(&caller, None, "data", "copy").await });
+    eventually("the copy is ordered", async || {
+        kit.runner.volume_orders().len() == 2
+    })
+    .await;
+    let refused = delete_volume(&kit, &source).await.unwrap_err();
+    assert_eq!(refused.code(), "VOLUME_IN_USE");
+    kit.runner.resume_work();
+    let forked = within("the fork", forking).await.unwrap().unwrap().volume;
+    assert_eq!(forked.source, Some(source.id.clone()));
+    assert_eq!(forked.state(), VolumeState::Ready);
+    delete_volume(&kit, &source).await.unwrap();
+    let gone = fork_drive(&kit).await;
+    assert!(matches!(gone, Err(Error::NotFound { .. })), "{gone:?}");
 }

@@ -29,11 +29,14 @@ impl Runner {
 
     async fn work_on_volume(&self, order: &VolumeOrder) -> Result<(), HostError> {
         let host = &self.inner.host;
-        match order.goal {
-            VolumeGoal::Present { bytes } => {
+        match &order.goal {
+            VolumeGoal::Present { bytes, source } => {
                 admit(&host.bounds, &host.data_dir)?;
-                let made = host.volumes.ensure(&order.volume, bytes).await;
-                made.map(|_is_new| ()).map_err(HostError::Volume)
+                let made = match source {
+                    None => host.volumes.ensure(&order.volume, *bytes).await.map(drop),
+                    Some(source) => host.volumes.ensure_copy(&order.volume, source).await,
+                };
+                made.map_err(HostError::Volume)
             }
             VolumeGoal::Absent => {
                 let removed = host.volumes.remove(&order.volume).await;

@@ -199,6 +199,7 @@ pub(crate) const ACTS: &[Act] = acts! {
     delete "/v2/sandboxes/snapshots/{snapshotId}" => delete snapshot snapshotId;
     post "/v2/sandboxes/drives/{drive}" => create volume drive;
     delete "/v2/sandboxes/drives/{drive}" => delete volume drive;
+    post "/v2/sandboxes/drives/{drive}/fork" => fork volume drive;
     post "/v2/sandboxes/sessions/{sessionId}/stop" => stop sandbox sessionId;
     post "/v2/sandboxes/sessions/{sessionId}/extend-timeout" => extend_timeout sandbox sessionId;
     post "/v2/sandboxes/sessions/{sessionId}/network-policy" => update_network_settings sandbox sessionId;

@@ -40,6 +40,7 @@ crate::routes::routes! {
     post "/v2/sandboxes/drives/{drive}", Key => drive::make;
     get "/v2/sandboxes/drives/{drive}", Key => drive::get;
     delete "/v2/sandboxes/drives/{drive}", Key => drive::delete;
+    post "/v2/sandboxes/drives/{drive}/fork", Key => drive::fork;
 
     get "/v2/sandboxes/sessions", Key => session::list;
     get "/v2/sandboxes/sessions/{sessionId}", Key => session::get;

@@ -440,7 +440,8 @@ async fn what_is_written_down_is_listed_by_what_it_is_about() {
     let listed = server.ask("GET", "/api/audit/scenarios").await.ok();
     let targets = listed["targets"].as_array().unwrap();
     let volume = targets.iter().find(|it| it["targetType"] == "volume");
-    assert_eq!(volume.unwrap()["actions"], json!(["create", "delete"]));
+    let wanted = json!(["create", "delete", "fork"]);
+    assert_eq!(volume.unwrap()["actions"], wanted);
 }
 
 #[tokio::test]

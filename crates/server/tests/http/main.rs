@@ -43,6 +43,7 @@ mod tls;
 mod tokens;
 mod toolbox;
 mod vercel;
+mod vercel_drives;
 mod vercel_rest;
 mod volumes;
 mod warm_pools;

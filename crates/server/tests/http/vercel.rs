@@ -208,7 +208,7 @@ async fn no_route_answers_without_a_valid_key_or_tells_of_what_is_not_ones_own()
         assert_eq!(route.access, Access::Key, "{route:?}");
         let path = route.path.replace(['{', '}'], "");
         let method = route.method.to_uppercase();
-        let body = r#"{"command":"x","path":"x","projectId":"p","duration":5}"#;
+        let body = r#"{"command":"x","path":"x","projectId":"p","name":"x","duration":5}"#;
         for wrong in [None, Some("Bearer wrong"), Some("Basic x")] {
             let mut request = Request::builder().method(method.as_str()).uri(&path);
             if let Some(wrong) = wrong {
@@ -218,7 +218,7 @@ async fn no_route_answers_without_a_valid_key_or_tells_of_what_is_not_ones_own()
             assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{route:?}");
             assert_eq!(answer.json()["error"]["code"], "unauthorized");
         }
-        let makes = method == "POST" && route.path.contains("drives");
+        let makes = method == "POST" && route.path.ends_with("{drive}");
         // Its credential is a token of its own.
         let has_token = method == "GET" && route.path.ends_with("/interactive");
         // Any word is one.

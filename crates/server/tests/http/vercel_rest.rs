@@ -1,4 +1,4 @@
-//! Sources, snapshots, drives and terminals of Vercel Sandbox, with a small program for an agent.
+//! Sources, snapshots and terminals of Vercel Sandbox, with a small program for an agent.
 
 use axum::body::Body;
 use http::{Request, StatusCode};
@@ -295,99 +295,6 @@ async fn snapshots_are_found_by_project_sandbox_and_time_and_go_with_their_sandb
     })
     .await;
     assert_eq!(snapshots(&server, "project=q").await, [other]);
-}
-
-#[tokio::test]
-async fn a_drive_is_made_once_found_mounted_and_kept_while_a_sandbox_has_it() {
-    let server = Server::start().await;
-    let path = "/v2/sandboxes/drives/data";
-    let body = json!({"projectId": "p", "maxSizeBytes": 64 << 20}).to_string();
-    let (status, made) = ask(&server, "POST", path, &body).await;
-    assert_eq!(status, 200, "{made}");
-    assert_no_null(&made, "");
-    let drive = &made["drive"];
-    assert_eq!(
-        (&drive["name"], &drive["maxSizeBytes"]),
-        (&json!("data"), &json!(64 << 20))
-    );
-    assert_eq!(
-        ask(&server, "POST", path, &body).await.1["drive"]["id"],
-        drive["id"]
-    );
-    let theirs = json!({"projectId": "q"}).to_string();
-    assert_eq!(ask(&server, "POST", path, &theirs).await.0, 409);
-    assert_eq!(
-        ask(&server, "GET", &format!("{path}?projectId=q"), "")
-            .await
-            .0,
-        404
-    );
-    for wrong in [json!({"maxSizeBytes": 5}), json!({"region": "mars"})] {
-        let (status, _) = ask(
-            &server,
-            "POST",
-            "/v2/sandboxes/drives/x",
-            &wrong.to_string(),
-        )
-        .await;
-        assert!(matches!(status, 400 | 404), "{wrong} {status}");
-    }
-    assert_eq!(
-        ask(&server, "POST", "/v2/sandboxes/drives/a=b", "{}")
-            .await
-            .0,
-        400
-    );
-    let box_body = json!({"projectId": "p", "name": "box", "mounts": {"/data": {"drive": "data", "mode": "read-write"}}});
-    let session = make(&server, box_body).await;
-    assert_eq!(session["sandbox"]["mounts"]["/data"]["drive"], "data");
-    let (_, used) = ask(&server, "GET", &format!("{path}?projectId=p"), "").await;
-    assert_eq!(used["drive"]["currentSandboxName"], "box");
-    assert_eq!(used["drive"]["currentSessionId"], session["session"]["id"]);
-    let none = json!({"projectId": "p", "mounts": {"/data": {"drive": "none"}}}).to_string();
-    assert_eq!(ask(&server, "POST", "/v2/sandboxes", &none).await.0, 404);
-    assert_eq!(
-        ask(&server, "DELETE", &format!("{path}?projectId=p"), "")
-            .await
-            .0,
-        409
-    );
-    ask(
-        &server,
-        "POST",
-        "/v2/sandboxes/drives/second",
-        r#"{"projectId":"p"}"#,
-    )
-    .await;
-    let list = "/v2/sandboxes/drives?projectId=p&sortBy=name&sortOrder=asc&limit=1";
-    let (_, page) = ask(&server, "GET", list, "").await;
-    assert_eq!(page["drives"][0]["name"], "data");
-    let next = page["pagination"]["next"].as_str().unwrap();
-    let (_, page) = ask(&server, "GET", &format!("{list}&cursor={next}"), "").await;
-    assert_eq!(page["drives"][0]["name"], "second");
-    assert_eq!(page["pagination"], json!({"count": 1, "next": null}));
-    let (_, found) = ask(
-        &server,
-        "GET",
-        "/v2/sandboxes/drives?projectId=p&namePrefix=se",
-        "",
-    )
-    .await;
-    assert_eq!(found["pagination"]["count"], 1);
-    assert_eq!(ask(&server, "DELETE", "/v2/sandboxes/box", "").await.0, 200);
-    alcove_testkit::eventually("nothing has it any more", async || {
-        ask(&server, "DELETE", &format!("{path}?projectId=p"), "")
-            .await
-            .0
-            == 200
-    })
-    .await;
-    assert_eq!(
-        ask(&server, "GET", &format!("{path}?projectId=p"), "")
-            .await
-            .0,
-        404
-    );
 }
 
 #[tokio::test]

@@ -20,6 +20,9 @@ pub struct Model {
     pub version: i64,
     /// None for one that no client of sessions made.
     pub project: Option<String>,
+    /// Events from before volumes were copied have no such column.
+    #[serde(default)]
+    pub source_id: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]

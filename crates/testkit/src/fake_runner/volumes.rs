@@ -68,7 +68,20 @@ impl Volumes {
             return VolumeOutcome::Failed { fault };
         }
         match order.goal {
-            VolumeGoal::Present { bytes } => {
+            VolumeGoal::Present {
+                source: Some(source),
+                ..
+            } => {
+                let Some(bytes) = self.kept.get(&source).copied() else {
+                    let fault = fault(FaultCode::VolumeUnusable);
+                    return VolumeOutcome::Failed { fault };
+                };
+                self.kept.entry(order.volume).or_insert(bytes);
+            }
+            VolumeGoal::Present {
+                bytes,
+                source: None,
+            } => {
                 self.kept.entry(order.volume).or_insert(bytes);
             }
             VolumeGoal::Absent => {

@@ -1,9 +1,10 @@
 //! Drives by their names.
 
-use alcove_api_types::vercel::{Drive, DriveAnswer, DrivePage, MakeDrive, Pagination};
+use alcove_api_types::vercel::{Drive, DriveAnswer, DrivePage, ForkDrive, MakeDrive, Pagination};
 use alcove_control::{DriveSort, ListDrives};
 use axum::Json;
 use axum::extract::State;
+use http::StatusCode;
 
 use super::sandbox::{order, project};
 use super::{present, refused};
@@ -15,21 +16,45 @@ fn told(app: &App, drive: &alcove_control::Drive) -> Drive {
     present::drive(drive, &app.control().settings().region.id)
 }
 
-/// The drive of this name, which is made if it is not there.
+/// The drive of this name, which is made if it is not there; the status tells clients whether it was.
 pub(crate) async fn make(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
     PathOf(name): PathOf<String>,
     BodyOf(body): BodyOf<MakeDrive>,
-) -> Result<Json<DriveAnswer>, ApiError> {
+) -> Result<(StatusCode, Json<DriveAnswer>), ApiError> {
     let project = body.project.unwrap_or_default();
     let (region, bytes) = (body.region.as_deref(), body.max_size_bytes);
     let made = app
         .control()
         .get_or_create_drive(&caller, project, &name, region, bytes)
         .await;
-    let drive = told(&app, &made.map_err(refused)?);
-    Ok(Json(DriveAnswer { drive }))
+    let (drive, is_new) = made.map_err(refused)?;
+    let drive = told(&app, &drive);
+    let status = if is_new {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
+    Ok((status, Json(DriveAnswer { drive })))
+}
+
+/// A new drive with what this one holds now.
+pub(crate) async fn fork(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    PathOf(name): PathOf<String>,
+    QueryOf(mut query): QueryOf,
+    BodyOf(body): BodyOf<ForkDrive>,
+) -> Result<(StatusCode, Json<DriveAnswer>), ApiError> {
+    let project = project(&mut query);
+    query.finish()?;
+    let control = app.control();
+    let forked = control
+        .fork_drive(&caller, project.as_deref(), &name, &body.name)
+        .await;
+    let drive = told(&app, &forked.map_err(refused)?);
+    Ok((StatusCode::CREATED, Json(DriveAnswer { drive })))
 }
 
 pub(crate) async fn get(

@@ -126,6 +126,7 @@ pub(super) fn drive(drive: &alcove_control::Drive, region: &str) -> Drive {
         updated_at: volume.updated_at.as_millisecond(),
         current_session_id: user.map(|session| session.id().to_string()),
         current_sandbox_name: user.map(|session| session.sandbox.name.clone()),
+        parent_drive_id: volume.source.as_ref().map(ToString::to_string),
     }
 }
 

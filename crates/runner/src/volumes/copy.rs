@@ -1,13 +1,15 @@
-//! A volume's part of a backup: a copy of its image while sandboxes write to it.
+//! A copy of a volume's image while sandboxes write to it, for a backup or as another volume.
 //!
 //! Its file system is held still meanwhile, which outlives a server that is killed. So a mark beside the image says it
-//! first, and the next server lets go of those that are marked.
+//! first, and the next server lets go of those that are marked. There is one copy of a volume at a time: the first that is
+//! done would let go of it for the others too.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use alcove_domain::VolumeId;
+use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit};
 
 use super::{VolumeError, Volumes};
 use crate::cancel::Cancel;
@@ -18,6 +20,15 @@ use crate::mounts::MountedDisk;
 
 const MARK: &str = "held";
 
+/// Volumes that are copied at once, at most: each takes some threads, and what the host's disk can do.
+pub(super) const COPIERS: usize = 2;
+
+/// The only one that copies a volume, until it is dropped.
+struct Copier {
+    _turn: OwnedMutexGuard<()>,
+    _permit: OwnedSemaphorePermit,
+}
+
 impl Volumes {
     /// Those that there are.
     pub fn ids(&self) -> Vec<VolumeId> {
@@ -27,6 +38,41 @@ impl Volumes {
 
     /// Copies a volume into this folder. False if there is none.
     pub async fn back_up(&self, volume: &VolumeId, to: &Path) -> Result<bool, VolumeError> {
+        self.copy_to(volume, to.join(format!("{volume}.ext4")))
+            .await
+    }
+
+    /// Makes a volume with what another holds at this moment, unless it is there. It is on the host's disk for good when
+    /// this returns.
+    pub async fn ensure_copy(
+        &self,
+        volume: &VolumeId,
+        source: &VolumeId,
+    ) -> Result<(), VolumeError> {
+        let turn = self.turn(volume).await?;
+        let (disks, name) = (self.disks.clone(), volume.to_string());
+        if disks.path(&name).exists() {
+            return Ok(());
+        }
+        let draft = disks.draft();
+        if !self.copy_to(source, draft.path().to_owned()).await? {
+            let volume = source.clone();
+            return Err(VolumeError::Missing { volume });
+        }
+        self.hit(Step::VolumeForked)?;
+        blocking(move || {
+            let settled = disks.settle(&draft, &name);
+            drop(turn);
+            settled
+        })
+        .await?
+        .map_err(VolumeError::Image)?;
+        self.hit(Step::VolumeMade)
+    }
+
+    /// Copies a volume to this file. False if there is none.
+    async fn copy_to(&self, volume: &VolumeId, to: PathBuf) -> Result<bool, VolumeError> {
+        let copier = self.copier(volume).await?;
         let turn = self.turn(volume).await?;
         let path = self.disks.path(volume.as_str());
         if !path.exists() {
@@ -41,15 +87,26 @@ impl Volumes {
         let mounted = mounted.map_err(VolumeError::Mount)?;
         drop(device);
         drop(turn);
-        let to = to.join(format!("{volume}.ext4"));
-        let copied = self.copy_held(mounted.clone(), path, to).await;
+        let copied = self.copy_held(copier, mounted.clone(), path, to).await;
         self.release(vec![mounted]).await;
         copied.map(|()| true)
+    }
+
+    /// Waits for as long as those before it copy this volume, and while too many copy others.
+    async fn copier(&self, volume: &VolumeId) -> Result<Copier, VolumeError> {
+        let turn = self.copying.of(volume).lock_owned().await;
+        let permit = self.copiers.clone().acquire_owned().await;
+        let permit = permit.map_err(|_| VolumeError::Ended)?;
+        Ok(Copier {
+            _turn: turn,
+            _permit: permit,
+        })
     }
 
     /// The thread goes on when nobody waits any more, and lets go of the file system.
     async fn copy_held(
         &self,
+        copier: Copier,
         mounted: MountedDisk,
         path: PathBuf,
         to: PathBuf,
@@ -66,6 +123,7 @@ impl Volumes {
             // Also where it could not be held, as with one that somebody else holds.
             disk::let_go(&folder)?;
             fs::remove_file(&mark)?;
+            drop(copier);
             copied
         });
         copying.await?.map_err(VolumeError::Copy)

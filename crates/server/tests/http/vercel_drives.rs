@@ -1,0 +1,136 @@
+//! Drives of Vercel Sandbox.
+
+use serde_json::json;
+
+use crate::support::Server;
+use crate::vercel::{ask, assert_no_null, make};
+
+#[tokio::test]
+async fn a_drive_is_made_once_found_mounted_and_kept_while_a_sandbox_has_it() {
+    let server = Server::start().await;
+    let path = "/v2/sandboxes/drives/data";
+    let body = json!({"projectId": "p", "maxSizeBytes": 64 << 20}).to_string();
+    let (status, made) = ask(&server, "POST", path, &body).await;
+    assert_eq!(status, 201, "{made}");
+    assert_no_null(&made, "");
+    let drive = &made["drive"];
+    assert_eq!(
+        (&drive["name"], &drive["maxSizeBytes"]),
+        (&json!("data"), &json!(64 << 20))
+    );
+    assert_eq!(
+        ask(&server, "POST", path, &body).await.1["drive"]["id"],
+        drive["id"]
+    );
+    let theirs = json!({"projectId": "q"}).to_string();
+    assert_eq!(ask(&server, "POST", path, &theirs).await.0, 409);
+    assert_eq!(
+        ask(&server, "GET", &format!("{path}?projectId=q"), "")
+            .await
+            .0,
+        404
+    );
+    for wrong in [json!({"maxSizeBytes": 5}), json!({"region": "mars"})] {
+        let (status, _) = ask(
+            &server,
+            "POST",
+            "/v2/sandboxes/drives/x",
+            &wrong.to_string(),
+        )
+        .await;
+        assert!(matches!(status, 400 | 404), "{wrong} {status}");
+    }
+    assert_eq!(
+        ask(&server, "POST", "/v2/sandboxes/drives/a=b", "{}")
+            .await
+            .0,
+        400
+    );
+    let box_body = json!({"projectId": "p", "name": "box", "mounts": {"/data": {"drive": "data", "mode": "read-write"}}});
+    let session = make(&server, box_body).await;
+    assert_eq!(session["sandbox"]["mounts"]["/data"]["drive"], "data");
+    let (_, used) = ask(&server, "GET", &format!("{path}?projectId=p"), "").await;
+    assert_eq!(used["drive"]["currentSandboxName"], "box");
+    assert_eq!(used["drive"]["currentSessionId"], session["session"]["id"]);
+    let none = json!({"projectId": "p", "mounts": {"/data": {"drive": "none"}}}).to_string();
+    assert_eq!(ask(&server, "POST", "/v2/sandboxes", &none).await.0, 404);
+    assert_eq!(
+        ask(&server, "DELETE", &format!("{path}?projectId=p"), "")
+            .await
+            .0,
+        409
+    );
+    ask(
+        &server,
+        "POST",
+        "/v2/sandboxes/drives/second",
+        r#"{"projectId":"p"}"#,
+    )
+    .await;
+    let list = "/v2/sandboxes/drives?projectId=p&sortBy=name&sortOrder=asc&limit=1";
+    let (_, page) = ask(&server, "GET", list, "").await;
+    assert_eq!(page["drives"][0]["name"], "data");
+    let next = page["pagination"]["next"].as_str().unwrap();
+    let (_, page) = ask(&server, "GET", &format!("{list}&cursor={next}"), "").await;
+    assert_eq!(page["drives"][0]["name"], "second");
+    assert_eq!(page["pagination"], json!({"count": 1, "next": null}));
+    let (_, found) = ask(
+        &server,
+        "GET",
+        "/v2/sandboxes/drives?projectId=p&namePrefix=se",
+        "",
+    )
+    .await;
+    assert_eq!(found["pagination"]["count"], 1);
+    assert_eq!(ask(&server, "DELETE", "/v2/sandboxes/box", "").await.0, 200);
+    alcove_testkit::eventually("nothing has it any more", async || {
+        ask(&server, "DELETE", &format!("{path}?projectId=p"), "")
+            .await
+            .0
+            == 200
+    })
+    .await;
+    assert_eq!(
+        ask(&server, "GET", &format!("{path}?projectId=p"), "")
+            .await
+            .0,
+        404
+    );
+}
+
+#[tokio::test]
+async fn a_fork_of_a_drive_is_a_drive_of_the_same_size_and_project() {
+    let server = Server::start().await;
+    let body = json!({"projectId": "p", "maxSizeBytes": 64 << 20}).to_string();
+    let (_, source) = ask(&server, "POST", "/v2/sandboxes/drives/data", &body).await;
+    let path = "/v2/sandboxes/drives/data/fork?projectId=p";
+    let name = r#"{"name":"copy"}"#;
+    let (status, forked) = ask(&server, "POST", path, name).await;
+    assert_eq!(status, 201, "{forked}");
+    assert_no_null(&forked, "");
+    let drive = &forked["drive"];
+    assert_eq!(
+        (&drive["name"], &drive["projectId"], &drive["maxSizeBytes"]),
+        (&json!("copy"), &json!("p"), &json!(64 << 20))
+    );
+    assert_eq!(drive["parentDriveId"], source["drive"]["id"]);
+    let (_, found) = ask(&server, "GET", "/v2/sandboxes/drives/copy?projectId=p", "").await;
+    assert_eq!(found["drive"]["id"], drive["id"]);
+    let volumes = server.kit.runner.volumes();
+    let sizes: Vec<u64> = volumes.values().copied().collect();
+    assert_eq!(sizes, [64 << 20; 2]);
+    for (path, body, status) in [
+        (path, name, 409),
+        (path, r#"{"name":"a b"}"#, 400),
+        (path, "{}", 400),
+        (
+            "/v2/sandboxes/drives/data/fork?projectId=q",
+            r#"{"name":"x"}"#,
+            404,
+        ),
+        ("/v2/sandboxes/drives/none/fork", r#"{"name":"x"}"#, 404),
+    ] {
+        let (found, refused) = ask(&server, "POST", path, body).await;
+        assert_eq!(found, status, "{path} {body} {refused}");
+    }
+}
