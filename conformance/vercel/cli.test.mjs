@@ -2,10 +2,13 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { test } from "node:test";
-import { commandLine, unique } from "./support.mjs";
+import { ask, commandLine, commandLineWithin, unique } from "./support.mjs";
 
 function sandbox(...words) {
-  const { command, env } = commandLine(...words);
+  return said(commandLine(...words));
+}
+
+function said({ command, env }) {
   const child = spawn(command[0], command.slice(1), { env, stdio: ["ignore", "pipe", "pipe"], timeout: 60_000 });
   const said = { out: "", err: "" };
   child.stdout.on("data", (piece) => (said.out += piece));
@@ -25,5 +28,15 @@ test("create, exec, list, stop and remove", async () => {
   const stopped = await sandbox("stop", name);
   assert.equal(stopped.code, 0, stopped.err);
   const removed = await sandbox("remove", name);
+  assert.equal(removed.code, 0, removed.err);
+});
+
+test("without a scope it finds the organization of the key and a project", async () => {
+  const name = unique("unscoped");
+  const made = await said(commandLineWithin([], "create", "--name", name, "--timeout", "2m"));
+  assert.equal(made.code, 0, made.err + made.out);
+  const found = await ask("GET", `/v2/sandboxes/${name}?projectId=vercel-sandbox-default-project`);
+  assert.equal(found.status, 200, found.text);
+  const removed = await said(commandLineWithin([], "remove", name));
   assert.equal(removed.code, 0, removed.err);
 });

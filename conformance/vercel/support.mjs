@@ -22,9 +22,14 @@ export async function client(release) {
 
 /** The vendor's command line with these words, and its variables. */
 export function commandLine(command, ...rest) {
+  return commandLineWithin(["--scope", credentials.teamId, "--project", credentials.projectId], command, ...rest);
+}
+
+/** The same where the words for team and project are these. */
+export function commandLineWithin(where, command, ...rest) {
   const cli = path.join(path.dirname(require.resolve("sandbox/package.json")), "bin/sandbox.mjs");
   const preload = new URL("../../clients/vercel/preload.mjs", import.meta.url).href;
-  const scope = ["--token", credentials.token, "--scope", credentials.teamId, "--project", credentials.projectId];
+  const scope = ["--token", credentials.token, ...where];
   return {
     command: [process.execPath, "--import", preload, cli, command, ...scope, ...rest],
     env: { ...process.env, ALCOVE_URL: server, SANDBOX_SKIP_VERSION_CHECK: "1", CI: "1", NO_COLOR: "1" },
