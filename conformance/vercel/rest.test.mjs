@@ -20,12 +20,17 @@ test("a drive is shared by sandboxes, found, and goes when nothing mounts it", a
   await one.writeFiles([{ path: "/data/note.txt", content: Buffer.from("shared") }]);
   const other = await Sandbox.create({ ...quick, name: unique("other"), mounts: { "/data": { drive: drive.name, mode: "read-write" } } });
   assert.equal(String(await other.readFileToBuffer({ path: "/data/note.txt" })), "shared");
+  const reader = await Sandbox.create({ ...quick, name: unique("reader"), mounts: { "/data": { drive: drive.name, mode: "read-only" } } });
+  // This client's only word for what is only read.
+  assert.equal(reader.mounts["/data"].mode, "snapshot");
+  assert.equal(String(await reader.readFileToBuffer({ path: "/data/note.txt" })), "shared");
+  const written = await reader.runCommand({ cmd: "sh", args: ["-c", "echo x > /data/note.txt"], sudo: true });
+  assert.notEqual(written.exitCode, 0);
   const names = [];
   for await (const each of await Drive.list({ ...credentials, limit: 1 })) names.push(each.name);
   assert.ok(names.includes(drive.name));
   await assert.rejects(drive.delete());
-  await other.delete();
-  await one.delete();
+  for (const each of [other, one, reader]) await each.delete();
   await eventually("the drive can go", async () => drive.delete().then(() => true, () => false));
 });
 

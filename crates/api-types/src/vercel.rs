@@ -12,7 +12,9 @@ mod scope;
 mod snapshot;
 
 pub use command::{FeedCommand, KillCommand, RunCommand};
-pub use drive::{Drive, DriveAnswer, DrivePage, ForkDrive, MakeDrive, Mount, READ_WRITE};
+pub use drive::{
+    Drive, DriveAnswer, DrivePage, ForkDrive, MakeDrive, Mount, READ_ONLY, READ_WRITE,
+};
 pub use error::{VercelError, VercelErrorBody};
 pub use file::FilePath;
 pub use network::{PolicyAnswer, PolicyMode, PolicyRequest};

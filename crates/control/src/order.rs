@@ -369,6 +369,7 @@ impl Work {
                 volume: mount.volume.clone(),
                 mount_path: mount.mount_path.clone(),
                 subpath: mount.subpath.clone(),
+                is_read_only: mount.is_read_only,
             })
             .collect()
     }

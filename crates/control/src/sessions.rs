@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
 use alcove_domain::session::{
-    self, KeepLastRequest, Retention, SessionId, SessionRecord, SessionTerms,
+    self, DriveMount, KeepLastRequest, Retention, SessionId, SessionRecord, SessionTerms,
 };
 use alcove_domain::{
     Command, DesiredState, NetworkSettings, Permission, Reason, Sandbox, SandboxId,
@@ -42,8 +42,8 @@ pub struct NewSession {
     /// Milliseconds that its snapshots are kept; 0 is for ever.
     pub snapshot_expiration_ms: Option<i64>,
     pub keep_last: Option<KeepLastRequest>,
-    /// Names of drives by the paths where they are to be.
-    pub drives: BTreeMap<String, String>,
+    /// By the paths where they are to be.
+    pub drives: BTreeMap<String, DriveMount>,
 }
 
 /// What is to be otherwise with a sandbox.

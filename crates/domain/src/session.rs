@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-pub use self::drive::{check_drive_bytes, check_drive_name, mounts};
+pub use self::drive::{DriveMount, check_drive_bytes, check_drive_name, mounts};
 pub use self::image::{ImageWord, image_word, runtime_word};
 pub use self::retention::{
     EXPIRATION_MIN_MS, KEEP_LAST_MAX, KeepLast, KeepLastRequest, Retention, check_expiration,

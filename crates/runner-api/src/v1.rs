@@ -127,6 +127,9 @@ pub struct VolumeMount {
     /// A folder of the volume, made if it is not there; the whole volume if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subpath: Option<String>,
+    /// Whether nobody inside may write to it, root neither. A folder that is not there is made all the same.
+    #[serde(default)]
+    pub is_read_only: bool,
 }
 
 /// What should be of a volume.

@@ -268,6 +268,7 @@ impl Volumes {
                 disk,
                 folder,
                 mount_path: mount.mount_path.clone(),
+                is_read_only: mount.is_read_only,
             }),
             Err(error) => {
                 self.release(vec![disk]).await;

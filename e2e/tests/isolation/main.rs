@@ -20,6 +20,7 @@ mod names_kept;
 mod network;
 mod policy;
 mod processes;
+mod read_only_volumes;
 mod reboot;
 mod support;
 mod toolbox;

@@ -45,6 +45,7 @@ pub(crate) fn mount(name: &str, subpath: Option<&str>) -> VolumeMount {
         volume: volume(name),
         mount_path: "/data".to_owned(),
         subpath: subpath.map(str::to_owned),
+        is_read_only: false,
     }
 }
 
@@ -267,6 +268,7 @@ async fn a_mount_path_is_followed_within_the_root_and_into_no_other_volume() {
         volume: volume(name),
         mount_path: path.to_owned(),
         subpath: None,
+        is_read_only: false,
     };
     let both = |spec| SandboxSpec {
         volumes: vec![at("one", "/opt/a/b"), at("two", "/home/daytona/my data")],

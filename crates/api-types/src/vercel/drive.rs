@@ -79,8 +79,9 @@ pub struct Mount {
     pub mode: String,
 }
 
-/// The one mode that this server has.
 pub const READ_WRITE: &str = "read-write";
+/// Others may write to the drive meanwhile, where they have it so.
+pub const READ_ONLY: &str = "read-only";
 
 fn read_write() -> String {
     READ_WRITE.to_owned()

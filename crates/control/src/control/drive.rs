@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use alcove_domain::session::{self, check_drive_bytes, check_drive_name};
+use alcove_domain::session::{self, DriveMount, check_drive_bytes, check_drive_name};
 use alcove_domain::{MountRequest, Permission, Reason, SandboxState, SortOrder, Volume, VolumeId};
 
 use super::Control;
@@ -215,10 +215,10 @@ impl Control {
         &self,
         caller: &Caller,
         project: &str,
-        drives: &BTreeMap<String, String>,
+        drives: &BTreeMap<String, DriveMount>,
     ) -> Result<Vec<MountRequest>, Error> {
         let mut ids: BTreeMap<String, VolumeId> = BTreeMap::new();
-        for name in drives.values() {
+        for DriveMount { name, .. } in drives.values() {
             if !ids.contains_key(name) {
                 let drive = self.get_drive(caller, Some(project), name).await?;
                 ids.insert(name.clone(), drive.volume.id);

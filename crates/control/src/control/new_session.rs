@@ -192,7 +192,11 @@ impl Control {
             source_snapshot: source.clone(),
             current_snapshot: source,
             retention,
-            drives: request.drives,
+            drives: request
+                .drives
+                .into_iter()
+                .map(|(path, drive)| (path, drive.name))
+                .collect(),
         };
         let now = self.shared.clock.now();
         let record = SessionRecord::first(terms, request.tags, now);

@@ -21,6 +21,7 @@ async fn filled(kit: &TestControl) -> (Caller, String) {
         volume: volume.id.to_string(),
         mount_path: "/d".to_owned(),
         subpath: None,
+        is_read_only: false,
     };
     let request = NewSandbox {
         volumes: vec![mounts],

@@ -234,6 +234,7 @@ async fn the_life_of_a_volume_is_told() {
             volume: "data".to_owned(),
             mount_path: "/data".to_owned(),
             subpath: None,
+            is_read_only: false,
         }],
         ..named("box")
     };

@@ -187,6 +187,7 @@ async fn what_only_the_servers_host_has_is_refused_and_not_left_out() {
         volume: "v".to_owned(),
         mount_path: "/data".to_owned(),
         subpath: None,
+        is_read_only: false,
     };
     let request = NewSandbox {
         volumes: vec![volume],

@@ -42,6 +42,7 @@ fn mounting(name: &str, volume: &str) -> NewSandbox {
             volume: volume.to_owned(),
             mount_path: "/data/".to_owned(),
             subpath: Some("deep/er".to_owned()),
+            is_read_only: false,
         }],
         ..named(name)
     }

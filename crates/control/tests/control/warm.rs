@@ -250,6 +250,7 @@ async fn a_sandbox_with_a_volume_is_made_the_usual_way() {
             volume: volume.id.to_string(),
             mount_path: "/data".to_owned(),
             subpath: None,
+            is_read_only: false,
         }],
         ..NewSandbox::default()
     };

@@ -9,6 +9,13 @@ pub const DRIVE_NAME_MAX_BYTES: usize = 64;
 /// What a drive's size is a multiple of.
 const BYTES_STEP: u64 = 1 << 20;
 
+/// A drive as a sandbox is to have it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DriveMount {
+    pub name: String,
+    pub is_read_only: bool,
+}
+
 /// Checks the name of a drive, which stands in paths and in what says where it is mounted.
 pub fn check_drive_name(name: &str, reasons: &mut Vec<Reason>) {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
@@ -39,7 +46,7 @@ pub fn check_drive_bytes(bytes: Option<i64>, most: u64, reasons: &mut Vec<Reason
 
 /// The mounts of a sandbox by their paths, of drives by their names, whose ids `ids` has.
 pub fn mounts(
-    drives: &BTreeMap<String, String>,
+    drives: &BTreeMap<String, DriveMount>,
     ids: &BTreeMap<String, VolumeId>,
     reasons: &mut Vec<Reason>,
 ) -> Vec<MountRequest> {
@@ -50,11 +57,12 @@ pub fn mounts(
                 "mounts must not have paths with line breaks",
             ));
         }
-        if let Some(id) = ids.get(drive) {
+        if let Some(id) = ids.get(&drive.name) {
             mounts.push(MountRequest {
                 volume: id.to_string(),
                 mount_path: path.clone(),
                 subpath: None,
+                is_read_only: drive.is_read_only,
             });
         }
     }

@@ -22,6 +22,8 @@ pub struct MountRequest {
     pub mount_path: String,
     /// A folder of the volume to be mounted instead of the whole.
     pub subpath: Option<String>,
+    /// Whether the sandbox may only read it.
+    pub is_read_only: bool,
 }
 
 /// A volume in a sandbox.
@@ -30,6 +32,7 @@ pub struct VolumeMount {
     pub volume: VolumeId,
     pub mount_path: String,
     pub subpath: Option<String>,
+    pub is_read_only: bool,
 }
 
 /// Checks the paths of all mounts of a sandbox.
@@ -77,6 +80,7 @@ impl MountRequest {
     pub fn resolve(&self, volume: VolumeId) -> VolumeMount {
         VolumeMount {
             volume,
+            is_read_only: self.is_read_only,
             mount_path: without_slash(&self.mount_path).to_owned(),
             subpath: self
                 .subpath
@@ -154,6 +158,7 @@ mod tests {
             volume: "data".to_owned(),
             mount_path: mount_path.to_owned(),
             subpath: subpath.map(str::to_owned),
+            is_read_only: false,
         }
     }
 

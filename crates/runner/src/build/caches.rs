@@ -174,6 +174,7 @@ impl Caches {
             volume: volume.clone(),
             mount_path: "/".to_owned(),
             subpath: None,
+            is_read_only: false,
         }];
         let mut attempts = 0;
         let (is_new, plans) = loop {

@@ -23,6 +23,7 @@ pub struct VolumePlan {
     pub folder: OwnedFd,
     /// Absolute, inside.
     pub mount_path: String,
+    pub is_read_only: bool,
 }
 
 const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
@@ -39,7 +40,11 @@ pub(super) fn mount_all(point: &Path, plan: &RootPlan) -> Result<(), MountError>
             | OpenTreeFlags::AT_EMPTY_PATH;
         let tree = open_tree(&volume.folder, "", flags).map_err(step("open a volume"))?;
         // One sandbox writes what another one sees: neither devices nor set-user-id programs mean anything.
-        let flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+        let mut flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+        if volume.is_read_only {
+            // Of this mount alone: others mount the same file system for writing.
+            flags |= MountAttrFlags::MOUNT_ATTR_RDONLY;
+        }
         shift_ids_and_set(tree.as_fd(), plan.user_namespace.as_fd(), flags)
             .map_err(step(SHIFT_IDS))?;
         let at = |error: io::Error| MountError::VolumePoint {

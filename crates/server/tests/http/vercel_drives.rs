@@ -1,5 +1,6 @@
 //! Drives of Vercel Sandbox.
 
+use alcove_runner_api::Goal;
 use serde_json::json;
 
 use crate::support::Server;
@@ -52,6 +53,7 @@ async fn a_drive_is_made_once_found_mounted_and_kept_while_a_sandbox_has_it() {
     let (_, used) = ask(&server, "GET", &format!("{path}?projectId=p"), "").await;
     assert_eq!(used["drive"]["currentSandboxName"], "box");
     assert_eq!(used["drive"]["currentSessionId"], session["session"]["id"]);
+    assert_eq!(session["sandbox"]["mounts"]["/data"]["mode"], "read-write");
     let none = json!({"projectId": "p", "mounts": {"/data": {"drive": "none"}}}).to_string();
     assert_eq!(ask(&server, "POST", "/v2/sandboxes", &none).await.0, 404);
     assert_eq!(
@@ -96,6 +98,39 @@ async fn a_drive_is_made_once_found_mounted_and_kept_while_a_sandbox_has_it() {
             .0,
         404
     );
+}
+
+#[tokio::test]
+async fn a_drive_that_is_only_read_is_ordered_so_and_told_so_of_its_forks_too() {
+    let server = Server::start().await;
+    for drive in ["read", "written"] {
+        let path = format!("/v2/sandboxes/drives/{drive}");
+        ask(&server, "POST", &path, "{}").await;
+    }
+    let mounts = json!({
+        "/read/": {"drive": "read", "mode": "read-only"},
+        "/written": {"drive": "written"},
+    });
+    make(&server, json!({"name": "box", "mounts": mounts})).await;
+    let told = json!({
+        "/read/": {"drive": "read", "mode": "read-only"},
+        "/written": {"drive": "written", "mode": "read-write"},
+    });
+    let (_, found) = ask(&server, "GET", "/v2/sandboxes/box", "").await;
+    assert_eq!(found["sandbox"]["mounts"], told);
+    let fork = r#"{"name":"copy"}"#;
+    let (status, forked) = ask(&server, "POST", "/v2/sandboxes/box/fork", fork).await;
+    assert_eq!(status, 200, "{forked}");
+    assert_eq!(forked["sandbox"]["mounts"], told);
+    let mut ordered: Vec<Vec<_>> = Vec::new();
+    for order in server.kit.runner.orders() {
+        if let Goal::Running(spec) = order.goal {
+            let mounts = spec.volumes.into_iter();
+            ordered.push(mounts.map(|it| (it.mount_path, it.is_read_only)).collect());
+        }
+    }
+    let wanted = vec![("/read".to_owned(), true), ("/written".to_owned(), false)];
+    assert_eq!(ordered, vec![wanted; 2]);
 }
 
 #[tokio::test]

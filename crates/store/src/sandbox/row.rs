@@ -63,6 +63,9 @@ struct Mount {
     path: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     subpath: Option<String>,
+    /// Rows from before there were such mounts have none of them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    read_only: bool,
 }
 
 fn mounts_to_text(mounts: &[VolumeMount]) -> Option<String> {
@@ -75,6 +78,7 @@ fn mounts_to_text(mounts: &[VolumeMount]) -> Option<String> {
             volume: mount.volume.clone(),
             path: mount.mount_path.clone(),
             subpath: mount.subpath.clone(),
+            read_only: mount.is_read_only,
         })
         .collect();
     Some(serde_json::to_string(&mounts).expect("texts can always be written"))
@@ -91,6 +95,7 @@ fn mounts_from_text(text: Option<&str>) -> Result<Vec<VolumeMount>, StoreError> 
             volume: mount.volume,
             mount_path: mount.path,
             subpath: mount.subpath,
+            is_read_only: mount.read_only,
         })
         .collect())
 }

@@ -47,6 +47,7 @@ fn with_volumes(number: u128, volumes: &[(&Volume, &str)]) -> Sandbox {
         volume: volume.id.clone(),
         mount_path: (*path).to_owned(),
         subpath: (*path == "/b").then(|| "deep/er".to_owned()),
+        is_read_only: *path == "/b",
     });
     Sandbox {
         volumes: volumes.collect(),

@@ -103,6 +103,8 @@ pub(super) fn mounts(asked: Vec<SandboxVolume>) -> Vec<MountRequest> {
             volume: mount.volume_id,
             mount_path: mount.mount_path,
             subpath: mount.subpath,
+            // These clients have no word for it.
+            is_read_only: false,
         })
         .collect()
 }

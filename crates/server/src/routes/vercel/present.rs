@@ -1,8 +1,10 @@
 //! From the control plane's objects to what these clients read.
 
+use std::collections::BTreeMap;
+
 use alcove_api_types::vercel::{
-    Drive, KeepLastSnapshots, Mount, PolicyAnswer, PolicyMode, PolicyRequest, READ_WRITE, Route,
-    Sandbox, Session as SessionBody, Snapshot, SnapshotNode,
+    Drive, KeepLastSnapshots, Mount, PolicyAnswer, PolicyMode, PolicyRequest, READ_ONLY,
+    READ_WRITE, Route, Sandbox, Session as SessionBody, Snapshot, SnapshotNode,
 };
 use alcove_control::{Caller, Session};
 use alcove_domain::session::{KeepLast, KeepLastRequest};
@@ -99,19 +101,33 @@ pub(super) fn sandbox(session: &Session) -> Sandbox {
         tags: record.tags.clone(),
         snapshot_expiration: record.terms.retention.expiration_ms,
         keep_last_snapshots: record.terms.retention.keep_last.map(keep_last),
-        mounts: record
-            .terms
-            .drives
-            .iter()
-            .map(|(path, drive)| {
-                let mount = Mount {
-                    drive: drive.clone(),
-                    mode: READ_WRITE.to_owned(),
-                };
-                (path.clone(), mount)
-            })
-            .collect(),
+        mounts: mounts(session),
     }
+}
+
+/// Names and paths are what the client wrote; how each is mounted is the sandbox's own.
+fn mounts(session: &Session) -> BTreeMap<String, Mount> {
+    let volumes = &session.sandbox.volumes;
+    let is_read_only = |path: &str| {
+        let mut at_path = volumes.iter();
+        let path = path.trim_end_matches('/');
+        at_path.any(|mount| mount.mount_path == path && mount.is_read_only)
+    };
+    let drives = session.record.terms.drives.iter();
+    drives
+        .map(|(path, drive)| {
+            let mode = if is_read_only(path) {
+                READ_ONLY
+            } else {
+                READ_WRITE
+            };
+            let mount = Mount {
+                drive: drive.clone(),
+                mode: mode.to_owned(),
+            };
+            (path.clone(), mount)
+        })
+        .collect()
 }
 
 pub(super) fn drive(drive: &alcove_control::Drive, region: &str) -> Drive {

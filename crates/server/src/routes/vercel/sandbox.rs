@@ -1,12 +1,13 @@
 //! Sandboxes by their names.
 
 use alcove_api_types::vercel::{
-    CreateSandbox, KeepLastRequest, Pagination, READ_WRITE, SandboxAnswer, SandboxPage, Source,
+    CreateSandbox, KeepLastRequest, Pagination, READ_ONLY, READ_WRITE, SandboxAnswer, SandboxPage,
+    Source,
 };
 use alcove_control::{
     Caller, Error, Filling, KeepLastChange, ListSandboxes, NewSession, Session, SessionChange,
 };
-use alcove_domain::session::{SessionRecord, project_label, states_of};
+use alcove_domain::session::{DriveMount, SessionRecord, project_label, states_of};
 use alcove_domain::{SandboxFilter, SandboxSort, SortOrder};
 use axum::Json;
 use axum::extract::{FromRequestParts, State};
@@ -56,9 +57,10 @@ pub(super) fn new_session(
         Source { kind, .. } => return Err(not_supported(&format!("a source of type {kind}"))),
     };
     let mounts = body.mounts.unwrap_or_default();
-    if let Some(mount) = mounts.values().find(|mount| mount.mode != READ_WRITE) {
+    let modes = [READ_WRITE, READ_ONLY];
+    if let Some(mount) = mounts.values().find(|it| !modes.contains(&&*it.mode)) {
         return Err(not_supported(&format!(
-            "a drive in mode {}, other than {READ_WRITE},",
+            "a drive in mode {}, other than {READ_WRITE} and {READ_ONLY},",
             mount.mode
         )));
     }
@@ -87,7 +89,13 @@ pub(super) fn new_session(
         },
         drives: mounts
             .into_iter()
-            .map(|(path, mount)| (path, mount.drive))
+            .map(|(path, mount)| {
+                let drive = DriveMount {
+                    is_read_only: mount.mode == READ_ONLY,
+                    name: mount.drive,
+                };
+                (path, drive)
+            })
             .collect(),
     })
 }
