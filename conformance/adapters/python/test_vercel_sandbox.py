@@ -6,8 +6,8 @@ import uuid
 
 import pytest
 
-from vercel.sandbox import SandboxApiError, SandboxCredentials, SandboxServiceOptions
-from vercel.sandbox.sync import SyncSandboxClient
+from vercel.sandbox import SandboxApiError, SandboxCredentials
+from vercel.sandbox.sync import SandboxServiceOptions, SyncSandboxClient
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def client():
     client.close()
 
 
-async def credentials():
+def credentials():
     return SandboxCredentials(token=os.environ["DAYTONA_API_KEY"], team_id="team", project_id="project")
 
 
