@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use alcove_runner::net::{Ipv4Pool, PrivateNetwork};
-use alcove_runner::probe::{ProbeRequest, Status, probe, required_failures};
+use alcove_runner::probe::{ProbeRequest, Status, abilities, probe, required_failures};
 use alcove_runner::registry::RegistrySettings;
 use alcove_runner::{Programs, Runner, RunnerConfig};
+use alcove_runner_api::HostCapabilities;
 use anyhow::Context;
 
 use crate::egress::EgressArguments;
@@ -104,13 +105,15 @@ pub fn open_data_dir(path: &Path) -> anyhow::Result<PathBuf> {
     fs::canonicalize(path).with_context(|| format!("cannot find {}", path.display()))
 }
 
+/// Tries what the host can do.
+///
 /// # Errors
 /// Everything that sandboxes need and the host has not.
 pub async fn refuse_unfit(
     data_dir: &Path,
     network_pool: Ipv4Pool,
     programs: &Programs,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<HostCapabilities> {
     let request = ProbeRequest {
         data_dir: data_dir.to_owned(),
         network_pool,
@@ -125,7 +128,7 @@ pub async fn refuse_unfit(
     }
     let failures = required_failures(&checks);
     if failures.is_empty() {
-        return Ok(());
+        return Ok(abilities(&checks));
     }
     let lines: Vec<String> = failures
         .iter()

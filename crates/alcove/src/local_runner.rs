@@ -10,8 +10,8 @@ use alcove_control::{
 use alcove_domain::{BuildId, Port, SandboxId};
 use alcove_runner::Runner;
 use alcove_runner_api::{
-    Build, BuildLogPiece, BuildOutcome, Collected, Fetch, FetchError, HostStatus, ImageEntry,
-    Needed, Order, OrderError, Pull, PullState, Report, Sample, Sighting, VolumeOrder,
+    Build, BuildLogPiece, BuildOutcome, Collected, Fetch, FetchError, HostCapabilities, HostStatus,
+    ImageEntry, Needed, Order, OrderError, Pull, PullState, Report, Sample, Sighting, VolumeOrder,
     VolumeOutcome, WarmKind, WarmState, WarmWish,
 };
 use async_trait::async_trait;
@@ -27,11 +27,13 @@ const REPORTS: usize = 1024;
 #[derive(Debug)]
 pub struct LocalRunner {
     runner: Runner,
+    capabilities: HostCapabilities,
     reports: broadcast::Sender<Report>,
 }
 
 impl LocalRunner {
-    pub fn new(runner: Runner) -> Self {
+    /// A runner on a host that can do this.
+    pub fn new(runner: Runner, capabilities: HostCapabilities) -> Self {
         let (reports, _) = broadcast::channel(REPORTS);
         if let Some(mut source) = runner.take_reports() {
             let sender = reports.clone();
@@ -42,7 +44,15 @@ impl LocalRunner {
                 }
             });
         }
-        Self { runner, reports }
+        Self {
+            runner,
+            capabilities,
+            reports,
+        }
+    }
+
+    pub fn runner(&self) -> &Runner {
+        &self.runner
     }
 }
 
@@ -61,9 +71,13 @@ impl RunnerClient for LocalRunner {
     }
 
     async fn host_status(&self) -> Result<HostStatus, OrderError> {
-        self.runner.host_status().await.map_err(|error| {
+        let status = self.runner.host_status().await.map_err(|error| {
             tracing::error!(%error, "cannot see how the host is");
             OrderError::Unavailable
+        })?;
+        Ok(HostStatus {
+            capabilities: Some(self.capabilities.clone()),
+            ..status
         })
     }
 

@@ -92,7 +92,8 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     }
     let instance = instance_of(&data_dir)?;
     let programs = parts::unpack(&data_dir)?;
-    host::refuse_unfit(&data_dir, arguments.host.network_pool, &programs).await?;
+    let capabilities =
+        host::refuse_unfit(&data_dir, arguments.host.network_pool, &programs).await?;
     let Registries { settings, .. } = arguments.host.registries()?;
     let config = arguments
         .host
@@ -101,7 +102,8 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let named = arguments.host.named_images();
     let result = match images::import(&runner, &data_dir, named).await {
         Ok(()) => {
-            let host: Arc<dyn RunnerClient> = Arc::new(LocalRunner::new(runner.clone()));
+            let host: Arc<dyn RunnerClient> =
+                Arc::new(LocalRunner::new(runner.clone(), capabilities));
             stay(&way, &instance, host).await
         }
         Err(error) => Err(error),

@@ -10,7 +10,6 @@ use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use alcove_control::{Control, Settings, SystemClock, SystemRng};
-use alcove_runner::Runner;
 use alcove_server::{App, ObjectStorage, Options, SshGateway};
 use alcove_ssh::{Gateway, HostKey};
 use alcove_storage::ObjectStore;
@@ -153,7 +152,8 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     start_blocking_threads().await?;
     let data_dir = host::open_data_dir(&arguments.data_dir)?;
     let programs = parts::unpack(&data_dir)?;
-    host::refuse_unfit(&data_dir, arguments.host.network_pool, &programs).await?;
+    let capabilities =
+        host::refuse_unfit(&data_dir, arguments.host.network_pool, &programs).await?;
     let registries = arguments.host.registries()?;
     // Before anything is started: a port that is taken is the commonest mistake.
     let doors = Doors::open(&arguments.doors, &data_dir).await?;
@@ -178,10 +178,8 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     config.source_hosts.clone_from(&arguments.source_hosts);
     config.contexts = Arc::new(StoredContexts::new(Arc::clone(&objects)));
     let runner = host::open_runner(config, kill.clone()).await?;
-    let result = serve(
-        &arguments, settings, &data_dir, doors, objects, &runner, kill,
-    )
-    .await;
+    let host = Arc::new(LocalRunner::new(runner.clone(), capabilities));
+    let result = serve(&arguments, settings, &data_dir, doors, objects, host, kill).await;
     // On every way out: what is pooled goes, what runs stays.
     let running = runner.running_count();
     runner.close().await;
@@ -202,7 +200,7 @@ async fn serve(
     data_dir: &Path,
     doors: Doors,
     objects: Arc<dyn ObjectStore>,
-    runner: &Runner,
+    host: Arc<LocalRunner>,
     kill: Option<Arc<KillAt>>,
 ) -> anyhow::Result<()> {
     let Doors {
@@ -217,7 +215,8 @@ async fn serve(
         ssh,
         metrics,
     } = doors;
-    images::import(runner, data_dir, arguments.host.named_images()).await?;
+    let runner = host.runner().clone();
+    images::import(&runner, data_dir, arguments.host.named_images()).await?;
     if runner.images().is_empty() {
         tracing::warn!("there is no image yet, so no sandbox can be made; give --default-image");
     }
@@ -227,7 +226,6 @@ async fn serve(
         None => Store::open(&data_dir.join("alcove.db")).await,
     }
     .context("cannot open the store")?;
-    let host = Arc::new(LocalRunner::new(runner.clone()));
     let (clock, rng) = (Arc::new(SystemClock::default()), Arc::new(SystemRng));
     let control = match kill {
         Some(kill) => Control::open_probed(store.clone(), host, clock, rng, settings, kill).await,
@@ -302,7 +300,7 @@ async fn serve(
     let operator = Operator {
         control: control.clone(),
         store,
-        runner: runner.clone(),
+        runner,
         has_foreign_objects: arguments.storage.is_foreign(),
         data_dir: data_dir.to_owned(),
     };

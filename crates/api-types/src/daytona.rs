@@ -82,9 +82,9 @@ pub use registry::{
     CreateDockerRegistry, DockerRegistry, RegistryPushAccess, RegistryType, UpdateDockerRegistry,
 };
 pub use runner::{
-    AdminCreateRunner, CreateRunner, CreateRunnerResponse, Runner, RunnerFull, RunnerHealthMetrics,
-    RunnerHealthcheck, RunnerServiceHealth, RunnerSnapshot, RunnerState, UpdateRunnerDraining,
-    UpdateRunnerScheduling,
+    AdminCreateRunner, CreateRunner, CreateRunnerResponse, Runner, RunnerCapabilities, RunnerFull,
+    RunnerHealthMetrics, RunnerHealthcheck, RunnerServiceHealth, RunnerSnapshot, RunnerState,
+    UpdateRunnerDraining, UpdateRunnerScheduling,
 };
 pub use sandbox::{
     CreateSandboxSnapshot, ForkSandbox, PortPreviewUrl, ResizeSandbox, Sandbox,

@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
+use alcove_domain::reason::ReasonKind;
 use alcove_domain::{
     Capacity, CustomRegion, Load, OrganizationId, Placing, Reason, RegionId, Runner, RunnerAddress,
     RunnerId, ServiceKeyHash,
@@ -31,8 +32,7 @@ use crate::shared::Shared;
 pub use self::drain::Draining;
 pub use self::gate::Gate;
 pub use self::jobs::{Job, JobEnd, JobKind, JobStatus};
-pub(crate) use self::joined::{Host, only_here};
-pub(crate) use self::placing::check_custom;
+pub(crate) use self::joined::Host;
 pub use self::regions::{IssuedCredentials, ListedRegion, NewRegion, RegionKey};
 pub use self::runners::{CreatedRunner, RunnerView};
 
@@ -147,6 +147,9 @@ fn no_runners(why: &str) -> Error {
 }
 
 fn no_runners_because(reason: Reason) -> Error {
+    if reason.kind == ReasonKind::Unsupported {
+        return Error::refused(vec![reason]);
+    }
     Error::Invalid {
         reasons: vec![reason],
         code: "NO_AVAILABLE_RUNNERS",
@@ -216,6 +219,7 @@ pub(crate) async fn load(shared: &Shared) -> Result<(), Error> {
                 is_decommissioned: false,
                 capacity: Capacity::default(),
                 gpu_type: None,
+                capabilities: None,
                 app_version: None,
                 fault: None,
                 instance: None,
@@ -236,8 +240,12 @@ pub(crate) async fn load(shared: &Shared) -> Result<(), Error> {
     Ok(())
 }
 
-/// Drains what is to be drained, until the control plane ends.
+/// Asks the host what it can do, and drains what is to be drained, until the control plane ends.
 pub(crate) async fn keep(shared: Arc<Shared>) {
+    // What the host can do is to be known before somebody asks for it.
+    if let Err(error) = shared.look_at_host().await {
+        tracing::debug!(%error, "the runner does not say what its host can do");
+    }
     loop {
         if drain::look(&shared).await {
             shared.clock.sleep(LOOK).await;

@@ -13,7 +13,6 @@ use crate::builds;
 use crate::control::ToolboxTarget;
 use crate::directory::Entry;
 use crate::driver::{self, Ask, Change, IntervalChange, Wish};
-use crate::fleet::{check_custom, only_here};
 use crate::links;
 use crate::probe::Step;
 use crate::rng::uuid_v4;
@@ -91,7 +90,8 @@ pub(crate) async fn create_as(
     {
         return Err(name_taken(&plan.name));
     }
-    check_custom(&region, !plan.volumes.is_empty())?;
+    let needs = shared.needs_of(&plan.network, &plan.intervals, !plan.volumes.is_empty());
+    shared.check_needs(&region, &needs)?;
     let volumes = volumes::resolve(shared, &caller.organization, &plan.volumes).await?;
     let outbound_proxy = shared.seal_proxy(&caller.organization, plan.outbound_proxy.as_ref())?;
     let now = shared.clock.now();
@@ -135,7 +135,7 @@ pub(crate) async fn create_as(
         async move {
             let mut sandbox = sandbox;
             let place = shared
-                .place(&region, &sandbox.resources, &snapshot, linked.as_deref())
+                .place(&region, &sandbox, &snapshot, linked.as_deref())
                 .await?;
             sandbox.runner.clone_from(&place.runner);
             warm::create(&shared, sandbox, &snapshot).await
@@ -352,8 +352,8 @@ pub(crate) async fn wish(
     wish: Wish,
 ) -> Result<Arc<Sandbox>, Error> {
     let sandbox = entry.sandbox();
-    if sandbox.runner.is_some() && matches!(wish, Wish::Snapshot { .. }) {
-        return Err(only_here("snapshots of sandboxes"));
+    if let Some(needed) = wish.needs() {
+        shared.check_can(&sandbox, needed)?;
     }
     if wish.makes_work() {
         shared.check_not_suspended(&sandbox.organization_id)?;
@@ -417,6 +417,9 @@ async fn change(
 ) -> Result<Arc<Sandbox>, Error> {
     caller.require(Permission::WriteSandboxes)?;
     let entry = find(shared, caller, id_or_name)?;
+    if let Some(needed) = change.needs() {
+        shared.check_can(&entry.sandbox(), needed)?;
+    }
     driver::ask_for(shared, &entry, |reply| Ask::Change { change, reply }).await
 }
 

@@ -87,7 +87,8 @@ pub use registry::{Registry, RegistryKind, RegistryRequest, RegistryUrl, Secret}
 pub use resize::ResizeRequest;
 pub use role::{NewRole, Role};
 pub use runner::{
-    Capacity, Heartbeat, Load, NewRunner, Placing, Runner, RunnerAddress, RunnerState,
+    Capabilities, Capability, Capacity, Heartbeat, Load, NewRunner, Placing, Runner, RunnerAddress,
+    RunnerState,
 };
 pub use sandbox::{Resources, Sandbox, SandboxClass};
 pub use service::{ServiceCredential, ServiceCredentialHash, ServiceRole};

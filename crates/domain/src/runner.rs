@@ -3,6 +3,7 @@
 //! The first is part of the server. Others are registered in a region of an organization and join from processes of their
 //! own (docs/adr/0044, 0053).
 
+mod capability;
 mod placing;
 mod score;
 
@@ -11,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::region::check_place_name;
 use crate::{OrganizationId, Reason, RunnerId, ServiceKeyHash, text};
 
+pub use capability::{Capabilities, Capability, Needs};
 pub use placing::{Candidate, Overcommit, PlacingRules, choose};
 pub use score::availability;
 
@@ -109,6 +111,8 @@ pub struct Runner {
     pub is_decommissioned: bool,
     pub capacity: Capacity,
     pub gpu_type: Option<String>,
+    /// None if it has not said so yet.
+    pub capabilities: Option<Capabilities>,
     /// Version of its program.
     pub app_version: Option<String>,
     /// What it last said that does not work.
@@ -288,6 +292,8 @@ pub struct Heartbeat {
     pub address: RunnerAddress,
     pub report: Option<(Capacity, Load)>,
     pub gpu_type: Option<String>,
+    /// None if it does not say that: what it said before stays true.
+    pub capabilities: Option<Capabilities>,
     /// What does not work, if anything.
     pub fault: Option<String>,
 }
@@ -302,6 +308,10 @@ impl Heartbeat {
             ("appVersion", Some(&self.app_version)),
             ("gpuType", self.gpu_type.as_ref()),
             ("errorReason", self.fault.as_ref()),
+            (
+                "architecture",
+                self.capabilities.as_ref().map(|said| &said.architecture),
+            ),
         ] {
             if let Some(words) = words {
                 text::check_text(field, words, &mut reasons);
@@ -357,6 +367,7 @@ mod tests {
             is_decommissioned: false,
             capacity: Capacity::default(),
             gpu_type: None,
+            capabilities: None,
             app_version: None,
             fault: None,
             instance: None,
@@ -452,6 +463,7 @@ mod tests {
                 },
             )),
             gpu_type: None,
+            capabilities: None,
             fault: None,
         };
         assert_eq!(beat(12.5).check(), Ok(()));

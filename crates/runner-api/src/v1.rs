@@ -18,7 +18,7 @@ pub use self::build::{
     BaseImage, Build, BuildFault, BuildFaultCode, BuildLogPiece, BuildOutcome, PullOfBase,
 };
 pub use self::fetch::{Fetch, FetchError};
-pub use self::host::HostStatus;
+pub use self::host::{HostCapabilities, HostStatus};
 pub use self::image::{
     Collected, Needed, Pull, PullFault, PullFaultCode, PullState, RegistryCredentials,
 };

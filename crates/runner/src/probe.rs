@@ -5,6 +5,7 @@
 //! very rules into a network namespace that nobody else sees. Each module has a part that tries or looks and a
 //! pure one that judges. Nothing is left behind, and nothing of the host is changed.
 
+mod abilities;
 mod groups;
 mod limits;
 mod namespaces;
@@ -13,6 +14,7 @@ mod scratch;
 mod storage;
 mod system;
 
+pub use self::abilities::abilities;
 pub use self::scratch::scratch_in;
 
 use std::borrow::Cow;

@@ -44,6 +44,7 @@ mod m0044_identity_providers;
 mod m0046_unfinished;
 mod m0047_volume_sources;
 mod m0048_runner_of_sandbox;
+mod m0049_capabilities;
 
 #[derive(Debug)]
 pub(crate) struct Migrator;
@@ -93,6 +94,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0046_unfinished::Migration),
             Box::new(m0048_runner_of_sandbox::Migration),
             Box::new(m0047_volume_sources::Migration),
+            Box::new(m0049_capabilities::Migration),
         ]
     }
 }

@@ -1,6 +1,10 @@
 //! Hosts that sandboxes run on.
 
-use alcove_domain::{Capacity, Runner, RunnerAddress, RunnerId, ServiceKeyHash};
+use std::collections::BTreeSet;
+
+use alcove_domain::{
+    Capabilities, Capability, Capacity, Runner, RunnerAddress, RunnerId, ServiceKeyHash,
+};
 use jiff::Timestamp;
 use sea_orm::{
     ActiveModelTrait as _, ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder as _,
@@ -64,6 +68,7 @@ impl Tx {
 }
 
 fn to_row(runner: &Runner) -> ActiveModel {
+    let said = runner.capabilities.as_ref();
     Model {
         id: runner.id.to_string(),
         region: runner.region.clone(),
@@ -83,6 +88,8 @@ fn to_row(runner: &Runner) -> ActiveModel {
         disk_mib: bigint(runner.capacity.disk_mib),
         gpu: runner.capacity.gpu.into(),
         gpu_type: runner.gpu_type.clone(),
+        architecture: said.map(|said| said.architecture.clone()),
+        capabilities: said.map(|said| words_of(&said.can)),
         app_version: runner.app_version.clone(),
         fault: runner.fault.clone(),
         instance: runner.instance.clone(),
@@ -103,6 +110,16 @@ fn from_row(row: Model) -> Result<Runner, StoreError> {
         .organization_id
         .map(|id| place("organization_id").id(id));
     let key = row.key_hash.map(|text| read_hash(place("key_hash"), &text));
+    let capabilities = row.capabilities.zip(row.architecture);
+    let capabilities = capabilities.map(|(words, architecture)| {
+        let words = place("capabilities").list(&words)?;
+        // Unknown words are of a newer server that wrote here.
+        let can = words.iter().filter_map(|word| Capability::parse(word));
+        Ok::<_, StoreError>(Capabilities {
+            architecture,
+            can: can.collect(),
+        })
+    });
     Ok(Runner {
         id: place("id").id(row.id)?,
         region: row.region,
@@ -126,6 +143,7 @@ fn from_row(row: Model) -> Result<Runner, StoreError> {
             gpu: place("gpu").small(row.gpu)?,
         },
         gpu_type: row.gpu_type,
+        capabilities: capabilities.transpose()?,
         app_version: row.app_version,
         fault: row.fault,
         instance: row.instance,
@@ -133,6 +151,11 @@ fn from_row(row: Model) -> Result<Runner, StoreError> {
         created_at: place("created_at").time(row.created_at)?,
         updated_at: place("updated_at").time(row.updated_at)?,
     })
+}
+
+fn words_of(can: &BTreeSet<Capability>) -> String {
+    let words: Vec<String> = can.iter().map(|it| it.as_str().to_owned()).collect();
+    json_list(&words)
 }
 
 pub(crate) fn hash_text(hash: ServiceKeyHash) -> String {

@@ -24,6 +24,15 @@ impl RunnerState {
     }
 }
 
+/// What the host of a runner can do, as it was tried when the runner started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RunnerCapabilities {
+    /// Of its processors, such as `x86_64`.
+    pub architecture: String,
+    /// Of `pause`, `reflink`, `networkPolicies`, `volumes`, `snapshots`, `builds`.
+    pub can: Vec<String>,
+}
+
 /// Declares what is told of a runner, with more behind it.
 macro_rules! runner {
     ($(#[$doc:meta])* $name:ident { $($(#[$extra_doc:meta])* $extra:ident: $kind:ty,)* }) => {
@@ -93,6 +102,9 @@ macro_rules! runner {
             /// What it last said that does not work.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub error_reason: Option<String>,
+            /// Absent until it has said so.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub capabilities: Option<RunnerCapabilities>,
             $($(#[$extra_doc])* pub $extra: $kind,)*
         }
     };
@@ -150,6 +162,7 @@ impl RunnerFull {
             runner_class: runner.runner_class,
             app_version: runner.app_version,
             error_reason: runner.error_reason,
+            capabilities: runner.capabilities,
             api_key: String::new(),
             region_type,
         }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use alcove_domain::session::SessionRecord;
 use alcove_domain::{
-    Command, Fault, FaultCode, Goal, Lifecycle, Lineage, Phase, Placing, Reason, ResizeRequest,
-    Resources, Sandbox, SandboxId, Snapshot, SnapshotId, SnapshotState, resize,
+    Capability, Command, Fault, FaultCode, Goal, Lifecycle, Lineage, Phase, Placing, Reason,
+    ResizeRequest, Resources, Sandbox, SandboxId, Snapshot, SnapshotId, SnapshotState, resize,
 };
 use alcove_runner_api::Work;
 use alcove_store::{NewOutboxEntry, OutboxChange, SnapshotOutcome, StoreError, Tx};
@@ -59,6 +59,15 @@ pub(crate) struct SnapshotBirth {
 }
 
 impl Wish {
+    /// What the host must be able to do for it.
+    pub fn needs(&self) -> Option<Capability> {
+        match self {
+            Self::Plain(Command::Pause) => Some(Capability::Pause),
+            Self::Snapshot { .. } => Some(Capability::Snapshots),
+            _ => None,
+        }
+    }
+
     /// What it takes of the host, of a sandbox that is in this phase.
     pub fn placing(&self, phase: &Phase) -> Option<Placing> {
         match self {

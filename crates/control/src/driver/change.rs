@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use alcove_domain::network::plan_change;
-use alcove_domain::{NetworkSettings, Sandbox};
+use alcove_domain::{Capability, NetworkSettings, Sandbox};
 use jiff::Timestamp;
 
 use crate::Error;
@@ -37,6 +37,15 @@ pub(crate) enum IntervalChange {
 }
 
 impl Change {
+    /// What the host must be able to do for it.
+    pub fn needs(&self) -> Option<Capability> {
+        match self {
+            Self::Intervals(IntervalChange::AutoPause(1..)) => Some(Capability::Pause),
+            Self::Network(_) => Some(Capability::NetworkPolicies),
+            _ => None,
+        }
+    }
+
     /// Whether labels are written anew.
     pub fn is_of_labels(&self) -> bool {
         matches!(self, Self::Labels(_) | Self::Session(_))

@@ -10,8 +10,8 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use alcove_domain::{
-    Capacity, Heartbeat, Load, Placing, Reason, Resources, Runner, RunnerAddress, RunnerId,
-    Sandbox, Usage,
+    Capabilities, Capability, Capacity, Heartbeat, Load, Placing, Reason, Resources, Runner,
+    RunnerAddress, RunnerId, Sandbox, Usage,
 };
 use alcove_runner_api::{HostStatus, ImageEntry, OrderError};
 use tokio::sync::watch;
@@ -348,6 +348,7 @@ impl Shared {
             address: RunnerAddress::default(),
             report: Some((capacity_of(&status), load_of(&status))),
             gpu_type: None,
+            capabilities: capabilities_of(&status).map(Capabilities::outside_of_server),
             fault: None,
         };
         match self.take_heartbeat(id, &beat).await {
@@ -388,6 +389,21 @@ impl Shared {
         }
         Err(super::closed(placing))
     }
+
+    /// # Errors
+    /// [`Error::Unprocessable`] if the host of a sandbox cannot do this.
+    pub fn check_can(&self, sandbox: &Sandbox, capability: Capability) -> Result<(), Error> {
+        match self.fleet.runner_of(sandbox) {
+            Some(runner) if !runner.can(capability) => {
+                Err(Error::refused(vec![Reason::unsupported(format!(
+                    "{} cannot be had on the runner of this sandbox, {}",
+                    capability.in_words(),
+                    runner.name
+                ))]))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 pub(super) fn capacity_of(status: &HostStatus) -> Capacity {
@@ -409,9 +425,10 @@ pub(super) fn load_of(status: &HostStatus) -> Load {
     }
 }
 
-/// What a sandbox on a runner of its own process cannot have: it is on the server's host, and nowhere else.
-pub(crate) fn only_here(what: &str) -> Error {
-    Error::refused(vec![Reason::unsupported(format!(
-        "{what} cannot be had on a runner outside of the server"
-    ))])
+pub(super) fn capabilities_of(status: &HostStatus) -> Option<Capabilities> {
+    let said = status.capabilities.as_ref()?;
+    Some(Capabilities {
+        architecture: said.architecture.clone(),
+        can: said.can.clone(),
+    })
 }

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use alcove_domain::runner::{Candidate, choose};
+use alcove_domain::runner::{Candidate, Needs, choose};
 use alcove_domain::{
-    CustomRegion, OrganizationId, Placing, Resources, Runner, RunnerId, Sandbox, Snapshot,
+    Capability, CustomRegion, Intervals, NetworkPolicy, OrganizationId, Placing, Reason, Runner,
+    RunnerId, Sandbox, Snapshot,
 };
 use tokio::sync::MutexGuard;
 
-use super::{joined::only_here, no_runners_because};
+use super::no_runners_because;
 use crate::Error;
 use crate::shared::Shared;
 
@@ -51,6 +52,45 @@ impl Shared {
         }
     }
 
+    /// What a sandbox needs of its host.
+    pub fn needs_of(
+        &self,
+        network: &NetworkPolicy,
+        intervals: &Intervals,
+        has_volumes: bool,
+    ) -> Needs {
+        let wanted = [
+            (Capability::NetworkPolicies, !network.is_open()),
+            (Capability::Pause, intervals.auto_pause_minutes > 0),
+            (Capability::Volumes, has_volumes),
+        ];
+        // Images come to the server first, and are for its host.
+        let own = self.fleet.built_in();
+        let own = own.as_ref().and_then(|own| own.capabilities.as_ref());
+        Needs {
+            capabilities: wanted
+                .into_iter()
+                .filter_map(|(capability, is_wanted)| is_wanted.then_some(capability))
+                .collect(),
+            architecture: own.map(|own| own.architecture.clone()),
+        }
+    }
+
+    /// Refuses what no runner of a region can do, before anything is looked up for it. Where there is none, placing says so.
+    ///
+    /// # Errors
+    /// [`Error::Unprocessable`], which names it.
+    pub fn check_needs(&self, region: &Region, needs: &Needs) -> Result<(), Error> {
+        let there = self.fleet.list(|runner| runner.region == region.id());
+        match needs.missing(there.iter().map(|runner| &**runner)) {
+            Some(missing) => Err(Error::refused(vec![Reason::unsupported(format!(
+                "No runner of region {} has {missing}",
+                region.id()
+            ))])),
+            None => Ok(()),
+        }
+    }
+
     /// Chooses a runner of the region.
     ///
     /// # Errors
@@ -58,7 +98,7 @@ impl Shared {
     pub async fn place(
         &self,
         region: &Region,
-        wanted: &Resources,
+        sandbox: &Sandbox,
         snapshot: &Snapshot,
         owner: Option<&Sandbox>,
     ) -> Result<Place<'_>, Error> {
@@ -103,20 +143,23 @@ impl Shared {
                     || self.fleet.joined.has_image(&runner.id, &snapshot.image),
             })
             .collect();
+        let needs = self.needs_of(
+            &sandbox.network.policy,
+            &sandbox.intervals,
+            !sandbox.volumes.is_empty(),
+        );
         let rules = &self.settings.placing;
-        let chosen = choose(&candidates, wanted, rules, self.clock.now());
+        let chosen = choose(
+            &candidates,
+            &sandbox.resources,
+            &needs,
+            rules,
+            self.clock.now(),
+        );
         let chosen = chosen.map_err(no_runners_because)?;
         Ok(Place {
             runner: Some(chosen.id.clone()),
             _turn: Some(turn),
         })
-    }
-}
-
-/// Refuses what a new sandbox asks for that only the server's own host has.
-pub(crate) fn check_custom(region: &Region, has_volumes: bool) -> Result<(), Error> {
-    match region {
-        Region::Custom(_) if has_volumes => Err(only_here("volumes")),
-        _ => Ok(()),
     }
 }

@@ -9,7 +9,7 @@ use alcove_domain::{
 };
 use alcove_store::StoreError;
 
-use super::joined::{capacity_of, load_of};
+use super::joined::{capabilities_of, capacity_of, load_of};
 use super::{Fleet, new_key, regions, service_key_hash};
 use crate::rng::uuid_v4;
 use crate::shared::Shared;
@@ -74,14 +74,16 @@ impl Shared {
         let Some(runner) = self.fleet.built_in() else {
             return Ok(());
         };
-        let capacity = capacity_of(&status);
+        let (capacity, capabilities) = (capacity_of(&status), capabilities_of(&status));
         let now = self.clock.now();
         let says = |runner: &mut Runner| {
             runner.capacity = capacity;
+            runner.capabilities.clone_from(&capabilities);
             runner.app_version = Some(status.version.clone());
             runner.heard_at = Some(now);
         };
-        if runner.capacity != capacity || runner.app_version.as_ref() != Some(&status.version) {
+        let is_new = runner.app_version.as_ref() != Some(&status.version);
+        if is_new || runner.capacity != capacity || runner.capabilities != capabilities {
             self.change_runner(&runner.id, &says).await?;
         }
         let load = load_of(&status);
@@ -270,6 +272,7 @@ impl Shared {
             is_decommissioned: false,
             capacity: request.capacity,
             gpu_type: None,
+            capabilities: None,
             app_version: None,
             fault: None,
             instance: None,
@@ -465,6 +468,9 @@ impl Shared {
             if let Some((capacity, _)) = beat.report {
                 runner.capacity = capacity;
                 runner.gpu_type.clone_from(&beat.gpu_type);
+            }
+            if beat.capabilities.is_some() {
+                runner.capabilities.clone_from(&beat.capabilities);
             }
             runner.app_version = Some(beat.app_version.clone());
             runner.fault.clone_from(&beat.fault);

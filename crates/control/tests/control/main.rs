@@ -24,6 +24,7 @@ mod quotas;
 mod registries;
 mod reports;
 mod resumed_events;
+mod runner_capabilities;
 mod runner_jobs;
 mod runners;
 mod sealing;

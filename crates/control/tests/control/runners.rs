@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use alcove_control::{Error, NewRegion};
 use alcove_domain::{
-    MountRequest, NewRunner, NewSandbox, NewSnapshot, RunnerId, Sandbox, SandboxState as State,
-    SnapshotState,
+    NewRunner, NewSandbox, NewSnapshot, RunnerId, Sandbox, SandboxState as State, SnapshotState,
 };
 use alcove_runner_api::{Fault, FaultCode, Observed, PullFaultCode};
 use alcove_testkit::{FakeRunner, TestControl, eventually, within};
@@ -59,7 +58,7 @@ impl Joined {
     }
 }
 
-async fn region(kit: &TestControl) -> String {
+pub async fn region(kit: &TestControl) -> String {
     let request = NewRegion {
         name: REGION.to_owned(),
         ..NewRegion::default()
@@ -68,7 +67,7 @@ async fn region(kit: &TestControl) -> String {
     made.unwrap().0.id.to_string()
 }
 
-async fn register(kit: &TestControl, region: &str, name: &str) -> Joined {
+pub async fn register(kit: &TestControl, region: &str, name: &str) -> Joined {
     let request = NewRunner {
         region: region.to_owned(),
         name: name.to_owned(),
@@ -91,7 +90,7 @@ pub async fn with_runner() -> (TestControl, Joined) {
     (kit, joined)
 }
 
-fn there(name: &str) -> NewSandbox {
+pub fn there(name: &str) -> NewSandbox {
     NewSandbox {
         target: Some(REGION.to_owned()),
         ..named(name)
@@ -107,7 +106,7 @@ pub async fn make_there(kit: &TestControl, name: &str) -> Arc<Sandbox> {
     clippy::needless_pass_by_value,
     reason = "it is what a call has just answered"
 )]
-fn refused(outcome: Result<Arc<Sandbox>, Error>, why: &str) {
+pub fn refused(outcome: Result<Arc<Sandbox>, Error>, why: &str) {
     let error = outcome.unwrap_err();
     assert!(error.to_string().contains(why), "{error}");
 }
@@ -169,31 +168,6 @@ async fn without_a_runner_that_is_there_a_region_takes_no_sandboxes_and_says_so(
         .set_unschedulable(&kit.caller, joined.id.as_str(), true);
     closing.await.unwrap();
     refused(create(&kit, there("b")).await, "no new sandboxes");
-}
-
-#[tokio::test]
-async fn what_only_the_servers_host_has_is_refused_and_not_left_out() {
-    let (kit, _joined) = with_runner().await;
-    make_there(&kit, "box").await;
-    let snapshot = kit
-        .control
-        .snapshot_sandbox(&kit.caller, "box", "frozen".to_owned(), false);
-    let error = snapshot.await.unwrap_err();
-    assert!(
-        error.to_string().contains("outside of the server"),
-        "{error}"
-    );
-    let volume = MountRequest {
-        volume: "v".to_owned(),
-        mount_path: "/data".to_owned(),
-        subpath: None,
-        is_read_only: false,
-    };
-    let request = NewSandbox {
-        volumes: vec![volume],
-        ..there("with-volume")
-    };
-    refused(create(&kit, request).await, "volumes");
 }
 
 /// A snapshot of a registry's image, which the server's own runner has.

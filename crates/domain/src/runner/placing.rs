@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Load, Placing, Runner, RunnerState, availability};
+use super::{Load, Needs, Placing, Runner, RunnerState, availability};
 use crate::{Reason, Resources};
 
 /// How much more than a host has may be promised to sandboxes on it, in hundredths: most of what is promised is not used.
@@ -73,42 +73,47 @@ impl Candidate<'_> {
     }
 }
 
-/// The best of these runners for a sandbox of these sizes.
+/// The best of these runners for a sandbox of these sizes that needs this.
 ///
 /// # Errors
 /// What is wrong with the one that came furthest.
 pub fn choose<'a>(
     candidates: &[Candidate<'a>],
     wanted: &Resources,
+    needs: &Needs,
     rules: &PlacingRules,
     now: Timestamp,
 ) -> Result<&'a Runner, Reason> {
     let mut left: Vec<&Candidate<'a>> = candidates.iter().collect();
-    let mut keep = |is_kept: &dyn Fn(&Candidate<'a>) -> bool, why: &str| {
-        left.retain(|candidate| is_kept(candidate));
-        if left.is_empty() {
-            return Err(Reason::invalid(format!("No available runners: {why}")));
-        }
-        Ok(())
-    };
     keep(
-        &|it| it.runner.state(now) == RunnerState::Ready,
+        &mut left,
+        |it| it.runner.state(now) == RunnerState::Ready,
         "none of the region is connected",
     )?;
     keep(
-        &|it| it.runner.lets(Placing::Take),
+        &mut left,
+        |it| it.runner.lets(Placing::Take),
         "those of the region take no new sandboxes now",
     )?;
+    if let Some(missing) = needs.missing(left.iter().map(|it| it.runner)) {
+        return Err(Reason::unsupported(format!(
+            "No available runners: none of the region has {missing}"
+        )));
+    }
+    left.retain(|it| needs.are_met_by(it.runner));
     keep(
-        &|it| it.gets_image,
+        &mut left,
+        |it| it.gets_image,
         "none of the region has the snapshot or can get it",
     )?;
     keep(
-        &|it| it.has_room(wanted, &rules.overcommit),
+        &mut left,
+        |it| it.has_room(wanted, &rules.overcommit),
         "what those of the region have is promised to others",
     )?;
     keep(
-        &|it| availability(&it.runner.capacity, it.load) >= rules.score_min,
+        &mut left,
+        |it| availability(&it.runner.capacity, it.load) >= rules.score_min,
         "those of the region have too much to do",
     )?;
     let best = left.into_iter().max_by_key(|it| {
@@ -119,10 +124,23 @@ pub fn choose<'a>(
         .ok_or_else(|| Reason::invalid("No available runners"))
 }
 
+/// Leaves those of which something is true, or says why there is none.
+fn keep(
+    left: &mut Vec<&Candidate<'_>>,
+    is_kept: impl Fn(&Candidate<'_>) -> bool,
+    why: &str,
+) -> Result<(), Reason> {
+    left.retain(|candidate| is_kept(candidate));
+    if left.is_empty() {
+        return Err(Reason::invalid(format!("No available runners: {why}")));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Capacity, RunnerAddress, RunnerId};
+    use crate::{Capabilities, Capability, Capacity, RunnerAddress, RunnerId};
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -146,6 +164,7 @@ mod tests {
                 gpu: 0,
             },
             gpu_type: None,
+            capabilities: None,
             app_version: None,
             fault: None,
             instance: None,
@@ -177,7 +196,13 @@ mod tests {
             score_min: 10,
             ..PlacingRules::default()
         };
-        let chosen = choose(&[candidate], &Resources::DEFAULT, &rules, NOW);
+        let chosen = choose(
+            &[candidate],
+            &Resources::DEFAULT,
+            &Needs::default(),
+            &rules,
+            NOW,
+        );
         chosen.unwrap_err().message
     }
 
@@ -187,6 +212,7 @@ mod tests {
         let chosen = choose(
             &[idle(&runner)],
             &Resources::DEFAULT,
+            &Needs::default(),
             &PlacingRules::default(),
             NOW,
         );
@@ -210,6 +236,7 @@ mod tests {
         let chosen = choose(
             &candidates,
             &Resources::DEFAULT,
+            &Needs::default(),
             &PlacingRules::default(),
             NOW,
         );
@@ -252,6 +279,61 @@ mod tests {
         assert!(refusal(busy).contains("too much to do"));
     }
 
+    fn with(capabilities: &[Capability], number: u128) -> Runner {
+        Runner {
+            capabilities: Some(Capabilities {
+                architecture: "x86_64".to_owned(),
+                can: capabilities.iter().copied().collect(),
+            }),
+            ..runner(number)
+        }
+    }
+
+    fn needing(capabilities: &[Capability], architecture: &str) -> Needs {
+        Needs {
+            capabilities: capabilities.iter().copied().collect(),
+            architecture: Some(architecture.to_owned()),
+        }
+    }
+
+    #[test]
+    fn what_is_needed_is_looked_for_and_what_nobody_has_is_named() {
+        use Capability::{NetworkPolicies, Pause, Volumes};
+        let unsaid = runner(9);
+        let runners = [
+            with(&[], 1),
+            with(&[Pause], 2),
+            with(&[Pause, NetworkPolicies], 3),
+        ];
+        let candidates = runners.each_ref().map(idle);
+        let rules = PlacingRules::default();
+        let sizes = Resources::DEFAULT;
+        for (needs, taken) in [
+            (needing(&[], "x86_64"), Ok(1)),
+            (needing(&[Pause], "x86_64"), Ok(2)),
+            (needing(&[Pause, NetworkPolicies], "x86_64"), Ok(3)),
+            (needing(&[Pause, Volumes], "x86_64"), Err("has volumes")),
+            (needing(&[], "aarch64"), Err("has images for aarch64")),
+        ] {
+            let chosen = choose(&candidates, &sizes, &needs, &rules, NOW);
+            match (chosen, taken) {
+                (Ok(chosen), Ok(number)) => {
+                    assert_eq!(chosen.id, runner(number).id, "{needs:?}");
+                }
+                (Err(reason), Err(why)) => {
+                    assert!(reason.message.contains(why), "{reason:?}");
+                    assert_eq!(reason.kind, crate::reason::ReasonKind::Unsupported);
+                }
+                (chosen, taken) => panic!("{needs:?}: {chosen:?}, and not {taken:?}"),
+            }
+        }
+        // One from before runners said it can what all could.
+        let needs = needing(&[Pause, NetworkPolicies], "x86_64");
+        assert!(choose(&[idle(&unsaid)], &sizes, &needs, &rules, NOW).is_ok());
+        let needs = needing(&[Volumes], "x86_64");
+        assert!(choose(&[idle(&unsaid)], &sizes, &needs, &rules, NOW).is_err());
+    }
+
     #[test]
     fn what_is_promised_may_be_as_much_as_the_overcommit_says_and_no_more() {
         let runner = runner(1);
@@ -265,7 +347,14 @@ mod tests {
             };
             let mut rules = PlacingRules::default();
             rules.overcommit.memory_percent = 200;
-            choose(&[candidate], &Resources::DEFAULT, &rules, NOW).is_ok()
+            choose(
+                &[candidate],
+                &Resources::DEFAULT,
+                &Needs::default(),
+                &rules,
+                NOW,
+            )
+            .is_ok()
         };
         assert!(with(7));
         assert!(!with(8));

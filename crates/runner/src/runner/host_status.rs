@@ -61,6 +61,8 @@ fn read(cpu_used_percent: f64, memory: &str, load: &str, folder: &Path) -> io::R
         load_average: fifteen / f64::from(cpu_cores),
         memory_used_percent: percent(total.saturating_sub(free), total),
         disk_used_percent: percent(disk.saturating_sub(left), disk),
+        // Tried by whoever opened this runner.
+        capabilities: None,
     })
 }
 

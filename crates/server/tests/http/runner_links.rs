@@ -79,6 +79,20 @@ async fn a_runner_that_comes_with_its_key_is_given_the_sandboxes_of_its_region()
     let answers: Arc<dyn RunnerClient> = Arc::new(host.clone());
     let serving = tokio::spawn(alcove_runner_link::serve(TokioIo::new(link), answers));
     is_in_state(&server, &runner, "ready").await;
+    // What it can do follows from what it said, and from where the server's files are.
+    let path = format!("/api/runners/{}", runner.id);
+    assert_eq!(
+        server.ask("GET", &path).await.ok()["capabilities"]["can"],
+        json!(["pause", "reflink", "networkPolicies"])
+    );
+    let with_volume = json!({
+        "name": "box",
+        "target": "lab",
+        "volumes": [{"volumeId": "v", "mountPath": "/data"}],
+    });
+    let refused = server.put("POST", "/api/sandbox", with_volume).await;
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(refused.text.contains("has volumes"), "{}", refused.text);
     let made = server.create(json!({"name": "box", "target": "lab"})).await;
     let id = made["id"].as_str().unwrap();
     assert_eq!(made["state"], "started");

@@ -71,6 +71,13 @@ async fn the_servers_own_runner_tells_what_the_host_has_and_what_was_promised() 
         ("tags", json!([])),
         ("apiVersion", json!("2")),
         ("appVersion", json!("fake-1")),
+        (
+            "capabilities",
+            json!({
+                "architecture": "x86_64",
+                "can": ["pause", "reflink", "networkPolicies", "volumes", "snapshots", "builds"],
+            }),
+        ),
     ] {
         assert_eq!(runner.get(field), Some(&value), "{field} of {runner}");
     }

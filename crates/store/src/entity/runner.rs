@@ -28,6 +28,10 @@ pub struct Model {
     pub disk_mib: i64,
     pub gpu: i64,
     pub gpu_type: Option<String>,
+    /// NULL, as the next, until the runner has said what it can do.
+    pub architecture: Option<String>,
+    /// JSON list of words.
+    pub capabilities: Option<String>,
     pub app_version: Option<String>,
     pub fault: Option<String>,
     /// The data folder that joined with its key.

@@ -1,6 +1,6 @@
 use alcove_domain::{
-    Capacity, CustomRegion, ManagerLogin, RegionUrls, Runner, RunnerAddress, RunnerId,
-    ServiceKeyHash,
+    Capabilities, Capability, Capacity, CustomRegion, ManagerLogin, RegionUrls, Runner,
+    RunnerAddress, RunnerId, ServiceKeyHash,
 };
 use alcove_store::StoreError;
 use uuid::Uuid;
@@ -40,6 +40,10 @@ fn runner(number: u128) -> Runner {
             gpu: 2,
         },
         gpu_type: Some("H100".to_owned()),
+        capabilities: Some(Capabilities {
+            architecture: "x86_64".to_owned(),
+            can: [Capability::Pause, Capability::NetworkPolicies].into(),
+        }),
         app_version: Some("1".to_owned()),
         fault: Some("disk: full".to_owned()),
         instance: Some("folder".to_owned()),
@@ -79,6 +83,7 @@ async fn a_runner_is_kept_as_it_is(place: Place) {
         tags: Vec::new(),
         address: RunnerAddress::default(),
         gpu_type: None,
+        capabilities: None,
         app_version: None,
         fault: None,
         instance: None,

@@ -1,6 +1,7 @@
 //! What sandboxes of a played host use.
 
-use alcove_runner_api::{HostStatus, OrderError, Sample};
+use alcove_domain::Capability;
+use alcove_runner_api::{HostCapabilities, HostStatus, OrderError, Sample};
 
 use tokio::sync::watch;
 
@@ -15,7 +16,7 @@ pub(super) struct Samples {
 }
 
 impl Default for Samples {
-    /// A host of some size that is half used.
+    /// A host of some size that is half used and can do everything.
     fn default() -> Self {
         Self {
             told: Vec::new(),
@@ -30,6 +31,10 @@ impl Default for Samples {
                 load_average: 0.5,
                 memory_used_percent: 50.0,
                 disk_used_percent: 50.0,
+                capabilities: Some(HostCapabilities {
+                    architecture: "x86_64".to_owned(),
+                    can: Capability::ALL.into(),
+                }),
             },
         }
     }
@@ -58,6 +63,14 @@ impl FakeRunner {
 
     pub fn resume_status(&self) {
         self.state().samples.says.send_replace(true);
+    }
+
+    /// What the host can do from now on.
+    pub fn set_capabilities(&self, can: impl IntoIterator<Item = Capability>) {
+        self.state().samples.host.capabilities = Some(HostCapabilities {
+            architecture: "x86_64".to_owned(),
+            can: can.into_iter().collect(),
+        });
     }
 
     pub(super) async fn tell_host_status(&self) -> Result<HostStatus, OrderError> {

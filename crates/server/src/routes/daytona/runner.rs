@@ -5,8 +5,8 @@
 use alcove_api_types::ErrorBody;
 use alcove_api_types::daytona::{
     self as api, AdminCreateRunner, CreateRunner, CreateRunnerResponse, RegionType, Runner,
-    RunnerFull, RunnerHealthcheck, RunnerSnapshot, RunnerState, UpdateRunnerDraining,
-    UpdateRunnerScheduling,
+    RunnerCapabilities, RunnerFull, RunnerHealthcheck, RunnerSnapshot, RunnerState,
+    UpdateRunnerDraining, UpdateRunnerScheduling,
 };
 use alcove_control::{CreatedRunner, RunnerView};
 use alcove_domain::runner::API_VERSION;
@@ -304,6 +304,7 @@ pub(crate) async fn healthcheck(
         },
         report: body.metrics.map(|metrics| report(&metrics)),
         gpu_type: body.gpu_type,
+        capabilities: None,
         fault: (!sick.is_empty()).then(|| sick.join(", ")),
     };
     app.control().take_heartbeat(&id, &beat).await?;
@@ -388,6 +389,10 @@ fn shown(view: &RunnerView) -> Runner {
         runner_class: CLASS.to_owned(),
         app_version: runner.app_version.clone(),
         error_reason: runner.fault.clone(),
+        capabilities: runner.capabilities.as_ref().map(|said| RunnerCapabilities {
+            architecture: said.architecture.clone(),
+            can: said.can.iter().map(|it| it.as_str().to_owned()).collect(),
+        }),
     }
 }
 
