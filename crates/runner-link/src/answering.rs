@@ -22,7 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 use crate::call::{ASK, Accepted, Ask, DIAL, DIALLED, Dial, Dialled, FOLLOW, Follow};
 use crate::frame;
 use crate::listening::Waiting;
-use crate::{CONNECTION_WINDOW, MESSAGE_MAX, PING, PONG, STREAM_WINDOW, STREAMS_MAX};
+use crate::{CONNECTION_WINDOW, ORDER_MAX, PING, PONG, STREAM_WINDOW, STREAMS_MAX};
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
@@ -72,7 +72,7 @@ async fn answer(
 }
 
 async fn read<T: DeserializeOwned>(request: Request<Incoming>) -> Option<T> {
-    let body = Limited::new(request.into_body(), MESSAGE_MAX);
+    let body = Limited::new(request.into_body(), ORDER_MAX);
     let text = body.collect().await.ok()?.to_bytes();
     match serde_json::from_slice(&text) {
         Ok(read) => Some(read),

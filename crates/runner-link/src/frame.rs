@@ -6,10 +6,10 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio_util::codec::{FramedRead, LengthDelimitedCodec};
+use tokio_util::codec::{FramedRead, LengthDelimitedCodec, LengthDelimitedCodecError};
 use tokio_util::io::StreamReader;
 
-use crate::MESSAGE_MAX;
+use crate::limit::{CutOff, Knife, Limit};
 
 const JSON: u8 = 0;
 const BYTES: u8 = 1;
@@ -49,24 +49,49 @@ fn framed(kind: u8, content: &[u8]) -> Bytes {
     frame.freeze()
 }
 
-/// The messages of a body. An error means that the connection broke off, and is the last that comes.
-pub(crate) fn messages(body: Incoming) -> impl Stream<Item = std::io::Result<Message>> + Send {
+/// The messages of a body, each within the limit. An error means that the connection broke off, or that it was cut for what
+/// came over it, and is the last that comes.
+pub(crate) fn messages(
+    body: Incoming,
+    limit: Limit,
+    knife: Knife,
+) -> impl Stream<Item = std::io::Result<Message>> + Send {
     let pieces = body
         .into_data_stream()
         .map_err(std::io::Error::other)
         .boxed();
     let codec = LengthDelimitedCodec::builder()
-        .max_frame_length(MESSAGE_MAX)
+        .max_frame_length(limit.bytes)
         .new_codec();
-    FramedRead::new(StreamReader::new(pieces), codec).map(|frame| {
-        let mut frame = frame?.freeze();
-        if frame.is_empty() {
-            return Err(std::io::Error::other("a message that is nothing"));
-        }
-        match frame.split_to(1)[0] {
-            JSON => Ok(Message::Json(frame)),
-            BYTES => Ok(Message::Bytes(frame)),
-            _ => Err(std::io::Error::other("a message of no known kind")),
+    let cut = move |why: CutOff| {
+        knife.cut(why.clone());
+        std::io::Error::other(why)
+    };
+    FramedRead::new(StreamReader::new(pieces), codec).map(move |frame| {
+        let mut frame = match frame {
+            Ok(frame) => frame.freeze(),
+            Err(error) if is_too_long(&error) => {
+                return Err(cut(CutOff::TooMuch {
+                    what: limit.what,
+                    limit: limit.bytes,
+                }));
+            }
+            Err(error) => return Err(error),
+        };
+        let kind = if frame.is_empty() {
+            None
+        } else {
+            frame.split_to(1).first().copied()
+        };
+        match kind {
+            Some(JSON) => Ok(Message::Json(frame)),
+            Some(BYTES) => Ok(Message::Bytes(frame)),
+            _ => Err(cut(CutOff::NoMessage { what: limit.what })),
         }
     })
+}
+
+fn is_too_long(error: &std::io::Error) -> bool {
+    let cause = error.get_ref();
+    cause.is_some_and(|cause| cause.is::<LengthDelimitedCodecError>())
 }

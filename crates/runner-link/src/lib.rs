@@ -10,12 +10,14 @@
 mod answering;
 mod call;
 mod frame;
+mod limit;
 mod listening;
 mod remote;
 
 use std::time::Duration;
 
 pub use self::answering::serve;
+pub use self::limit::CutOff;
 pub use self::remote::{LinkError, RemoteRunner};
 
 /// What the connection is upgraded to. Another version is another word, so that the two never misread each other.
@@ -33,5 +35,5 @@ const STREAMS_MAX: u32 = 100_000;
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 16 << 20;
 
-/// One order or answer. The largest is the inventory: some 300 bytes for each sandbox.
-const MESSAGE_MAX: usize = 64 << 20;
+/// One order. What runners may answer is less: see `limit.rs`.
+const ORDER_MAX: usize = 64 << 20;

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt as _, StreamExt as _};
 use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -29,8 +29,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::call::{ASK, Ask, DIAL, DIALLED, Dial, Dialled, FOLLOW, Follow};
 use crate::frame::{self, Message};
+use crate::limit::{CutOff, Knife};
 use crate::listening::RemoteListener;
-use crate::{CONNECTION_WINDOW, MESSAGE_MAX, PING, PONG, STREAM_WINDOW, STREAMS_MAX};
+use crate::{CONNECTION_WINDOW, PING, PONG, STREAM_WINDOW, STREAMS_MAX};
 
 /// Why there is no link.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +43,7 @@ pub struct LinkError(hyper::Error);
 pub struct RemoteRunner {
     sender: SendRequest<Full<Bytes>>,
     ended: CancellationToken,
+    knife: Knife,
     /// The last clone that goes takes the connection with it.
     _open: Arc<DropGuard>,
 }
@@ -66,9 +68,9 @@ impl RemoteRunner {
             .keep_alive_while_idle(true);
         let handshake = builder.handshake(TokioIo::new(connection)).await;
         let (sender, connection) = handshake.map_err(LinkError)?;
-        let (ended, close) = (CancellationToken::new(), CancellationToken::new());
+        let (ended, knife) = (CancellationToken::new(), Knife::default());
         let told = ended.clone();
-        let closing = close.clone();
+        let closing = knife.close.clone();
         tokio::spawn(async move {
             tokio::select! {
                 result = connection => {
@@ -83,13 +85,19 @@ impl RemoteRunner {
         Ok(Self {
             sender,
             ended,
-            _open: Arc::new(close.drop_guard()),
+            _open: Arc::new(knife.close.clone().drop_guard()),
+            knife,
         })
     }
 
     /// Resolves when the connection is over, on whatever side.
     pub async fn ended(&self) {
         self.ended.cancelled().await;
+    }
+
+    /// Why this side ended the connection; None where it did not.
+    pub fn cut_off(&self) -> Option<CutOff> {
+        self.knife.why().cloned()
     }
 
     async fn send<C: Serialize>(&self, path: &'static str, call: &C) -> Option<Incoming> {
@@ -112,8 +120,19 @@ impl RemoteRunner {
     async fn ask<T: DeserializeOwned>(&self, ask: &Ask) -> Result<T, OrderError> {
         let answer = async {
             let body = self.send(ASK, ask).await?;
-            let text = Limited::new(body, MESSAGE_MAX).collect().await.ok()?;
-            serde_json::from_slice(&text.to_bytes()).ok()
+            let limit = ask.limit();
+            match Limited::new(body, limit.bytes).collect().await {
+                Ok(text) => serde_json::from_slice(&text.to_bytes()).ok(),
+                Err(error) => {
+                    if error.is::<LengthLimitError>() {
+                        self.knife.cut(CutOff::TooMuch {
+                            what: limit.what,
+                            limit: limit.bytes,
+                        });
+                    }
+                    None
+                }
+            }
         };
         answer.await.unwrap_or(Err(OrderError::Unavailable))
     }
@@ -128,7 +147,7 @@ impl RemoteRunner {
         E: DeserializeOwned,
     {
         let body = self.send(FOLLOW, follow).await?;
-        let mut rest = frame::messages(body).boxed();
+        let mut rest = frame::messages(body, follow.limit(), self.knife.clone()).boxed();
         let first = rest.next().await?.ok()?.json()?;
         Some((first, rest))
     }

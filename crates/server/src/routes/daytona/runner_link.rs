@@ -52,11 +52,14 @@ pub(crate) async fn link(
         };
         match RemoteRunner::over(TokioIo::new(upgraded)).await {
             Ok(remote) => {
-                let ended = remote.clone();
-                let ended = async move { ended.ended().await };
+                let link = remote.clone();
+                let ended = link.ended();
                 control
                     .attend_runner(&runner, Arc::new(remote), ended)
                     .await;
+                if let Some(why) = link.cut_off() {
+                    tracing::warn!(runner.id = %runner, %why, "a runner was cut off: {why}");
+                }
             }
             Err(error) => tracing::warn!(runner.id = %runner, %error, "a link is no link"),
         }
