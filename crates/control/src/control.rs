@@ -203,12 +203,12 @@ impl Control {
         network::load(&shared).await?;
         suspension::load(&shared).await?;
         crate::services::load(&shared).await?;
+        crate::device::load(&shared).await?;
         crate::otel::load(&shared).await?;
         crate::oidc::sso::load(&shared).await?;
         rate_limit::load(&shared).await?;
         webhooks::load(&shared).await?;
-        // Once before the first caller, so that the default snapshot is there and what died meanwhile is
-        // known. `listen` does it again, since it must not miss what happens in between.
+        // So that the default snapshot is there and what died is known. `listen` does it again, to miss nothing in between.
         if let Err(error) = reconcile::compare(&shared).await {
             tracing::warn!(%error, "the runner does not answer yet");
         }

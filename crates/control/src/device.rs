@@ -5,16 +5,18 @@
 //!  program ── redeem, again and again ─────────────────────────────────────────────> a key of that person, once
 //! ```
 //!
-//! What waits is in memory only: it lasts ten minutes, anybody may begin one, and whoever begins one must not make the server write
-//! to its disk. A restart ends all of them, and programs begin anew. Codes are kept as hashes; the user code, which is short, under a
-//! secret of the server.
+//! What waits is in memory, and written down too, so that a restart loses none: it lasts ten minutes, and anybody may begin one,
+//! so there are bounds of how many wait, of one address and of all. Codes are kept as hashes; the user code, which is short, under a
+//! secret of the server. How often a program asks, and how often a person guesses, is in memory alone.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use alcove_domain::{NewApiKey, OrganizationId, Permissions, Reason, UserId};
+use alcove_domain::{
+    DeviceCodeHash, DeviceDecision, DeviceLogin, NewApiKey, Permissions, Reason, UserId,
+};
 use aws_lc_rs::hmac;
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
@@ -91,36 +93,34 @@ impl DeviceRefusal {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Decision {
-    None,
-    Denied,
-    /// As whom, and in which organization.
-    Approved(UserId, OrganizationId),
-}
-
 #[derive(Debug, Clone)]
 struct Pending {
-    user_code: [u8; 32],
-    request: DeviceRequest,
-    address: Option<IpAddr>,
-    began_at: Timestamp,
+    login: DeviceLogin,
     interval: Duration,
     asked_at: Option<Timestamp>,
-    decision: Decision,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Devices {
     /// By the hash of the device code. Those that have expired stay as long again, so that programs are told so.
-    pending: Mutex<HashMap<[u8; 32], Pending>>,
+    pending: Mutex<HashMap<DeviceCodeHash, Pending>>,
     /// User codes that were asked for in vain, since when.
     guesses: Mutex<HashMap<UserId, (u32, Timestamp)>>,
+    /// Held from the look to the note, so that people decide one after the other.
+    deciding: tokio::sync::Mutex<()>,
 }
 
 impl Pending {
+    fn new(login: DeviceLogin) -> Self {
+        Self {
+            login,
+            interval: INTERVAL,
+            asked_at: None,
+        }
+    }
+
     fn is_over(&self, now: Timestamp, lasts: Duration) -> bool {
-        passed(self.began_at, now) >= lasts
+        passed(self.login.began_at, now) >= lasts
     }
 }
 
@@ -128,21 +128,34 @@ fn passed(since: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(now.duration_since(since)).unwrap_or_default()
 }
 
-fn hash(device_code: &str) -> [u8; 32] {
-    Sha256::digest(device_code.as_bytes()).into()
+fn hash(device_code: &str) -> DeviceCodeHash {
+    DeviceCodeHash(Sha256::digest(device_code.as_bytes()).into())
 }
 
-fn user_hash(shared: &Shared, user_code: &str) -> [u8; 32] {
+fn user_hash(shared: &Shared, user_code: &str) -> DeviceCodeHash {
     let letters = user_code.chars().filter(char::is_ascii_alphanumeric);
     let letters: String = letters.map(|letter| letter.to_ascii_uppercase()).collect();
     let key = hmac::Key::new(hmac::HMAC_SHA256, &shared.secrets.sign_in);
     let mut hash = [0; 32];
     hash.copy_from_slice(hmac::sign(&key, format!("device:{letters}").as_bytes()).as_ref());
-    hash
+    DeviceCodeHash(hash)
+}
+
+/// Reads what waits, once.
+pub(crate) async fn load(shared: &Shared) -> Result<(), Error> {
+    let found = shared.store.reader().device_login_list_all().await;
+    let found = found.map_err(|error| Error::store("reading programs that wait", error))?;
+    let now = shared.clock.now();
+    let all = found.into_iter().map(Pending::new);
+    *lock(&shared.devices.pending) = all
+        .filter(|it| !it.is_over(now, LASTS * 2))
+        .map(|it| (it.login.code, it))
+        .collect();
+    Ok(())
 }
 
 /// Begins one for a program.
-pub(crate) fn begin(
+pub(crate) async fn begin(
     shared: &Shared,
     request: DeviceRequest,
     address: Option<IpAddr>,
@@ -163,13 +176,28 @@ pub(crate) fn begin(
         }
     }
     Error::check(reasons)?;
+    let (login, codes) = reserve(shared, request, address)?;
+    let written = write(shared, &login).await;
+    if written.is_err() {
+        lock(&shared.devices.pending).remove(&login.code);
+    }
+    written?;
+    Ok(codes)
+}
+
+/// Takes a place among those that wait.
+fn reserve(
+    shared: &Shared,
+    request: DeviceRequest,
+    address: Option<IpAddr>,
+) -> Result<(DeviceLogin, DeviceCodes), Error> {
     let now = shared.clock.now();
     let mut pending = lock(&shared.devices.pending);
     pending.retain(|_, it| !it.is_over(now, LASTS * 2));
     let who = Counted::from(address);
     let of_address = pending
         .values()
-        .filter(|it| !it.is_over(now, LASTS) && Counted::from(it.address) == who);
+        .filter(|it| !it.is_over(now, LASTS) && Counted::from(it.login.address) == who);
     if of_address.count() >= PENDING_OF_ADDRESS_MAX || pending.len() >= PENDING_MAX {
         return Err(Error::TooManyRequests {
             message: "Too many devices wait to be let in; try again later",
@@ -182,26 +210,38 @@ pub(crate) fn begin(
     let user_code = loop {
         let code = new_user_code(shared);
         let hashed = user_hash(shared, &code);
-        if pending.values().all(|it| it.user_code != hashed) {
+        if pending.values().all(|it| it.login.user_code != hashed) {
             break code;
         }
     };
-    let begun = Pending {
+    let login = DeviceLogin {
+        code: hash(&device_code),
         user_code: user_hash(shared, &user_code),
-        request,
+        client: request.client,
+        device: request.device,
         address,
         began_at: now,
-        interval: INTERVAL,
-        asked_at: None,
-        decision: Decision::None,
+        decision: DeviceDecision::None,
     };
-    pending.insert(hash(&device_code), begun);
-    Ok(DeviceCodes {
+    pending.insert(login.code, Pending::new(login.clone()));
+    let codes = DeviceCodes {
         device_code,
         user_code,
         lasts: LASTS,
         interval: INTERVAL,
-    })
+    };
+    Ok((login, codes))
+}
+
+/// Writes it down, and removes what is over from there too.
+async fn write(shared: &Shared, login: &DeviceLogin) -> Result<(), Error> {
+    let failed = |error| Error::store("writing down a program that waits", error);
+    let over = login.began_at.saturating_sub(LASTS * 2);
+    let over = over.unwrap_or(Timestamp::MIN);
+    let tx = shared.store.begin().await.map_err(failed)?;
+    tx.device_login_delete_until(over).await.map_err(failed)?;
+    tx.device_login_insert(login).await.map_err(failed)?;
+    tx.commit().await.map_err(failed)
 }
 
 /// Such as `WDJB-MJHT`.
@@ -242,30 +282,38 @@ fn not_found() -> Error {
 
 /// What somebody begins that has this user code.
 pub(crate) fn look(shared: &Shared, caller: &Caller, user_code: &str) -> Result<DeviceView, Error> {
-    let found = with(shared, caller, user_code, |pending| pending.clone())?;
+    let found = waiting(shared, caller, user_code)?;
     Ok(DeviceView {
-        request: found.request,
+        request: request_of(&found),
         address: found.address,
         began_at: found.began_at,
     })
 }
 
 /// Says whether a program gets a key of the caller's user, in the organization that the caller acts in. Only once.
-pub(crate) fn decide(
+pub(crate) async fn decide(
     shared: &Shared,
     caller: &Caller,
     user_code: &str,
     is_approved: bool,
 ) -> Result<(), Error> {
+    let failed = |error| Error::store("letting in a program", error);
     let decision = if is_approved {
-        Decision::Approved(caller.user.clone(), caller.organization.clone())
+        DeviceDecision::Approved(caller.user.clone(), caller.organization.clone())
     } else {
-        Decision::Denied
+        DeviceDecision::Denied
     };
-    let device = with(shared, caller, user_code, |pending| {
-        pending.decision = decision;
-        pending.request.clone()
-    })?;
+    let _deciding = shared.devices.deciding.lock().await;
+    let device = waiting(shared, caller, user_code)?;
+    let tx = shared.store.begin().await.map_err(failed)?;
+    let decided = tx.device_login_decide(&device.code, &decision).await;
+    if !decided.map_err(failed)? {
+        return Err(not_found());
+    }
+    tx.commit().await.map_err(failed)?;
+    if let Some(found) = lock(&shared.devices.pending).get_mut(&device.code) {
+        found.login.decision = decision;
+    }
     tracing::info!(
         user.id = %caller.user,
         "user {} {} {}", caller.user, if is_approved { "lets in" } else { "refuses" }, device.client
@@ -273,13 +321,15 @@ pub(crate) fn decide(
     Ok(())
 }
 
-/// Does something with what waits undecided under a user code. Who asks for too many that are none has to wait.
-fn with<T>(
-    shared: &Shared,
-    caller: &Caller,
-    user_code: &str,
-    work: impl FnOnce(&mut Pending) -> T,
-) -> Result<T, Error> {
+fn request_of(login: &DeviceLogin) -> DeviceRequest {
+    DeviceRequest {
+        client: login.client.clone(),
+        device: login.device.clone(),
+    }
+}
+
+/// What waits undecided under a user code. Who asks for too many that are none has to wait.
+fn waiting(shared: &Shared, caller: &Caller, user_code: &str) -> Result<DeviceLogin, Error> {
     let user = person(caller)?;
     let now = shared.clock.now();
     let mut guesses = lock(&shared.devices.guesses);
@@ -293,15 +343,18 @@ fn with<T>(
         });
     }
     let wanted = user_hash(shared, user_code);
-    let mut pending = lock(&shared.devices.pending);
-    let mut waiting = pending.values_mut().filter(|it| {
-        it.user_code == wanted && it.decision == Decision::None && !it.is_over(now, LASTS)
+    let pending = lock(&shared.devices.pending);
+    let mut waiting = pending.values().filter(|it| {
+        let login = &it.login;
+        login.user_code == wanted
+            && login.decision == DeviceDecision::None
+            && !it.is_over(now, LASTS)
     });
     let Some(found) = waiting.next() else {
         guesses.entry(user.clone()).or_insert((0, now)).0 += 1;
         return Err(not_found());
     };
-    Ok(work(found))
+    Ok(found.login.clone())
 }
 
 /// Gives a program its key once a person has approved, and never again.
@@ -312,48 +365,76 @@ pub(crate) async fn redeem(
     shared: &Arc<Shared>,
     device_code: &str,
 ) -> Result<Result<CreatedApiKey, DeviceRefusal>, Error> {
-    let key = hash(device_code);
-    let now = shared.clock.now();
-    let (user, organization, request) = {
-        let mut pending = lock(&shared.devices.pending);
-        let Some(found) = pending.get_mut(&key) else {
-            return Ok(Err(DeviceRefusal::InvalidGrant));
-        };
-        if found.is_over(now, LASTS) {
-            return Ok(Err(DeviceRefusal::ExpiredToken));
-        }
-        let is_early = found
-            .asked_at
-            .is_some_and(|asked| passed(asked, now) < found.interval);
-        found.asked_at = Some(now);
-        match found.decision.clone() {
-            Decision::Denied => {
-                pending.remove(&key);
-                return Ok(Err(DeviceRefusal::AccessDenied));
+    let code = hash(device_code);
+    let pending = match answer(shared, &code) {
+        Ok(pending) => pending,
+        Err(refusal) => {
+            if refusal == DeviceRefusal::AccessDenied {
+                forget(shared, &code).await;
             }
-            _ if is_early => {
-                found.interval += SLOWER;
-                return Ok(Err(DeviceRefusal::SlowDown));
-            }
-            Decision::None => return Ok(Err(DeviceRefusal::AuthorizationPending)),
-            Decision::Approved(user, organization) => {
-                let request = found.request.clone();
-                pending.remove(&key);
-                (user, organization, request)
-            }
+            return Ok(Err(refusal));
         }
     };
-    let made = keys::device_key(shared, organization, user, wish(shared, &request)).await;
+    let DeviceDecision::Approved(user, organization) = pending.login.decision.clone() else {
+        return Ok(Err(DeviceRefusal::AuthorizationPending));
+    };
+    let wish = wish(shared, &pending.login);
+    let made = keys::device_key(shared, organization, user, wish, &code).await;
     match made {
         Ok(made) => Ok(Ok(made)),
         // Whoever approved is no member any more.
-        Err(Error::Unauthenticated { .. }) => Ok(Err(DeviceRefusal::AccessDenied)),
-        Err(error) => Err(error),
+        Err(Error::Unauthenticated { .. }) => {
+            forget(shared, &code).await;
+            Ok(Err(DeviceRefusal::AccessDenied))
+        }
+        Err(error) => {
+            // Nothing was written, so it can be asked for again.
+            lock(&shared.devices.pending).insert(code, pending);
+            Err(error)
+        }
+    }
+}
+
+/// What a program is told; one that was approved is taken out, so that nobody else gets a key for it.
+fn answer(shared: &Shared, code: &DeviceCodeHash) -> Result<Pending, DeviceRefusal> {
+    let now = shared.clock.now();
+    let mut all = lock(&shared.devices.pending);
+    let found = all.get_mut(code).ok_or(DeviceRefusal::InvalidGrant)?;
+    if found.is_over(now, LASTS) {
+        return Err(DeviceRefusal::ExpiredToken);
+    }
+    let is_early = found
+        .asked_at
+        .is_some_and(|asked| passed(asked, now) < found.interval);
+    found.asked_at = Some(now);
+    match found.login.decision {
+        DeviceDecision::Denied => {
+            all.remove(code);
+            Err(DeviceRefusal::AccessDenied)
+        }
+        _ if is_early => {
+            found.interval += SLOWER;
+            Err(DeviceRefusal::SlowDown)
+        }
+        DeviceDecision::None => Err(DeviceRefusal::AuthorizationPending),
+        DeviceDecision::Approved(..) => all.remove(code).ok_or(DeviceRefusal::InvalidGrant),
+    }
+}
+
+/// Removes what is decided from the store. Where that fails the next process tells the program the same again.
+async fn forget(shared: &Shared, code: &DeviceCodeHash) {
+    let forgotten = async {
+        let tx = shared.store.begin().await?;
+        tx.device_login_delete(code).await?;
+        tx.commit().await
+    };
+    if let Err(error) = forgotten.await {
+        tracing::error!(%error, "a program that waited is not removed");
     }
 }
 
 /// A name that no other key has, by which its user finds it again.
-fn wish(shared: &Shared, request: &DeviceRequest) -> NewApiKey {
+fn wish(shared: &Shared, request: &DeviceLogin) -> NewApiKey {
     let mut random = [0; 4];
     shared.rng.fill(&mut random);
     let device = request.device.as_deref().unwrap_or("device");

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use alcove_domain::{
-    ApiKey, MemberRole, NewApiKey, OrganizationId, Permissions, Reason, User, UserId,
+    ApiKey, DeviceCodeHash, MemberRole, NewApiKey, OrganizationId, Permissions, Reason, User,
+    UserId,
 };
-use alcove_store::StoreError;
+use alcove_store::{StoreError, Tx};
 
 use crate::auth::{hash, last_characters};
 use crate::shared::Shared;
@@ -98,15 +99,23 @@ pub(crate) fn first_key(shared: &Shared, user: &User, home: &OrganizationId) -> 
 /// A key of a person for a program that the person has let in.
 ///
 /// # Errors
-/// [`Error::Unauthenticated`] for whoever is no member of the organization any more.
+/// [`Error::Unauthenticated`] for whoever is no member of the organization any more, and for a code that is used up.
 pub(crate) async fn device_key(
     shared: &Shared,
     organization: OrganizationId,
     user: UserId,
     wish: NewApiKey,
+    code: &DeviceCodeHash,
 ) -> Result<CreatedApiKey, Error> {
+    let failed = |error| Error::store("making an API key", error);
     let made = make(shared, organization, user, wish);
-    insert(shared, &made.key).await?;
+    let tx = shared.store.begin().await.map_err(failed)?;
+    // With the key, so that a code is neither used twice nor used up for nothing.
+    if !tx.device_login_delete(code).await.map_err(failed)? {
+        return Err(Error::bad_credentials());
+    }
+    insert_in_tx(&tx, &made.key).await?;
+    tx.commit().await.map_err(failed)?;
     Ok(made)
 }
 
@@ -135,6 +144,13 @@ fn make(
 }
 
 async fn insert(shared: &Shared, key: &ApiKey) -> Result<(), Error> {
+    let failed = |error| Error::store("making an API key", error);
+    let tx = shared.store.begin().await.map_err(failed)?;
+    insert_in_tx(&tx, key).await?;
+    tx.commit().await.map_err(failed)
+}
+
+async fn insert_in_tx(tx: &Tx, key: &ApiKey) -> Result<(), Error> {
     let failed = |error| match error {
         StoreError::NameTaken => Error::Conflict {
             message: "API key with this name already exists".to_owned(),
@@ -143,7 +159,6 @@ async fn insert(shared: &Shared, key: &ApiKey) -> Result<(), Error> {
         },
         other => Error::store("making an API key", other),
     };
-    let tx = shared.store.begin().await.map_err(failed)?;
     let count = tx.api_key_count(&key.organization_id, &key.user_id);
     if count.await.map_err(failed)? >= KEYS_MAX {
         return Err(Error::QuotaExceeded {
@@ -155,8 +170,7 @@ async fn insert(shared: &Shared, key: &ApiKey) -> Result<(), Error> {
     if member.map_err(failed)?.is_none() {
         return Err(Error::bad_credentials());
     }
-    tx.api_key_insert(key).await.map_err(failed)?;
-    tx.commit().await.map_err(failed)
+    tx.api_key_insert(key).await.map_err(failed)
 }
 
 /// Those of the caller, or of the whole organization for its owner: what was used last first, then what is youngest.

@@ -8,6 +8,7 @@ pub mod audit;
 pub mod bounds;
 pub mod build;
 pub mod create;
+mod device;
 pub mod exec;
 pub mod id;
 pub mod interval;
@@ -52,6 +53,7 @@ pub use account::{
 pub use audit::{AuditEntry, AuditFilter, AuditKey, AuditRow, AuditScope, audit_text};
 pub use build::{BuildInfo, ImageBuild, NewBuiltSnapshot};
 pub use create::{BuildCreatePlan, CreateFacts, CreatePlan, NewSandbox};
+pub use device::{DeviceCodeHash, DeviceDecision, DeviceLogin};
 pub use id::{
     BuildId, InvitationId, MailId, OrganizationId, PendingSsoLinkId, RegionId, RegistryId, RoleId,
     RunnerId, SandboxId, ServiceCredentialId, SnapshotId, SshAccessId, SshKeyId, SsoProviderId,

@@ -40,6 +40,7 @@ macro_rules! each_table {
             build,
             command,
             departed_organization,
+            device_login,
             ended_preview,
             identity,
             invitation,

@@ -6,6 +6,7 @@ pub(crate) mod audit_row;
 pub(crate) mod build;
 pub(crate) mod command;
 pub(crate) mod departed_organization;
+pub(crate) mod device_login;
 pub(crate) mod ended_preview;
 pub(crate) mod identity;
 pub(crate) mod invitation;

@@ -20,6 +20,7 @@ mod closing;
 mod command;
 mod convert;
 mod copy;
+mod device_login;
 mod entity;
 mod error;
 mod identity;

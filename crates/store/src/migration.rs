@@ -45,6 +45,7 @@ mod m0046_unfinished;
 mod m0047_volume_sources;
 mod m0048_runner_of_sandbox;
 mod m0049_capabilities;
+mod m0050_device_logins;
 
 #[derive(Debug)]
 pub(crate) struct Migrator;
@@ -95,6 +96,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0048_runner_of_sandbox::Migration),
             Box::new(m0047_volume_sources::Migration),
             Box::new(m0049_capabilities::Migration),
+            Box::new(m0050_device_logins::Migration),
         ]
     }
 }

@@ -11,12 +11,12 @@ impl Control {
     ///
     /// # Errors
     /// [`Error::TooManyRequests`] where too many wait.
-    pub fn begin_device(
+    pub async fn begin_device(
         &self,
         request: DeviceRequest,
         address: Option<IpAddr>,
     ) -> Result<DeviceCodes, Error> {
-        device::begin(&self.shared, request, address)
+        device::begin(&self.shared, request, address).await
     }
 
     /// What waits under a user code, for a person who signed in.
@@ -32,13 +32,13 @@ impl Control {
     ///
     /// # Errors
     /// As [`Self::look_at_device`].
-    pub fn decide_on_device(
+    pub async fn decide_on_device(
         &self,
         caller: &Caller,
         user_code: &str,
         is_approved: bool,
     ) -> Result<(), Error> {
-        device::decide(&self.shared, caller, user_code, is_approved)
+        device::decide(&self.shared, caller, user_code, is_approved).await
     }
 
     /// The key of a program that was let in, once; or why there is none.

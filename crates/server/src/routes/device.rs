@@ -90,7 +90,7 @@ pub(crate) async fn code(
         client: client_id,
         device: fields.text("device_name"),
     };
-    let codes = match app.control().begin_device(request, client.address) {
+    let codes = match app.control().begin_device(request, client.address).await {
         Ok(codes) => codes,
         Err(error @ Error::Invalid { .. }) => {
             return Ok(refused("invalid_request", &error.public_message()));
@@ -188,6 +188,7 @@ pub(crate) async fn confirm(
     BodyOf(body): BodyOf<DecideOnDevice>,
 ) -> Result<StatusCode, ApiError> {
     app.control()
-        .decide_on_device(&caller, &body.user_code, body.approve)?;
+        .decide_on_device(&caller, &body.user_code, body.approve)
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }

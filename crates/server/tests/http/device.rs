@@ -149,6 +149,16 @@ async fn a_program_that_was_refused_came_too_often_or_too_late_is_told_so() {
 }
 
 #[tokio::test]
+async fn what_nobody_came_back_for_is_removed_when_the_next_program_begins() {
+    let server = set_up(Options::default()).await;
+    begin(&server).await;
+    server.kit.clock.advance(Duration::from_mins(20));
+    begin(&server).await;
+    let left = server.kit.store.reader().device_login_list_all().await;
+    assert_eq!(left.unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn what_is_no_request_of_the_standard_is_refused_in_its_words() {
     let server = set_up(Options::default()).await;
     for (path, body, word) in [

@@ -1,14 +1,15 @@
 //! Passwords, links, sessions and failures to sign in.
 
 use alcove_domain::{
-    Attempts, LinkHash, LoginSession, PasswordLink, RecoveryHash, SealedTotp, SessionHash, User,
-    UserId,
+    Attempts, DeviceCodeHash, DeviceDecision, DeviceLogin, LinkHash, LoginSession, PasswordLink,
+    RecoveryHash, SealedTotp, SessionHash, User, UserId,
 };
 use alcove_store::{Identity, Store};
 
 use crate::support::*;
 
 on_both_databases! {
+    a_program_that_waits_is_kept_as_it_is_and_decided_on_once,
     a_password_is_written_anew,
     a_name_at_the_door_is_an_id_or_an_address_that_is_known_to_be_the_users,
     a_user_has_one_link_and_it_is_taken_once,
@@ -20,6 +21,56 @@ on_both_databases! {
 
 fn user(id: &str) -> UserId {
     id.parse().unwrap()
+}
+
+async fn a_program_that_waits_is_kept_as_it_is_and_decided_on_once(place: Place) {
+    let store = place.open().await;
+    let login = |number: u8, second, address: Option<&str>| DeviceLogin {
+        code: DeviceCodeHash([number; 32]),
+        user_code: DeviceCodeHash([number + 100; 32]),
+        client: "alcove".to_owned(),
+        device: address.map(|_| "my laptop".to_owned()),
+        address: address.map(|address| address.parse().unwrap()),
+        began_at: at(second),
+        decision: DeviceDecision::None,
+    };
+    let (first, second) = (login(1, 1, Some("2001:db8::1")), login(2, 2, None));
+    let tx = store.begin().await.unwrap();
+    for login in [&first, &second] {
+        tx.device_login_insert(login).await.unwrap();
+    }
+    let approved = DeviceDecision::Approved(user("ann"), org());
+    assert!(
+        tx.device_login_decide(&first.code, &approved)
+            .await
+            .unwrap()
+    );
+    let denied = DeviceDecision::Denied;
+    assert!(!tx.device_login_decide(&first.code, &denied).await.unwrap());
+    assert!(tx.device_login_decide(&second.code, &denied).await.unwrap());
+    assert!(
+        !tx.device_login_decide(&second.code, &approved)
+            .await
+            .unwrap()
+    );
+    tx.commit().await.unwrap();
+    let mut all = store.reader().device_login_list_all().await.unwrap();
+    all.sort_by_key(|login| login.began_at);
+    let first = DeviceLogin {
+        decision: approved,
+        ..first
+    };
+    let second = DeviceLogin {
+        decision: denied,
+        ..second
+    };
+    assert_eq!(all, [first.clone(), second.clone()]);
+    let tx = store.begin().await.unwrap();
+    tx.device_login_delete_until(at(1)).await.unwrap();
+    assert!(!tx.device_login_delete(&first.code).await.unwrap());
+    assert!(tx.device_login_delete(&second.code).await.unwrap());
+    tx.commit().await.unwrap();
+    assert_eq!(store.reader().device_login_list_all().await.unwrap(), []);
 }
 
 async fn a_password_is_written_anew(place: Place) {
