@@ -9,7 +9,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use alcove_domain::service::{GOOD_AT_ONCE, OVERLAP_MAX_SECONDS, OVERLAP_SECONDS};
 use alcove_domain::{
-    Reason, ServiceCredential, ServiceCredentialHash, ServiceCredentialId, ServiceRole,
+    Reason, ServiceCredential, ServiceCredentialHash, ServiceCredentialId, ServiceKeyHash,
+    ServiceRole,
 };
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use jiff::{SignedDuration, Timestamp};
@@ -17,6 +18,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::Mutex;
 
 use crate::auth::{BEARER_MAX_BYTES, last_characters};
+use crate::fleet::service_key_hash;
 use crate::rng::uuid_v4;
 use crate::shared::Shared;
 use crate::{Caller, Error};
@@ -87,6 +89,12 @@ pub(crate) async fn load(shared: &Shared) -> Result<(), Error> {
 
 /// Which role a text is the credential of now.
 pub(crate) fn authenticate(shared: &Shared, text: &str) -> Result<ServiceRole, Error> {
+    // The key that the server was started with is a credential of its role, and nothing else.
+    let is_set =
+        |key: &ServiceKeyHash| verify_slices_are_equal(&key.0, &service_key_hash(text).0).is_ok();
+    if shared.settings.proxy_key.as_ref().is_some_and(is_set) {
+        return Ok(ServiceRole::Proxy);
+    }
     let role = ServiceRole::of_text(text).filter(|_| text.len() <= BEARER_MAX_BYTES);
     let role = role.ok_or_else(Error::bad_credentials)?;
     let (hash, now) = (hash(text), shared.clock.now());

@@ -1,15 +1,14 @@
 //! What those ask who stand between users and sandboxes: proxies and SSH gateways that are no part of the server.
 //!
 //! One of a region comes with the region's key and is told of sandboxes there only; one of the operator's comes with the
-//! credential of its role, or a proxy with the key that the server was started with, and is told of all. What is not covered is not there.
+//! credential of its role, and is told of all. What is not covered is not there.
 
 use std::sync::Arc;
 
-use alcove_domain::{OrganizationId, Port, RegionId, Sandbox, ServiceKeyHash, ServiceRole};
+use alcove_domain::{OrganizationId, Port, RegionId, Sandbox, ServiceRole};
 use alcove_store::Deed;
-use aws_lc_rs::constant_time::verify_slices_are_equal;
 
-use super::{RegionKey, service_key_hash};
+use super::RegionKey;
 use crate::directory::Entry;
 use crate::preview::anybodys;
 use crate::preview::tokens::{is_token, label_id, read_label};
@@ -37,13 +36,6 @@ impl Gate {
 impl Shared {
     /// Who comes with the key of a proxy, or, where `ssh` may ask too, of an SSH gateway. None for any other text.
     pub fn gate_by_key(&self, key: &str, ssh: bool) -> Option<Gate> {
-        let is_operators = |known: &ServiceKeyHash| {
-            verify_slices_are_equal(&known.0, &service_key_hash(key).0).is_ok()
-        };
-        if self.settings.proxy_key.as_ref().is_some_and(is_operators) {
-            note_actor("proxy", None);
-            return Some(Gate::Server);
-        }
         if let Ok(role) = services::authenticate(self, key)
             && (role == ServiceRole::Proxy || ssh && role == ServiceRole::SshGateway)
         {
