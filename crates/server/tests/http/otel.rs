@@ -358,7 +358,7 @@ async fn a_collector_finds_sandbox_and_endpoint_by_a_token_that_is_never_echoed(
 }
 
 #[tokio::test]
-async fn settings_are_there_after_a_restart() {
+async fn settings_are_there_after_a_restart_and_after_a_rotation_of_the_key() {
     let mut store = TestStore::default();
     store.settings.otlp = Some(Arc::new(Otlp::new(&[]).unwrap()));
     let kit = store.open().await;
@@ -384,6 +384,14 @@ async fn settings_are_there_after_a_restart() {
     let after = kit.control.organization_settings(&kit.caller.organization);
     assert_eq!(after, before);
     assert_eq!(after.otel.as_ref().unwrap().headers["x-key"], "s3cret");
+
+    // A new key seals what is there anew: the next process, which has that alone, reads it.
+    kit.control.rotate_sealing_key().await.unwrap();
+    kit.control.sealing_settled().await;
+    assert_eq!(kit.keys().count(), 1);
+    let kit = kit.kill_and_read_keys().await.open().await;
+    let after = kit.control.organization_settings(&kit.caller.organization);
+    assert_eq!(after, before);
 }
 
 #[tokio::test]
