@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use alcove_domain::{Fault, OrganizationId, Sandbox, SandboxId};
+use alcove_domain::{Fault, OrganizationId, RunnerId, Sandbox, SandboxId};
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 
@@ -25,6 +25,8 @@ struct Maps {
     by_name: HashMap<OrganizationId, HashMap<String, Arc<Entry>>>,
     /// Those that are linked with one, by its id.
     followers: HashMap<SandboxId, Vec<Arc<Entry>>>,
+    /// Those on runners outside of the server. Which one a sandbox is on never changes.
+    on_runner: HashMap<RunnerId, HashMap<SandboxId, Arc<Entry>>>,
 }
 
 /// One live sandbox.
@@ -124,6 +126,10 @@ impl Directory {
             let followers = maps.followers.entry(owner.clone()).or_default();
             followers.push(Arc::clone(entry));
         }
+        if let Some(runner) = &sandbox.runner {
+            let on_it = maps.on_runner.entry(runner.clone()).or_default();
+            on_it.insert(entry.id.clone(), Arc::clone(entry));
+        }
         maps.by_id.insert(entry.id.clone(), Arc::clone(entry));
     }
 
@@ -180,6 +186,14 @@ impl Directory {
         self.release_name(sandbox);
         let mut maps = self.write();
         maps.by_id.remove(&sandbox.id);
+        if let Some(runner) = &sandbox.runner
+            && let Some(on_it) = maps.on_runner.get_mut(runner)
+        {
+            on_it.remove(&sandbox.id);
+            if on_it.is_empty() {
+                maps.on_runner.remove(runner);
+            }
+        }
         if let Some(owner) = &sandbox.linked_to
             && let Some(followers) = maps.followers.get_mut(owner)
         {
@@ -194,6 +208,13 @@ impl Directory {
     pub fn followers(&self, owner: &SandboxId) -> Vec<Arc<Entry>> {
         let maps = self.read();
         maps.followers.get(owner).cloned().unwrap_or_default()
+    }
+
+    /// Those on a runner outside of the server.
+    pub fn on_runner(&self, runner: &RunnerId) -> Vec<Arc<Entry>> {
+        let maps = self.read();
+        let on_it = maps.on_runner.get(runner);
+        on_it.map_or_else(Vec::new, |on_it| on_it.values().cloned().collect())
     }
 
     pub fn entries(&self) -> Vec<Arc<Entry>> {

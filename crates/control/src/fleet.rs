@@ -31,7 +31,7 @@ use crate::shared::Shared;
 
 pub use self::drain::Draining;
 pub use self::gate::Gate;
-pub use self::jobs::{Job, JobEnd, JobKind, JobStatus};
+pub use self::jobs::{Job, JobEnd, JobKind, JobStatus, JobsPage};
 pub(crate) use self::joined::Host;
 pub use self::regions::{IssuedCredentials, ListedRegion, NewRegion, RegionKey};
 pub use self::runners::{CreatedRunner, RunnerView};

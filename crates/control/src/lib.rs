@@ -91,7 +91,7 @@ pub use device::{DeviceCodes, DeviceRefusal, DeviceRequest, DeviceView};
 pub use error::Error;
 pub use event::{Event, EventBody, EventStream, ResumedEvents};
 pub use fleet::{
-    CreatedRunner, Draining, Gate, IssuedCredentials, Job, JobEnd, JobKind, JobStatus,
+    CreatedRunner, Draining, Gate, IssuedCredentials, Job, JobEnd, JobKind, JobStatus, JobsPage,
     ListedRegion, NewRegion, RegionKey, RunnerView, service_key_hash,
 };
 pub use forward::{ForwardingStatistics, OtlpOutcome, OtlpRequest, OtlpSender};

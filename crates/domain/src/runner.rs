@@ -4,6 +4,7 @@
 //! own (docs/adr/0044, 0053).
 
 mod capability;
+mod jobs;
 mod placing;
 mod score;
 
@@ -13,6 +14,7 @@ use crate::region::check_place_name;
 use crate::{OrganizationId, Reason, RunnerId, ServiceKeyHash, text};
 
 pub use capability::{Capabilities, Capability, Needs};
+pub use jobs::{JobsAsked, JobsPart, WorkAsked};
 pub use placing::{Candidate, Overcommit, PlacingRules, choose};
 pub use score::availability;
 

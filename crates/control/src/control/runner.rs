@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
+use alcove_domain::runner::{JobsAsked, WorkAsked};
 use alcove_domain::{Heartbeat, NewRunner, Port, Runner, RunnerId, Sandbox, SandboxState};
 
 use super::Control;
-use crate::{Caller, CreatedRunner, Error, Gate, Job, JobEnd, RunnerClient, RunnerView};
+use crate::{Caller, CreatedRunner, Error, Gate, Job, JobEnd, JobsPage, RunnerClient, RunnerView};
 
 impl Control {
     /// Runners of the caller's organization, and for the administrator those of the server.
@@ -158,8 +158,16 @@ impl Control {
     }
 
     /// Open orders for the sandboxes of a runner, the oldest first.
-    pub fn list_jobs(&self, runner: &RunnerId) -> Vec<Job> {
-        self.shared.jobs_of(runner)
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a part that is out of bounds.
+    pub fn list_jobs(
+        &self,
+        runner: &RunnerId,
+        asked: &JobsAsked,
+        is_told: impl Fn(&Job) -> bool,
+    ) -> Result<JobsPage, Error> {
+        self.shared.page_jobs(runner, asked, is_told)
     }
 
     /// # Errors
@@ -169,8 +177,11 @@ impl Control {
     }
 
     /// Gives a runner that is not linked jobs that nobody has, and holds the call until there is one or the time is up.
-    pub async fn take_jobs(&self, runner: &RunnerId, limit: usize, timeout: Duration) -> Vec<Job> {
-        self.shared.take_jobs(runner, limit, timeout).await
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for more than is given out at once, or held.
+    pub async fn take_jobs(&self, runner: &RunnerId, asked: &WorkAsked) -> Result<Vec<Job>, Error> {
+        self.shared.take_jobs(runner, asked).await
     }
 
     /// Takes what a runner says of a job: that it is under way, with None, or how it ended.

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use alcove_domain::runner::{JobsAsked, WorkAsked};
 use alcove_domain::{
     Fault, FaultCode, Goal, Observation, Origin, Phase, RunnerId, Sandbox, SandboxState,
 };
@@ -101,6 +102,16 @@ pub enum JobEnd {
     Failed(String),
 }
 
+/// A part of the open jobs of a runner.
+#[derive(Debug, Clone)]
+pub struct JobsPage {
+    pub jobs: Vec<Job>,
+    /// Of all parts.
+    pub total: u64,
+    pub page: u64,
+    pub total_pages: u64,
+}
+
 /// An open order.
 #[derive(Debug, Clone)]
 pub struct Job {
@@ -174,9 +185,30 @@ impl Shared {
         jobs
     }
 
-    fn sandboxes_on(&self, runner: &RunnerId) -> impl Iterator<Item = Arc<Entry>> {
-        let entries = self.directory.entries().into_iter();
-        entries.filter(move |entry| entry.sandbox().runner.as_ref() == Some(runner))
+    /// Those of them that are told, in the order of [`Self::jobs_of`].
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a part that is out of bounds.
+    pub fn page_jobs(
+        &self,
+        runner: &RunnerId,
+        asked: &JobsAsked,
+        is_told: impl Fn(&Job) -> bool,
+    ) -> Result<JobsPage, Error> {
+        let part = asked.plan().map_err(Error::refused)?;
+        let mut jobs = self.jobs_of(runner);
+        jobs.retain(is_told);
+        let total = jobs.len() as u64;
+        Ok(JobsPage {
+            jobs: part.of(jobs),
+            total,
+            page: part.page,
+            total_pages: part.pages(total),
+        })
+    }
+
+    pub(super) fn sandboxes_on(&self, runner: &RunnerId) -> impl Iterator<Item = Arc<Entry>> {
+        self.directory.on_runner(runner).into_iter()
     }
 
     /// What is on a runner: in these states, or in all where none is named.
@@ -206,7 +238,15 @@ impl Shared {
     }
 
     /// Gives out jobs that nobody has, at most so many, and waits for one as long as that.
-    pub async fn take_jobs(&self, runner: &RunnerId, limit: usize, timeout: Duration) -> Vec<Job> {
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for more than is given out, or held.
+    pub async fn take_jobs(&self, runner: &RunnerId, asked: &WorkAsked) -> Result<Vec<Job>, Error> {
+        let (limit, timeout) = asked.plan().map_err(Error::refused)?;
+        Ok(self.wait_for_jobs(runner, limit, timeout).await)
+    }
+
+    async fn wait_for_jobs(&self, runner: &RunnerId, limit: usize, timeout: Duration) -> Vec<Job> {
         let time_up = self.clock.sleep(timeout);
         tokio::pin!(time_up);
         let mut ordered = self.fleet.jobs.ordered.subscribe();

@@ -218,23 +218,17 @@ impl Shared {
 
     /// Images that sandboxes on a runner are of.
     pub fn images_on(&self, id: &RunnerId) -> impl Iterator<Item = String> {
-        let entries = self.directory.entries().into_iter();
-        entries.filter_map(move |entry| {
-            let sandbox = entry.sandbox();
-            (sandbox.runner.as_ref() == Some(id)).then(|| sandbox.image.clone())
-        })
+        let on_it = self.sandboxes_on(id);
+        on_it.map(|entry| entry.sandbox().image.clone())
     }
 
     /// What sandboxes on a runner were promised, and how many of them compute.
     pub fn promised_on(&self, id: &RunnerId) -> (Resources, u64) {
         let (mut sum, mut started) = (Usage::default(), 0);
-        for entry in self.directory.entries() {
-            let sandbox = entry.sandbox();
-            if sandbox.runner.as_ref() == Some(id) {
-                let usage = Usage::of(&sandbox);
-                started += u64::from(usage.cpu_cores > 0);
-                sum = sum.plus(&usage);
-            }
+        for entry in self.sandboxes_on(id) {
+            let usage = Usage::of(&entry.sandbox());
+            started += u64::from(usage.cpu_cores > 0);
+            sum = sum.plus(&usage);
         }
         let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
         let promised = Resources {
@@ -261,9 +255,7 @@ impl Shared {
         }
         let has_other = known.instance.is_some();
         let is_there = self.fleet.joined.is_linked(id);
-        let entries = self.directory.entries().into_iter();
-        let mut on_it = entries.filter(|entry| entry.sandbox().runner.as_ref() == Some(id));
-        if has_other && (is_there || on_it.next().is_some()) {
+        if has_other && (is_there || self.sandboxes_on(id).next().is_some()) {
             return Err(Error::conflict(
                 "RUNNER_IS_ELSEWHERE",
                 format!(

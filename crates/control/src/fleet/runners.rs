@@ -486,11 +486,8 @@ impl Shared {
     }
 
     fn has_sandboxes(&self, id: &RunnerId) -> bool {
-        let mut entries = self.directory.entries().into_iter();
-        entries.any(|entry| {
-            let sandbox = entry.sandbox();
-            sandbox.runner.as_ref() == Some(id) && sandbox.is_visible()
-        })
+        let mut on_it = self.sandboxes_on(id);
+        on_it.any(|entry| entry.sandbox().is_visible())
     }
 }
 

@@ -1,13 +1,13 @@
 //! What runners outside of the server ask for and tell: what is on them, their jobs, and how those ended.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use alcove_control::{Caller, Error, JobEnd, JobKind, JobStatus};
+use alcove_control::{Caller, Error, Job, JobEnd, JobKind, JobStatus};
+use alcove_domain::runner::{JobsAsked, WorkAsked};
 use alcove_domain::{RunnerId, Sandbox, SandboxState, SandboxState as State};
-use alcove_testkit::{eventually, within};
+use alcove_testkit::{TestControl, eventually, within};
 
-use crate::runners::{make_there, with_runner};
+use crate::runners::{Joined, make_there, with_runner};
 use crate::support::*;
 
 fn ids(sandboxes: &[Arc<Sandbox>]) -> Vec<&str> {
@@ -38,6 +38,18 @@ async fn a_runner_is_told_what_is_on_it_by_state() {
     );
 }
 
+/// Whatever there is now.
+const AT_ONCE: WorkAsked = WorkAsked {
+    limit: None,
+    timeout: Some(0),
+};
+
+fn list(kit: &TestControl, joined: &Joined) -> Vec<Job> {
+    let all = JobsAsked::default();
+    let found = kit.control.list_jobs(&joined.id, &all, |_| true);
+    found.unwrap().jobs
+}
+
 fn completed() -> JobEnd {
     JobEnd::Completed {
         agent_version: Some("9.9".to_owned()),
@@ -48,16 +60,15 @@ fn completed() -> JobEnd {
 async fn a_runner_that_is_away_can_ask_for_its_jobs_and_say_how_they_ended() {
     let (kit, mut joined) = with_runner().await;
     let sandbox = make_there(&kit, "box").await;
-    assert!(kit.control.list_jobs(&joined.id).is_empty());
+    assert!(list(&kit, &joined).is_empty());
     joined.leave().await;
     let stopping = tokio::spawn({
         let (control, caller): (_, Caller) = (kit.control.clone(), kit.caller.clone());
         async move { control.stop_sandbox(&caller, "box", false).await }
     });
-    let taken = kit
-        .control
-        .take_jobs(&joined.id, 10, Duration::from_secs(30));
-    let jobs = within("a job", taken).await;
+    let asked = WorkAsked::default();
+    let taken = kit.control.take_jobs(&joined.id, &asked);
+    let jobs = within("a job", taken).await.unwrap();
     assert_eq!(jobs.len(), 1);
     let job = &jobs[0];
     assert_eq!(
@@ -67,7 +78,7 @@ async fn a_runner_that_is_away_can_ask_for_its_jobs_and_say_how_they_ended() {
     assert_eq!(job.sandbox.id, sandbox.id);
     let id = job.id.to_string();
     // It is given out once, and shown as long as it is open.
-    let again = kit.control.take_jobs(&joined.id, 10, Duration::ZERO).await;
+    let again = kit.control.take_jobs(&joined.id, &AT_ONCE).await.unwrap();
     assert!(again.is_empty());
     assert_eq!(kit.control.get_job(&joined.id, &id).unwrap().id, job.id);
     let done = kit
@@ -82,10 +93,14 @@ async fn a_runner_that_is_away_can_ask_for_its_jobs_and_say_how_they_ended() {
         let (control, caller) = (kit.control.clone(), kit.caller.clone());
         async move { control.start_sandbox(&caller, "box").await }
     });
-    let taken = kit
-        .control
-        .take_jobs(&joined.id, 10, Duration::from_secs(30));
-    let id = within("a job", taken).await.remove(0).id.to_string();
+    let asked = WorkAsked::default();
+    let taken = kit.control.take_jobs(&joined.id, &asked);
+    let id = within("a job", taken)
+        .await
+        .unwrap()
+        .remove(0)
+        .id
+        .to_string();
     let done = kit
         .control
         .tell_job(&joined.id, &id, Some(completed()))
@@ -105,11 +120,8 @@ async fn jobs_of_a_runner_that_is_there_are_answered_over_its_link_only() {
         let (control, caller) = (kit.control.clone(), kit.caller.clone());
         async move { control.stop_sandbox(&caller, "box", false).await }
     });
-    eventually("there is a job", async || {
-        !kit.control.list_jobs(&joined.id).is_empty()
-    })
-    .await;
-    let job = kit.control.list_jobs(&joined.id).remove(0);
+    eventually("there is a job", async || !list(&kit, &joined).is_empty()).await;
+    let job = list(&kit, &joined).remove(0);
     assert_eq!(job.status, JobStatus::InProgress);
     let id = job.id.to_string();
     let told = kit.control.tell_job(&joined.id, &id, Some(completed()));
@@ -135,10 +147,9 @@ async fn a_job_that_failed_leaves_the_reason_in_its_sandbox() {
         let (control, caller) = (kit.control.clone(), kit.caller.clone());
         async move { control.start_sandbox(&caller, "box").await }
     });
-    let taken = kit
-        .control
-        .take_jobs(&joined.id, 10, Duration::from_secs(30));
-    let job = within("a job", taken).await.remove(0);
+    let asked = WorkAsked::default();
+    let taken = kit.control.take_jobs(&joined.id, &asked);
+    let job = within("a job", taken).await.unwrap().remove(0);
     let end = JobEnd::Failed("no room".to_owned());
     let id = job.id.to_string();
     let told = kit.control.tell_job(&joined.id, &id, Some(end));

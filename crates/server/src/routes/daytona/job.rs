@@ -3,13 +3,12 @@
 //! What is told here are the open orders for sandboxes of the runner that asks. One that is linked has them already and sees
 //! them under way; one that is not can take them here, and tell how they ended.
 
-use std::time::Duration;
-
 use alcove_api_types::ErrorBody;
 use alcove_api_types::daytona::{
     Job, JobStatus, PaginatedJobs, PollJobsResponse, Sandbox, UpdateJobStatus, UpdateSandboxState,
 };
 use alcove_control::{JobEnd, JobStatus as Status};
+use alcove_domain::runner::{JobsAsked, WorkAsked};
 use axum::Json;
 use axum::extract::State;
 
@@ -18,14 +17,6 @@ use crate::error::ApiError;
 use crate::extract::{BodyOf, PathOf, QueryOf};
 use crate::machine::OwnRunner;
 use crate::present;
-
-const LIMIT_MAX: i64 = 500;
-const LIMIT_DEFAULT: i64 = 100;
-const POLL_LIMIT_MAX: i64 = 100;
-const POLL_LIMIT_DEFAULT: i64 = 10;
-/// Seconds that a question for work is held.
-const POLL_DEFAULT: u64 = 30;
-const POLL_MAX: u64 = 60;
 
 /// Jobs of the runner that asks.
 #[utoipa::path(get, path = "/api/jobs", tag = "jobs", operation_id = "listJobs",
@@ -39,32 +30,27 @@ pub(crate) async fn list(
     QueryOf(mut query): QueryOf,
 ) -> Result<Json<PaginatedJobs>, ApiError> {
     let status = query.word("status", JobStatus::from_word);
-    let page = query.integer("page").unwrap_or(1);
-    if page < 1 {
-        query.refuse("page must be 1 or more");
-    }
-    let limit = query.integer("limit").unwrap_or(LIMIT_DEFAULT);
-    if !(1..=LIMIT_MAX).contains(&limit) {
-        query.refuse(format!("limit must be 1 to {LIMIT_MAX}"));
-    }
-    let offset = query.integer("offset");
-    if offset.unwrap_or(0) < 0 {
-        query.refuse("offset must be 0 or more");
-    }
+    let asked = JobsAsked {
+        page: query.integer("page"),
+        limit: query.integer("limit"),
+        offset: query.integer("offset"),
+    };
     query.finish()?;
-    let (page, limit) = (page.unsigned_abs(), limit.unsigned_abs());
-    let mut jobs: Vec<Job> = app.control().list_jobs(&runner).iter().map(shown).collect();
-    jobs.retain(|job| status.is_none_or(|status| job.status == status));
-    let total = jobs.len() as u64;
-    let skipped = offset.map_or((page - 1).saturating_mul(limit), i64::unsigned_abs);
-    let skipped = usize::try_from(skipped).unwrap_or(usize::MAX);
-    let limited = usize::try_from(limit).unwrap_or(usize::MAX);
+    let is_told = |job: &alcove_control::Job| status.is_none_or(|wanted| told(job) == wanted);
+    let found = app.control().list_jobs(&runner, &asked, is_told)?;
     Ok(Json(PaginatedJobs {
-        items: jobs.into_iter().skip(skipped).take(limited).collect(),
-        total,
-        page,
-        total_pages: total.div_ceil(limit),
+        items: found.jobs.iter().map(shown).collect(),
+        total: found.total,
+        page: found.page,
+        total_pages: found.total_pages,
     }))
+}
+
+fn told(job: &alcove_control::Job) -> JobStatus {
+    match job.status {
+        Status::Pending => JobStatus::Pending,
+        Status::InProgress => JobStatus::InProgress,
+    }
 }
 
 fn shown(job: &alcove_control::Job) -> Job {
@@ -76,10 +62,7 @@ fn shown(job: &alcove_control::Job) -> Job {
     Job {
         id: job.id.to_string(),
         kind: job.kind.as_str().to_owned(),
-        status: match job.status {
-            Status::Pending => JobStatus::Pending,
-            Status::InProgress => JobStatus::InProgress,
-        },
+        status: told(job),
         resource_type: "SANDBOX".to_owned(),
         resource_id: job.sandbox.id.to_string(),
         payload: Some(payload.to_string()),
@@ -99,20 +82,12 @@ pub(crate) async fn poll(
     OwnRunner(runner): OwnRunner,
     QueryOf(mut query): QueryOf,
 ) -> Result<Json<PollJobsResponse>, ApiError> {
-    let timeout = query.integer("timeout");
-    let seconds = timeout.map_or(Some(POLL_DEFAULT), |given| u64::try_from(given).ok());
-    let seconds = seconds.filter(|seconds| *seconds <= POLL_MAX);
-    if seconds.is_none() {
-        query.refuse(format!("timeout must be 0 to {POLL_MAX}"));
-    }
-    let limit = query.integer("limit").unwrap_or(POLL_LIMIT_DEFAULT);
-    if !(1..=POLL_LIMIT_MAX).contains(&limit) {
-        query.refuse(format!("limit must be 1 to {POLL_LIMIT_MAX}"));
-    }
+    let asked = WorkAsked {
+        limit: query.integer("limit"),
+        timeout: query.integer("timeout"),
+    };
     query.finish()?;
-    let timeout = Duration::from_secs(seconds.unwrap_or(POLL_DEFAULT));
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let jobs = app.control().take_jobs(&runner, limit, timeout).await;
+    let jobs = app.control().take_jobs(&runner, &asked).await?;
     Ok(Json(PollJobsResponse {
         jobs: jobs.iter().map(shown).collect(),
     }))
