@@ -58,8 +58,11 @@ pub enum ClientError {
         #[source]
         source: Option<http::uri::InvalidUri>,
     },
-    #[error("{url:?} needs TLS, which this client does not speak; use an http address")]
-    NeedsTls { url: String },
+    #[error("cannot read what this host trusts")]
+    Tls {
+        #[source]
+        source: std::io::Error,
+    },
     #[error("the key cannot be sent in a header")]
     BadKey,
     #[error("cannot send {method} {path}")]

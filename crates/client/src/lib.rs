@@ -1,8 +1,8 @@
-//! A small typed client of the public API, over plain HTTP.
+//! A small typed client of the public API, over HTTP with TLS or without.
 //!
 //! It is used by the command line, the benchmarks and the end-to-end tests. Connections are kept and used
-//! again; a request is sent once, except where it provably never left. There is no TLS here: the
-//! programs that use it run beside the server.
+//! again; a request is sent once, except where it provably never left. A server
+//! with TLS is trusted if the host trusts its certificate.
 
 mod error;
 mod sandboxes;

@@ -34,7 +34,7 @@ impl Client {
     /// `api_url` is the address of the API with its path, such as `http://127.0.0.1:3000/api`.
     ///
     /// # Errors
-    /// [`ClientError::NeedsTls`] for an https address.
+    /// [`ClientError::Tls`] for an https address, if the host's certificates cannot be read.
     pub fn new(api_url: &str, key: &str) -> Result<Self, ClientError> {
         Ok(Self {
             transport: Transport::new(api_url, key)?,

@@ -1,10 +1,15 @@
 //! WebSockets of the toolbox.
 
+use std::{fmt, io};
+
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use http::header::{ACCEPT, HOST, HeaderName, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use http::{Method, Request};
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
@@ -29,10 +34,15 @@ pub enum SocketMessage {
     },
 }
 
+/// What a WebSocket is spoken over.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + fmt::Debug + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + fmt::Debug + Send + Unpin> Stream for T {}
+
 /// An open WebSocket. Dropping it closes the connection without a word.
 #[derive(Debug)]
 pub struct Socket {
-    stream: WebSocketStream<TcpStream>,
+    stream: WebSocketStream<Box<dyn Stream>>,
     path: String,
 }
 
@@ -45,7 +55,12 @@ impl Socket {
     ) -> Result<Self, ClientError> {
         let uri = transport.uri(path)?;
         let authority = uri.authority().map_or("", http::uri::Authority::as_str);
-        let address = (uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(80));
+        let tls = transport.tls();
+        let port = if tls.is_some() { 443 } else { 80 };
+        // Brackets are of URLs.
+        let host = uri.host().unwrap_or_default();
+        let host = host.trim_matches(['[', ']']);
+        let address = (host, uri.port_u16().unwrap_or(port));
         let failed = |source: tungstenite::Error| failure(path, source);
         let stream = TcpStream::connect(address)
             .await
@@ -53,6 +68,16 @@ impl Socket {
         stream
             .set_nodelay(true)
             .map_err(|error| failed(error.into()))?;
+        let stream: Box<dyn Stream> = match tls {
+            None => Box::new(stream),
+            Some(config) => {
+                let name = ServerName::try_from(host.to_owned());
+                let name = name.map_err(|error| failed(io::Error::other(error).into()))?;
+                let connecting = TlsConnector::from(config).connect(name, stream);
+                let stream = connecting.await.map_err(|error| failed(error.into()))?;
+                Box::new(stream)
+            }
+        };
         let mut request = Request::new(());
         let headers = request.headers_mut();
         *headers = transport.headers().clone();
@@ -69,7 +94,7 @@ impl Socket {
         ] {
             put(headers, name, value);
         }
-        // The base is an http address, and `ws` is that with another name.
+        // `ws` is `http` with another name, and `wss` is `https`.
         let url = uri.to_string().replacen("http", "ws", 1);
         *request.uri_mut() = url.parse().map_err(|source| ClientError::BadUrl {
             url,

@@ -1,6 +1,7 @@
 //! Sending a request and reading its answer.
 
 use std::fmt::Write as _;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,9 +11,11 @@ use http::{HeaderMap, Method, Request, Response, Uri};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
+use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::{ClientConfig, RootCertStore};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -52,30 +55,49 @@ fn whole(bytes: Bytes) -> RequestBody {
 /// One server and the headers that go to it.
 #[derive(Debug, Clone)]
 pub(crate) struct Transport {
-    http: HttpClient<HttpConnector, RequestBody>,
+    http: HttpClient<HttpsConnector<HttpConnector>, RequestBody>,
+    tls: Arc<ClientConfig>,
     base: Arc<str>,
     headers: HeaderMap,
     timeout: Option<Duration>,
 }
 
-/// Checks that `url` is an http address and drops slashes at its end.
+/// Checks that `url` is an address of http or https and drops slashes at its end.
 fn checked(url: &str) -> Result<&str, ClientError> {
     let parsed: Uri = url.parse().map_err(|source| ClientError::BadUrl {
         url: url.to_owned(),
         source: Some(source),
     })?;
     match parsed.scheme_str() {
-        Some("http") if parsed.authority().is_some() && parsed.query().is_none() => {
+        Some("http" | "https") if parsed.authority().is_some() && parsed.query().is_none() => {
             Ok(url.trim_end_matches('/'))
         }
-        Some("https") => Err(ClientError::NeedsTls {
-            url: url.to_owned(),
-        }),
         _ => Err(ClientError::BadUrl {
             url: url.to_owned(),
             source: None,
         }),
     }
+}
+
+/// Trusts what the host trusts, which nobody is asked about for an address without TLS.
+fn tls(url: &str) -> Result<ClientConfig, ClientError> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let failed = |source| ClientError::Tls { source };
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| failed(io::Error::other(error)))?;
+    let builder = if is_https(url) {
+        builder.with_native_roots().map_err(failed)?
+    } else {
+        builder.with_root_certificates(RootCertStore::empty())
+    };
+    Ok(builder.with_no_client_auth())
+}
+
+/// A scheme has no case.
+fn is_https(url: &str) -> bool {
+    let scheme = url.split(':').next().unwrap_or_default();
+    scheme.eq_ignore_ascii_case("https")
 }
 
 impl Transport {
@@ -99,24 +121,47 @@ impl Transport {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        connector.enforce_http(false);
+        let tls = tls(base)?;
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls.clone())
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(connector);
         let http = HttpClient::builder(TokioExecutor::new())
             .pool_idle_timeout(IDLE_FOR)
             .pool_timer(TokioTimer::new())
             .build(connector);
         Ok(Self {
             http,
+            tls: Arc::new(tls),
             base: base.into(),
             headers,
             timeout: Some(DEFAULT_TIMEOUT),
         })
     }
 
-    /// The same connections, another base.
+    /// The same connections, another base. One of the other scheme has connections of its own.
     pub(crate) fn with_base(&self, url: &str) -> Result<Self, ClientError> {
+        let base = checked(url)?;
+        let same = if is_https(base) == is_https(&self.base) {
+            self.clone()
+        } else {
+            Self {
+                headers: self.headers.clone(),
+                timeout: self.timeout,
+                ..Self::new(base, "")?
+            }
+        };
         Ok(Self {
-            base: checked(url)?.into(),
-            ..self.clone()
+            base: base.into(),
+            ..same
         })
+    }
+
+    /// How TLS is spoken with the server; None where it is not.
+    pub(crate) fn tls(&self) -> Option<Arc<ClientConfig>> {
+        is_https(&self.base).then(|| Arc::clone(&self.tls))
     }
 
     pub(crate) fn with_timeout(&self, timeout: Option<Duration>) -> Self {
@@ -313,15 +358,24 @@ pub(crate) fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+
     use super::*;
 
     #[test]
-    fn an_https_address_is_refused_by_name() {
-        let error = Transport::new("https://example.org/api", "k").err();
-        assert!(
-            matches!(error, Some(ClientError::NeedsTls { .. })),
-            "{error:?}"
-        );
+    fn addresses_of_http_and_https_are_taken_and_others_refused() {
+        for (url, has_tls) in [
+            ("https://example.org/api/", true),
+            ("HTTPS://example.org", true),
+            ("http://127.0.0.1:3000/api", false),
+        ] {
+            let transport = Transport::new(url, "k").unwrap();
+            assert_eq!(transport.tls().is_some(), has_tls, "{url}");
+            assert!(!transport.base.ends_with('/'));
+            let other = transport.with_base("https://other.example").unwrap();
+            assert!(other.tls().is_some());
+            assert_eq!(other.headers, transport.headers);
+        }
         for url in ["example.org", "ftp://x", "http://", "http://x/?a=b", ""] {
             let error = Transport::new(url, "k").err();
             assert!(

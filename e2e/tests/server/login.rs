@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use alcove_e2e::server::{Raw, TestServer};
+use alcove_e2e::server::{Folder, Raw, Setup, TestServer};
 use serde_json::{Value, json};
 
 const PASSWORD: &str = "a-pass-phrase-of-somebody";
@@ -64,6 +64,18 @@ async fn browser(raw: &Raw) -> Raw {
         .with_header("X-CSRF-Token", &csrf)
 }
 
+/// Logs in, while a person approves it in a browser.
+async fn log_in(mut login: Command, browser: &Raw) {
+    let mut login = login.stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(login.stdout.take().unwrap()).lines();
+    let mut lines = lines.map_while(Result::ok);
+    let code = lines.find(|line| line.starts_with("    ")).unwrap();
+    let body = json!({"userCode": code.trim(), "approve": true});
+    ask(browser, "POST", "/api/auth/device/confirm", body).await;
+    let rest: Vec<String> = lines.collect();
+    assert!(login.wait().unwrap().success(), "{rest:?}");
+}
+
 #[tokio::test]
 async fn who_logs_in_with_a_browser_can_act_until_logging_out() {
     let server = TestServer::start().await;
@@ -72,17 +84,7 @@ async fn who_logs_in_with_a_browser_can_act_until_logging_out() {
     let credentials = folder.path().join("alcove").join("credentials.json");
     let browser = browser(&raw).await;
 
-    let mut login = alcove(&credentials, &["login", "--url", &url])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let lines = BufReader::new(login.stdout.take().unwrap()).lines();
-    let mut lines = lines.map_while(Result::ok);
-    let code = lines.find(|line| line.starts_with("    ")).unwrap();
-    let body = json!({"userCode": code.trim(), "approve": true});
-    ask(&browser, "POST", "/api/auth/device/confirm", body).await;
-    let rest: Vec<String> = lines.collect();
-    assert!(login.wait().unwrap().success(), "{rest:?}");
+    log_in(alcove(&credentials, &["login", "--url", &url]), &browser).await;
     let mode = fs::metadata(&credentials).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 
@@ -104,5 +106,35 @@ async fn who_logs_in_with_a_browser_can_act_until_logging_out() {
     assert_eq!(of_login(&keys), 0, "{keys}");
     let refused = alcove(&credentials, &act).output().unwrap();
     assert!(!refused.status.success());
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn a_server_of_https_is_logged_in_to_if_its_certificate_is_trusted() {
+    let folder = Folder::plain();
+    let data_dir = folder.data_dir();
+    let make = ["tls", "make", "--data-dir", data_dir.to_str().unwrap()];
+    let credentials = folder.path().join("credentials.json");
+    succeeds(&mut alcove(&credentials, &make));
+    let authority = data_dir.join("tls").join("authority.pem");
+    let server = TestServer::start_in(folder, Setup::default()).await;
+    let raw = server.raw();
+    let browser = browser(&raw).await;
+    let port = server.url().rsplit(':').next().unwrap().to_owned();
+    let url = format!("https://127.0.0.1:{port}/api");
+    // Nobody trusts an authority of one machine.
+    let login = ["login", "--url", &url];
+    let distrusted = alcove(&credentials, &login).output().unwrap();
+    assert!(!distrusted.status.success());
+    let why = String::from_utf8_lossy(&distrusted.stderr).to_lowercase();
+    assert!(why.contains("certificate"), "{why}");
+
+    let mut trusting = alcove(&credentials, &login);
+    trusting.env("SSL_CERT_FILE", &authority);
+    log_in(trusting, &browser).await;
+    let act = ["action", "list_sandboxes", "--url", &url];
+    let told = succeeds(alcove(&credentials, &act).env("SSL_CERT_FILE", &authority));
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told["success"], true, "{told}");
     server.finish().await;
 }
