@@ -3,6 +3,7 @@
 //! The server is told the place and kills itself there; that it really died there is looked at each time. Afterwards what
 //! was asked for is done or was never heard of, and nothing is left on the host that belongs to nobody.
 
+mod audit;
 mod builds;
 mod expiry;
 mod images;
