@@ -138,3 +138,33 @@ async fn a_server_of_https_is_logged_in_to_if_its_certificate_is_trusted() {
     assert_eq!(told["success"], true, "{told}");
     server.finish().await;
 }
+
+#[tokio::test]
+async fn what_waits_for_a_person_and_what_that_one_said_outlives_a_kill() {
+    let mut server = TestServer::start().await;
+    let nobody = server.raw().with_authorization(None);
+    let begin = json!({"client_id": "other"});
+    let approved = ask(&nobody, "POST", "/api/auth/device/code", begin.clone()).await;
+    let denied = ask(&nobody, "POST", "/api/auth/device/code", begin).await;
+    let browser = browser(&server.raw()).await;
+    server.kill_and_restart().await;
+    for (begun, approve) in [(&approved, true), (&denied, false)] {
+        let body = json!({"userCode": begun["user_code"], "approve": approve});
+        ask(&browser, "POST", "/api/auth/device/confirm", body).await;
+    }
+    server.kill_and_restart().await;
+    let redeem = async |begun: &Value| {
+        let grant = "urn:ietf:params:oauth:grant-type:device_code";
+        let body =
+            json!({"grant_type": grant, "device_code": begun["device_code"], "client_id": "other"});
+        let path = "/api/auth/device/token";
+        nobody.ask("POST", path, body.to_string()).await.json()
+    };
+    assert_eq!(redeem(&denied).await["error"], "access_denied");
+    let made = redeem(&approved).await;
+    assert_eq!(made["token_type"], "Bearer", "{made}");
+    // Nor does a kill make a code good once more.
+    server.kill_and_restart().await;
+    assert_eq!(redeem(&approved).await["error"], "invalid_grant");
+    server.finish().await;
+}
