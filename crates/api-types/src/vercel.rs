@@ -20,8 +20,8 @@ pub use file::FilePath;
 pub use network::{PolicyAnswer, PolicyMode, PolicyRequest};
 pub use sandbox::{
     CreateSandbox, ExtendTimeout, InteractiveAnswer, KeepLastRequest, KeepLastSnapshots,
-    MakeSnapshot, OlderAnswer, OlderPage, OlderPagination, Pagination, Route, Sandbox,
-    SandboxAnswer, SandboxPage, Session, SessionAnswer, SessionPage, Source,
+    MakeSnapshot, NetworkTransfer, OlderAnswer, OlderPage, OlderPagination, Pagination, Route,
+    Sandbox, SandboxAnswer, SandboxPage, Session, SessionAnswer, SessionPage, Source,
 };
 pub use scope::{
     ScopeProject, ScopeUser, ScopeUserAnswer, Team, TeamBilling, TeamMembership, TeamPage,

@@ -367,6 +367,7 @@ impl Driver {
         next.version += 1;
         next.updated_at = now;
         beside.dress(&mut next);
+        let has_ended = beside::end_session(&old, &mut next, heard.used, now);
         let end = beside::WorkEnd::between(&old, &next.lifecycle, heard.work);
         if let Some(version) = heard.network_version {
             next.network.note_applied(version);
@@ -406,6 +407,9 @@ impl Driver {
         let limits = &self.shared.settings.default_quota;
         beside.insert(&tx, &self.shared, &next).await?;
         end.write(&tx, now).await?;
+        if has_ended {
+            tx.sandbox_labels_replace(&next).await?;
+        }
         match step.effect {
             Effect::Order(goal) => {
                 if goal == Goal::Running {

@@ -5,6 +5,7 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
+use alcove_domain::session::{RunUsage, Traffic};
 use alcove_domain::{Fault, FaultCode, Goal, Observation, OutboundProxy, Phase, Sandbox};
 use alcove_runner_api::{
     self as runner_api, DiskOrigin, Generation, ImageDigest, Observed, Order, OrderError, Report,
@@ -453,6 +454,8 @@ pub(crate) struct Heard {
     pub work: Option<RunnerWork>,
     /// The version of the network policy that is in force.
     pub network_version: Option<u64>,
+    /// What the run used that is over.
+    pub used: Option<RunUsage>,
 }
 
 /// A runner's report in the domain's words: generation, observation, and the rest.
@@ -481,8 +484,20 @@ pub(crate) fn read(report: Report) -> (u64, Observation, Heard) {
         agent_version,
         work: report.work,
         network_version: report.network_version,
+        used: report.used.map(read_usage),
     };
     (report.generation.0, observation, heard)
+}
+
+fn read_usage(used: runner_api::RunUsage) -> RunUsage {
+    let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    RunUsage {
+        cpu_ms: used.cpu_used.map(ms),
+        traffic: used.network.map(|network| Traffic {
+            received_bytes: network.received_bytes,
+            sent_bytes: network.sent_bytes,
+        }),
+    }
 }
 
 pub(crate) fn read_fault(fault: runner_api::Fault) -> Fault {

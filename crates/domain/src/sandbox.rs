@@ -211,15 +211,19 @@ impl Sandbox {
         }
     }
 
-    /// What holds for one run only goes when that is over. One that failed may yet be seen to run, and has its end then.
+    /// What holds for one run only goes when that is over.
     pub fn forget_run(&mut self) {
-        let is_over = match self.lifecycle.phase {
+        if self.is_run_over() {
+            self.stop_at = None;
+        }
+    }
+
+    /// Whether nothing of the last run is to be seen any more. One that failed may yet be seen to run.
+    pub fn is_run_over(&self) -> bool {
+        match self.lifecycle.phase {
             Phase::Stopped { .. } | Phase::Archived | Phase::Destroyed => true,
             Phase::Error { .. } => self.desired_state() != DesiredState::Started,
             _ => false,
-        };
-        if is_over {
-            self.stop_at = None;
         }
     }
 

@@ -8,6 +8,7 @@
 mod drive;
 mod image;
 mod retention;
+mod usage;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,6 +21,7 @@ pub use self::image::{ImageWord, image_word, runtime_word};
 pub use self::retention::{
     EXPIRATION_MIN_MS, KEEP_LAST_MAX, KeepLast, KeepLastRequest, Retention, check_expiration,
 };
+pub use self::usage::{RunUsage, TotalUsage, Traffic};
 
 use crate::{Reason, Resources, Sandbox, SandboxId, SandboxState};
 
@@ -41,6 +43,8 @@ const CURRENT: &str = "vercel.currentSnapshot";
 const EXPIRATION: &str = "vercel.snapshotExpirationMs";
 const MOUNTS: &str = "vercel.mounts";
 const KEEP_LAST: &str = "vercel.keepLastSnapshots";
+const USED: &str = "vercel.used";
+const TOTAL: &str = "vercel.usedInAll";
 
 /// How long a session lasts where nobody says.
 pub const TIMEOUT_DEFAULT_MS: u64 = 300_000;
@@ -119,8 +123,12 @@ pub struct SessionRecord {
     pub started_at: Timestamp,
     /// How long that session lasts; longer than the terms say where it was given more.
     pub lasts_ms: u64,
-    /// When the last stop was seen by a client of sessions.
+    /// When it ended.
     pub stopped_at: Option<Timestamp>,
+    /// What it used, once it has ended.
+    pub used: Option<RunUsage>,
+    /// What all that have ended used.
+    pub total: Option<TotalUsage>,
     /// Whether it has not yet what its create promises. No label says so, since anybody may write labels.
     pub is_unfinished: bool,
     pub tags: BTreeMap<String, String>,
@@ -135,6 +143,8 @@ impl SessionRecord {
             number: 1,
             started_at: at,
             stopped_at: None,
+            used: None,
+            total: None,
             is_unfinished: false,
             tags,
         }
@@ -173,6 +183,8 @@ impl SessionRecord {
             number: number(SESSION).unwrap_or(1),
             started_at: time(STARTED).unwrap_or(sandbox.created_at),
             stopped_at: time(STOPPED),
+            used: label(USED).and_then(|text| RunUsage::parse(text)),
+            total: label(TOTAL).and_then(|text| TotalUsage::parse(text)),
             is_unfinished: sandbox.is_unfinished,
             tags: sandbox
                 .labels
@@ -198,12 +210,46 @@ impl SessionRecord {
         }
     }
 
+    /// The same, of a sandbox that a client of sessions has made or started.
+    pub fn of_sessions(sandbox: &Sandbox) -> Option<Self> {
+        let is_theirs = sandbox.labels.contains_key(SESSION);
+        is_theirs.then(|| Self::of(sandbox))
+    }
+
     /// The next session begins.
     pub fn begin(&mut self, at: Timestamp) {
         self.number += 1;
         self.started_at = at;
         self.lasts_ms = self.terms.timeout_ms;
         self.stopped_at = None;
+        self.used = None;
+    }
+
+    /// The session is over and has used this, if anybody counted. False if it was over before.
+    pub fn end(&mut self, at: Timestamp, used: Option<RunUsage>) -> bool {
+        if self.stopped_at.is_some() {
+            return false;
+        }
+        let lasted = at.as_millisecond() - self.started_at.as_millisecond();
+        let lasted = u64::try_from(lasted).unwrap_or_default();
+        let total = self.total.unwrap_or_default();
+        self.total = Some(total.plus(lasted, used.unwrap_or_default()));
+        self.stopped_at = Some(at);
+        self.used = used;
+        true
+    }
+
+    /// Takes over from labels that are in force what a session's end has written there: whoever read the record earlier, and
+    /// writes it now, knows nothing of that.
+    pub fn keep_end(labels: &mut BTreeMap<String, String>, in_force: &BTreeMap<String, String>) {
+        if labels.get(SESSION) != in_force.get(SESSION) {
+            return;
+        }
+        for name in [STOPPED, USED, TOTAL] {
+            if let Some(value) = in_force.get(name) {
+                labels.insert(name.to_owned(), value.clone());
+            }
+        }
     }
 
     /// When the session that runs is to end.
@@ -231,6 +277,12 @@ impl SessionRecord {
         }
         if !terms.drives.is_empty() {
             set(MOUNTS, drive::mounts_text(&terms.drives));
+        }
+        if let Some(used) = self.used {
+            set(USED, used.to_string());
+        }
+        if let Some(total) = self.total {
+            set(TOTAL, total.to_string());
         }
         if let Some(ms) = terms.retention.expiration_ms {
             set(EXPIRATION, ms.to_string());
@@ -447,8 +499,41 @@ mod tests {
             sandbox.labels = record.labels();
             assert_eq!(SessionRecord::of(&sandbox), record);
             record.begin(after_ms(at, 9));
-            record.stopped_at = Some(after_ms(at, 10));
+            let used = RunUsage {
+                cpu_ms: Some(4),
+                traffic: None,
+            };
+            assert!(record.end(after_ms(at, 10), Some(used)));
         }
+    }
+
+    #[test]
+    fn a_session_ends_once_and_adds_what_it_used() {
+        let at = |ms| after_ms(Timestamp::UNIX_EPOCH, ms);
+        let used = |ms| {
+            Some(RunUsage {
+                cpu_ms: Some(ms),
+                traffic: None,
+            })
+        };
+        let mut record = SessionRecord::first(terms(), BTreeMap::new(), at(1000));
+        assert!(record.end(at(1500), used(40)));
+        assert!(!record.end(at(1700), used(40)), "it is over");
+        assert_eq!(record.stopped_at, Some(at(1500)));
+        record.begin(at(2000));
+        assert_eq!(record.used, None);
+        let (read_before, mut sandbox) = (record.clone(), sample(at(0)));
+        assert!(record.end(at(2600), used(2)));
+        let total = record.total.unwrap_or_default();
+        assert_eq!((total.duration_ms, total.used.cpu_ms), (1100, Some(42)));
+        let mut labels = read_before.labels();
+        SessionRecord::keep_end(&mut labels, &record.labels());
+        sandbox.labels = labels;
+        assert_eq!(SessionRecord::of(&sandbox), record);
+        record.begin(at(3000));
+        let mut labels = record.labels();
+        SessionRecord::keep_end(&mut labels, &sandbox.labels);
+        assert_eq!(labels, record.labels(), "the next one has no end yet");
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub use self::host::{HostCapabilities, HostStatus};
 pub use self::image::{
     Collected, Needed, Pull, PullFault, PullFaultCode, PullState, RegistryCredentials,
 };
-pub use self::sample::{DiskUsage, NetworkUsage, Sample};
+pub use self::sample::{DiskUsage, NetworkUsage, RunUsage, Sample};
 pub use self::sighting::{Sighting, Wanted};
 pub use self::warm::{WarmKind, WarmState, WarmWish};
 
@@ -302,6 +302,9 @@ pub struct Report {
     /// The version of the network policy that is in force, where it has processes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network_version: Option<u64>,
+    /// What its last run used, where it has stopped and this process of the runner has seen the run end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used: Option<RunUsage>,
 }
 
 impl Report {
@@ -312,6 +315,7 @@ impl Report {
             observed,
             work: None,
             network_version: None,
+            used: None,
         }
     }
 }

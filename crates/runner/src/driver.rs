@@ -18,6 +18,7 @@
 
 mod backup;
 mod capture;
+mod ending;
 mod held;
 mod inbox;
 mod network;
@@ -33,7 +34,7 @@ use std::time::Duration;
 use alcove_domain::SandboxId;
 use alcove_runner_api::{
     DiskOrigin, Fault, FaultCode, Generation, Goal, ImageDigest, Order, OrderError, Report,
-    SandboxSpec,
+    RunUsage, SandboxSpec,
 };
 use rustix::process::{Signal, pidfd_send_signal};
 use tokio::sync::{mpsc, oneshot};
@@ -46,7 +47,6 @@ pub(crate) use self::work::let_go_of_copied;
 use crate::archive::Header;
 use crate::backup::BackedUp;
 use crate::disk::LoopNumber;
-use crate::disk_pool::blocking;
 use crate::host::{Host, HostError};
 use crate::journal::{Hold, Phase, Record};
 use crate::making::{self, Extras, Failed, LastDevice, Made, Start};
@@ -102,6 +102,8 @@ pub struct Driver {
     held: Held,
     view: SharedView,
     extras: Extras,
+    /// What the last run used that this driver has seen end.
+    last_run: Option<RunUsage>,
 }
 
 impl Driver {
@@ -173,6 +175,7 @@ impl Driver {
             held,
             view,
             extras: Extras::default(),
+            last_run: None,
         }
     }
 
@@ -254,6 +257,7 @@ impl Driver {
         let (sandbox, observed) = (self.sandbox.clone(), observed(&self.held));
         let report = Report {
             network_version: network_version(&self.held),
+            used: self.used(),
             ..Report::new(sandbox, self.generation, observed)
         };
         let view = View {
@@ -275,6 +279,7 @@ impl Driver {
     async fn make_run(&mut self, spec: SandboxSpec, inbox: &mut Inbox) {
         let host = self.host.clone();
         let _busy = host.warm.note_start();
+        self.last_run = None;
         match self.take_held() {
             Held::Running(live) => {
                 // An order can cross with the end of the process.
@@ -367,8 +372,11 @@ impl Driver {
     async fn make_stop(&mut self, grace: Duration) {
         match self.take_held() {
             Held::Running(live) => {
+                // What counts it goes with the first process.
+                let traffic = self.host.network.traffic_of(live.running.slot);
                 self.end(&live, grace).await;
                 self.held = self.wind_up(*live, Why::Asked).await;
+                self.note_traffic(traffic);
             }
             Held::Stopped { record, device, .. } => {
                 self.note_generation(&record);
@@ -452,42 +460,6 @@ impl Driver {
         if wait(KILL_DEADLINE).await.is_err() {
             tracing::error!(sandbox.id = %self.sandbox, pid = live.running.process.pid, "a killed sandbox does not end");
         }
-    }
-
-    /// Gives back what a running sandbox has on the host, apart from its disk.
-    async fn release(&self, live: &Live) {
-        let group = self.host.limits.group(&self.sandbox);
-        match blocking(move || group.destroy()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                tracing::error!(sandbox.id = %self.sandbox, %error, "cannot remove a control group");
-            }
-            Err(error) => {
-                tracing::error!(sandbox.id = %self.sandbox, %error, "cannot remove a control group");
-            }
-        }
-        making::remove_listener(&self.host, &self.sandbox);
-        self.host.network.release(live.running.slot);
-    }
-
-    /// After the end of the process: everything is given back, the disk is written and let go of.
-    async fn wind_up(&self, live: Live, why: Why) -> Held {
-        self.release(&live).await;
-        let number = live.running.loop_device;
-        let released = self
-            .host
-            .disk_pool
-            .await_release(self.sandbox.as_str(), Some(number))
-            .await;
-        let device = match released {
-            Ok(()) => LastDevice::Released,
-            Err(error) => {
-                // The next start waits again; it never mounts a disk twice.
-                tracing::warn!(sandbox.id = %self.sandbox, %error, "a stopped sandbox's disk is slow to go");
-                LastDevice::Known(number)
-            }
-        };
-        self.stopped(live.record, device, why)
     }
 
     fn stopped(&self, record: Record, device: LastDevice, why: Why) -> Held {

@@ -260,6 +260,11 @@ impl Network {
         traffic::read(|interface| self.config.index_of(interface))
     }
 
+    /// What went through the cable of one slot. None where it is gone.
+    pub fn traffic_of(&self, slot: SlotIndex) -> Option<NetworkUsage> {
+        traffic::of_interface(&self.config.interface(slot))
+    }
+
     /// What sandboxes wanted of the network since the last time.
     pub async fn take_sightings(&self) -> Vec<Sighting> {
         let sightings = Arc::clone(self.policies.sightings());

@@ -24,8 +24,8 @@ use alcove_domain::{BuildId, Port, SandboxId};
 use alcove_runner_api::{
     Build, BuildLogPiece, BuildOutcome, Collected, Fault, FaultCode, Fetch, FetchError, Generation,
     Goal, HostStatus, ImageDigest, ImageEntry, Needed, Observed, Order, OrderError, Pull,
-    PullState, Report, Sample, SandboxSpec, Sighting, VolumeOrder, VolumeOutcome, WarmKind,
-    WarmState, WarmWish,
+    PullState, Report, RunUsage, Sample, SandboxSpec, Sighting, VolumeOrder, VolumeOutcome,
+    WarmKind, WarmState, WarmWish,
 };
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
@@ -73,6 +73,7 @@ struct State {
     pulls: images::Pulls,
     lost_answers: usize,
     says_twice: bool,
+    used: Option<RunUsage>,
     reports: broadcast::Sender<Report>,
     dial: Option<Dial>,
     samples: samples::Samples,
@@ -113,6 +114,7 @@ impl Default for FakeRunner {
                     pulls: images::Pulls::default(),
                     lost_answers: 0,
                     says_twice: false,
+                    used: None,
                     reports: broadcast::Sender::new(REPORTS),
                     dial: None,
                     samples: samples::Samples::default(),
@@ -219,6 +221,11 @@ impl FakeRunner {
         };
         let report = kept.report(sandbox);
         let _ = state.reports.send(report);
+    }
+
+    /// What every run uses that ends from now on because that is ordered.
+    pub fn set_used(&self, used: RunUsage) {
+        self.state().used = Some(used);
     }
 
     /// The sandbox is gone and nobody is told.
@@ -385,8 +392,10 @@ impl FakeRunner {
             observed,
             spec,
         };
+        let has_ended = matches!(order.goal, Goal::Stopped { .. });
         let report = Report {
             work,
+            used: state.used.filter(|_| has_ended),
             ..kept.report(&order.sandbox)
         };
         let leaves_nothing = matches!(

@@ -33,6 +33,17 @@ pub struct Sandbox {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub current_snapshot_id: Option<String>,
     pub network_policy: PolicyAnswer,
+    /// Of the sessions that are over, as far as it was counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_duration_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_active_cpu_duration_ms: Option<u64>,
+    /// What they were sent, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_ingress_bytes: Option<u64>,
+    /// What they have sent, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_egress_bytes: Option<u64>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
     /// Milliseconds; 0 is for ever.
@@ -92,6 +103,18 @@ pub struct Session {
     pub cwd: String,
     pub interactive_port: u16,
     pub network_policy: PolicyAnswer,
+    /// Once it is over, if it was counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active_cpu_duration_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_transfer: Option<NetworkTransfer>,
+}
+
+/// Bytes that a session was sent, and has sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkTransfer {
+    pub ingress: u64,
+    pub egress: u64,
 }
 
 /// Where a port is shown.

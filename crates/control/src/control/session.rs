@@ -111,7 +111,7 @@ impl Control {
         let started = sandboxes::wait(shared, &entry, Until::Started).await?;
         let mut record = SessionRecord::of(&started);
         if record.number == before {
-            // Somebody else was faster, and has begun no session.
+            // Somebody else was faster, and has begun this one.
             return Ok((Session::of(started), false));
         }
         if started.state() == SandboxState::Started {
@@ -186,6 +186,7 @@ impl Control {
             self.stop_sandbox(caller, id.as_str(), false).await?;
         }
         let mut ended = self.find_session_sandbox(caller, None, id.as_str())?;
+        // One that no client of sessions has made or started.
         if ended.record.stopped_at.is_none() {
             ended.record.stopped_at = Some(self.shared.clock.now());
             self.write(caller, id, &ended.record, false).await?;

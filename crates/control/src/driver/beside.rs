@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use alcove_domain::session::SessionRecord;
+use alcove_domain::session::{self, RunUsage, SessionRecord};
 use alcove_domain::{
     Capability, Command, Fault, FaultCode, Goal, Lifecycle, Lineage, Phase, Placing, Reason,
-    ResizeRequest, Resources, Sandbox, SandboxId, Snapshot, SnapshotId, SnapshotState, resize,
+    ResizeRequest, Resources, Sandbox, SandboxId, SandboxState, Snapshot, SnapshotId,
+    SnapshotState, resize,
 };
 use alcove_runner_api::Work;
 use alcove_store::{NewOutboxEntry, OutboxChange, SnapshotOutcome, StoreError, Tx};
@@ -147,16 +148,17 @@ pub(super) fn prepare(
             Err(Error::refused(vec![Reason::invalid(message)]))
         }
         // One that is paused goes on with the run that it has.
-        Wish::Plain(command @ (Command::Start | Command::Recover { .. }))
+        Wish::Plain(command @ (Command::Start | Command::Recover { skip_start: false }))
             if sandbox.lifecycle.phase != Phase::Paused =>
         {
-            Ok((command, Beside::Run))
+            let record = SessionRecord::of_sessions(sandbox);
+            let run = record.map(|record| next_session(sandbox, record, now));
+            Ok((command, run.unwrap_or(Beside::Run)))
         }
         Wish::Plain(command) => Ok((command, Beside::Nothing)),
         Wish::Session => {
-            let mut record = SessionRecord::of(sandbox);
-            record.begin(now);
-            Ok((Command::Start, Beside::Session(Box::new(record))))
+            let record = SessionRecord::of(sandbox);
+            Ok((Command::Start, next_session(sandbox, record, now)))
         }
         Wish::Resize(request) => {
             let to = sandbox.resources;
@@ -207,6 +209,35 @@ pub(super) fn prepare(
             Ok((Command::Fork { child: id }, Beside::Fork(Box::new(child))))
         }
     }
+}
+
+fn next_session(sandbox: &Sandbox, mut record: SessionRecord, now: Timestamp) -> Beside {
+    if sandbox.lifecycle.phase == Phase::Stopping {
+        // It never gets to be stopped.
+        record.end(now, None);
+    }
+    record.begin(now);
+    Beside::Session(Box::new(record))
+}
+
+/// Notes in `next`, which is about to follow `old`, that a session is over and what it used. False if none ends here.
+pub(super) fn end_session(
+    old: &Sandbox,
+    next: &mut Sandbox,
+    used: Option<RunUsage>,
+    now: Timestamp,
+) -> bool {
+    let was_over = matches!(session::status(old.state(), true), "stopped" | "failed");
+    if was_over || !next.is_run_over() || next.state() == SandboxState::Destroyed {
+        return false;
+    }
+    let record = SessionRecord::of_sessions(next);
+    let Some(mut record) = record.filter(|record| record.stopped_at.is_none()) else {
+        return false;
+    };
+    record.end(now, used);
+    next.labels = record.labels();
+    true
 }
 
 impl Beside {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use alcove_domain::network::plan_change;
+use alcove_domain::session::SessionRecord;
 use alcove_domain::{Capability, NetworkSettings, Sandbox};
 use jiff::Timestamp;
 
@@ -56,7 +57,8 @@ impl Change {
             Self::Labels(labels) => next.labels = labels,
             Self::Intervals(change) => change.apply(next, now),
             Self::Public(is_public) => next.is_public = is_public,
-            Self::Session(change) => {
+            Self::Session(mut change) => {
+                SessionRecord::keep_end(&mut change.labels, &next.labels);
                 next.labels = change.labels;
                 next.stop_at = change.stop_at.or(next.stop_at);
                 next.is_unfinished = change.is_unfinished;

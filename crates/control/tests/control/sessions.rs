@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use alcove_control::{Error, Filling, NewSession, NewWarmPool, Session, SessionChange, Step};
 use alcove_domain::SandboxState;
+use alcove_runner_api as runner_api;
 use alcove_testkit::{TestControl, TestStore, eventually, within};
 use tokio::sync::Semaphore;
 
@@ -145,14 +147,81 @@ async fn a_session_that_was_cut_short_anywhere_as_it_began_again_ends_by_the_clo
 }
 
 #[tokio::test]
-async fn a_plain_start_begins_no_session_and_has_no_end_of_one() {
+async fn a_start_by_another_client_begins_a_session_that_ends_by_the_clock() {
     let kit = TestControl::open().await;
     let first = begin(&kit, "box", None).await.unwrap();
     kit.control.stop_session(&kit.caller, "box").await.unwrap();
     let started = kit.control.start_sandbox(&kit.caller, "box").await.unwrap();
-    assert_eq!(started.stop_at, None);
     let (found, is_new) = resume(&kit).await.unwrap();
-    assert_eq!((found.id(), is_new), (first.id(), false));
+    assert_eq!((found.id().number, is_new), (2, false));
+    assert_eq!(started.stop_at, Some(found.record.ends_at()));
+    let again = kit.control.start_sandbox(&kit.caller, "box").await;
+    assert_eq!(
+        again.map_or(started.stop_at, |again| again.stop_at),
+        started.stop_at,
+        "one that runs goes on"
+    );
+    let over = kit
+        .control
+        .find_session(&kit.caller, &first.id().to_string());
+    assert_eq!(over.unwrap_err().code(), "SANDBOX_STOPPED");
+    kit.clock.advance_minutes(5);
+    becomes(&kit, &first.sandbox.id, SandboxState::Stopped).await;
+
+    // One that no client of sessions knows is its own.
+    make(&kit, "plain").await;
+    kit.control
+        .stop_sandbox(&kit.caller, "plain", false)
+        .await
+        .unwrap();
+    let started = kit.control.start_sandbox(&kit.caller, "plain").await;
+    assert_eq!(started.unwrap().stop_at, None);
+}
+
+fn used(cpu_ms: u64, received_bytes: u64, sent_bytes: u64) -> runner_api::RunUsage {
+    runner_api::RunUsage {
+        cpu_used: Some(Duration::from_millis(cpu_ms)),
+        network: Some(runner_api::NetworkUsage {
+            received_bytes,
+            sent_bytes,
+        }),
+    }
+}
+
+#[tokio::test]
+async fn what_a_session_used_is_kept_when_it_ends_whoever_ends_it() {
+    let kit = TestControl::open().await;
+    begin(&kit, "box", None).await.unwrap();
+    kit.runner.set_used(used(40, 500, 60));
+    let running = kit.control.find_session(&kit.caller, "box").unwrap();
+    assert_eq!((running.record.used, running.record.total), (None, None));
+    kit.clock.advance_minutes(1);
+    let ended = kit.control.stop_session(&kit.caller, "box").await.unwrap();
+    let first = ended.record.used.unwrap();
+    assert_eq!(first.cpu_ms, Some(40));
+    let total = ended.record.total.unwrap();
+    assert_eq!((total.duration_ms, total.used), (60_000, first));
+    let again = kit.control.stop_session(&kit.caller, "box").await.unwrap();
+    assert_eq!(again.record, ended.record, "it ends once");
+
+    let (resumed, _) = resume(&kit).await.unwrap();
+    assert_eq!(resumed.record.used, None);
+    assert_eq!(resumed.record.total, Some(total));
+    kit.runner.set_used(used(2, 1, 1));
+    // The clock ends it: nobody asks.
+    kit.clock.advance_minutes(5);
+    becomes(&kit, &resumed.sandbox.id, SandboxState::Stopped).await;
+    let ended = kit.control.find_session(&kit.caller, "box").unwrap();
+    assert!(ended.record.stopped_at.is_some());
+    let total = ended.record.total.unwrap();
+    assert_eq!(total.duration_ms, 360_000);
+    assert_eq!(total.used.cpu_ms, Some(42));
+    let traffic = total.used.traffic.unwrap();
+    assert_eq!((traffic.received_bytes, traffic.sent_bytes), (501, 61));
+
+    let kit = kit.restart().await;
+    let kept = kit.control.find_session(&kit.caller, "box").unwrap();
+    assert_eq!(kept.record, ended.record);
 }
 
 #[tokio::test]

@@ -31,6 +31,14 @@ pub struct DiskUsage {
     pub total_bytes: u64,
 }
 
+/// What one run of a sandbox used, from its start to the end of its processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunUsage {
+    /// None where the host does not count it.
+    pub cpu_used: Option<Duration>,
+    pub network: Option<NetworkUsage>,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkUsage {
     pub received_bytes: u64,

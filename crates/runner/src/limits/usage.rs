@@ -36,7 +36,8 @@ impl Group {
         })
     }
 
-    fn cpu_used(&self) -> Option<Duration> {
+    /// Processor time since the group was made, also when its processes have ended.
+    pub fn cpu_used(&self) -> Option<Duration> {
         if self.is_v2 {
             let statistics = fs::read_to_string(self.folders.first()?.join("cpu.stat")).ok()?;
             return value_of(&statistics, "usage_usec").map(Duration::from_micros);

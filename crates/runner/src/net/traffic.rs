@@ -15,6 +15,18 @@ pub(super) fn read(
     parse(&text, index_of)
 }
 
+/// The numbers of one interface, which has files of its own.
+pub(super) fn of_interface(name: &str) -> Option<NetworkUsage> {
+    let number = |direction: &str| {
+        let path = format!("/sys/class/net/{name}/statistics/{direction}_bytes");
+        fs::read_to_string(path).ok()?.trim().parse().ok()
+    };
+    Some(NetworkUsage {
+        received_bytes: number("tx")?,
+        sent_bytes: number("rx")?,
+    })
+}
+
 fn parse(
     text: &str,
     index_of: impl Fn(&str) -> Option<SlotIndex>,
@@ -38,6 +50,12 @@ fn parse(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_files_of_an_interface_are_of_both_directions() {
+        assert!(of_interface("lo").is_some());
+        assert_eq!(of_interface("no-such"), None);
+    }
 
     #[test]
     fn what_the_host_receives_was_sent_by_the_sandbox() {

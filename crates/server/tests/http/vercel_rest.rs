@@ -1,5 +1,8 @@
 //! Sources, snapshots and terminals of Vercel Sandbox, with a small program for an agent.
 
+use std::time::Duration;
+
+use alcove_runner_api::{NetworkUsage, RunUsage};
 use axum::body::Body;
 use http::{Request, StatusCode};
 use serde_json::{Value, json};
@@ -295,6 +298,40 @@ async fn snapshots_are_found_by_project_sandbox_and_time_and_go_with_their_sandb
     })
     .await;
     assert_eq!(snapshots(&server, "project=q").await, [other]);
+}
+
+#[tokio::test]
+async fn what_a_session_used_is_told_once_it_is_over() {
+    let server = Server::start().await;
+    let session = make(&server, json!({"name": "box"})).await;
+    for (object, field) in [
+        ("session", "activeCpuDurationMs"),
+        ("session", "networkTransfer"),
+        ("sandbox", "totalDurationMs"),
+    ] {
+        assert_eq!(session[object].get(field), None, "{field}");
+    }
+    server.kit.runner.set_used(RunUsage {
+        cpu_used: Some(Duration::from_millis(40)),
+        network: Some(NetworkUsage {
+            received_bytes: 500,
+            sent_bytes: 60,
+        }),
+    });
+    let id = session["session"]["id"].as_str().unwrap();
+    let stop = format!("/v2/sandboxes/sessions/{id}/stop");
+    let (status, ended) = ask(&server, "POST", &stop, "").await;
+    assert_eq!(status, 200, "{ended}");
+    assert_no_null(&ended, "");
+    assert_eq!(ended["session"]["activeCpuDurationMs"], 40);
+    let transfer = json!({"ingress": 500, "egress": 60});
+    assert_eq!(ended["session"]["networkTransfer"], transfer);
+    let (_, found) = ask(&server, "GET", "/v2/sandboxes/box", "").await;
+    let sandbox = &found["sandbox"];
+    assert_eq!(sandbox["totalActiveCpuDurationMs"], 40);
+    assert_eq!(sandbox["totalIngressBytes"], 500);
+    assert_eq!(sandbox["totalEgressBytes"], 60);
+    assert_eq!(sandbox["totalDurationMs"], found["session"]["duration"]);
 }
 
 #[tokio::test]

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use alcove_api_types::vercel::{
-    Drive, KeepLastSnapshots, Mount, PolicyAnswer, PolicyMode, PolicyRequest, READ_ONLY,
-    READ_WRITE, Route, Sandbox, Session as SessionBody, Snapshot, SnapshotNode,
+    Drive, KeepLastSnapshots, Mount, NetworkTransfer, PolicyAnswer, PolicyMode, PolicyRequest,
+    READ_ONLY, READ_WRITE, Route, Sandbox, Session as SessionBody, Snapshot, SnapshotNode,
 };
 use alcove_control::{Caller, Session};
 use alcove_domain::session::{KeepLast, KeepLastRequest};
@@ -78,6 +78,9 @@ fn stopped_at(session: &Session) -> Option<Timestamp> {
 pub(super) fn sandbox(session: &Session) -> Sandbox {
     let (sandbox, record) = (&session.sandbox, &session.record);
     let is_running = sandbox.state() == SandboxState::Started;
+    let total = record.total;
+    let all = total.map(|total| total.used);
+    let traffic = all.and_then(|used| used.traffic);
     Sandbox {
         name: sandbox.name.clone(),
         persistent: record.terms.is_persistent,
@@ -98,6 +101,10 @@ pub(super) fn sandbox(session: &Session) -> Sandbox {
             .map(Timestamp::as_millisecond),
         current_snapshot_id: record.terms.current_snapshot.clone(),
         network_policy: policy(&sandbox.network.policy),
+        total_duration_ms: total.map(|total| total.duration_ms),
+        total_active_cpu_duration_ms: all.and_then(|used| used.cpu_ms),
+        total_ingress_bytes: traffic.map(|traffic| traffic.received_bytes),
+        total_egress_bytes: traffic.map(|traffic| traffic.sent_bytes),
         tags: record.tags.clone(),
         snapshot_expiration: record.terms.retention.expiration_ms,
         keep_last_snapshots: record.terms.retention.keep_last.map(keep_last),
@@ -194,6 +201,13 @@ pub(super) fn session(session: &Session, cwd: &str) -> SessionBody {
         cwd: cwd.to_owned(),
         interactive_port: INTERACTIVE_PORT,
         network_policy: policy(&sandbox.network.policy),
+        active_cpu_duration_ms: record.used.and_then(|used| used.cpu_ms),
+        network_transfer: record.used.and_then(|used| used.traffic).map(|traffic| {
+            NetworkTransfer {
+                ingress: traffic.received_bytes,
+                egress: traffic.sent_bytes,
+            }
+        }),
     }
 }
 
