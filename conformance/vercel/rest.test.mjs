@@ -34,6 +34,24 @@ test("a drive is shared by sandboxes, found, and goes when nothing mounts it", a
   await eventually("the drive can go", async () => drive.delete().then(() => true, () => false));
 });
 
+test("what a session used is told once it is over, and drives are changed before the next", async () => {
+  const drive = await Drive.getOrCreate({ ...credentials, name: unique("later") });
+  const sandbox = await Sandbox.create({ ...quick, name: unique("used") });
+  await sandbox.runCommand("sh", ["-c", "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done"]);
+  const mounts = { "/data": { drive: drive.name, mode: "read-only" } };
+  await assert.rejects(sandbox.update({ mounts }), /stop it first/);
+  await sandbox.stop();
+  assert.ok(sandbox.activeCpuUsageMs > 50, String(sandbox.activeCpuUsageMs));
+  assert.ok(sandbox.networkTransfer.ingress >= 0 && sandbox.networkTransfer.egress >= 0);
+  await sandbox.update({ mounts });
+  assert.equal(sandbox.totalActiveCpuDurationMs, sandbox.activeCpuUsageMs);
+  assert.ok(sandbox.totalDurationMs > 0);
+  const options = await sandbox.runCommand("grep", [" /data ", "/proc/self/mountinfo"]);
+  assert.match(await options.stdout(), / ro,/);
+  await sandbox.delete();
+  await eventually("the drive can go", async () => drive.delete().then(() => true, () => false));
+});
+
 test("snapshots are a tree", async (t) => {
   const first = await Sandbox.create({ ...quick, name: unique("first") });
   t.after(() => first.delete());

@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::beside::Beside;
 pub(crate) use self::beside::{ForkTerms, SnapshotBirth, Wish, waits_in_vain};
-pub(crate) use self::change::{Change, IntervalChange, SessionChange};
+pub(crate) use self::change::{Change, IntervalChange, OutfitChange, SessionChange};
 use self::network::NetworkJob;
 use crate::Error;
 use crate::builds;
@@ -30,6 +30,7 @@ use crate::order::{self, Heard, Job, Outcome};
 use crate::probe::Step;
 use crate::shared::{Shared, lock};
 use crate::telemetry;
+use crate::volumes;
 
 /// Asks that may wait; who asks beyond them waits too.
 const MAILBOX: usize = 64;
@@ -332,7 +333,7 @@ impl Driver {
     async fn change(&mut self, change: Change) -> Result<Arc<Sandbox>, Error> {
         let doing = "changing a setting";
         let failed = |error| Error::store(doing, error);
-        let is_of_labels = change.is_of_labels();
+        let (is_of_labels, is_of_outfit) = (change.is_of_labels(), change.is_of_outfit());
         let mut next = Sandbox::clone(&self.sandbox);
         change.apply(&mut next, self.shared.clock.now())?;
         next.version += 1;
@@ -342,6 +343,10 @@ impl Driver {
         tx.sandbox_update(&next).await.map_err(failed)?;
         if is_of_labels {
             tx.sandbox_labels_replace(&next).await.map_err(failed)?;
+        }
+        if is_of_outfit {
+            volumes::check_all(&tx, &next).await?;
+            tx.sandbox_outfit_replace(&next).await.map_err(failed)?;
         }
         tx.commit().await.map_err(failed)?;
         self.publish(next);

@@ -53,12 +53,16 @@ pub struct SessionChange {
     pub timeout_ms: Option<i64>,
     pub ports: Option<Vec<i64>>,
     pub vcpus: Option<i64>,
-    /// Instead of the whole of what there is. Forks alone can have it.
+    /// Instead of the whole of what there is; for the sessions to come.
     pub env: Option<BTreeMap<String, String>>,
     pub tags: Option<BTreeMap<String, String>>,
     pub network: Option<NetworkSettings>,
     pub snapshot_expiration_ms: Option<i64>,
     pub keep_last: Option<KeepLastChange>,
+    /// Only that of the sandbox: it stays where it is.
+    pub region: Option<String>,
+    /// Instead of all that there are, by the paths where they are to be. No fork has others than its parent.
+    pub drives: Option<BTreeMap<String, DriveMount>>,
 }
 
 /// What is to become of the rule for the newest snapshots.
@@ -254,5 +258,23 @@ pub(crate) fn apply(
     if let Some(changed) = &change.tags {
         session::check_tags(changed, reasons);
         tags.clone_from(changed);
+    }
+    if let Some(drives) = &change.drives {
+        let names = drives.iter();
+        terms.drives = names
+            .map(|(path, drive)| (path.clone(), drive.name.clone()))
+            .collect();
+    }
+}
+
+/// Whoever names the region that a sandbox is in asks for nothing.
+pub(crate) fn check_region(change: &SessionChange, sandbox: &Sandbox, reasons: &mut Vec<Reason>) {
+    if let Some(region) = &change.region
+        && *region != sandbox.region
+    {
+        reasons.push(Reason::invalid(format!(
+            "region must be {}: a sandbox stays where it is",
+            sandbox.region
+        )));
     }
 }

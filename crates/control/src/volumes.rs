@@ -372,6 +372,14 @@ pub(crate) async fn by_id_or_name(
 
 /// Makes sure, in the transaction that writes a new sandbox, that its volumes are still there, and notes their use.
 pub(crate) async fn hold(tx: &Tx, sandbox: &Sandbox) -> Result<(), Error> {
+    check_all(tx, sandbox).await?;
+    tx.volume_touch(sandbox, sandbox.created_at)
+        .await
+        .map_err(|error| Error::store("looking for a volume", error))
+}
+
+/// Makes sure, in the transaction that writes what a sandbox mounts, that its volumes are still there.
+pub(crate) async fn check_all(tx: &Tx, sandbox: &Sandbox) -> Result<(), Error> {
     let failed = |error| Error::store("looking for a volume", error);
     for mount in &sandbox.volumes {
         let found = tx
@@ -382,9 +390,7 @@ pub(crate) async fn hold(tx: &Tx, sandbox: &Sandbox) -> Result<(), Error> {
             .ok_or_else(|| not_found(mount.volume.as_str()))?;
         check_ready(&volume)?;
     }
-    tx.volume_touch(sandbox, sandbox.created_at)
-        .await
-        .map_err(failed)
+    Ok(())
 }
 
 fn check_ready(volume: &Volume) -> Result<(), Error> {

@@ -108,7 +108,7 @@ pub use vault::{
 };
 pub use volume::{
     MountRequest, TooManyVolumes, Volume, VolumeEvent, VolumeMount, VolumePhase, VolumeRefusal,
-    VolumeState,
+    VolumeState, check_mounts,
 };
 pub use warm_pool::{WarmPool, WarmPoolView};
 pub use webhook::{

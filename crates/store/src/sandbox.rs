@@ -146,6 +146,20 @@ impl Tx {
         self.labels_insert(&sandbox.id, &sandbox.labels).await
     }
 
+    /// Writes what the next runs are made with, which [`Self::sandbox_update`] leaves out: variables, and mounted volumes.
+    pub async fn sandbox_outfit_replace(&self, sandbox: &Sandbox) -> Result<(), StoreError> {
+        let row = to_row(sandbox);
+        Entity::update_many()
+            .col_expr(Column::Env, Expr::value(row.env))
+            .col_expr(Column::Volumes, Expr::value(row.volumes))
+            .filter(Column::Id.eq(sandbox.id.as_str()))
+            .exec(&self.transaction)
+            .await
+            .map_err(StoreError::write("what a sandbox is made with"))?;
+        self.volume_uses_delete(&[sandbox.id.to_string()]).await?;
+        self.volume_uses_insert(sandbox).await
+    }
+
     /// Notes activity, never backwards. The version stays: this is no change of the sandbox.
     pub async fn sandbox_touch(&self, id: &SandboxId, at: Timestamp) -> Result<(), StoreError> {
         Entity::update_many()

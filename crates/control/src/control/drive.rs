@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use alcove_domain::session::{self, DriveMount, check_drive_bytes, check_drive_name};
-use alcove_domain::{MountRequest, Permission, Reason, SandboxState, SortOrder, Volume, VolumeId};
+use alcove_domain::{
+    MountRequest, Permission, Reason, SandboxState, SortOrder, Volume, VolumeId, VolumeMount,
+    check_mounts,
+};
 
 use super::Control;
 use crate::sessions::Session;
@@ -228,6 +231,20 @@ impl Control {
         let mounts = session::mounts(drives, &ids, &mut reasons);
         Error::check(reasons)?;
         Ok(mounts)
+    }
+
+    /// The same for a sandbox that is there, as its volumes.
+    pub(super) async fn resolve_drives(
+        &self,
+        caller: &Caller,
+        project: &str,
+        drives: &BTreeMap<String, DriveMount>,
+    ) -> Result<Vec<VolumeMount>, Error> {
+        let requests = self.mount_drives(caller, project, drives).await?;
+        let mut reasons = Vec::new();
+        check_mounts(&requests, &mut reasons);
+        Error::check(reasons)?;
+        volumes::resolve(&self.shared, &caller.organization, &requests).await
     }
 
     fn with_user(&self, volume: Volume) -> Drive {

@@ -15,8 +15,8 @@ use crate::probe::Step;
 use crate::rng::uuid_v4;
 use crate::sandboxes;
 use crate::sessions::{
-    Filling, NewSession, Session, SessionChange, SourcePieces, abandon, apply, expiration,
-    kept_for, may_keep, not_fetched, timeout,
+    Filling, NewSession, Session, SessionChange, SourcePieces, abandon, apply, check_region,
+    expiration, kept_for, may_keep, not_fetched, timeout,
 };
 use crate::{Caller, Error};
 
@@ -257,6 +257,7 @@ impl Control {
         let mut terms = source.record.terms.clone();
         let mut tags = source.record.tags.clone();
         apply(&change, &mut terms, &mut tags, &mut reasons);
+        check_region(&change, &source.sandbox, &mut reasons);
         if let Some(env) = &change.env {
             bounds::check_env(env, &mut reasons);
         }

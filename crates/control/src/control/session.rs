@@ -8,11 +8,11 @@ use alcove_domain::{
 };
 
 use super::Control;
-use crate::driver::{self, Ask, Change, SnapshotBirth, Wish};
+use crate::driver::{self, Ask, Change, OutfitChange, SnapshotBirth, Wish};
 use crate::probe::Step;
 use crate::sandboxes::{self, Until};
 use crate::sessions::{
-    Session, SessionChange, abandon, apply, kept_for, may_keep, no_snapshot, stopped,
+    Session, SessionChange, abandon, apply, check_region, kept_for, may_keep, no_snapshot, stopped,
 };
 use crate::snapshots::retention;
 use crate::{Caller, Error, SignedLabel};
@@ -302,7 +302,11 @@ impl Control {
         Ok((snapshot, ended))
     }
 
-    /// Changes the terms of a sandbox. A session that runs keeps its end; a network policy and sizes are changed at once.
+    /// Changes the terms of a sandbox. A session that runs keeps its end and its variables; a network policy and sizes are
+    /// changed at once.
+    ///
+    /// # Errors
+    /// Drives that are not mounted already are refused while it runs.
     pub async fn update_session(
         &self,
         caller: &Caller,
@@ -321,13 +325,43 @@ impl Control {
         let mut reasons = Vec::new();
         let record = &mut found.record;
         apply(&change, &mut record.terms, &mut record.tags, &mut reasons);
+        check_region(&change, &found.sandbox, &mut reasons);
+        if let Some(env) = &change.env {
+            bounds::check_env(env, &mut reasons);
+        }
         Error::check(reasons)?;
         if change.keep_last.is_some() {
             may_keep(caller, &record.terms.retention)?;
         }
+        self.change_outfit(caller, &id, &found.record.terms.project, &change)
+            .await?;
         self.write(caller, &id, &found.record, false).await?;
         self.change_rest(caller, id.as_str(), &change).await?;
         self.find_session_sandbox(caller, None, id.as_str())
+    }
+
+    /// What the sessions to come are made with.
+    async fn change_outfit(
+        &self,
+        caller: &Caller,
+        id: &SandboxId,
+        project: &str,
+        change: &SessionChange,
+    ) -> Result<(), Error> {
+        if change.env.is_none() && change.drives.is_none() {
+            return Ok(());
+        }
+        let volumes = match &change.drives {
+            None => None,
+            Some(drives) => Some(self.resolve_drives(caller, project, drives).await?),
+        };
+        let change = Change::Outfit(OutfitChange {
+            env: change.env.clone(),
+            volumes,
+        });
+        let entry = sandboxes::find(&self.shared, caller, id.as_str())?;
+        driver::ask_for(&self.shared, &entry, |reply| Ask::Change { change, reply }).await?;
+        Ok(())
     }
 
     pub(super) async fn change_rest(

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use alcove_domain::network::plan_change;
 use alcove_domain::session::SessionRecord;
-use alcove_domain::{Capability, NetworkSettings, Sandbox};
+use alcove_domain::{Capability, NetworkSettings, Phase, Reason, Sandbox, VolumeMount};
 use jiff::Timestamp;
 
 use crate::Error;
+use crate::fleet::only_here;
 
 /// A setting and its new value.
 #[derive(Debug, Clone)]
@@ -17,6 +18,7 @@ pub(crate) enum Change {
     Public(bool),
     Network(NetworkSettings),
     Session(SessionChange),
+    Outfit(OutfitChange),
 }
 
 /// What a sandbox says of its session by now.
@@ -26,6 +28,14 @@ pub(crate) struct SessionChange {
     /// When this run is to end, if that changes.
     pub stop_at: Option<Timestamp>,
     pub is_unfinished: bool,
+}
+
+/// What the next runs are made with.
+#[derive(Debug, Clone)]
+pub(crate) struct OutfitChange {
+    pub env: Option<BTreeMap<String, String>>,
+    /// Only of a sandbox without processes.
+    pub volumes: Option<Vec<VolumeMount>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -52,8 +62,14 @@ impl Change {
         matches!(self, Self::Labels(_) | Self::Session(_))
     }
 
+    /// Whether it is of what the next runs are made with.
+    pub fn is_of_outfit(&self) -> bool {
+        matches!(self, Self::Outfit(_))
+    }
+
     pub fn apply(self, next: &mut Sandbox, now: Timestamp) -> Result<(), Error> {
         match self {
+            Self::Outfit(change) => change.apply(next)?,
             Self::Labels(labels) => next.labels = labels,
             Self::Intervals(change) => change.apply(next, now),
             Self::Public(is_public) => next.is_public = is_public,
@@ -69,6 +85,32 @@ impl Change {
                 Error::check(reasons)?;
                 next.network.set(policy);
             }
+        }
+        Ok(())
+    }
+}
+
+impl OutfitChange {
+    fn apply(self, next: &mut Sandbox) -> Result<(), Error> {
+        if let Some(volumes) = self.volumes
+            && volumes != next.volumes
+        {
+            let is_at_rest = matches!(
+                next.lifecycle.phase,
+                Phase::Stopped { .. } | Phase::Archived
+            );
+            if !is_at_rest {
+                let message =
+                    "What is mounted can be changed while the sandbox is stopped; stop it first";
+                return Err(Error::refused(vec![Reason::invalid(message)]));
+            }
+            if !volumes.is_empty() && next.runner.is_some() {
+                return Err(only_here("volumes"));
+            }
+            next.volumes = volumes;
+        }
+        if let Some(env) = self.env {
+            next.env = env;
         }
         Ok(())
     }

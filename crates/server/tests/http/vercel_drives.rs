@@ -1,7 +1,7 @@
 //! Drives of Vercel Sandbox.
 
 use alcove_runner_api::Goal;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::Server;
 use crate::vercel::{ask, assert_no_null, make};
@@ -131,6 +131,71 @@ async fn a_drive_that_is_only_read_is_ordered_so_and_told_so_of_its_forks_too() 
     }
     let wanted = vec![("/read".to_owned(), true), ("/written".to_owned(), false)];
     assert_eq!(ordered, vec![wanted; 2]);
+}
+
+#[tokio::test]
+async fn what_a_sandbox_mounts_and_its_variables_are_changed_for_the_sessions_to_come() {
+    let server = Server::start().await;
+    for drive in ["one", "two"] {
+        let path = format!("/v2/sandboxes/drives/{drive}");
+        ask(&server, "POST", &path, "{}").await;
+    }
+    let one = json!({"/data": {"drive": "one", "mode": "read-write"}});
+    let made = json!({"name": "box", "mounts": one, "env": {"A": "1", "B": "1"}});
+    let session = make(&server, made).await;
+    let region = session["sandbox"]["region"].as_str().unwrap();
+    let path = "/v2/sandboxes/box";
+    let patch = async |body: Value| ask(&server, "PATCH", path, &body.to_string()).await;
+    let two = json!({"/other": {"drive": "two", "mode": "read-only"}});
+
+    // What is so already asks for nothing.
+    let (status, same) = patch(json!({"mounts": one, "region": region})).await;
+    assert_eq!(status, 200, "{same}");
+    let (status, refused) = patch(json!({"mounts": two})).await;
+    assert_eq!(status, 400, "{refused}");
+    let message = refused["error"]["message"].as_str().unwrap();
+    assert!(message.contains("stop it first"), "{message}");
+    let (_, found) = ask(&server, "GET", path, "").await;
+    assert_eq!(found["sandbox"]["mounts"], one, "nothing is half done");
+
+    let stop = format!(
+        "/v2/sandboxes/sessions/{}/stop",
+        session["session"]["id"].as_str().unwrap()
+    );
+    ask(&server, "POST", &stop, "").await;
+    let (status, changed) = patch(json!({"mounts": two, "env": {"A": "2"}})).await;
+    assert_eq!(status, 200, "{changed}");
+    assert_eq!(changed["sandbox"]["mounts"], two);
+    // What is not mounted any more can go, and what is cannot.
+    let delete = async |drive: &str| {
+        let path = format!("/v2/sandboxes/drives/{drive}");
+        ask(&server, "DELETE", &path, "").await.0
+    };
+    assert_eq!((delete("one").await, delete("two").await), (200, 409));
+    for wrong in [
+        json!({"mounts": {"/x": {"drive": "one"}}}),
+        json!({"mounts": {"/proc/x": {"drive": "two"}}}),
+        json!({"env": {"": "x"}}),
+        json!({"region": "mars"}),
+    ] {
+        let (status, refused) = patch(wrong.clone()).await;
+        assert!(matches!(status, 400 | 404), "{wrong}: {refused}");
+    }
+
+    let resumed = format!("{path}?resume=true");
+    let (status, again) = ask(&server, "GET", &resumed, "").await;
+    assert_eq!((status, &again["resumed"]), (200, &json!(true)));
+    assert_eq!(again["sandbox"]["mounts"], two);
+    let last = server.kit.runner.orders().pop().unwrap();
+    let Goal::Running(spec) = last.goal else {
+        panic!("{last:?}");
+    };
+    assert_eq!(spec.env.get("A").map(String::as_str), Some("2"));
+    assert!(!spec.env.contains_key("B"), "it is the whole");
+    let mounts: Vec<_> = spec.volumes.iter().collect();
+    assert_eq!(mounts.len(), 1);
+    assert_eq!(mounts[0].mount_path, "/other");
+    assert!(mounts[0].is_read_only);
 }
 
 #[tokio::test]

@@ -1,8 +1,10 @@
 //! Sandboxes by their names.
 
+use std::collections::BTreeMap;
+
 use alcove_api_types::vercel::{
-    CreateSandbox, KeepLastRequest, Pagination, READ_ONLY, READ_WRITE, SandboxAnswer, SandboxPage,
-    Source,
+    CreateSandbox, KeepLastRequest, Mount, Pagination, READ_ONLY, READ_WRITE, SandboxAnswer,
+    SandboxPage, Source,
 };
 use alcove_control::{
     Caller, Error, Filling, KeepLastChange, ListSandboxes, NewSession, Session, SessionChange,
@@ -56,14 +58,7 @@ pub(super) fn new_session(
         }
         Source { kind, .. } => return Err(not_supported(&format!("a source of type {kind}"))),
     };
-    let mounts = body.mounts.unwrap_or_default();
-    let modes = [READ_WRITE, READ_ONLY];
-    if let Some(mount) = mounts.values().find(|it| !modes.contains(&&*it.mode)) {
-        return Err(not_supported(&format!(
-            "a drive in mode {}, other than {READ_WRITE} and {READ_ONLY},",
-            mount.mode
-        )));
-    }
+    let drives = drives(&body.mounts.unwrap_or_default())?;
     Ok(NewSession {
         project: body.project.unwrap_or_default(),
         name: body.name,
@@ -87,29 +82,38 @@ pub(super) fn new_session(
             Some(KeepLastRequest::Set(keep)) => Some(present::keep_last_request(keep)),
             Some(KeepLastRequest::Clear) | None => None,
         },
-        drives: mounts
-            .into_iter()
-            .map(|(path, mount)| {
-                let drive = DriveMount {
-                    is_read_only: mount.mode == READ_ONLY,
-                    name: mount.drive,
-                };
-                (path, drive)
-            })
-            .collect(),
+        drives,
     })
 }
 
-/// What is said of a fork, or of a sandbox that is there and keeps its environment.
+fn drives(mounts: &BTreeMap<String, Mount>) -> Result<BTreeMap<String, DriveMount>, ApiError> {
+    let modes = [READ_WRITE, READ_ONLY];
+    if let Some(mount) = mounts.values().find(|it| !modes.contains(&&*it.mode)) {
+        return Err(not_supported(&format!(
+            "a drive in mode {}, other than {READ_WRITE} and {READ_ONLY},",
+            mount.mode
+        )));
+    }
+    let drives = mounts.iter().map(|(path, mount)| {
+        let drive = DriveMount {
+            is_read_only: mount.mode == READ_ONLY,
+            name: mount.drive.clone(),
+        };
+        (path.clone(), drive)
+    });
+    Ok(drives.collect())
+}
+
+/// What is said of a fork, or of a sandbox that is there.
 fn change_of(body: &CreateSandbox, is_fork: bool) -> Result<SessionChange, ApiError> {
     supported(body)?;
-    let keeps_env = !is_fork && body.env.is_some();
+    let drives = body.mounts.as_ref().map(drives).transpose()?;
     for (is_given, what) in [
-        (body.region.is_some(), "another region"),
-        (keeps_env, "another environment"),
         (body.source.is_some(), "another source"),
-        // What a sandbox mounts stays for its life.
-        (body.mounts.is_some(), "a change of what is mounted"),
+        (
+            is_fork && drives.is_some(),
+            "a fork that mounts other drives",
+        ),
         (
             body.runtime.is_some() || body.image.is_some(),
             "another image",
@@ -129,6 +133,8 @@ fn change_of(body: &CreateSandbox, is_fork: bool) -> Result<SessionChange, ApiEr
         tags: body.tags.clone(),
         network: network.transpose()?,
         snapshot_expiration_ms: body.snapshot_expiration,
+        region: body.region.clone(),
+        drives,
         keep_last: body.keep_last_snapshots.as_ref().map(|keep| match keep {
             KeepLastRequest::Set(keep) => KeepLastChange::Set(present::keep_last_request(keep)),
             KeepLastRequest::Clear => KeepLastChange::Clear,
