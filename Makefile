@@ -11,9 +11,11 @@ TEST_IMAGES := $(CACHE)/test-images
 
 # Tests with real sandboxes, by name. With the whole workspace around them they need no crate built a second time, as they would
 # alone, with fewer features.
-E2E_TESTS := $(foreach test,$(sort $(notdir $(basename $(wildcard e2e/tests/*)))),--test $(test))
+E2E_TESTS := $(sort $(notdir $(basename $(wildcard e2e/tests/*))))
+HOST_TESTS := $(foreach test,$(filter-out server,$(E2E_TESTS)),--test $(test))
 
 .PHONY: setup parts probe build images run test unit fuzz e2e conformance guest check deny
+.PHONY: test-parts test-images test-clients storms servers hosts clients
 
 setup:
 	@scripts/setup.sh
@@ -38,7 +40,10 @@ run: build
 	@archive=$$(ALCOVE_BIN=$(ALCOVE) images/build.sh --cached $(CACHE) default) && \
 	  { $(ALCOVE) tls install --ask || true; } && exec $(ALCOVE) serve --check --default-image "$$archive"
 
-test: unit e2e conformance
+# Tests with real sandboxes mostly wait, and each has a server or a runner of its own: what is made ready first runs side by
+# side, and is shown when it has ended.
+test: unit test-images test-clients
+	$(MAKE) --no-print-directory --keep-going --jobs=4 --output-sync=target storms servers hosts clients
 
 unit: setup
 	cargo test --locked --no-fail-fast --workspace --exclude alcove-e2e
@@ -53,19 +58,42 @@ fuzz: setup
 # that it is made of is compiled a second time.
 DEBUG_SERVER := ALCOVE_PARTS_DIR=$(PARTS) cargo build --locked --workspace --bins --tests
 
-# Real sandboxes; needs root.
-e2e: parts probe
+test-parts: parts probe
 	$(DEBUG_SERVER)
+
+test-images: test-parts
 	mkdir -p $(TEST_IMAGES)
 	archive=$$(ALCOVE_BIN=$(TARGET)/debug/alcove images/build.sh --cached $(CACHE) busybox) && \
 	  cp "$$archive" $(TEST_IMAGES)/busybox.oci.tar
-	ALCOVE_PARTS_DIR=$(PARTS) ALCOVE_IMAGES_DIR=$(TEST_IMAGES) ALCOVE_BIN=$(TARGET)/debug/alcove \
-	  cargo test --locked --no-fail-fast --workspace $(E2E_TESTS) -- --test-threads=1
+
+test-clients: test-parts
+	conformance/run.sh prepare
+	ALCOVE_BIN=$(TARGET)/debug/alcove images/build.sh --cached $(CACHE) default
+
+REAL := ALCOVE_PARTS_DIR=$(PARTS) ALCOVE_IMAGES_DIR=$(TEST_IMAGES) ALCOVE_BIN=$(TARGET)/debug/alcove \
+  cargo test --locked --no-fail-fast --workspace
+
+# Real sandboxes; needs root.
+e2e: test-images
+	$(MAKE) --no-print-directory --keep-going hosts servers storms
+
+# The runner alone, and the programs of the command line.
+hosts:
+	$(REAL) $(HOST_TESTS) -- --test-threads=1
+
+# Whole servers.
+servers:
+	$(REAL) --test server -- --test-threads=1 --skip storm::
+
+# Kills at any moment.
+storms:
+	$(REAL) --test server -- --test-threads=1 storm::
 
 # The official clients against a fresh server; needs root. The same debug build as for e2e.
-conformance: parts
-	$(DEBUG_SERVER)
-	conformance/run.sh prepare
+conformance: test-clients
+	$(MAKE) --no-print-directory clients
+
+clients:
 	export ALCOVE_BIN=$(TARGET)/debug/alcove && \
 	  busybox=$$(images/build.sh --cached $(CACHE) busybox) && \
 	  default=$$(images/build.sh --cached $(CACHE) default) && \

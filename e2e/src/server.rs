@@ -15,7 +15,6 @@ use std::fs::{self, File, OpenOptions};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use alcove_client::Client;
@@ -28,7 +27,9 @@ pub use self::instance::{Instance, kill};
 pub use self::joined::JoinedRunner;
 pub use self::pids::PidsLimit;
 pub use self::raw::{Answer, Raw};
-use crate::{host::Traces, prepared, wait};
+use crate::host::Traces;
+use crate::instance::own_pool;
+use crate::{prepared, wait};
 
 /// The administrator's key of every test server.
 pub const KEY: &str = "dtn_of-a-test-server";
@@ -38,18 +39,6 @@ const SHOWN_LINES: usize = 120;
 
 /// How long a start may take: the first one unpacks the image, and the default one is half a gigabyte.
 const READY_WITHIN: Duration = Duration::from_mins(2);
-
-/// Address pools of server tests: 10.220.0.0/24 and up, one a server within a process. Test programs run one
-/// after the other.
-static NEXT_POOL: AtomicU8 = AtomicU8::new(0);
-
-fn own_pool() -> Ipv4Pool {
-    let number = NEXT_POOL.fetch_add(1, Ordering::Relaxed);
-    assert!(number < 250, "more servers than address pools");
-    format!("10.220.{number}.0/24")
-        .parse()
-        .expect("the text is built from bounded numbers")
-}
 
 /// How a server is started.
 #[derive(Debug, Clone)]
