@@ -8,7 +8,6 @@ use alcove_domain::{Capability, NetworkSettings, Phase, Reason, Sandbox, VolumeM
 use jiff::Timestamp;
 
 use crate::Error;
-use crate::fleet::only_here;
 
 /// A setting and its new value.
 #[derive(Debug, Clone)]
@@ -53,6 +52,7 @@ impl Change {
         match self {
             Self::Intervals(IntervalChange::AutoPause(1..)) => Some(Capability::Pause),
             Self::Network(_) => Some(Capability::NetworkPolicies),
+            Self::Outfit(change) => change.mounts_any().then_some(Capability::Volumes),
             _ => None,
         }
     }
@@ -91,6 +91,11 @@ impl Change {
 }
 
 impl OutfitChange {
+    fn mounts_any(&self) -> bool {
+        let volumes = self.volumes.as_ref();
+        volumes.is_some_and(|volumes| !volumes.is_empty())
+    }
+
     fn apply(self, next: &mut Sandbox) -> Result<(), Error> {
         if let Some(volumes) = self.volumes
             && volumes != next.volumes
@@ -103,9 +108,6 @@ impl OutfitChange {
                 let message =
                     "What is mounted can be changed while the sandbox is stopped; stop it first";
                 return Err(Error::refused(vec![Reason::invalid(message)]));
-            }
-            if !volumes.is_empty() && next.runner.is_some() {
-                return Err(only_here("volumes"));
             }
             next.volumes = volumes;
         }
