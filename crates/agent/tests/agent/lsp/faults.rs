@@ -177,7 +177,7 @@ async fn a_request_that_is_not_answered_times_out() {
     let answer = lsp.search("hang").await.expect(408).json();
     assert_eq!(answer["code"], "REQUEST_TIMEOUT");
     assert!(
-        start.elapsed() < Duration::from_secs(45),
+        start.elapsed() < Duration::from_secs(75),
         "{:?}",
         start.elapsed()
     );
