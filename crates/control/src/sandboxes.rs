@@ -409,7 +409,8 @@ pub(crate) async fn delete(
     wish(shared, &entry, Wish::Plain(Command::Delete)).await
 }
 
-async fn change(
+/// Changes a setting, if the host can do what it takes.
+pub(crate) async fn change(
     shared: &Arc<Shared>,
     caller: &Caller,
     id_or_name: &str,

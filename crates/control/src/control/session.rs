@@ -8,7 +8,7 @@ use alcove_domain::{
 };
 
 use super::Control;
-use crate::driver::{self, Ask, Change, OutfitChange, SnapshotBirth, Wish};
+use crate::driver::{self, Change, OutfitChange, SnapshotBirth, Wish};
 use crate::probe::Step;
 use crate::sandboxes::{self, Until};
 use crate::sessions::{
@@ -131,18 +131,30 @@ impl Control {
         record: &SessionRecord,
         is_running: bool,
     ) -> Result<(), Error> {
-        caller.require(Permission::WriteSandboxes)?;
+        self.write_with(caller, id, record, is_running, OutfitChange::default())
+            .await
+    }
+
+    /// The same, and in one transaction with it what the sessions to come are made with.
+    async fn write_with(
+        &self,
+        caller: &Caller,
+        id: &SandboxId,
+        record: &SessionRecord,
+        is_running: bool,
+        outfit: OutfitChange,
+    ) -> Result<(), Error> {
         let labels = record.labels();
         let mut reasons = Vec::new();
         bounds::check_labels(&labels, &mut reasons);
         Error::check(reasons)?;
-        let entry = sandboxes::find(&self.shared, caller, id.as_str())?;
         let change = Change::Session(driver::SessionChange {
             labels,
             stop_at: is_running.then(|| record.ends_at()),
             is_unfinished: record.is_unfinished,
+            outfit,
         });
-        driver::ask_for(&self.shared, &entry, |reply| Ask::Change { change, reply }).await?;
+        sandboxes::change(&self.shared, caller, id.as_str(), change).await?;
         Ok(())
     }
 
@@ -333,35 +345,30 @@ impl Control {
         if change.keep_last.is_some() {
             may_keep(caller, &record.terms.retention)?;
         }
-        self.change_outfit(caller, &id, &found.record.terms.project, &change)
+        let outfit = self
+            .outfit(caller, &found.record.terms.project, &change)
             .await?;
-        self.write(caller, &id, &found.record, false).await?;
+        self.write_with(caller, &id, &found.record, false, outfit)
+            .await?;
         self.change_rest(caller, id.as_str(), &change).await?;
         self.find_session_sandbox(caller, None, id.as_str())
     }
 
-    /// What the sessions to come are made with.
-    async fn change_outfit(
+    /// What the sessions to come are made with, where that changes.
+    async fn outfit(
         &self,
         caller: &Caller,
-        id: &SandboxId,
         project: &str,
         change: &SessionChange,
-    ) -> Result<(), Error> {
-        if change.env.is_none() && change.drives.is_none() {
-            return Ok(());
-        }
+    ) -> Result<OutfitChange, Error> {
         let volumes = match &change.drives {
             None => None,
             Some(drives) => Some(self.resolve_drives(caller, project, drives).await?),
         };
-        let change = Change::Outfit(OutfitChange {
+        Ok(OutfitChange {
             env: change.env.clone(),
             volumes,
-        });
-        let entry = sandboxes::find(&self.shared, caller, id.as_str())?;
-        driver::ask_for(&self.shared, &entry, |reply| Ask::Change { change, reply }).await?;
-        Ok(())
+        })
     }
 
     pub(super) async fn change_rest(

@@ -17,7 +17,6 @@ pub(crate) enum Change {
     Public(bool),
     Network(NetworkSettings),
     Session(SessionChange),
-    Outfit(OutfitChange),
 }
 
 /// What a sandbox says of its session by now.
@@ -27,10 +26,12 @@ pub(crate) struct SessionChange {
     /// When this run is to end, if that changes.
     pub stop_at: Option<Timestamp>,
     pub is_unfinished: bool,
+    /// In the same transaction, so that the record never names drives that are not mounted.
+    pub outfit: OutfitChange,
 }
 
-/// What the next runs are made with.
-#[derive(Debug, Clone)]
+/// What the next runs are made with, where that changes.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct OutfitChange {
     pub env: Option<BTreeMap<String, String>>,
     /// Only of a sandbox without processes.
@@ -52,7 +53,7 @@ impl Change {
         match self {
             Self::Intervals(IntervalChange::AutoPause(1..)) => Some(Capability::Pause),
             Self::Network(_) => Some(Capability::NetworkPolicies),
-            Self::Outfit(change) => change.mounts_any().then_some(Capability::Volumes),
+            Self::Session(change) => change.outfit.mounts_any().then_some(Capability::Volumes),
             _ => None,
         }
     }
@@ -64,16 +65,16 @@ impl Change {
 
     /// Whether it is of what the next runs are made with.
     pub fn is_of_outfit(&self) -> bool {
-        matches!(self, Self::Outfit(_))
+        matches!(self, Self::Session(change) if !change.outfit.is_empty())
     }
 
     pub fn apply(self, next: &mut Sandbox, now: Timestamp) -> Result<(), Error> {
         match self {
-            Self::Outfit(change) => change.apply(next)?,
             Self::Labels(labels) => next.labels = labels,
             Self::Intervals(change) => change.apply(next, now),
             Self::Public(is_public) => next.is_public = is_public,
             Self::Session(mut change) => {
+                change.outfit.apply(next)?;
                 SessionRecord::keep_end(&mut change.labels, &next.labels);
                 next.labels = change.labels;
                 next.stop_at = change.stop_at.or(next.stop_at);
@@ -91,6 +92,10 @@ impl Change {
 }
 
 impl OutfitChange {
+    fn is_empty(&self) -> bool {
+        self.env.is_none() && self.volumes.is_none()
+    }
+
     fn mounts_any(&self) -> bool {
         let volumes = self.volumes.as_ref();
         volumes.is_some_and(|volumes| !volumes.is_empty())

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use alcove_control::{Error, Filling, NewSession, NewWarmPool, Session, SessionChange, Step};
 use alcove_domain::SandboxState;
+use alcove_domain::session::DriveMount;
 use alcove_runner_api as runner_api;
 use alcove_testkit::{TestControl, TestStore, eventually, within};
 use tokio::sync::Semaphore;
 
 use crate::kills::killed_at;
+use crate::runners::{there, with_runner};
 use crate::support::*;
 
 fn asked(name: &str) -> NewSession {
@@ -389,4 +391,65 @@ async fn a_source_that_does_not_come_leaves_no_sandbox() {
     })
     .await;
     begin(&kit, "box", at_once()).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_update_writes_what_is_mounted_and_what_is_told_of_it_at_once() {
+    let kit = TestControl::open().await;
+    let (control, caller) = (&kit.control, &kit.caller);
+    control
+        .get_or_create_drive(caller, String::new(), "data", None, None)
+        .await
+        .unwrap();
+    begin(&kit, "box", None).await.unwrap();
+    let stopped = control.stop_session(caller, "box").await.unwrap();
+    let change = SessionChange {
+        timeout_ms: Some(7000),
+        ..mounting("data")
+    };
+    let changed = control.update_session(caller, None, "box", change);
+    let changed = within("an update", changed).await.unwrap();
+    assert_eq!(changed.sandbox.volumes[0].mount_path, "/data");
+    assert_eq!(changed.record.terms.drives["/data"], "data");
+    assert_eq!(changed.record.terms.timeout_ms, 7000);
+    // One change is one version: a kill leaves all of it or nothing.
+    assert_eq!(changed.sandbox.version, stopped.sandbox.version + 1);
+}
+
+#[tokio::test]
+async fn a_drive_that_the_host_cannot_mount_is_refused_in_an_update_too() {
+    let (kit, _joined) = with_runner().await;
+    let (control, caller) = (&kit.control, &kit.caller);
+    control
+        .get_or_create_drive(caller, String::new(), "data", None, None)
+        .await
+        .unwrap();
+    let request = NewSession {
+        region: there("box").target,
+        ..asked("box")
+    };
+    control
+        .create_session::<Error>(caller, request, None)
+        .await
+        .unwrap();
+    let stopped = control.stop_session(caller, "box").await.unwrap();
+    let refused = control
+        .update_session(caller, None, "box", mounting("data"))
+        .await
+        .unwrap_err();
+    assert!(refused.to_string().contains("cannot be had"), "{refused}");
+    let left = control.find_session_sandbox(caller, None, "box").unwrap();
+    assert_eq!(left.sandbox.version, stopped.sandbox.version);
+    assert!(left.record.terms.drives.is_empty());
+}
+
+fn mounting(drive: &str) -> SessionChange {
+    let mount = DriveMount {
+        name: drive.to_owned(),
+        is_read_only: false,
+    };
+    SessionChange {
+        drives: Some([("/data".to_owned(), mount)].into()),
+        ..SessionChange::default()
+    }
 }
