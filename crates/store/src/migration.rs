@@ -46,6 +46,7 @@ mod m0047_volume_sources;
 mod m0048_runner_of_sandbox;
 mod m0049_capabilities;
 mod m0050_device_logins;
+mod m0051_volume_heirs;
 
 #[derive(Debug)]
 pub(crate) struct Migrator;
@@ -97,6 +98,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0047_volume_sources::Migration),
             Box::new(m0049_capabilities::Migration),
             Box::new(m0050_device_logins::Migration),
+            Box::new(m0051_volume_heirs::Migration),
         ]
     }
 }
