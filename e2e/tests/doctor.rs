@@ -9,9 +9,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use alcove_domain::Capability;
 use alcove_e2e::host::names;
 use alcove_e2e::wait::patience;
 use alcove_runner::net::{Ipv4Pool, NetworkConfig};
+use alcove_runner::probe::checks_of;
 use serde_json::Value;
 
 /// No sandbox gets an address in these tests, so they can share it with whoever has it.
@@ -158,6 +160,16 @@ fn this_host_has_all_that_is_required() {
         assert_eq!(check["advice"] == "", is_ok, "{check}");
         assert_ne!(check["need"], "", "{check}");
         assert_ne!(check["found"], "", "{check}");
+    }
+}
+
+#[test]
+fn what_a_runner_says_that_it_can_do_rests_on_checks_that_are_made() {
+    let report = Host::new().report();
+    for capability in Capability::ALL {
+        for name in checks_of(capability) {
+            report.check(name);
+        }
     }
 }
 

@@ -14,7 +14,7 @@ mod scratch;
 mod storage;
 mod system;
 
-pub use self::abilities::abilities;
+pub use self::abilities::{abilities, checks_of};
 pub use self::scratch::scratch_in;
 
 use std::borrow::Cow;

@@ -7,8 +7,9 @@ use alcove_runner_api::HostCapabilities;
 
 use super::{Check, Status};
 
-/// What must be there for each. Nothing is taken on trust: a check that was not tried counts as one that failed.
-const fn checks_of(capability: Capability) -> &'static [&'static str] {
+/// The checks that must have found something for it, by their names. Nothing is taken on trust: one that was not tried counts as
+/// one that failed.
+pub const fn checks_of(capability: Capability) -> &'static [&'static str] {
     match capability {
         Capability::Pause => &["freezer"],
         Capability::Reflink => &["reflink"],
