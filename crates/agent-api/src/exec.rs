@@ -22,6 +22,10 @@ pub const EXEC_INTERACTIVE_PATH: &str = "/exec/interactive";
 pub const EXEC_STREAM_TYPE: &str = "application/x-ndjson";
 
 /// What is to run.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "the body of a request, in its own words"
+)]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ExecRequest {

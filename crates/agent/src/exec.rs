@@ -358,6 +358,10 @@ impl Plan {
     }
 
     /// With an empty input where there is no `stdin`.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "it is closed here once the child has it"
+    )]
     fn start(
         self,
         agent: &Agent,

@@ -258,6 +258,8 @@ fn instance_of(data_dir: &Path) -> anyhow::Result<String> {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+
     use super::*;
 
     fn link(server: &str) -> anyhow::Result<String> {

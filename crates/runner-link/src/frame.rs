@@ -92,6 +92,8 @@ pub(crate) fn messages(
 }
 
 fn is_too_long(error: &std::io::Error) -> bool {
-    let cause = error.get_ref();
-    cause.is_some_and(|cause| cause.is::<LengthDelimitedCodecError>())
+    let cause = error
+        .get_ref()
+        .and_then(|cause| cause.downcast_ref::<LengthDelimitedCodecError>());
+    cause.is_some()
 }

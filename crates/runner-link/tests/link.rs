@@ -1,4 +1,5 @@
 //! What goes over a link comes out as it went in.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -229,7 +230,7 @@ async fn a_connection_into_a_sandbox_carries_bytes_both_ways_and_its_ends() {
     };
     let mut heard = Vec::new();
     let reading = read.read_to_end(&mut heard);
-    let (_, read) = within("all bytes", async { tokio::join!(writing, reading) }).await;
+    let ((), read) = within("all bytes", async { tokio::join!(writing, reading) }).await;
     read.unwrap();
     assert!(heard == sent);
 }

@@ -109,18 +109,15 @@ async fn admit(
 ) -> Result<(), Refused> {
     // Without any, the handshake may have brought a session.
     let auth = auth.unwrap_or_default();
-    let caller = match &auth.token {
-        Some(token) => {
-            // SDKs send the bare token; a caller that copies the header's value is understood as well.
-            let token = token.strip_prefix("Bearer ").unwrap_or(token);
-            let caller = feeds.app.control().authenticate(token).await;
-            caller.map_err(|_| Refused)?
-        }
-        None => {
-            let organization = auth.organization_id.as_deref();
-            let caller = session::at_socket(socket.req_parts(), &feeds.app, organization).await;
-            caller.ok_or(Refused)?
-        }
+    let caller = if let Some(token) = &auth.token {
+        // SDKs send the bare token; a caller that copies the header's value is understood as well.
+        let token = token.strip_prefix("Bearer ").unwrap_or(token);
+        let caller = feeds.app.control().authenticate(token).await;
+        caller.map_err(|_| Refused)?
+    } else {
+        let organization = auth.organization_id.as_deref();
+        let caller = session::at_socket(socket.req_parts(), &feeds.app, organization).await;
+        caller.ok_or(Refused)?
     };
     socket.extensions.insert(caller);
     Ok(())

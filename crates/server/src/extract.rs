@@ -40,7 +40,7 @@ impl FromRequestParts<App> for Authenticated {
         throttle::count(
             parts,
             app,
-            Counted::Organization(caller.organization.clone()),
+            &Counted::Organization(caller.organization.clone()),
         )?;
         Ok(Self(caller))
     }
@@ -79,7 +79,7 @@ impl FromRequestParts<App> for CallerOrService {
             return Ok(Self::Caller(caller.0));
         };
         let role = app.control().authenticate_service(text)?;
-        throttle::count(parts, app, Counted::Service(role))?;
+        throttle::count(parts, app, &Counted::Service(role))?;
         Ok(Self::Service(role))
     }
 }
@@ -147,7 +147,7 @@ impl FromRequestParts<App> for Manages {
             throttle::count(
                 parts,
                 app,
-                Counted::Organization(manager.organization().clone()),
+                &Counted::Organization(manager.organization().clone()),
             )?;
             return Ok(Self(manager));
         }

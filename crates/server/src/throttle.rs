@@ -103,13 +103,13 @@ impl Tally {
 }
 
 /// Counts a request of somebody who was let in, for the route that it is for.
-pub(crate) fn count(parts: &Parts, app: &App, who: Counted) -> Result<(), ApiError> {
+pub(crate) fn count(parts: &Parts, app: &App, who: &Counted) -> Result<(), ApiError> {
     let Some(tally) = parts.extensions.get::<Tally>() else {
         return Ok(());
     };
     let route = parts.extensions.get::<MatchedPath>();
     let limiter = limiter(&parts.method, route.map_or("", MatchedPath::as_str));
-    tally.count(app.control(), limiter, &who)
+    tally.count(app.control(), limiter, who)
 }
 
 /// By which a request is limited.

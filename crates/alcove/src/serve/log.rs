@@ -20,6 +20,10 @@ fn wanted() -> EnvFilter {
 
 /// Lines of the log are those that ALCOVE_LOG lets through, here and elsewhere. Spans are made for elsewhere alone.
 pub fn start(json: bool, exporting: Option<&Exporting>) {
+    #[expect(
+        clippy::redundant_closure_for_method_calls,
+        reason = "the method itself takes metadata of one lifetime only"
+    )]
     let is_line = || filter::filter_fn(|metadata| metadata.is_event());
     let lines = fmt::layer().with_writer(std::io::stderr);
     let lines = if json {

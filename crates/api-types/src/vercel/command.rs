@@ -5,6 +5,10 @@ use std::collections::BTreeMap;
 use crate::body::{BodyFields, FromBody};
 
 /// `POST …/cmd`.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "the body of a request, in its own words"
+)]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RunCommand {
     pub command: String,

@@ -102,10 +102,6 @@ pub async fn make_there(kit: &TestControl, name: &str) -> Arc<Sandbox> {
 }
 
 #[track_caller]
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "it is what a call has just answered"
-)]
 pub fn refused(outcome: Result<Arc<Sandbox>, Error>, why: &str) {
     let error = outcome.unwrap_err();
     assert!(error.to_string().contains(why), "{error}");

@@ -139,6 +139,8 @@ fn keep(
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+
     use super::*;
     use crate::{Capabilities, Capability, Capacity, RunnerAddress, RunnerId};
 

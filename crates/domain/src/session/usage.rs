@@ -1,6 +1,7 @@
 //! What sessions used of the host, as the runner told it at their end.
 
 use std::fmt;
+use std::num::ParseIntError;
 
 /// What one session used. None is what nobody counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -37,9 +38,9 @@ impl RunUsage {
     /// None for a text that is none of it.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split(',');
-        let cpu_ms = number(parts.next()?)?;
-        let received = number(parts.next()?)?;
-        let sent = number(parts.next()?)?;
+        let cpu_ms = number(parts.next()?).ok()?;
+        let received = number(parts.next()?).ok()?;
+        let sent = number(parts.next()?).ok()?;
         let traffic = received
             .zip(sent)
             .map(|(received_bytes, sent_bytes)| Traffic {
@@ -94,12 +95,15 @@ fn sum<T>(one: Option<T>, other: Option<T>, plus: impl FnOnce(T, T) -> T) -> Opt
     }
 }
 
-/// Nothing is what is not counted; what is no number is nonsense.
-fn number(text: &str) -> Option<Option<u64>> {
+/// Nothing is what is not counted.
+///
+/// # Errors
+/// What is no number is nonsense.
+fn number(text: &str) -> Result<Option<u64>, ParseIntError> {
     if text.is_empty() {
-        return Some(None);
+        return Ok(None);
     }
-    text.parse().ok().map(Some)
+    text.parse().map(Some)
 }
 
 #[cfg(test)]

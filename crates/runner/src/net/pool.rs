@@ -420,9 +420,9 @@ impl Shared {
                     "cannot take the policy of slot {index} away"
                 );
             }
-            let mut state = self.lock();
-            state.departing.retain(|other| other.index != *index);
-            state.indices.rest(*index, now);
+            let mut pool = self.lock();
+            pool.departing.retain(|other| other.index != *index);
+            pool.indices.rest(*index, now);
             self.changed.notify_all();
         }
         now + FORGET_PACE.max((now - began) * FORGET_SHARE)

@@ -51,11 +51,10 @@ mod tests {
             "overlay",
         ];
         let checks = |without: &str| {
-            let all = NAMES.map(|name| match Subject::wished(name, "it") {
+            NAMES.map(|name| match Subject::wished(name, "it") {
                 subject if name == without => subject.lacking("not there", ""),
                 subject => subject.ok("there"),
-            });
-            all
+            })
         };
         let can = |without: &str| abilities(&checks(without)).can;
         assert_eq!(can(""), Capability::ALL.into());

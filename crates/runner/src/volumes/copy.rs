@@ -87,9 +87,9 @@ impl Volumes {
         let mounted = mounted.map_err(VolumeError::Mount)?;
         drop(device);
         drop(turn);
-        let copied = self.copy_held(copier, mounted.clone(), path, to).await;
+        let outcome = self.copy_held(copier, mounted.clone(), path, to).await;
         self.release(vec![mounted]).await;
-        copied.map(|()| true)
+        outcome.map(|()| true)
     }
 
     /// Waits for as long as those before it copy this volume, and while too many copy others.
@@ -117,14 +117,14 @@ impl Volumes {
         let copying = blocking(move || {
             let mark = path.with_extension(MARK);
             fs::File::create(&mark)?;
-            let copied = disk::hold(&folder)
+            let outcome = disk::hold(&folder)
                 .and_then(|()| faults.at(Step::VolumeHeld))
                 .and_then(|()| ranges::copy(&path, &to, &Cancel::never()));
             // Also where it could not be held, as with one that somebody else holds.
             disk::let_go(&folder)?;
             fs::remove_file(&mark)?;
             drop(copier);
-            copied
+            outcome
         });
         copying.await?.map_err(VolumeError::Copy)
     }

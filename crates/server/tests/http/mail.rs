@@ -408,8 +408,8 @@ async fn a_link_that_an_owner_hands_out_makes_an_account_whose_address_nobody_tr
     assert_eq!(offer.ok()["needsAccount"], true);
     let accept = "/api/auth/invitation/accept";
     let body = |username: &str| json!({"token": token, "username": username, "name": "Z", "password": "long enough to be one"});
-    let taken = post(&server, accept, body("zoe")).await;
-    assert_eq!(taken.status, StatusCode::CONFLICT, "{}", taken.text);
+    let refused = post(&server, accept, body("zoe")).await;
+    assert_eq!(refused.status, StatusCode::CONFLICT, "{}", refused.text);
     let joined = post(&server, accept, body("zoe2")).await.ok();
     assert_eq!(joined["username"], "zoe2");
     let body = json!({"username": "zoe2", "password": "long enough to be one"});

@@ -188,9 +188,8 @@ async fn a_key_opens_nothing_that_was_left_out_of_it() {
                 place.key_without(&place.owner, &without).await
             }
             Asks::User | Asks::Owner => narrow.clone(),
-            Asks::Runner | Asks::Proxy => place.owner.clone(),
             Asks::Administrator => administrators.clone(),
-            Asks::Service(_) => place.owner.clone(),
+            Asks::Runner | Asks::Proxy | Asks::Service(_) => place.owner.clone(),
             Asks::Nothing | Asks::Body | Asks::Anybody | Asks::Invited | Asks::Session => continue,
         };
         let who = "a key without the permission";

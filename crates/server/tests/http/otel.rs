@@ -1,5 +1,6 @@
 //! Telemetry that is sent on, to a receiver in this process that reads what comes.
 
+use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -185,7 +186,11 @@ async fn what_is_kept_of_a_sandbox_reaches_the_endpoint_of_its_organization() {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut text = String::new();
+    for byte in bytes {
+        write!(text, "{byte:02x}").unwrap();
+    }
+    text
 }
 
 #[tokio::test]

@@ -155,11 +155,11 @@ async fn an_address_that_comes_brings_a_credential_and_one_that_goes_takes_it_al
     let regenerate = format!("{path}/regenerate-proxy-api-key");
     let none = server.ask("POST", &regenerate).await;
     assert_eq!(none.status, StatusCode::BAD_REQUEST, "{}", none.text);
-    let patch = async |body: Value| server.put("PATCH", &path, body).await.ok();
-    let first = patch(json!({"proxyUrl": "https://a.lab"})).await;
+    let change = async |body: Value| server.put("PATCH", &path, body).await.ok();
+    let first = change(json!({"proxyUrl": "https://a.lab"})).await;
     let key = first["proxyApiKey"].as_str().unwrap().to_owned();
     // The same part somewhere else is the same part.
-    let moved = patch(json!({"proxyUrl": "https://b.lab", "sshGatewayUrl": null})).await;
+    let moved = change(json!({"proxyUrl": "https://b.lab", "sshGatewayUrl": null})).await;
     assert_eq!(moved["proxyApiKey"], Value::Null);
     let full = "/api/runners/none/full";
     let knows = async |key: &str| server.ask_as(key, "GET", full).await.status;
@@ -168,7 +168,7 @@ async fn an_address_that_comes_brings_a_credential_and_one_that_goes_takes_it_al
     let newer = again["apiKey"].as_str().unwrap();
     assert_eq!(knows(&key).await, StatusCode::UNAUTHORIZED);
     assert_eq!(knows(newer).await, StatusCode::NOT_FOUND);
-    patch(json!({"proxyUrl": null})).await;
+    change(json!({"proxyUrl": null})).await;
     assert_eq!(knows(newer).await, StatusCode::UNAUTHORIZED);
     let shown = server.ask("GET", &path).await.ok();
     assert_eq!(shown["proxyUrl"], Value::Null);

@@ -380,9 +380,9 @@ async fn the_administrator_registers_a_runner_with_a_key_that_no_other_has() {
         make("rack-0", "0").await.status,
         StatusCode::UNPROCESSABLE_ENTITY
     );
-    let made = make("rack-1", "2").await;
-    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
-    assert_eq!(made.json()["apiKey"], key);
+    let first = make("rack-1", "2").await;
+    assert_eq!(first.status, StatusCode::CREATED, "{}", first.text);
+    assert_eq!(first.json()["apiKey"], key);
     assert_eq!(make("rack-2", "2").await.status, StatusCode::CONFLICT);
     let me = server.ask_as(key, "GET", "/api/runners/me").await.ok();
     assert_eq!(

@@ -54,7 +54,7 @@ async fn a_new_credential_takes_the_place_of_the_one_before_which_is_good_for_a_
     let third = third["value"].as_str().unwrap();
     assert!(!is_good(&server, &first).await);
     assert!(is_good(&server, second).await && is_good(&server, third).await);
-    server.kit.clock.advance(Duration::from_secs(60));
+    server.kit.clock.advance(Duration::from_mins(1));
     assert!(!is_good(&server, second).await);
     assert!(is_good(&server, third).await);
     // One whose text came into the wrong hands leaves nothing behind.

@@ -145,13 +145,13 @@ async fn what_a_sandbox_mounts_and_its_variables_are_changed_for_the_sessions_to
     let session = make(&server, made).await;
     let region = session["sandbox"]["region"].as_str().unwrap();
     let path = "/v2/sandboxes/box";
-    let patch = async |body: Value| ask(&server, "PATCH", path, &body.to_string()).await;
+    let change = async |body: Value| ask(&server, "PATCH", path, &body.to_string()).await;
     let two = json!({"/other": {"drive": "two", "mode": "read-only"}});
 
     // What is so already asks for nothing.
-    let (status, same) = patch(json!({"mounts": one, "region": region})).await;
+    let (status, same) = change(json!({"mounts": one, "region": region})).await;
     assert_eq!(status, 200, "{same}");
-    let (status, refused) = patch(json!({"mounts": two})).await;
+    let (status, refused) = change(json!({"mounts": two})).await;
     assert_eq!(status, 400, "{refused}");
     let message = refused["error"]["message"].as_str().unwrap();
     assert!(message.contains("stop it first"), "{message}");
@@ -163,7 +163,7 @@ async fn what_a_sandbox_mounts_and_its_variables_are_changed_for_the_sessions_to
         session["session"]["id"].as_str().unwrap()
     );
     ask(&server, "POST", &stop, "").await;
-    let (status, changed) = patch(json!({"mounts": two, "env": {"A": "2"}})).await;
+    let (status, changed) = change(json!({"mounts": two, "env": {"A": "2"}})).await;
     assert_eq!(status, 200, "{changed}");
     assert_eq!(changed["sandbox"]["mounts"], two);
     // What is not mounted any more can go, and what is cannot.
@@ -178,7 +178,7 @@ async fn what_a_sandbox_mounts_and_its_variables_are_changed_for_the_sessions_to
         json!({"env": {"": "x"}}),
         json!({"region": "mars"}),
     ] {
-        let (status, refused) = patch(wrong.clone()).await;
+        let (status, refused) = change(wrong.clone()).await;
         assert!(matches!(status, 400 | 404), "{wrong}: {refused}");
     }
 

@@ -299,7 +299,7 @@ pub(crate) fn role_of(era: Era, role: Role) -> OrganizationRole {
 fn shown(app: &App, organization: alcove_domain::Organization) -> Organization {
     let settings = app.control().organization_settings(&organization.id);
     let otel = settings.otel.as_ref();
-    let otel = otel.map(|target| super::otel::shown(organization.id.clone(), target.masked()));
+    let otel = otel.map(|target| super::otel::shown(&organization.id, target.masked()));
     let suspension = organization.suspension;
     let is_suspended = suspension
         .as_ref()

@@ -34,7 +34,7 @@ pub(crate) async fn get(
         }
         CallerOrService::Service(role) => control.otel_target_as_collector(role, &id)?,
     };
-    Ok(Json(shown(organization, target)))
+    Ok(Json(shown(&organization, target)))
 }
 
 /// Has the telemetry of the organization's sandboxes sent to an endpoint that speaks OTLP over HTTP, as its owner. A header whose
@@ -88,7 +88,7 @@ pub(crate) async fn of_token(
     PathOf(token): PathOf<String>,
 ) -> Result<Json<OtelConfig>, ApiError> {
     let (organization, target) = app.control().otel_target_of_token(role, &token)?;
-    Ok(Json(shown(organization, target)))
+    Ok(Json(shown(&organization, target)))
 }
 
 /// Which sandbox a token is of, for a service credential of the role `otel-collector`.
@@ -161,7 +161,7 @@ pub(crate) async fn queue_timeout(
     Ok(StatusCode::NO_CONTENT)
 }
 
-pub(super) fn shown(organization: OrganizationId, target: OtelTarget) -> OtelConfig {
+pub(super) fn shown(organization: &OrganizationId, target: OtelTarget) -> OtelConfig {
     OtelConfig {
         endpoint: target.endpoint,
         headers: (!target.headers.is_empty()).then_some(target.headers),
