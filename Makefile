@@ -13,9 +13,12 @@ TEST_IMAGES := $(CACHE)/test-images
 # alone, with fewer features.
 E2E_TESTS := $(sort $(notdir $(basename $(wildcard e2e/tests/*))))
 HOST_TESTS := $(foreach test,$(filter-out server,$(E2E_TESTS)),--test $(test))
+# Those of the crates, which are no programs of the same names.
+CRATE_TESTS := $(sort $(basename $(notdir $(wildcard crates/*/tests/*.rs))) $(notdir $(patsubst %/main.rs,%,$(wildcard crates/*/tests/*/main.rs))))
+UNIT_TESTS := $(foreach test,$(filter-out $(E2E_TESTS),$(CRATE_TESTS)),--test $(test))
 
 .PHONY: setup parts probe build images run test unit fuzz e2e conformance guest check deny
-.PHONY: test-parts test-images test-clients storms servers hosts clients
+.PHONY: test-parts test-images test-clients client-programs units storms servers hosts clients
 
 setup:
 	@scripts/setup.sh
@@ -40,13 +43,17 @@ run: build
 	@archive=$$(ALCOVE_BIN=$(ALCOVE) images/build.sh --cached $(CACHE) default) && \
 	  { $(ALCOVE) tls install --ask || true; } && exec $(ALCOVE) serve --check --default-image "$$archive"
 
-# Tests with real sandboxes mostly wait, and each has a server or a runner of its own: what is made ready first runs side by
-# side, and is shown when it has ended.
-test: unit test-images test-clients
-	$(MAKE) --no-print-directory --keep-going --jobs=4 --output-sync=target storms servers hosts clients
+# Most tests wait more than they compute, and each has a server, a runner or a database of its own: what was made ready first runs
+# side by side, and is shown when it has ended. What is built is built once, with one choice of features.
+test: setup
+	$(MAKE) --no-print-directory --jobs=3 test-images client-programs
+	$(MAKE) --no-print-directory --keep-going --jobs=5 --output-sync=target units storms servers hosts clients
 
-unit: setup
-	cargo test --locked --no-fail-fast --workspace --exclude alcove-e2e
+unit: test-parts
+	$(MAKE) --no-print-directory units
+
+units:
+	$(REAL) --lib --bins $(UNIT_TESTS)
 
 # Each target for so many seconds: those of fuzz/ with libFuzzer, those of the agent by its own tests.
 FUZZ_SECONDS ?= 60
@@ -61,13 +68,16 @@ DEBUG_SERVER := ALCOVE_PARTS_DIR=$(PARTS) cargo build --locked --workspace --bin
 test-parts: parts probe
 	$(DEBUG_SERVER)
 
+# Mostly waits for what it fetches, and so goes well with a build.
+client-programs: setup
+	conformance/run.sh prepare
+
 test-images: test-parts
 	mkdir -p $(TEST_IMAGES)
 	archive=$$(ALCOVE_BIN=$(TARGET)/debug/alcove images/build.sh --cached $(CACHE) busybox) && \
 	  cp "$$archive" $(TEST_IMAGES)/busybox.oci.tar
 
-test-clients: test-parts
-	conformance/run.sh prepare
+test-clients: test-parts client-programs
 	ALCOVE_BIN=$(TARGET)/debug/alcove images/build.sh --cached $(CACHE) default
 
 REAL := ALCOVE_PARTS_DIR=$(PARTS) ALCOVE_IMAGES_DIR=$(TEST_IMAGES) ALCOVE_BIN=$(TARGET)/debug/alcove \
