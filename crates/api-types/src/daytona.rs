@@ -114,3 +114,9 @@ pub use webhook::{
     WebhookInitializationStatus, WebhookMessage, WebhookNews, WebhookPayload,
 };
 pub use workspace::{CreateWorkspace, Workspace, WorkspaceInfo};
+
+/// Whole numbers that answers have for older clients and that are no part of their types, by the names of the schemas.
+pub const OLDER_NUMBERS: [(&str, &[&str]); 2] = [
+    ("Organization", &account::OLDER_TOTALS),
+    ("OrganizationUsageOverview", &quota::SUMS),
+];

@@ -2,8 +2,12 @@
 
 use std::sync::LazyLock;
 
+use alcove_api_types::daytona::OLDER_NUMBERS;
+use http::StatusCode;
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, Ref, ResponseBuilder};
+use utoipa::openapi::{ContentBuilder, Deprecated, Ref, RefOr, ResponseBuilder, Schema};
 use utoipa::{Modify, OpenApi};
 
 use crate::routes::daytona::{
@@ -92,7 +96,7 @@ use crate::routes::{actions, auth, device, mcp, sso};
         webhook::endpoint_attempts, webhook::enabled, webhook::send, webhook::attempts_of_any,
         webhook::initialize_any, webhook::portal, webhook::portal_script, webhook::portal_style,
     ),
-    modifiers(&Bearer, &AnyFailure),
+    modifiers(&Bearer, &AnyFailure, &OlderNumbers, &Descriptions),
     security(("bearer" = []))
 )]
 struct Document;
@@ -123,19 +127,63 @@ impl Modify for AnyFailure {
                     .build(),
             )
             .build();
-        let paths = document.paths.paths.values_mut();
-        let operations = paths.flat_map(|item| {
-            [
-                item.get.as_mut(),
-                item.put.as_mut(),
-                item.post.as_mut(),
-                item.delete.as_mut(),
-                item.patch.as_mut(),
-            ]
-        });
-        for operation in operations.flatten() {
+        for operation in operations(document) {
             let responses = &mut operation.responses.responses;
             responses.insert("default".to_owned(), failure.clone().into());
+        }
+    }
+}
+
+fn operations(document: &mut utoipa::openapi::OpenApi) -> impl Iterator<Item = &mut Operation> {
+    let paths = document.paths.paths.values_mut();
+    let by_path = paths.flat_map(|item| {
+        [
+            item.get.as_mut(),
+            item.put.as_mut(),
+            item.post.as_mut(),
+            item.delete.as_mut(),
+            item.patch.as_mut(),
+        ]
+    });
+    by_path.flatten()
+}
+
+/// What older clients read: strict clients refuse an answer with a field that its schema does not have.
+struct OlderNumbers;
+
+impl Modify for OlderNumbers {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let components = document.components.get_or_insert_default();
+        for (schema, fields) in OLDER_NUMBERS {
+            let Some(RefOr::T(Schema::Object(object))) = components.schemas.get_mut(schema) else {
+                continue;
+            };
+            for field in fields {
+                let number = ObjectBuilder::new()
+                    .schema_type(Type::Integer)
+                    .description(Some("For older clients"))
+                    .deprecated(Some(Deprecated::True));
+                let number = RefOr::T(Schema::Object(number.build()));
+                object.properties.insert((*field).to_owned(), number);
+            }
+        }
+    }
+}
+
+/// Each answer must have one; where there is nothing to add, it is what the status means.
+struct Descriptions;
+
+impl Modify for Descriptions {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        for operation in operations(document) {
+            for (status, answer) in &mut operation.responses.responses {
+                let RefOr::T(answer) = answer else { continue };
+                if answer.description.is_empty() {
+                    let status = status.parse::<StatusCode>().ok();
+                    let meaning = status.and_then(|status| status.canonical_reason());
+                    answer.description = meaning.unwrap_or("An answer").to_owned();
+                }
+            }
         }
     }
 }

@@ -143,7 +143,7 @@ pub struct Organization {
 }
 
 /// Clients up to 0.120 need these. They are per region since then.
-const OLDER_TOTALS: [&str; 3] = ["totalCpuQuota", "totalMemoryQuota", "totalDiskQuota"];
+pub(super) const OLDER_TOTALS: [&str; 3] = ["totalCpuQuota", "totalMemoryQuota", "totalDiskQuota"];
 
 const NEVER: &str = "1970-01-01T00:00:00.000Z";
 

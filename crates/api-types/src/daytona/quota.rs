@@ -23,22 +23,29 @@ pub struct OrganizationUsageOverview {
     pub current_volume_usage: u64,
 }
 
+/// The sums, by the names of what they are of.
+pub(super) const SUMS: [&str; 6] = [
+    "totalCpuQuota",
+    "currentCpuUsage",
+    "totalMemoryQuota",
+    "currentMemoryUsage",
+    "totalDiskQuota",
+    "currentDiskUsage",
+];
+
 impl OrganizationUsageOverview {
-    fn sums(&self) -> [(&'static str, u64); 6] {
+    fn sums(&self) -> [u64; 6] {
         let sum = |of: fn(&RegionUsageOverview) -> u64| {
             let all = self.region_usage.iter().map(of);
             all.fold(0, u64::saturating_add).min(NO_LIMIT)
         };
         [
-            ("totalCpuQuota", sum(|region| region.total_cpu_quota)),
-            ("currentCpuUsage", sum(|region| region.current_cpu_usage)),
-            ("totalMemoryQuota", sum(|region| region.total_memory_quota)),
-            (
-                "currentMemoryUsage",
-                sum(|region| region.current_memory_usage),
-            ),
-            ("totalDiskQuota", sum(|region| region.total_disk_quota)),
-            ("currentDiskUsage", sum(|region| region.current_disk_usage)),
+            sum(|region| region.total_cpu_quota),
+            sum(|region| region.current_cpu_usage),
+            sum(|region| region.total_memory_quota),
+            sum(|region| region.current_memory_usage),
+            sum(|region| region.total_disk_quota),
+            sum(|region| region.current_disk_usage),
         ]
     }
 }
@@ -46,8 +53,8 @@ impl OrganizationUsageOverview {
 impl Serialize for OrganizationUsageOverview {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let fields = Self::serialize(self, serde_json::value::Serializer);
-        let sums = self.sums().map(|(name, sum)| (name, sum.into()));
-        with_others(fields, sums, serializer)
+        let sums = self.sums().map(Value::from);
+        with_others(fields, SUMS.into_iter().zip(sums), serializer)
     }
 }
 
