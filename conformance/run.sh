@@ -345,7 +345,7 @@ vendor_document() {
     }
     folder=$(cd "$here/go" && go_command "$program" mod download -json "github.com/daytona/clients/$1" |
         python3 -c 'import json, sys; print(json.load(sys.stdin)["Dir"])')
-    "$here/java/documents.py" vendor "$folder/api/openapi.yaml"
+    "$here/java/documents.py" "$folder/api/openapi.yaml"
 }
 
 prepare_java() {
@@ -357,7 +357,7 @@ prepare_java() {
     rm -rf "$folder"
     mkdir -p "$folder"/{documents,src/{own,vendor}}
     cp "$here/java/pom.xml" "$folder"
-    "$here/java/documents.py" own "$here/../docs/openapi.json" >"$folder/documents/own.json"
+    cp "$here/../docs/openapi.json" "$folder/documents/own.json"
     vendor_document api-client-go >"$folder/documents/vendor.yaml"
     vendor_document toolbox-api-client-go >"$folder/documents/toolbox.yaml"
     # One suite serves both clients.
