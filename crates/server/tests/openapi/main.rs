@@ -6,6 +6,7 @@ mod contract;
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use alcove_api_types::daytona::OLDER_NUMBERS;
 use serde_json::Value;
 
 fn document() -> Value {
@@ -45,6 +46,34 @@ fn every_route_is_documented_and_nothing_else_is() {
         .map(|route| (route.method.to_owned(), route.path.to_owned()))
         .collect();
     assert_eq!(routes, operations(&document()));
+}
+
+/// Generators refuse a document without.
+#[test]
+fn every_answer_has_a_description() {
+    let document = document();
+    for (method, path) in operations(&document) {
+        let answers = &document["paths"][&path][&method]["responses"];
+        for (status, answer) in answers.as_object().unwrap() {
+            let said = answer["description"].as_str();
+            assert!(
+                said.is_some_and(|said| !said.is_empty()),
+                "{method} {path}: {status}"
+            );
+        }
+    }
+}
+
+/// Strict clients refuse an answer with a field that is not in its schema.
+#[test]
+fn what_older_clients_read_is_in_the_document() {
+    let document = document();
+    for (schema, fields) in OLDER_NUMBERS {
+        let properties = &document["components"]["schemas"][schema]["properties"];
+        for field in fields {
+            assert_eq!(properties[field]["type"], "integer", "{schema}.{field}");
+        }
+    }
 }
 
 #[test]
