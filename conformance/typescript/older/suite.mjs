@@ -308,6 +308,10 @@ export async function suite(version) {
 
   check('a failed build says where', {}, async () => {
     const image = Image.base('default').runCommands(`echo ${unique()}; exit 3`)
-    await assert.rejects(() => daytona.create({ image }, { timeout: 120 }), /exit code 3/)
+    const failure = await daytona.create({ image }, { timeout: 120 }).catch((error) => error)
+    assert.ok(failure instanceof Error, failure)
+    // What 0.216 hears of by an event, it tells without the reason, which the sandbox has.
+    const [, id] = /Sandbox (\S+) .*error reason: undefined/.exec(failure.message) ?? []
+    assert.match(id ? (await daytona.get(id)).errorReason : failure.message, /exit code 3/)
   })
 }

@@ -4,6 +4,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::time::Instant;
 
 use alcove_e2e::runner::TestRunner;
+use alcove_e2e::wait;
 use alcove_runner_api::{Goal, Observed, Resources, SandboxSpec};
 
 use crate::support::Inside;
@@ -183,11 +184,19 @@ async fn a_busy_program_gets_its_share_of_the_processors_and_no_more() {
         let used: f64 = used.strip_prefix("ok ").unwrap().parse().unwrap();
         used / (start.elapsed().as_secs_f64() * 1000.0)
     };
-    let share_of_slow = share(&slow).await;
+    // On a busy host it may take more than one run until it comes to its limit.
+    wait::until("the slow one is held back", async || {
+        let share = share(&slow).await;
+        assert!(share < 0.2 * 1.5, "{share}");
+        assert!(share > 0.02, "the control: it ran: {share}");
+        match slow.times_held_back() {
+            3.. => Ok(()),
+            times => Err(times),
+        }
+    })
+    .await;
     share(&fast).await;
-    assert!(share_of_slow < 0.2 * 1.5, "{share_of_slow}");
-    assert!(share_of_slow > 0.02, "the control: it ran: {share_of_slow}");
     // What a busy machine leaves for the second says nothing; that it was held back less does.
     let (slow, fast) = (slow.times_held_back(), fast.times_held_back());
-    assert!(slow >= 3 && fast < slow, "the control: {slow} and {fast}");
+    assert!(fast < slow, "the control: {slow} and {fast}");
 }
