@@ -33,6 +33,9 @@ const WORKERS: usize = 6;
 /// A server lives so long at most after it is ready.
 const LIFE: Duration = Duration::from_millis(200);
 
+/// And so long at most where nothing is answered before: a busy host does little in such a life.
+const LONG_LIFE: Duration = Duration::from_secs(2);
+
 /// Of so many kills of the server one takes the spawner along.
 const SPAWNER_SHARE: u64 = 10;
 
@@ -69,6 +72,17 @@ struct Tally {
     answered: AtomicUsize,
     unanswered: AtomicUsize,
     refused: AtomicUsize,
+}
+
+impl Tally {
+    /// Waits for a call to be answered if fewer were than the server was killed.
+    async fn has_answered(&self, kills: usize) {
+        let answered = || self.answered.load(Ordering::Relaxed);
+        let (before, began) = (answered(), Instant::now());
+        while before < kills && answered() == before && began.elapsed() < LONG_LIFE {
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
+    }
 }
 
 /// What came of a call.
@@ -258,6 +272,7 @@ async fn nothing_acknowledged_is_lost_in_a_thousand_kills() {
         .collect();
     let mut builder = Builder::new(&server, &tally);
     let (mut left, began) = (kills(), Instant::now());
+    let mut kills_done = 0;
     while left > 0 {
         tally.is_paused.store(false, Ordering::Relaxed);
         let tasks: Vec<_> = workers.drain(..).map(|w| tokio::spawn(w.work())).collect();
@@ -265,6 +280,8 @@ async fn nothing_acknowledged_is_lost_in_a_thousand_kills() {
         let now = left.min(KILLS_A_PAUSE);
         for _ in 0..now {
             tokio::time::sleep(dice.moment(LIFE, 0, 1)).await;
+            kills_done += 1;
+            tally.has_answered(kills_done).await;
             if dice.below(SPAWNER_SHARE) == 0 {
                 server.instance.spawners().into_iter().for_each(kill);
             }
