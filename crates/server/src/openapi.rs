@@ -181,7 +181,9 @@ impl Modify for Descriptions {
                 if answer.description.is_empty() {
                     let status = status.parse::<StatusCode>().ok();
                     let meaning = status.and_then(|status| status.canonical_reason());
-                    answer.description = meaning.unwrap_or("An answer").to_owned();
+                    meaning
+                        .unwrap_or("An answer")
+                        .clone_into(&mut answer.description);
                 }
             }
         }
