@@ -13,7 +13,7 @@ TEST_IMAGES := $(CACHE)/test-images
 # alone, with fewer features.
 E2E_TESTS := $(sort $(notdir $(basename $(wildcard e2e/tests/*))))
 HOST_TESTS := $(foreach test,$(filter-out server,$(E2E_TESTS)),--test $(test))
-# Those of the crates, which are no programs of the same names.
+# Those of the crates. One with the name of a program above would be run with that.
 CRATE_TESTS := $(sort $(basename $(notdir $(wildcard crates/*/tests/*.rs))) $(notdir $(patsubst %/main.rs,%,$(wildcard crates/*/tests/*/main.rs))))
 UNIT_TESTS := $(foreach test,$(filter-out $(E2E_TESTS),$(CRATE_TESTS)),--test $(test))
 

@@ -80,7 +80,7 @@ abstract class Support {
     }
 
     /** Whether a call succeeds, where the one failure is no fault. */
-    private static boolean lets(int status, Executable call) throws Exception {
+    static boolean lets(int status, Executable call) throws Exception {
         try {
             call.execute();
             return true;

@@ -63,15 +63,7 @@ class VolumesTest extends Support {
         Sandbox sandbox = create(mounting(volume, "/mnt/it", null));
         refused(409, "in use", () -> volumes.deleteVolume(volume.getId()).execute());
         sandboxes.deleteSandbox(sandbox.getId()).execute();
-        eventually("the end of the volume", () -> {
-            try {
-                volumes.deleteVolume(volume.getId()).execute();
-                return true;
-            } catch (ApiException refusal) {
-                assertEquals(409, refusal.getCode());
-                return false;
-            }
-        });
+        eventually("the end of the volume", () -> lets(409, () -> volumes.deleteVolume(volume.getId()).execute()));
     }
 
     @Test

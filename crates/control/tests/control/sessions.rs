@@ -437,6 +437,7 @@ async fn a_drive_that_the_host_cannot_mount_is_refused_in_an_update_too() {
         .update_session(caller, None, "box", mounting("data"))
         .await
         .unwrap_err();
+    assert!(matches!(refused, Error::Unprocessable { .. }), "{refused}");
     assert!(refused.to_string().contains("cannot be had"), "{refused}");
     let left = control.find_session_sandbox(caller, None, "box").unwrap();
     assert_eq!(left.sandbox.version, stopped.sandbox.version);
