@@ -12,7 +12,7 @@ import { chromium } from 'playwright-core'
 const VITE = 5173
 const ECHO = 4567
 const TERMINAL = 22222
-const WAIT_MS = 20_000
+const WAIT_MS = 60_000
 const here = (path) => fileURLToPath(new URL(path, import.meta.url))
 
 const daytona = new Daytona()

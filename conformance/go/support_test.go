@@ -27,7 +27,7 @@ import (
 const unknownID = "00000000-0000-4000-8000-000000000000"
 
 // How long a test waits for what comes by itself.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 var (
 	background = context.Background()

@@ -48,7 +48,7 @@ export function testSandbox(name, body) {
 }
 
 /** Waits for something that comes by itself; never longer than `seconds`. */
-export async function waitUntil(condition, what, seconds = 20) {
+export async function waitUntil(condition, what, seconds = 60) {
   const deadline = Date.now() + seconds * 1000
   for (;;) {
     const value = await condition()

@@ -52,7 +52,7 @@ export async function ask(method, path, body) {
 }
 
 /** Waits until something is so, at most so long. */
-export async function eventually(what, isSo, milliseconds = 30_000) {
+export async function eventually(what, isSo, milliseconds = 60_000) {
   const end = Date.now() + milliseconds;
   while (!(await isSo())) {
     if (Date.now() > end) throw new Error(`not in time: ${what}`);

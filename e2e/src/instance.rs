@@ -24,7 +24,7 @@ use crate::host::{ReadyParts, Traces, cgroup_trees, names};
 const POOLS: u32 = 9 * 64;
 
 /// How long the kernel may take to let go of what killed processes held.
-const REMOVAL_DEADLINE: Duration = Duration::from_secs(10);
+const REMOVAL_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Claims of this process. Kept until it ends: a pool that has just been given back may still be in the tables of
 /// the kernel.

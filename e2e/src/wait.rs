@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
 /// How long a condition may take to come true on a busy machine.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+pub const DEADLINE: Duration = Duration::from_mins(1);
 
 /// The time that something may take, multiplied by `ALCOVE_TEST_PATIENCE` where the machine is known to be slow
 /// (an emulated one, `make guest`).

@@ -81,7 +81,7 @@ def unique():
     return f"t-{uuid.uuid4().hex[:12]}"
 
 
-def wait_until(condition, what, seconds=20):
+def wait_until(condition, what, seconds=60):
     """Waits for something that comes by itself; never longer than `seconds`."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):

@@ -19,7 +19,7 @@ const EVERY_BYTE = Buffer.from(Array.from({ length: 768 }, (_, n) => n % 256))
 const unique = () => `t-${randomUUID().slice(0, 12)}`
 
 /** Waits for something that comes by itself; never longer than `seconds`. */
-async function waitUntil(condition, what, seconds = 20) {
+async function waitUntil(condition, what, seconds = 60) {
   const deadline = Date.now() + seconds * 1000
   for (;;) {
     const value = await condition()

@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::host::{ReadyParts, Traces, names};
 
 /// How long ended processes may take to let go of what they held.
-const CLEARED_WITHIN: Duration = Duration::from_secs(10);
+const CLEARED_WITHIN: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
 pub struct Instance {

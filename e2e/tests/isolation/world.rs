@@ -100,7 +100,7 @@ fn machine(number: u8, interface: &str) -> OwnedFd {
 /// The kernel looks at changes of links up to a second later and drops what is sent before; a lost question for a
 /// neighbour's address is asked again a second later still, when a probe has given up.
 fn until_reached(attempt: &str) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         let outcome = crate::support::on_host(attempt);
         if outcome == "ok hello" {

@@ -14,7 +14,7 @@ use crate::support::{make, run, within};
 /// A server that only the sandbox's own loopback reaches.
 const SERVE: &str =
     "mkdir -p www && echo inside > www/x && httpd -p 127.0.0.1:3456 -h www && echo started";
-const IN_TIME: Duration = Duration::from_secs(20);
+const IN_TIME: Duration = Duration::from_mins(1);
 
 /// Waits until the sandbox has a socket of port 3456 in this state.
 async fn seen(client: &Client, state: &str) {

@@ -31,7 +31,7 @@ pub async fn run(client: &Client, sandbox: &str, command: &str) -> String {
 }
 
 /// For a command that must end by itself.
-const COMMAND_LIMIT: Duration = Duration::from_secs(20);
+const COMMAND_LIMIT: Duration = Duration::from_mins(1);
 
 pub async fn execute(
     client: &Client,
