@@ -206,9 +206,20 @@ impl Tx {
 }
 
 pub(crate) async fn migrate(writer: &DatabaseConnection) -> Result<(), StoreError> {
+    let pending = Migrator::get_pending_migrations(writer).await;
+    let pending = pending.map_err(|source| StoreError::Migrate { source })?;
+    let Some(newest) = pending.last() else {
+        return Ok(());
+    };
     Migrator::up(writer, None)
         .await
-        .map_err(|source| StoreError::Migrate { source })
+        .map_err(|source| StoreError::Migrate { source })?;
+    tracing::info!(
+        applied = pending.len(),
+        newest = newest.name(),
+        "brought the database up to date"
+    );
+    Ok(())
 }
 
 #[cfg(test)]

@@ -8,8 +8,9 @@ use tracing_subscriber::{EnvFilter, filter, fmt};
 use crate::own_telemetry::{Exporting, TARGET};
 
 /// What is logged where ALCOVE_LOG does not say. s3s calls each refusal an error, and tells of whole requests at its
-/// lower levels, credentials among them.
-const LOG: &str = "info,sqlx=warn,socketioxide=warn,engineioxide=warn,s3s=off";
+/// lower levels, credentials among them. What migrations do is told in one line by the store.
+const LOG: &str =
+    "info,sqlx=warn,sea_orm_migration=warn,socketioxide=warn,engineioxide=warn,s3s=off";
 
 /// What the client that sends telemetry would say of its own requests.
 const OF_SENDING: [&str; 3] = ["hyper", "h2", "rustls"];
