@@ -1,5 +1,9 @@
 """Sandboxes: create, find, change, stop, start, delete."""
 
+import os
+import urllib.error
+import urllib.request
+
 import pytest
 from conftest import MINOR, since, wait_until
 from daytona import DaytonaError, SandboxState
@@ -53,6 +57,30 @@ def test_a_sandbox_lives_and_ends(create, daytona, unique):
 
     daytona.delete(sandbox)
     wait_until(lambda: is_gone(daytona, sandbox.id), "the end of the sandbox")
+
+
+def test_a_delete_that_is_done_before_the_client_asks_again_is_no_failure(create, monkeypatch):
+    sandbox = create()
+    url = f"{os.environ['DAYTONA_API_URL']}/sandbox/{sandbox.id}"
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {os.environ['DAYTONA_API_KEY']}"})
+
+    def is_gone_for_others():
+        try:
+            urllib.request.urlopen(request, timeout=60).close()
+        except urllib.error.HTTPError as error:
+            return error.code == 404
+        return False
+
+    refresh = type(sandbox).refresh_data
+
+    def refresh_late(self):
+        wait_until(is_gone_for_others, "the end of the sandbox")
+        refresh(self)
+
+    # Each of these releases asks for the sandbox when its delete was answered.
+    monkeypatch.setattr(type(sandbox), "refresh_data", refresh_late)
+    sandbox.delete()
+    assert sandbox.state == SandboxState.DESTROYED
 
 
 @since(108)

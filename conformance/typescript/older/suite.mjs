@@ -110,6 +110,21 @@ export async function suite(version) {
     await waitUntil(async () => (await state()) === 'destroyed', 'the end of the sandbox')
   })
 
+  check('a delete that is done before the client asks again is no failure', {}, async () => {
+    const one = await create()
+    const url = `${process.env.DAYTONA_API_URL}/sandbox/${one.id}`
+    const headers = { Authorization: `Bearer ${process.env.DAYTONA_API_KEY}` }
+    const isGoneForOthers = async () => (await fetch(url, { headers })).status === 404
+    const refresh = one.refreshData
+    // Releases before 0.111 ask for the sandbox when its delete was answered, and fail if they are refused.
+    one.refreshData = async () => {
+      await waitUntil(isGoneForOthers, 'the end of the sandbox')
+      return refresh.call(one)
+    }
+    await one.delete()
+    await waitUntil(isGoneForOthers, 'the end of the sandbox')
+  })
+
   check('a command is run by a shell, where it is told, with its variables', {}, async () => {
     const run = (...args) => sandbox.process.executeCommand(...args)
     const result = await run("printf 'a\\nb\\n' | grep b && echo \"$((1 + 1))\"; echo \"c  'd'\"; exit 3")

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use alcove_domain::{
-    Command, NewSandbox, Permission, Phase, Reason, Sandbox, SandboxId, SandboxNetwork,
-    SandboxState, SnapshotState, bounds, create, interval,
+    Command, DesiredState, NewSandbox, Permission, Phase, Reason, Sandbox, SandboxId,
+    SandboxNetwork, SandboxState, SnapshotState, bounds, create, interval,
 };
 use alcove_store::{Deed, NewOutboxEntry, OutboxChange, SNAPSHOT, StoreError, Tx};
 
@@ -24,6 +25,9 @@ use crate::warm;
 use crate::{Caller, Error, TrafficVisitor};
 
 /// What a call waits for.
+/// How long a sandbox that is gone is still shown to clients that ask for it right after its delete.
+pub(crate) const KNOWN_AFTER_DELETE: Duration = Duration::from_secs(10);
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Until {
     Started,
@@ -347,6 +351,27 @@ pub(crate) fn find(
 }
 
 pub(crate) async fn wish(
+/// A sandbox that is gone since a short while, by its id.
+pub(crate) async fn find_deleted(
+    shared: &Shared,
+    caller: &Caller,
+    id: &str,
+) -> Result<Option<Arc<Sandbox>>, Error> {
+    let Ok(id) = id.parse::<SandboxId>() else {
+        return Ok(None);
+    };
+    let found = shared.store.reader().sandbox_find(&id).await;
+    let found = found.map_err(|error| Error::store("reading a sandbox", error))?;
+    let now = shared.clock.now();
+    let since = now.saturating_sub(KNOWN_AFTER_DELETE).unwrap_or(now);
+    let deleted = found.filter(|sandbox| {
+        sandbox.organization_id == caller.organization
+            && sandbox.desired_state() == DesiredState::Destroyed
+            && sandbox.lifecycle.state_changed_at >= since
+    });
+    Ok(deleted.map(Arc::new))
+}
+
     shared: &Arc<Shared>,
     entry: &Arc<Entry>,
     wish: Wish,

@@ -106,6 +106,12 @@ impl Era {
         !self.has_closed_words() || !PERMISSIONS_AFTER_0108.contains(&word)
     }
 
+    /// Asks for a sandbox right after its delete was accepted, and takes it for a failed delete if there is none: a host
+    /// was never done by then.
+    pub fn asks_after_a_delete(self) -> bool {
+        (self.is_python || self.is_typescript) && self.is_before(111)
+    }
+
     /// Waits until its time is up for a sandbox whose image could not be built, and gives up at once on an error.
     fn overlooks_failed_builds(self) -> bool {
         self.is_typescript && self.is_before(200)
@@ -307,6 +313,25 @@ mod tests {
         assert!(era("0.169.0-alpha.1").has_closed_words());
         assert!(!era("0.190.0a1").has_closed_words());
         assert!(!era("1.0.0").has_closed_words());
+    }
+
+    #[test]
+    fn only_older_sdks_ask_right_after_a_delete() {
+        for (version, source, asks) in [
+            ("0.25.6", "python-sdk", true),
+            ("0.110.2", "python-sdk", true),
+            ("0.110.2", "typescript-sdk", true),
+            ("0.111.0", "python-sdk", false),
+            ("0.111.0", "typescript-sdk", false),
+            ("0.110.2", "sdk-go", false),
+        ] {
+            let era = Era::from_headers(Some(version), Some(source), None);
+            assert_eq!(era.asks_after_a_delete(), asks, "{version} {source}");
+        }
+        assert!(!Era::default().asks_after_a_delete());
+        // Who asks without an SDK decides alone what to ask.
+        let generated = Era::from_headers(None, None, Some(NAMELESS_PYTHON));
+        assert!(!generated.asks_after_a_delete());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use alcove_domain::{ImageBuild, NewBuiltSnapshot, Sandbox, Snapshot};
 
 use super::Control;
 use crate::builds::{self, BuildLog};
-use crate::{Caller, Error};
+use crate::{Caller, Error, sandboxes};
 
 impl Control {
     /// Orders the build of an image, and gives the snapshot that it will be, `building`.
@@ -60,13 +60,22 @@ impl Control {
         Ok((snapshot, build))
     }
 
-    /// A sandbox, and the build of its image where it was built for it.
+    /// A sandbox, and the build of its image where it was built for it. With `right_after_a_delete` also one that is gone
+    /// since not more than [`sandboxes::KNOWN_AFTER_DELETE`], by its id.
     pub async fn get_sandbox_and_build(
         &self,
         caller: &Caller,
         id_or_name: &str,
+        right_after_a_delete: bool,
     ) -> Result<(Arc<Sandbox>, Option<ImageBuild>), Error> {
-        let sandbox = self.get_sandbox(caller, id_or_name).await?;
+        let found = self.get_sandbox(caller, id_or_name).await;
+        let sandbox = match found {
+            Err(error @ Error::NotFound { .. }) if right_after_a_delete => {
+                let deleted = sandboxes::find_deleted(&self.shared, caller, id_or_name);
+                deleted.await?.ok_or(error)?
+            }
+            found => found?,
+        };
         let build = builds::of_sandbox(&self.shared, &sandbox).await?;
         Ok((sandbox, build))
     }
@@ -80,7 +89,9 @@ impl Control {
         caller: &Caller,
         id_or_name: &str,
     ) -> Result<(Arc<Sandbox>, ImageBuild), Error> {
-        let (sandbox, build) = self.get_sandbox_and_build(caller, id_or_name).await?;
+        let (sandbox, build) = self
+            .get_sandbox_and_build(caller, id_or_name, false)
+            .await?;
         let build = build.ok_or_else(|| Error::NotFound {
             message: format!("Sandbox {} was not built from a Dockerfile", sandbox.name),
         })?;

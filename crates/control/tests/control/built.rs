@@ -366,14 +366,20 @@ async fn a_build_that_cannot_be_read_is_an_error_and_not_left_out() {
     let kit = TestControl::open().await;
     create(&kit, "box").await;
     becomes(&kit, "box", SandboxState::Started).await;
-    let told = kit.control.get_sandbox_and_build(&kit.caller, "box").await;
+    let told = kit
+        .control
+        .get_sandbox_and_build(&kit.caller, "box", false)
+        .await;
     let (sandbox, build) = told.unwrap();
     assert_eq!(build.unwrap().snapshot_id, sandbox.snapshot_id);
     // The sandbox is known by heart; its build is not.
     kit.store.close().await;
     let found = kit.control.get_sandbox(&kit.caller, "box").await.unwrap();
     assert_eq!(found.id, sandbox.id);
-    let told = kit.control.get_sandbox_and_build(&kit.caller, "box").await;
+    let told = kit
+        .control
+        .get_sandbox_and_build(&kit.caller, "box", false)
+        .await;
     assert!(matches!(told, Err(Error::Internal { .. })), "{told:?}");
     let told = kit.control.get_built_sandbox(&kit.caller, "box").await;
     assert!(matches!(told, Err(Error::Internal { .. })), "{told:?}");

@@ -1,5 +1,7 @@
 //! One server, clients of many ages.
 
+use axum::body::Body;
+use http::Request;
 use serde_json::json;
 
 use crate::support::Server;
@@ -35,6 +37,42 @@ async fn the_list_has_the_shape_that_the_client_reads() {
     }
     let list = server.ask("GET", "/api/sandbox").await.ok();
     assert_eq!(list["items"][0]["name"], "a");
+}
+
+/// Those clients ask once more when a delete was accepted, and tell their caller of an error if the host was faster.
+#[tokio::test]
+async fn an_older_sdk_finds_a_sandbox_right_after_its_delete_for_a_while() {
+    let server = Server::start().await;
+    let made = server.create(json!({"name": "a"})).await;
+    let path = format!("/api/sandbox/{}", made["id"].as_str().unwrap());
+    let older = [
+        ("x-daytona-sdk-version", "0.110.2"),
+        ("x-daytona-source", "python-sdk"),
+    ];
+    server.ask_with("DELETE", &path, &older, "").await.ok();
+    alcove_testkit::eventually("it is gone", async || {
+        server.ask("GET", &path).await.status == 404
+    })
+    .await;
+    let shown = server.ask_with("GET", &path, &older, "").await.ok();
+    assert_eq!(shown["id"], made["id"]);
+    assert_eq!(shown["state"], "destroyed");
+    // By its id alone: the name is another's now.
+    let by_name = server.ask_with("GET", "/api/sandbox/a", &older, "").await;
+    assert_eq!(by_name.status, 404);
+    // For its organization alone.
+    let (_, key) = server.kit.add_stranger("ann").await;
+    let foreign = older
+        .iter()
+        .fold(Request::get(&path), |request, (name, value)| {
+            request.header(*name, *value)
+        });
+    let foreign = foreign.header("authorization", format!("Bearer {key}"));
+    let foreign = server.send(foreign.body(Body::empty()).unwrap()).await;
+    assert_eq!(foreign.status, 404);
+    server.kit.clock.advance(std::time::Duration::from_secs(11));
+    let later = server.ask_with("GET", &path, &older, "").await;
+    assert_eq!(later.status, 404);
 }
 
 #[tokio::test]

@@ -98,7 +98,11 @@ pub(crate) async fn get(
     ClientEra(era): ClientEra,
     PathOf(id): PathOf<String>,
 ) -> Result<Response, ApiError> {
-    let (sandbox, build) = app.control().get_sandbox_and_build(&caller, &id).await?;
+    let after_delete = era.asks_after_a_delete();
+    let found = app
+        .control()
+        .get_sandbox_and_build(&caller, &id, after_delete);
+    let (sandbox, build) = found.await?;
     Ok(match build {
         Some(build) => {
             let shown = present::built_sandbox(&app, &sandbox, build);
