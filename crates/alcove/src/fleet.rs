@@ -1,8 +1,9 @@
 //! What the operator says about hosts and about what stands before them.
 
 use alcove_control::{Draining, service_key_hash};
-use alcove_domain::ServiceKeyHash;
 use alcove_domain::runner::{Overcommit, PlacingRules};
+use alcove_domain::{HostBound, ServiceKeyHash};
+use alcove_runner::HostSize;
 
 /// What a host that is drained does with stopped sandboxes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -36,6 +37,24 @@ pub struct FleetArguments {
         value_parser = clap::value_parser!(u32).range(1..=100_000)
     )]
     runner_overcommit: u32,
+    /// How much of its disk the server's own host may promise to sandboxes and volumes, in percent of what its file system has.
+    /// Without it there is no bound; see docs/runners.md.
+    #[arg(
+        long,
+        env = "ALCOVE_HOST_DISK_OVERCOMMIT",
+        value_name = "PERCENT",
+        value_parser = clap::value_parser!(u32).range(1..=100_000)
+    )]
+    host_disk_overcommit: Option<u32>,
+    /// How much of its memory the server's own host may promise to sandboxes that run, in percent of what it has. Without it
+    /// there is no bound.
+    #[arg(
+        long,
+        env = "ALCOVE_HOST_MEMORY_OVERCOMMIT",
+        value_name = "PERCENT",
+        value_parser = clap::value_parser!(u32).range(1..=100_000)
+    )]
+    host_memory_overcommit: Option<u32>,
     /// The score below which a runner outside of the server takes no new sandbox, 0 to 100; see docs/runners.md.
     #[arg(long, env = "ALCOVE_RUNNER_SCORE_MIN", value_name = "SCORE", default_value_t = 0,
         value_parser = clap::value_parser!(u32).range(0..=100))]
@@ -78,6 +97,13 @@ impl FleetArguments {
             },
             score_min: self.runner_score_min,
         }
+    }
+
+    pub fn host_bound(&self, has: HostSize) -> HostBound {
+        HostBound::percent_of(
+            (has.memory_bytes, self.host_memory_overcommit),
+            (has.disk_bytes, self.host_disk_overcommit),
+        )
     }
 
     pub fn proxy_key(&self) -> Option<ServiceKeyHash> {

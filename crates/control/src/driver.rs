@@ -28,6 +28,7 @@ use crate::directory::Entry;
 use crate::links;
 use crate::order::{self, Heard, Job, Outcome};
 use crate::probe::Step;
+use crate::quota;
 use crate::shared::{Shared, lock};
 use crate::telemetry;
 use crate::volumes;
@@ -409,7 +410,6 @@ impl Driver {
         entries.extend(beside.event(now));
         let tx = self.shared.store.begin().await?;
         tx.sandbox_update(&next).await?;
-        let limits = &self.shared.settings.default_quota;
         beside.insert(&tx, &self.shared, &next).await?;
         end.write(&tx, now).await?;
         if has_ended {
@@ -421,7 +421,7 @@ impl Driver {
                     tx.volume_touch(&next, now).await?;
                 }
                 if matches!(goal, Goal::Running | Goal::Resized) {
-                    tx.quota_hold(Some(&old), &next, limits).await?;
+                    quota::hold(&tx, &self.shared.settings, Some(&old), &next).await?;
                 }
                 tx.command_open(&self.shared.new_order(&next, goal)).await?;
             }

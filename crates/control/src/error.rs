@@ -7,6 +7,8 @@ use alcove_domain::reason::ReasonKind;
 use alcove_domain::{FaultCode, Reason, Refusal, SandboxId, SandboxState};
 use alcove_store::StoreError;
 
+use crate::fleet::NO_AVAILABLE_RUNNERS;
+
 /// Boxed cause, for the log only.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
@@ -188,6 +190,13 @@ impl Error {
             },
             StoreError::OverQuota(exceeded) => Self::QuotaExceeded {
                 message: exceeded.to_string(),
+            },
+            StoreError::HostIsPromised(promised) => Self::Invalid {
+                reasons: vec![Reason::invalid(promised.to_string())],
+                code: NO_AVAILABLE_RUNNERS,
+                sandbox: None,
+                state: None,
+                fault: None,
             },
             StoreError::OrganizationClosed => Self::NotFound {
                 message: "Organization not found".to_owned(),

@@ -142,6 +142,9 @@ fn closed(placing: Placing) -> Error {
     })
 }
 
+/// The code of a refusal for want of a host.
+pub(crate) const NO_AVAILABLE_RUNNERS: &str = "NO_AVAILABLE_RUNNERS";
+
 fn no_runners(why: &str) -> Error {
     no_runners_because(Reason::invalid(format!("No available runners: {why}")))
 }
@@ -152,7 +155,7 @@ fn no_runners_because(reason: Reason) -> Error {
     }
     Error::Invalid {
         reasons: vec![reason],
-        code: "NO_AVAILABLE_RUNNERS",
+        code: NO_AVAILABLE_RUNNERS,
         sandbox: None,
         state: None,
         fault: None,

@@ -1,11 +1,11 @@
 //! Limits as callers see and set them. They are held in the store, in the transaction that would pass them.
 
-use alcove_domain::{OrganizationId, Quota, SandboxClass, Usage};
-use alcove_store::QuotaKey;
+use alcove_domain::{OrganizationId, Quota, Sandbox, SandboxClass, Usage};
+use alcove_store::{QuotaKey, StoreError, Tx};
 
 use crate::sandboxes::resolve_region;
 use crate::shared::Shared;
-use crate::{Caller, Error};
+use crate::{Caller, Error, Settings};
 
 /// Limits and use of an organization in one region and class.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +36,33 @@ impl OwnQuota {
             quota,
         }
     }
+}
+
+/// Holds what a sandbox came to against the limits of its organization and against what the host may promise, after it was
+/// written in this transaction. `before` is the sandbox as it was, None for a new one.
+///
+/// # Errors
+/// [`StoreError::OverQuota`] or [`StoreError::HostIsPromised`]; the caller lets the transaction fall.
+pub(crate) async fn hold(
+    tx: &Tx,
+    settings: &Settings,
+    before: Option<&Sandbox>,
+    after: &Sandbox,
+) -> Result<(), StoreError> {
+    tx.quota_hold(before, after, &settings.default_quota)
+        .await?;
+    tx.host_hold(before, after, &settings.host_bound).await
+}
+
+/// Whether a sandbox that is not written yet would be let through by [`hold`], which alone is sure.
+///
+/// # Errors
+/// The same.
+pub(crate) async fn fits(shared: &Shared, sandbox: &Sandbox) -> Result<(), StoreError> {
+    let reader = shared.store.reader();
+    let settings = &shared.settings;
+    reader.quota_fits(sandbox, &settings.default_quota).await?;
+    reader.host_fits(sandbox, &settings.host_bound).await
 }
 
 impl Shared {

@@ -16,6 +16,7 @@ use crate::directory::Entry;
 use crate::driver::{self, Ask, Change, IntervalChange, Wish};
 use crate::links;
 use crate::probe::Step;
+use crate::quota;
 use crate::rng::uuid_v4;
 use crate::sealing;
 use crate::shared::Shared;
@@ -24,10 +25,10 @@ use crate::volumes;
 use crate::warm;
 use crate::{Caller, Error, TrafficVisitor};
 
-/// What a call waits for.
 /// How long a sandbox that is gone is still shown to clients that ask for it right after its delete.
 pub(crate) const KNOWN_AFTER_DELETE: Duration = Duration::from_secs(10);
 
+/// What a call waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Until {
     Started,
@@ -214,7 +215,7 @@ async fn write_new_in_tx(shared: &Shared, tx: &Tx, sandbox: &Sandbox) -> Result<
     sealing::settle_proxy(shared, tx, sandbox)
         .await
         .map_err(failed)?;
-    tx.quota_hold(None, sandbox, &shared.settings.default_quota)
+    quota::hold(tx, &shared.settings, None, sandbox)
         .await
         .map_err(failed)?;
     volumes::hold(tx, sandbox).await
@@ -350,7 +351,6 @@ pub(crate) fn find(
     Ok(found)
 }
 
-pub(crate) async fn wish(
 /// A sandbox that is gone since a short while, by its id.
 pub(crate) async fn find_deleted(
     shared: &Shared,
@@ -372,6 +372,7 @@ pub(crate) async fn find_deleted(
     Ok(deleted.map(Arc::new))
 }
 
+pub(crate) async fn wish(
     shared: &Arc<Shared>,
     entry: &Arc<Entry>,
     wish: Wish,

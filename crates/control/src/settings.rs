@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alcove_domain::runner::PlacingRules;
-use alcove_domain::{Quota, Resources, ServiceKeyHash};
+use alcove_domain::{HostBound, Quota, Resources, ServiceKeyHash};
 
 use crate::credentials::{ConfiguredCredentials, CredentialsSource};
 use crate::{
@@ -50,6 +50,8 @@ pub struct Settings {
     pub default_resources: Resources,
     /// Limits of organizations that have none of their own.
     pub default_quota: Quota,
+    /// What the server's host may promise to sandboxes and volumes of all organizations together.
+    pub host_bound: HostBound,
     pub snapshots: SnapshotLimits,
     /// Whom registries know.
     pub credentials: Arc<dyn CredentialsSource>,
@@ -114,6 +116,7 @@ impl Default for Settings {
             default_snapshot: "default".to_owned(),
             default_resources: Resources::DEFAULT,
             default_quota: Quota::default(),
+            host_bound: HostBound::default(),
             snapshots: SnapshotLimits::default(),
             credentials: Arc::new(ConfiguredCredentials::default()),
             volume_bytes: 10 << 30,

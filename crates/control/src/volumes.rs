@@ -123,6 +123,10 @@ async fn insert(shared: &Arc<Shared>, volume: Volume) -> Result<(), Error> {
             message: TooManyVolumes { limit }.to_string(),
         });
     }
+    let settings = &shared.settings;
+    tx.host_hold_volume(volume.size_bytes, &settings.region.id, &settings.host_bound)
+        .await
+        .map_err(failed)?;
     let told = tx.commit_events().await.map_err(failed)?;
     shared.reached(Step::WishWritten).await;
     shared.events.wake(told);

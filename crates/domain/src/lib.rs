@@ -10,6 +10,7 @@ pub mod build;
 pub mod create;
 mod device;
 pub mod exec;
+mod host_bound;
 pub mod id;
 pub mod interval;
 pub mod invitation;
@@ -54,6 +55,7 @@ pub use audit::{AuditEntry, AuditFilter, AuditKey, AuditRow, AuditScope, audit_t
 pub use build::{BuildInfo, ImageBuild, NewBuiltSnapshot};
 pub use create::{BuildCreatePlan, CreateFacts, CreatePlan, NewSandbox};
 pub use device::{DeviceCodeHash, DeviceDecision, DeviceLogin};
+pub use host_bound::{HostBound, HostIsPromised, Promised};
 pub use id::{
     BuildId, InvitationId, MailId, OrganizationId, PendingSsoLinkId, RegionId, RegistryId, RoleId,
     RunnerId, SandboxId, ServiceCredentialId, SnapshotId, SshAccessId, SshKeyId, SsoProviderId,

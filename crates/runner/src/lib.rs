@@ -38,4 +38,4 @@ pub use agent_probe::{TOKEN_HEADER, socket_path};
 pub use backup::{BackupCounts, BackupError, ImagesHeld, restore_images};
 pub use build::{ContextSource, NoContexts};
 pub use host::{Bounds, Egress};
-pub use runner::{DialError, OpenError, Programs, Runner, RunnerConfig};
+pub use runner::{DialError, HostSize, OpenError, Programs, Runner, RunnerConfig};

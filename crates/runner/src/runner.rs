@@ -29,6 +29,7 @@ use tokio_util::task::TaskTracker;
 use self::config::part;
 pub use self::config::{OpenError, Programs, RunnerConfig};
 pub use self::dial::DialError;
+pub use self::host_status::HostSize;
 pub(crate) use self::samples::Occupied;
 use self::take_over::Found;
 use crate::archive::Archives;

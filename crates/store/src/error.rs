@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use alcove_domain::QuotaExceeded;
+use alcove_domain::{HostIsPromised, QuotaExceeded};
 use sea_orm::sqlx::error::DatabaseError;
 use sea_orm::{DbErr, RuntimeErr};
 
@@ -58,6 +58,9 @@ pub enum StoreError {
     /// More than the organization may have.
     #[error(transparent)]
     OverQuota(QuotaExceeded),
+    /// More than the server's host may promise.
+    #[error(transparent)]
+    HostIsPromised(HostIsPromised),
     /// The row is not the one that was read: someone else wrote it since.
     #[error("{what} was changed since it was read")]
     Changed { what: &'static str },

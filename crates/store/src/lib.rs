@@ -23,6 +23,7 @@ mod copy;
 mod device_login;
 mod entity;
 mod error;
+mod host_bound;
 mod identity;
 mod image_use;
 mod invitation;

@@ -51,15 +51,7 @@ impl Reader {
 
     /// What all sandboxes of a region count together, whoever's they are.
     pub async fn usage_of_region(&self, region: &str) -> Result<Usage, StoreError> {
-        let rows = usage_total::Entity::find()
-            .filter(usage_total::Column::Region.eq(region))
-            .all(&self.connection)
-            .await
-            .map_err(StoreError::read("usage"))?;
-        rows.iter().try_fold(
-            Usage::default(),
-            |sum, row| Ok(sum.plus(&total_usage(row)?)),
-        )
+        of_region(&self.connection, region).await
     }
 
     /// Whether the ledger is what counting the sandboxes anew gives. Reads every sandbox: not for every day.
@@ -237,6 +229,22 @@ async fn total(db: &impl ConnectionTrait, key: &QuotaKey) -> Result<Usage, Store
         .await
         .map_err(StoreError::read("usage"))?;
     row.as_ref().map_or(Ok(Usage::default()), total_usage)
+}
+
+/// What all sandboxes of a region count together, whoever's they are.
+pub(crate) async fn of_region(
+    db: &impl ConnectionTrait,
+    region: &str,
+) -> Result<Usage, StoreError> {
+    let rows = usage_total::Entity::find()
+        .filter(usage_total::Column::Region.eq(region))
+        .all(db)
+        .await
+        .map_err(StoreError::read("usage"))?;
+    rows.iter().try_fold(
+        Usage::default(),
+        |sum, row| Ok(sum.plus(&total_usage(row)?)),
+    )
 }
 
 /// The ledger as it stands.

@@ -291,7 +291,7 @@ impl Tx {
 }
 
 /// The words of the states that something is true of.
-fn words(is_it: impl Fn(VolumeState) -> bool) -> impl Iterator<Item = &'static str> {
+pub(crate) fn words(is_it: impl Fn(VolumeState) -> bool) -> impl Iterator<Item = &'static str> {
     let all = VolumeState::ALL.iter().copied();
     all.filter(move |state| is_it(*state))
         .map(VolumeState::as_str)

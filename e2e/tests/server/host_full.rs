@@ -242,3 +242,26 @@ async fn rests(server: &TestServer) {
     };
     let _ = tokio::time::timeout(Duration::from_secs(12), fewer).await;
 }
+
+#[tokio::test]
+async fn what_the_operator_lets_the_host_promise_bounds_all_sandboxes_together() {
+    // A file system of 160 MiB, less what it takes for itself, times thirty: room for one disk of 3 GiB, not for two.
+    let setup = Setup {
+        arguments: ["--host-disk-overcommit", "3000"]
+            .map(str::to_owned)
+            .to_vec(),
+        ..Setup::default()
+    };
+    let server = TestServer::start_in(Folder::small(160), setup).await;
+    let client = server.client();
+    works(&client, "first").await;
+    let error = client.create(&named("second")).await.expect_err("no room");
+    assert_eq!(refusal(&error), (400, "NO_AVAILABLE_RUNNERS"), "{error:?}");
+    let said = &error.refusal().unwrap().message;
+    assert!(said.contains("6 GiB of disk would be promised"), "{said}");
+    // It makes nothing, and is no longer so once the first is gone.
+    assert!(client.get("second").await.is_err());
+    client.delete("first").await.unwrap();
+    works(&client, "second").await;
+    server.finish().await;
+}

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alcove_control::{ConfiguredCredentials, Settings, SnapshotLimits};
+use alcove_runner::HostSize;
 use alcove_server::Webhooks;
 use anyhow::Context as _;
 
@@ -21,6 +22,7 @@ pub(super) fn of(
     let days = u64::from(arguments.snapshot_unused_days);
     let webhooks = Webhooks::new(&arguments.webhook_hosts);
     let webhooks = webhooks.context("cannot read the host's certificates")?;
+    let has = HostSize::of(data_dir).context("cannot read how large the host is")?;
     Ok(Settings {
         webhooks: Some(Arc::new(webhooks)),
         telemetry: arguments.telemetry.open(data_dir)?,
@@ -40,6 +42,7 @@ pub(super) fn of(
         visitors_start: arguments.doors.visitors_start(),
         draining: arguments.doors.fleet.draining(),
         placing: arguments.doors.fleet.placing(),
+        host_bound: arguments.doors.fleet.host_bound(has),
         proxy_key: arguments.doors.fleet.proxy_key(),
         sso: Some(arguments.people.oidc.organizations()?),
         identity_provider: arguments.people.oidc.provider()?,

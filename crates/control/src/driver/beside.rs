@@ -22,7 +22,7 @@ use crate::order::read_fault;
 use crate::sandboxes::name_taken;
 use crate::shared::{Shared, lock};
 use crate::snapshots::wishes;
-use crate::{Error, sealing};
+use crate::{Error, quota, sealing};
 
 /// What a caller or a timer wants of a sandbox.
 #[derive(Debug)]
@@ -293,7 +293,7 @@ impl Beside {
             Self::Fork(child) => {
                 tx.sandbox_insert(child).await?;
                 sealing::settle_proxy(shared, tx, child).await?;
-                tx.quota_hold(None, child, &settings.default_quota).await
+                quota::hold(tx, settings, None, child).await
             }
         }
     }

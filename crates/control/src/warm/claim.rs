@@ -17,6 +17,7 @@ use crate::Error;
 use crate::directory::Entry;
 use crate::order::{self, Heard};
 use crate::probe::Step;
+use crate::quota;
 use crate::sandboxes;
 use crate::shared::Shared;
 use crate::telemetry;
@@ -69,8 +70,7 @@ async fn claim(shared: &Arc<Shared>, sandbox: Sandbox) -> Result<Arc<Entry>, Err
     let claiming = shared.warm.claiming(&sandbox.id);
     shared.reached(Step::MemberTaken).await;
     // What is refused anyway must not cost a member. The transaction looks again.
-    let limits = &shared.settings.default_quota;
-    if let Err(error) = shared.store.reader().quota_fits(&sandbox, limits).await {
+    if let Err(error) = quota::fits(shared, &sandbox).await {
         if let Err(error) = shared.runner.give_warm_back(&sandbox.id).await {
             tracing::debug!(%error, "a member is not given back and goes when its time is up");
         }

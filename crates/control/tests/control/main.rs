@@ -9,6 +9,7 @@ mod built;
 mod clock;
 mod closing;
 mod events;
+mod host_bounds;
 mod invitations;
 mod kills;
 mod life;

@@ -20,6 +20,29 @@ struct Ticks {
     all: u64,
 }
 
+/// What a host has, whoever uses it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HostSize {
+    pub memory_bytes: u64,
+    /// Of the file system that a folder is on.
+    pub disk_bytes: u64,
+}
+
+impl HostSize {
+    /// Reads it from the kernel.
+    ///
+    /// # Errors
+    /// If the kernel does not say.
+    pub fn of(folder: &Path) -> io::Result<Self> {
+        let memory = fs::read_to_string("/proc/meminfo")?;
+        let space = rustix::fs::statvfs(folder)?;
+        Ok(Self {
+            memory_bytes: total_memory(&memory).ok_or_else(|| unread("/proc/meminfo"))?,
+            disk_bytes: space.f_blocks.saturating_mul(space.f_frsize),
+        })
+    }
+}
+
 impl Runner {
     /// Reads it from the kernel; takes a tenth of a second, in which the processors are watched.
     ///

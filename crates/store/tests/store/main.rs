@@ -5,6 +5,7 @@ mod accounts;
 mod audit;
 mod copies;
 mod fleet;
+mod host_bounds;
 mod lists;
 mod logins;
 mod members;
