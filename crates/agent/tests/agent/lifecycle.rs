@@ -121,7 +121,7 @@ async fn an_idle_agent_stops_at_once() {
     let mut agent = TestAgent::start().await;
     let (code, time) = agent.stop().await;
     assert_eq!(code, Some(0));
-    assert!(time < Duration::from_secs(2), "{time:?}");
+    assert!(time < Duration::from_secs(5), "{time:?}");
 }
 
 #[test]
@@ -356,6 +356,6 @@ async fn as_process_one_no_code_is_lost_no_orphan_stays_and_the_end_is_clean() {
     crate::support::signal(process_one, rustix::process::Signal::TERM);
     let (code, time) = agent.ended().await;
     assert_eq!(code, Some(0));
-    assert!(time < Duration::from_secs(3), "{time:?}");
+    assert!(time < Duration::from_secs(5), "{time:?}");
     assert!(asked.exists());
 }
