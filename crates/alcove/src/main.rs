@@ -23,6 +23,7 @@ mod local_runner;
 mod login;
 mod mail;
 mod mcp;
+mod memory;
 mod oidc;
 mod operator;
 mod own_telemetry;

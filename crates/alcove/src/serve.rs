@@ -36,7 +36,7 @@ use crate::people::PeopleArguments;
 use crate::registries::Registries;
 use crate::storage::{self, Gate, StorageArguments};
 use crate::telemetry::TelemetryArguments;
-use crate::{key, parts, welcome};
+use crate::{key, memory, parts, welcome};
 
 /// Where a server of root keeps its data.
 pub const DATA_DIR: &str = "/var/lib/alcove";
@@ -335,6 +335,7 @@ async fn serve(
     } else {
         Ok(())
     };
+    served.spawn(memory::keep_small(shutdown.clone()));
     if checked.is_ok() && !stop.is_cancelled() {
         // The last thing that is said, so that no log line of the start stands below it.
         print!(

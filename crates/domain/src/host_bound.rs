@@ -27,7 +27,7 @@ pub struct Promised {
 
 /// More would be promised than the operator lets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("No available runners: {} of {what} would be promised to sandboxes, and the host promises {} at most",
+#[error("No available runners: {} of {what} would be promised, and the host promises {} at most",
     amount(*.promised), amount(*.bound))]
 pub struct HostIsPromised {
     /// `memory`, or `disk`.
@@ -131,6 +131,8 @@ impl HostBound {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+
     use super::*;
 
     const BOUND: HostBound = HostBound {
@@ -152,7 +154,7 @@ mod tests {
         let over = BOUND.check(&gib(5, 10), &nothing, &gib(1, 3)).unwrap_err();
         assert_eq!(
             over.to_string(),
-            "No available runners: 5 GiB of memory would be promised to sandboxes, and the host promises 4 GiB at most"
+            "No available runners: 5 GiB of memory would be promised, and the host promises 4 GiB at most"
         );
         let over = BOUND.check(&gib(4, 11), &nothing, &gib(1, 3)).unwrap_err();
         assert_eq!((over.what, over.promised), ("disk", 11 * GIB));

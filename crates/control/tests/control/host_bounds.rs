@@ -57,7 +57,7 @@ async fn creates_of_all_organizations_at_once_stop_at_the_bound() {
             Ok(_) => made += 1,
             Err(_) => is_refused(
                 &result,
-                "12 GiB of disk would be promised to sandboxes, and the host promises 9 GiB at most",
+                "12 GiB of disk would be promised, and the host promises 9 GiB at most",
             ),
         }
     }
