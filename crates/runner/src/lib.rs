@@ -17,6 +17,7 @@ pub mod faults;
 pub mod host;
 pub mod host_layer;
 pub mod image;
+mod in_root;
 pub mod journal;
 mod laps;
 pub mod limits;

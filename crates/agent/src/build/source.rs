@@ -15,6 +15,9 @@ use rustix::io::Errno;
 /// Most paths that one pattern may stand for.
 const MATCHES_MAX: usize = 100_000;
 
+/// How often a path is followed before the host is taken for too busy.
+const TRIES: usize = 1000;
+
 #[derive(Debug)]
 pub struct Source {
     root: OwnedFd,
@@ -50,7 +53,15 @@ impl Source {
         };
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         let flags = flags | OFlags::CLOEXEC;
-        Ok(openat2(&self.root, path, flags, Mode::empty(), resolve)?)
+        let open = || openat2(&self.root, path, flags, Mode::empty(), resolve);
+        // The kernel gives up on a way up while others mount or rename, which says nothing about the path.
+        for _ in 1..TRIES {
+            match open() {
+                Err(Errno::AGAIN) => std::thread::yield_now(),
+                other => return Ok(other?),
+            }
+        }
+        Ok(open()?)
     }
 
     /// The paths that a pattern stands for, in order. Where `is_deep`, `**` is a folder with all folders below it, and else a

@@ -17,6 +17,7 @@ use rustix::io::Errno;
 
 use super::error::EntryError;
 use super::tar_stream::{Entry, EntryKind, LayerPath};
+use crate::in_root::open_in_root;
 
 /// Marks the removal of what is called like the rest of the name in the layers below.
 const WHITEOUT: &[u8] = b".wh.";
@@ -250,13 +251,8 @@ fn open_below(root: &OwnedFd, parts: &[Vec<u8>], access: OFlags) -> Result<Owned
     } else {
         parts.join(&b'/')
     };
-    rustix::fs::openat2(
-        root,
-        &path[..],
-        access | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-        ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV,
-    )
+    let access = access | OFlags::DIRECTORY;
+    open_in_root(root, &path[..], access, ResolveFlags::NO_XDEV)
 }
 
 /// Makes the folders of a path that the archive has no entries for, as root's and readable by all.

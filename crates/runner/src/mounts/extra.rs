@@ -21,6 +21,7 @@ use super::{
     classic_mount, new_folder, shift_ids, shift_ids_and_set, step,
 };
 use crate::image::Layer;
+use crate::in_root::open_in_root;
 
 /// Deepest mount point.
 const DEPTH_MAX: usize = 64;
@@ -209,8 +210,7 @@ fn layers_at(
 }
 
 fn in_root(root: &impl AsFd, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)
+    open_in_root(root, path, flags, ResolveFlags::empty())
 }
 
 /// The mount point, made where it is missing.

@@ -8,11 +8,12 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat, openat2};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat};
 use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 
 use super::{MountError, MountedDisk, RootPlan, SHIFT_IDS, as_user, shift_ids_and_set, step};
+use crate::in_root::open_in_root;
 
 /// A volume that is to be in a root.
 #[derive(Debug)]
@@ -61,8 +62,7 @@ pub(super) fn mount_all(point: &Path, plan: &RootPlan) -> Result<(), MountError>
 
 /// The folder at a path inside, made where it is not there. It belongs to the sandbox's root then.
 fn mount_point(root: &OwnedFd, path: &str, id_base: u32) -> io::Result<OwnedFd> {
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS;
-    let open = |path: &Path| openat2(root, path, FOLDER, Mode::empty(), resolve);
+    let open = |path: &Path| open_in_root(root, path, FOLDER, ResolveFlags::NO_XDEV);
     let mut at = open(Path::new("."))?;
     let mut walked = PathBuf::new();
     for part in Path::new(path).components().skip(1) {
