@@ -26,19 +26,36 @@ const PAGE_BYTES: u64 = 4096;
 
 /// Gives back what the start took, and from then on what work took, until the server stops.
 pub async fn keep_small(stop: CancellationToken) {
-    let (mut held, mut worked) = (0, processor_time());
+    let mut last = Look {
+        held: 0,
+        worked: processor_time(),
+    };
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(LOOK_PAUSE) => {}
         }
-        let before = std::mem::replace(&mut worked, processor_time());
-        let is_at_rest = worked.saturating_sub(before) < REST;
-        if is_at_rest && resident_bytes().is_some_and(|now| now > held + WORTH_BYTES) {
+        if last.is_worth_it(resident_bytes(), processor_time()) {
             // It takes the allocator's locks one after the other, and a call of the system for each gap.
             let _ = tokio::task::spawn_blocking(give_back_memory).await;
-            held = resident_bytes().unwrap_or(u64::MAX - WORTH_BYTES);
+            last.held = resident_bytes().unwrap_or(u64::MAX);
         }
+    }
+}
+
+/// What was seen when the server was looked at.
+struct Look {
+    /// Bytes in memory after they were given back last.
+    held: u64,
+    worked: Duration,
+}
+
+impl Look {
+    /// Whether to give back what is there now, and notes how much the server has worked.
+    fn is_worth_it(&mut self, resident: Option<u64>, worked: Duration) -> bool {
+        let before = std::mem::replace(&mut self.worked, worked);
+        let is_at_rest = worked.saturating_sub(before) < REST;
+        is_at_rest && resident.is_some_and(|now| now > self.held.saturating_add(WORTH_BYTES))
     }
 }
 
@@ -70,6 +87,23 @@ mod tests {
             resident > 1 << 20 && resident.is_multiple_of(PAGE_BYTES),
             "{resident}"
         );
+    }
+
+    #[test]
+    fn it_is_given_back_at_rest_alone_and_where_there_is_more_than_last_time() {
+        let mut last = Look {
+            held: 0,
+            worked: Duration::ZERO,
+        };
+        let much = Some(WORTH_BYTES + 1);
+        let second = Duration::from_secs(1);
+        assert!(!last.is_worth_it(much, second), "it worked");
+        assert!(last.is_worth_it(much, second + REST / 2), "it rested since");
+        last.held = WORTH_BYTES;
+        assert!(!last.is_worth_it(much, second + REST), "nothing has grown");
+        let grown = Some(2 * WORTH_BYTES + 1);
+        assert!(last.is_worth_it(grown, second + REST));
+        assert!(!last.is_worth_it(None, second + REST), "nobody knows");
     }
 
     #[tokio::test(start_paused = true)]

@@ -88,11 +88,10 @@ async fn volume_bytes(db: &impl ConnectionTrait) -> Result<u64, StoreError> {
     let sum = Expr::col(Column::SizeBytes)
         .sum()
         .cast_as(Alias::new("bigint"));
-    let is_there = |state: VolumeState| !matches!(state, VolumeState::Deleted | VolumeState::Error);
     let found: Option<Option<i64>> = Entity::find()
         .select_only()
         .expr_as(sum, "bytes")
-        .filter(Column::State.is_in(words(is_there)))
+        .filter(Column::State.is_in(words(VolumeState::is_counted)))
         .into_tuple()
         .one(db)
         .await

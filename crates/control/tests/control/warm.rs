@@ -292,6 +292,23 @@ async fn a_create_that_is_refused_costs_no_member() {
     assert!(matches!(over, Err(Error::QuotaExceeded { .. })), "{over:?}");
 }
 
+#[tokio::test]
+async fn a_create_beyond_what_the_host_may_promise_costs_no_member() {
+    let mut store = warm_store();
+    store.settings.host_bound.memory_bytes = Some(1 << 30);
+    let kit = store.open().await;
+    pool(&kit, 2).await;
+    make(&kit, "box").await;
+    assert_eq!(kit.runner.handed_over().len(), 1, "the control");
+    let members = kit.runner.members();
+    assert!(!members.is_empty());
+    let refused = create(&kit, NewSandbox::default()).await.unwrap_err();
+    assert_eq!(refused.code(), "NO_AVAILABLE_RUNNERS");
+    assert_eq!(kit.runner.members(), members);
+    assert_eq!(kit.runner.taken_members(), 0);
+    assert_eq!(kit.runner.handed_over().len(), 1);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_creates_at_once_get_a_member_each_or_none_and_no_limit_is_passed() {
     let mut store = warm_store();
