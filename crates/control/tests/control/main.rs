@@ -42,4 +42,5 @@ mod telemetry;
 mod timers;
 mod volumes;
 mod warm;
+mod warm_bounds;
 mod webhooks;
