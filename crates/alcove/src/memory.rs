@@ -1,9 +1,9 @@
-//! Gives back memory that the server does not need any more.
+//! Gives back memory that the server, or a runner in a process of its own, does not need any more.
 //!
 //! A start runs much of the program once, reads what the program carries for sandboxes, and makes documents of all
 //! routes; an image that is unpacked takes buffers. The C library's allocator keeps what was freed, and the kernel the
 //! pages of the program that were touched, where nothing else is in want of memory. A host has better uses for both. It is
-//! done when the server is at rest, so that nobody waits for it.
+//! done when the process is at rest, so that nobody waits for it.
 
 use std::fs;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 /// How often what is held is looked at, which reads one small file.
 const LOOK_PAUSE: Duration = Duration::from_secs(15);
 
-/// A server that took less of a processor than this since the last look is at rest: one part in a hundred.
+/// A process that took less of a processor than this since the last look is at rest: one part in a hundred.
 const REST: Duration = Duration::from_millis(150);
 
 /// Growth since the last time that makes it worth looking through what was freed.
@@ -24,7 +24,7 @@ const WORTH_BYTES: u64 = 8 << 20;
 /// Of x86-64.
 const PAGE_BYTES: u64 = 4096;
 
-/// Gives back what the start took, and from then on what work took, until the server stops.
+/// Gives back what the start took, and from then on what work took, until the process stops.
 pub async fn keep_small(stop: CancellationToken) {
     let mut last = Look {
         held: 0,
@@ -43,7 +43,7 @@ pub async fn keep_small(stop: CancellationToken) {
     }
 }
 
-/// What was seen when the server was looked at.
+/// What was seen at the last look.
 struct Look {
     /// Bytes in memory after they were given back last.
     held: u64,
@@ -51,7 +51,7 @@ struct Look {
 }
 
 impl Look {
-    /// Whether to give back what is there now, and notes how much the server has worked.
+    /// Whether to give back what is there now, and notes how much has been worked.
     fn is_worth_it(&mut self, resident: Option<u64>, worked: Duration) -> bool {
         let before = std::mem::replace(&mut self.worked, worked);
         let is_at_rest = worked.saturating_sub(before) < REST;

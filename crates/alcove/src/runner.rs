@@ -27,7 +27,7 @@ use crate::host::{self, HostArguments};
 use crate::kill::KillAt;
 use crate::local_runner::LocalRunner;
 use crate::registries::Registries;
-use crate::{images, parts, serve};
+use crate::{images, memory, parts, serve};
 
 /// How long the server may take to let it in.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -120,6 +120,8 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 /// Comes to the server again and again, until it is told to stop.
 async fn stay(way: &Way, instance: &str, host: Arc<dyn RunnerClient>) -> anyhow::Result<()> {
     let stop = serve::stop_signal()?;
+    // It ends with the same signal.
+    tokio::spawn(memory::keep_small(stop.clone()));
     let mut wait = RETRY_FIRST;
     loop {
         let joined = tokio::select! {

@@ -178,3 +178,50 @@ pub fn names(folder: &impl AsFd) -> io::Result<Vec<OsString>> {
     names.sort_unstable_by(|a: &OsString, b: &OsString| OsStr::as_bytes(a).cmp(OsStr::as_bytes(b)));
     Ok(names)
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+    use std::fs;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    #[test]
+    fn a_way_up_is_followed_while_others_rename() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("inner")).unwrap();
+        let source = Source::open(folder.path()).unwrap();
+        let path = PathBuf::from("inner/../".repeat(50) + "inner");
+        let (one, two) = (folder.path().join("one"), folder.path().join("two"));
+        fs::write(&one, "").unwrap();
+        let is_over = AtomicBool::new(false);
+        let renames = || {
+            while !is_over.load(Ordering::Relaxed) {
+                fs::rename(&one, &two).unwrap();
+                fs::rename(&two, &one).unwrap();
+            }
+        };
+        let walks = || {
+            let mut given_up = 0;
+            let deadline = Instant::now() + Duration::from_mins(1);
+            while given_up < 20 && Instant::now() < deadline {
+                source.stat(&path)?;
+                // The control: the kernel gives up now and then.
+                let resolve = ResolveFlags::IN_ROOT;
+                let bare = openat2(&source.root, &path, OFlags::PATH, Mode::empty(), resolve);
+                given_up += usize::from(bare.is_err_and(|error| error == Errno::AGAIN));
+            }
+            io::Result::Ok(given_up)
+        };
+        let given_up = std::thread::scope(|scope| {
+            scope.spawn(renames);
+            let given_up = walks();
+            is_over.store(true, Ordering::Relaxed);
+            given_up
+        });
+        assert!(given_up.unwrap() > 0, "nothing disturbed the walk");
+    }
+}

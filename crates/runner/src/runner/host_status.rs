@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use alcove_runner_api::HostStatus;
+use rustix::fs::StatVfs;
 
 use super::Runner;
 use crate::host::available_memory;
@@ -35,9 +36,12 @@ impl HostSize {
     /// If the kernel does not say.
     pub fn of(folder: &Path) -> io::Result<Self> {
         let memory = fs::read_to_string("/proc/meminfo")?;
-        let space = rustix::fs::statvfs(folder)?;
+        Self::read(&memory, &rustix::fs::statvfs(folder)?)
+    }
+
+    fn read(memory: &str, space: &StatVfs) -> io::Result<Self> {
         Ok(Self {
-            memory_bytes: total_memory(&memory).ok_or_else(|| unread("/proc/meminfo"))?,
+            memory_bytes: total_memory(memory).ok_or_else(|| unread("/proc/meminfo"))?,
             disk_bytes: space.f_blocks.saturating_mul(space.f_frsize),
         })
     }
@@ -66,24 +70,23 @@ impl Runner {
 fn read(cpu_used_percent: f64, memory: &str, load: &str, folder: &Path) -> io::Result<HostStatus> {
     let cores = std::thread::available_parallelism()?.get();
     let cpu_cores = u32::try_from(cores).unwrap_or(u32::MAX);
-    let total = total_memory(memory).ok_or_else(|| unread("/proc/meminfo"))?;
+    let space = rustix::fs::statvfs(folder)?;
+    let has = HostSize::read(memory, &space)?;
     let free = available_memory(memory).ok_or_else(|| unread("/proc/meminfo"))?;
     let fifteen = load.split_ascii_whitespace().nth(2);
     let fifteen: f64 = fifteen
         .and_then(|number| number.parse().ok())
         .ok_or_else(|| unread("/proc/loadavg"))?;
-    let space = rustix::fs::statvfs(folder)?;
-    let disk = space.f_blocks.saturating_mul(space.f_frsize);
     let left = space.f_bavail.saturating_mul(space.f_frsize);
     Ok(HostStatus {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         cpu_cores,
-        memory_bytes: total,
-        disk_bytes: disk,
+        memory_bytes: has.memory_bytes,
+        disk_bytes: has.disk_bytes,
         cpu_used_percent,
         load_average: fifteen / f64::from(cpu_cores),
-        memory_used_percent: percent(total.saturating_sub(free), total),
-        disk_used_percent: percent(disk.saturating_sub(left), disk),
+        memory_used_percent: percent(has.memory_bytes.saturating_sub(free), has.memory_bytes),
+        disk_used_percent: percent(has.disk_bytes.saturating_sub(left), has.disk_bytes),
         // Tried by whoever opened this runner.
         capabilities: None,
     })
