@@ -129,16 +129,15 @@ impl Parts {
                 break;
             };
             let start = from + found;
-            let part = &self.rest[start + self.mark.len()..];
-            match name_in(part, &self.mark) {
+            from = start + self.mark.len();
+            match name_in(&self.rest[from..], &self.mark) {
                 Part::Path(name) => self.names.push(name),
-                Part::Unfinished if part.len() < PART_MAX_BYTES => {
+                Part::Unfinished => {
                     from = start;
                     break;
                 }
-                Part::Unfinished | Part::Other => {}
+                Part::Other => {}
             }
-            from = start + self.mark.len();
         }
         self.rest.drain(..from);
     }
@@ -152,21 +151,23 @@ enum Part {
     Unfinished,
 }
 
-fn name_in(part: &[u8], mark: &[u8]) -> Part {
-    let Some(head) = memmem::find(part, b"\r\n\r\n") else {
-        return Part::Unfinished;
-    };
-    if memmem::find(&part[..head], b"].path\"").is_none() {
-        return Part::Other;
-    }
-    let value = &part[head + 4..];
-    let end = &mark[..mark.len() - 2];
-    match memmem::find(value, end) {
-        None => Part::Unfinished,
-        Some(end) => {
-            let value = value[..end].strip_suffix(b"\r\n").unwrap_or(&value[..end]);
+/// What a part is that begins here. No more is looked at than such a part may have, and nothing of the parts behind it: a body may
+/// be nothing but marks.
+fn name_in(rest: &[u8], mark: &[u8]) -> Part {
+    let near = &rest[..rest.len().min(PART_MAX_BYTES)];
+    let end = memmem::find(near, &mark[..mark.len() - 2]);
+    let part = &near[..end.unwrap_or(near.len())];
+    let head = memmem::find(part, b"\r\n\r\n");
+    let is_path = head.map(|head| memmem::find(&part[..head], b"].path\"").is_some());
+    match (head, is_path, end) {
+        (Some(head), Some(true), Some(_)) => {
+            let value = &part[head + 4..];
+            let value = value.strip_suffix(b"\r\n").unwrap_or(value);
             Part::Path(String::from_utf8_lossy(value).into_owned())
         }
+        (_, Some(false), _) | (None, _, Some(_)) => Part::Other,
+        _ if rest.len() < PART_MAX_BYTES => Part::Unfinished,
+        _ => Part::Other,
     }
 }
 
@@ -234,6 +235,18 @@ mod tests {
             assert!(parts.rest.len() < 2 * PART_MAX_BYTES);
         }
         assert!(parts.names.is_empty());
+    }
+
+    #[test]
+    fn a_body_of_nothing_but_marks_is_looked_at_once() {
+        let mut parts = Parts::new("x");
+        let marks = b"--x\r\n".repeat(1 << 20);
+        for data in marks.chunks(256 << 10) {
+            parts.see(data);
+            assert!(parts.rest.len() < 2 * PART_MAX_BYTES);
+        }
+        parts.see(b"--x\r\nname=\"files[0].path\"\r\n\r\na\r\n--x--");
+        assert_eq!(parts.names, ["a"]);
     }
 
     #[test]
