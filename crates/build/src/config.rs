@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::evaluate::TEXT_BYTES;
+
 /// The configuration of an image, as far as a Dockerfile can set it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -42,6 +44,32 @@ pub struct Healthcheck {
 }
 
 impl Config {
+    /// What its texts take in memory, about.
+    pub fn bytes(&self) -> usize {
+        let Self {
+            env,
+            user,
+            workdir,
+            entrypoint,
+            cmd,
+            labels,
+            exposed_ports,
+            volumes,
+            stop_signal,
+            healthcheck,
+            shell,
+            on_build,
+        } = self;
+        let lists = [entrypoint, cmd, shell, on_build].into_iter().flatten();
+        let sets = exposed_ports.iter().chain(volumes);
+        let pairs = env.iter().map(|(name, value)| (name, value));
+        let pairs = pairs.chain(labels).flat_map(|(name, value)| [name, value]);
+        let test = healthcheck.iter().flat_map(|check| &check.test);
+        let texts = lists.chain(sets).chain(pairs).chain(test);
+        let texts = texts.chain([user, workdir, stop_signal]);
+        texts.map(|text| text.len() + TEXT_BYTES).sum()
+    }
+
     pub fn variable(&self, name: &str) -> Option<&str> {
         let found = self.env.iter().find(|(known, _)| known == name);
         found.map(|(_, value)| value.as_str())

@@ -7,6 +7,7 @@ mod run;
 pub use self::fetch::is_commit;
 pub(crate) use self::fetch::{NOT_BY_COPY, is_remote};
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use crate::config::{Config, Healthcheck};
@@ -25,6 +26,13 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 /// Most bytes of all variables of a stage.
 const VARIABLES_MAX_BYTES: usize = 512 << 10;
 
+/// Most bytes of a plan: of values, and of what stages take over from others and steps from their stage. One line can name a value of many
+/// kilobytes many thousand times.
+pub const PLAN_MAX_BYTES: usize = 32 << 20;
+
+/// What a text takes beside its bytes.
+pub(crate) const TEXT_BYTES: usize = 48;
+
 impl Dockerfile {
     /// Spells out what is to be done. `base` gives the configuration of an image by its name; `None` means that there is
     /// no such image.
@@ -35,6 +43,7 @@ impl Dockerfile {
         let mut ends: BTreeMap<usize, End> = BTreeMap::new();
         let mut stages = Vec::new();
         let mut steps = 0;
+        let spent = Cell::new(0);
         for index in self.wanted() {
             let stage = &self.stages[index];
             let start = match &stage.base {
@@ -57,11 +66,16 @@ impl Dockerfile {
             let mut evaluation = Evaluation {
                 file: self,
                 index,
+                spent: &spent,
                 config: start.config,
                 arguments: start.arguments,
                 steps: Vec::new(),
                 has_own_command: false,
             };
+            let inherited = evaluation.config.bytes() + evaluation.arguments_bytes();
+            evaluation
+                .spend(inherited)
+                .map_err(|reason| Refusal::new(stage.line, reason))?;
             let triggers = std::mem::take(&mut evaluation.config.on_build);
             for text in triggers {
                 let trigger = instruction::trigger(stage.line, &text, self.escape)?;
@@ -69,12 +83,13 @@ impl Dockerfile {
             }
             for instruction in &stage.instructions {
                 evaluation.take(instruction)?;
+                if steps + evaluation.steps.len() > STEPS_MAX {
+                    let reason =
+                        format!("the build has more than {STEPS_MAX} steps that change files");
+                    return Err(Refusal::new(stage.line, reason));
+                }
             }
             steps += evaluation.steps.len();
-            if steps > STEPS_MAX {
-                let reason = format!("the build has more than {STEPS_MAX} steps that change files");
-                return Err(Refusal::new(stage.line, reason));
-            }
             let Evaluation {
                 config,
                 arguments,
@@ -103,6 +118,8 @@ struct End {
 struct Evaluation<'a> {
     file: &'a Dockerfile,
     index: usize,
+    /// Bytes of the whole plan so far.
+    spent: &'a Cell<usize>,
     config: Config,
     /// Declared in this stage, or in the one that it starts from.
     arguments: BTreeMap<String, String>,
@@ -116,6 +133,9 @@ impl Evaluation<'_> {
         let refuse = |reason: String| Refusal::new(instruction.line, reason);
         match &instruction.kind {
             Kind::Run(words) => {
+                // Its variables.
+                let bytes = self.config.bytes() + self.arguments_bytes();
+                self.spend(bytes).map_err(refuse)?;
                 let run = self.run(words).map_err(refuse)?;
                 let run = self.with_sources(run, words, instruction.line)?;
                 self.push(instruction, Action::Run(run));
@@ -239,7 +259,26 @@ impl Evaluation<'_> {
     }
 
     fn expand(&self, text: &str) -> Result<String, String> {
-        self.with_words(|words| words.expand(text))
+        let text = self.with_words(|words| words.expand(text))?;
+        self.spend(text.len() + TEXT_BYTES)?;
+        Ok(text)
+    }
+
+    fn spend(&self, bytes: usize) -> Result<(), String> {
+        self.spent.set(self.spent.get().saturating_add(bytes));
+        if self.spent.get() > PLAN_MAX_BYTES {
+            return Err(format!(
+                "the values of the Dockerfile take more than {PLAN_MAX_BYTES} bytes"
+            ));
+        }
+        Ok(())
+    }
+
+    fn arguments_bytes(&self) -> usize {
+        let texts = self.arguments.iter();
+        texts
+            .map(|(name, value)| name.len() + value.len() + 2 * TEXT_BYTES)
+            .sum()
     }
 
     fn expand_list(&self, text: &str) -> Result<Vec<String>, String> {

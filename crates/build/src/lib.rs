@@ -16,7 +16,7 @@ mod words;
 
 pub use config::{Config, Healthcheck};
 pub use dockerfile::{DOCKERFILE_MAX_BYTES, Dockerfile, INSTRUCTIONS_MAX};
-pub use evaluate::{STEPS_MAX, is_commit};
+pub use evaluate::{PLAN_MAX_BYTES, STEPS_MAX, is_commit};
 pub use ignore::Ignore;
 pub use refusal::Refusal;
 pub use step::{

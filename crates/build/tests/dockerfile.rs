@@ -1,6 +1,7 @@
 //! What whole Dockerfiles mean, and what is refused.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use alcove_build::{
     Action, Base, Config, Copy, Dockerfile, Fetch, Fetched, Mount, MountKind, Plan, Refusal, Run,
@@ -478,6 +479,21 @@ fn nothing_grows_without_bound() {
     assert!(plan_error(&many).reason.contains("200 steps"));
     let lines = format!("FROM base\n{}", "ENV A=1\n".repeat(2001));
     assert!(plan_error(&lines).reason.contains("2000 instructions"));
+    // One line with many values, and values that come again with each stage and each step.
+    let value = format!("FROM base\nARG A={}\n", "x".repeat(30_000));
+    let labels = format!("{value}LABEL {}\n", "a=$A ".repeat(2_000));
+    let files = format!("{value}COPY {} /x/\n", "$A ".repeat(2_000));
+    let label = format!("{value}LABEL a=$A b=$A c=$A d=$A\n");
+    let mut stages = label.replace("base", "base AS s0");
+    for stage in 1..500 {
+        writeln!(stages, "FROM s{} AS s{stage}", stage - 1).expect("memory");
+    }
+    let arguments: Vec<String> = (0..15).map(|n| format!("ARG A{n}=$A\n")).collect();
+    let steps = format!("{value}{}{}", arguments.concat(), "RUN x\n".repeat(150));
+    for text in [&labels, &files, &stages, &steps] {
+        assert!(plan_error(text).reason.contains("values"));
+    }
+    assert!(plan(&label).is_ok());
     let long = format!("FROM base\n#{}\n", "x".repeat(1 << 20));
     assert!(plan_error(&long).reason.contains("longer"));
 }
