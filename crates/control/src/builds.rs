@@ -160,7 +160,8 @@ async fn resolve(
                 let digest = ImageDigest(snapshot.image.clone());
                 images.insert(name, BaseImage::Here { digest });
             }
-            Some(snapshot) => {
+            // One that is called like an image of a registry does not hide that.
+            Some(snapshot) if !is_reference(&name) => {
                 let state = snapshot.state.as_str();
                 return Ok(Err(format!(
                     "the image {name:?} of the Dockerfile is {state}"
@@ -171,7 +172,7 @@ async fn resolve(
                     "{name:?} of the Dockerfile is not the name of an image"
                 )));
             }
-            None => {
+            Some(_) | None => {
                 let (credentials, is_plain) = shared.pull_login(organization, &name).await?;
                 let pull = PullOfBase {
                     reference: name.clone(),

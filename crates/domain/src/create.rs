@@ -267,6 +267,22 @@ fn plan_intervals(request: &NewSandbox, reasons: &mut Vec<Reason>) -> Intervals 
         Some(Err(reason)) => reasons.push(reason),
         None => {}
     }
+    if intervals.auto_pause_minutes > 0 {
+        // Who asks for a pause alone does not mean to be stopped before it.
+        if request.auto_stop_interval.is_none() {
+            intervals.auto_stop_minutes = 0;
+        }
+        if intervals.auto_stop_minutes > 0 {
+            reasons.push(Reason::invalid(
+                "At most one of autoStopInterval and autoPauseInterval can be greater than 0",
+            ));
+        }
+        if request.auto_delete_interval == Some(0) {
+            reasons.push(Reason::invalid(
+                "A sandbox that is deleted when it stops cannot pause by itself; set autoPauseInterval to 0",
+            ));
+        }
+    }
     match request
         .auto_archive_interval
         .map(interval::parse_auto_archive)

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 
 pub use self::life::{SnapshotEvent, SnapshotRefusal};
 pub use self::request::{
-    NewSnapshot, SnapshotPlan, check_image_name, is_reference, plan_snapshot, registry_of,
-    repository_of,
+    NewSnapshot, SnapshotPlan, check_image_name, check_name, is_reference, plan_snapshot,
+    registry_of, repository_of,
 };
 
 use crate::create::user_of_image;

@@ -8,6 +8,9 @@ use crate::{DesiredState, Phase, Sandbox};
 /// A sandbox in `error` stays at least this long, whatever its intervals, so that someone can read why.
 pub const ERROR_KEPT_MINUTES: u32 = 10;
 
+/// A sandbox whose image could not be built stays this long where nothing else is said: nothing ever ran in it.
+const BUILD_FAILED_KEPT_MINUTES: u32 = 7 * 24 * 60;
+
 /// What a timer does. Of two that are due at once, the earlier of this list is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Due {
@@ -48,6 +51,7 @@ pub fn next_due(sandbox: &Sandbox, last_activity_at: Timestamp) -> Option<(Times
         (Phase::Error { .. } | Phase::BuildFailed { .. }, Some(minutes)) => {
             Some(after(minutes.max(ERROR_KEPT_MINUTES)))
         }
+        (Phase::BuildFailed { .. }, None) => Some(after(BUILD_FAILED_KEPT_MINUTES)),
         _ => None,
     };
     [
@@ -188,6 +192,23 @@ mod tests {
         let broken = sandbox(phase, DesiredState::Started, intervals(15, Some(0)));
         let due = minute(i64::from(ERROR_KEPT_MINUTES));
         assert_eq!(next_due(&broken, minute(0)), Some((due, Due::AutoDelete)));
+    }
+
+    #[test]
+    fn what_was_never_built_goes_after_a_week_and_what_broke_stays() {
+        let fault = Fault::new(FaultCode::Internal, "x");
+        let phase = Phase::BuildFailed {
+            fault: fault.clone(),
+        };
+        let failed = sandbox(phase, DesiredState::Started, intervals(15, None));
+        let week = minute(7 * 24 * 60);
+        assert_eq!(next_due(&failed, minute(0)), Some((week, Due::AutoDelete)));
+        let phase = Phase::Error {
+            fault,
+            has_disk: true,
+        };
+        let broken = sandbox(phase, DesiredState::Started, intervals(15, None));
+        assert_eq!(next_due(&broken, minute(0)), None);
     }
 
     #[test]

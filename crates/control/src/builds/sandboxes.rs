@@ -11,8 +11,8 @@ use alcove_build::Dockerfile;
 use alcove_domain::build::built_to_go;
 use alcove_domain::create::plan_build_create;
 use alcove_domain::{
-    BuildInfo, BuildNews, Fault, FaultCode, Lifecycle, NewSandbox, OrganizationId, Placing,
-    Sandbox, SandboxClass, SandboxId, SandboxNetwork, Snapshot, SnapshotId, SnapshotState,
+    BuildInfo, BuildNews, Capability, Fault, FaultCode, Lifecycle, NewSandbox, OrganizationId,
+    Placing, Sandbox, SandboxClass, SandboxId, SandboxNetwork, Snapshot, SnapshotId, SnapshotState,
 };
 use alcove_runner_api::BaseImage;
 use alcove_store::StoreError;
@@ -35,6 +35,7 @@ pub(crate) async fn create(
     id: SandboxId,
 ) -> Result<Arc<Sandbox>, Error> {
     let region = shared.region_with_runner(&caller.organization, request.target.as_deref())?;
+    let place = shared.region_of(&caller.organization, request.target.as_deref())?;
     shared.check_placing(Placing::Take)?;
     let plan = plan_build_create(request, id.as_str(), shared.settings.default_resources)
         .map_err(Error::refused)?;
@@ -49,6 +50,10 @@ pub(crate) async fn create(
     if shared.directory.holds_name(org, &planned.name) {
         return Err(name_taken(&planned.name));
     }
+    let has_volumes = !planned.volumes.is_empty();
+    let mut needs = shared.needs_of(&planned.network, &planned.intervals, has_volumes);
+    needs.capabilities.insert(Capability::Builds);
+    shared.check_needs(&place, &needs)?;
     let volumes = volumes::resolve(shared, org, &planned.volumes).await?;
     let outbound_proxy = shared.seal_proxy(org, planned.outbound_proxy.as_ref())?;
     let key = key_of(org, &plan.info, &images);

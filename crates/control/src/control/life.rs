@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use alcove_domain::{
     Command, FaultCode, Permission, Reason, ResizeRequest, Sandbox, SandboxId, SandboxState,
-    SnapshotId, text,
+    SnapshotId, snapshot, text,
 };
 
 use super::Control;
@@ -86,13 +86,8 @@ impl Control {
         name: String,
         include_memory: bool,
     ) -> Result<Arc<Sandbox>, Error> {
-        caller.require(Permission::WriteSnapshots)?;
         let mut reasons = Vec::new();
-        if name.is_empty() {
-            reasons.push(Reason::invalid("name should not be empty"));
-        } else {
-            text::check_display("name", &name, &mut reasons);
-        }
+        snapshot::check_name(&name, &mut reasons);
         if include_memory {
             reasons.push(Reason::invalid(
                 "includeMemory is not supported for sandboxes of class container",
@@ -110,7 +105,6 @@ impl Control {
         name: String,
         birth: SnapshotBirth,
     ) -> Result<Arc<Sandbox>, Error> {
-        caller.require(Permission::WriteSnapshots)?;
         let id = SnapshotId::from_uuid(uuid_v4(&*self.shared.rng));
         let wish = Wish::Snapshot { id, name, birth };
         self.ask_and_wait(caller, id_or_name, wish, "SANDBOX_SNAPSHOT_FAILED")

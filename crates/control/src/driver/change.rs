@@ -127,8 +127,19 @@ impl IntervalChange {
     fn apply(self, sandbox: &mut Sandbox, now: Timestamp) {
         let intervals = &mut sandbox.intervals;
         match self {
-            Self::AutoStop(minutes) => intervals.auto_stop_minutes = minutes,
-            Self::AutoPause(minutes) => intervals.auto_pause_minutes = minutes,
+            // The one that is set last counts: only one of them would ever come.
+            Self::AutoStop(minutes) => {
+                intervals.auto_stop_minutes = minutes;
+                if minutes > 0 {
+                    intervals.auto_pause_minutes = 0;
+                }
+            }
+            Self::AutoPause(minutes) => {
+                intervals.auto_pause_minutes = minutes;
+                if minutes > 0 {
+                    intervals.auto_stop_minutes = 0;
+                }
+            }
             Self::AutoArchive(minutes) => intervals.auto_archive_minutes = minutes,
             Self::AutoDelete(minutes) => intervals.auto_delete_minutes = minutes,
             Self::Ttl(minutes) => sandbox.set_ttl(minutes, now),

@@ -101,7 +101,7 @@ async fn each_use_needs_its_permission() {
             .map(drop),
         control.fork_sandbox(&reader, "box", None).await.map(drop),
         control
-            .snapshot_sandbox(&writer, "box", "x".to_owned(), false)
+            .snapshot_sandbox(&reader, "box", "x".to_owned(), false)
             .await
             .map(drop),
         control.resolve_toolbox(&reader, "box").map(drop),

@@ -131,7 +131,8 @@ fn check_class(class: Option<&str>, region: Option<&str>, reasons: &mut Vec<Reas
     });
 }
 
-fn check_name(name: &str, reasons: &mut Vec<Reason>) {
+/// Checks the name of a snapshot, wherever it comes from.
+pub fn check_name(name: &str, reasons: &mut Vec<Reason>) {
     if name.is_empty() {
         reasons.push(Reason::invalid("name should not be empty"));
     } else if !has_form_of_reference(name) || name.len() > crate::text::NAME_MAX_BYTES {
