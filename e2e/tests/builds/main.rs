@@ -3,6 +3,7 @@
 mod bases;
 mod caches;
 mod cases;
+mod contexts;
 mod fetch;
 mod judge;
 mod more;

@@ -1,5 +1,6 @@
 //! Where parts of contexts come from, and how they become layers.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -8,7 +9,8 @@ use alcove_build::Ignore;
 use alcove_runner_api::{Build, BuildFault};
 
 use super::fault;
-use crate::image::{BUILD_PREFIX, ImageStore, Sha256Digest};
+use crate::cancel::Cancel;
+use crate::image::{BUILD_PREFIX, ImageStore, Sha256Digest, topmost};
 
 /// Most parts of one context. Each is a layer of the source that files are copied from.
 const PARTS_MAX: usize = 100;
@@ -40,6 +42,7 @@ pub fn layers(
     images: &ImageStore,
     contexts: &Arc<dyn ContextSource>,
     order: &Build,
+    cancel: &Cancel,
 ) -> Result<Vec<Sha256Digest>, BuildFault> {
     if order.contexts.len() > PARTS_MAX {
         let message = format!(
@@ -66,20 +69,22 @@ pub fn layers(
     let mut text = Vec::new();
     for key in &order.contexts {
         let found = images
-            .find_ignore(open(key)?)
+            .find_ignore(open(key)?, cancel)
             .map_err(|error| fault::image(&error))?;
         text = found.unwrap_or(text);
     }
     let digest = Sha256Digest::of(&text);
     let ignore = Ignore::parse(&String::from_utf8_lossy(&text)).map_err(fault::context)?;
     let mut layers = Vec::new();
-    for key in &order.contexts {
+    let mut seen = HashSet::new();
+    // The same file may be copied by two lines, and clients name it once for each.
+    for key in order.contexts.iter().filter(|key| seen.insert(*key)) {
         let name = part_name(&order.organization, key, digest);
         let image = if let Some(image) = images.find_built(&name) {
             image.digest.clone()
         } else {
             let image = images
-                .unpack_context(&name, open(key)?, &ignore, digest)
+                .unpack_context(&name, open(key)?, &ignore, digest, cancel)
                 .map_err(|error| fault::image(&error))?;
             image.digest
         };
@@ -89,7 +94,8 @@ pub fn layers(
                 .map_err(|error| fault::image(&error))?,
         );
     }
-    Ok(layers)
+    // Two parts may have the same content.
+    Ok(topmost(&layers))
 }
 
 /// Each part of the hashed text with its length before it.

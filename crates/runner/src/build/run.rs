@@ -3,16 +3,20 @@
 use std::collections::BTreeMap;
 
 use alcove_build::{Base, Config, Dockerfile, Plan, Source, StagePlan};
-use alcove_runner_api::{Build, BuildFault, ImageEntry};
+use alcove_runner_api::{Build, BuildFault, BuildFaultCode, ImageEntry};
 use tokio_util::sync::CancellationToken;
 
 use super::bases::Bases;
 use super::log::LogWriter;
 use super::step::Steps;
 use super::{Builds, bases, context, fault};
+use crate::cancel::Cancel;
 use crate::disk_pool::blocking;
 use crate::faults::Step as FaultStep;
 use crate::image::{BUILD_PREFIX, BuiltConfig, ImageConfig, Sha256Digest};
+
+/// Most images that one Dockerfile is made from; each is pulled, and kept for a while.
+const IMAGES_MAX: usize = 50;
 
 /// What everything that has no base starts from: an image without layers.
 const SCRATCH: &str = "scratch";
@@ -24,11 +28,17 @@ pub async fn run(
     cancel: &CancellationToken,
 ) -> Result<ImageEntry, BuildFault> {
     let file = Dockerfile::parse(&order.dockerfile).map_err(|refusal| fault::refused(&refusal))?;
-    let bases = bases::resolve(builds, order, &file.images(), log, cancel).await?;
+    let images = file.images();
+    if images.len() > IMAGES_MAX {
+        let message = format!("the Dockerfile names more than {IMAGES_MAX} images");
+        return Err(BuildFault::new(BuildFaultCode::Refused, message));
+    }
+    let bases = bases::resolve(builds, order, &images, log, cancel).await?;
     let ended = run_on(builds, order, log, cancel, &file, &bases).await;
     // A build that is cut short by the end of the server goes on with the same images.
     if !builds.stop.is_cancelled() {
         bases.release(builds).await;
+        tidy(builds).await;
     }
     ended
 }
@@ -49,9 +59,7 @@ async fn run_on(
         })
         .map_err(|refusal| fault::refused(&refusal))?;
     let context = if uses_context(&plan) {
-        let (images, contexts, order) = (images.clone(), builds.contexts.clone(), order.clone());
-        let unpacked = blocking(move || context::layers(&images, &contexts, &order)).await;
-        let layers = unpacked.map_err(fault::internal)??;
+        let layers = context_layers(builds, order, cancel).await?;
         builds.hit(FaultStep::ContextUnpacked)?;
         layers
     } else {
@@ -77,15 +85,18 @@ async fn run_on(
     let (layers, config) = last.unwrap_or_default();
     let image = compose(builds, &order.name, layers, to_image(config)).await?;
     builds.hit(FaultStep::Composed)?;
-    // What is too much goes after a build, where nobody waits for it.
-    let images = images.clone();
+    Ok(image)
+}
+
+/// Takes away what earlier builds have left and is too much by now. A build that failed has left as much as one that did not.
+async fn tidy(builds: &Builds) {
+    let images = builds.host.images.clone();
     let forgotten = blocking(move || images.forget_old_builds()).await;
     if let Ok(Err(error)) = forgotten {
         tracing::warn!(%error, "cannot forget old steps of builds");
     }
     let caches = builds.caches.clone();
     builds.tasks.spawn(async move { caches.tidy().await });
-    Ok(image)
 }
 
 async fn run_stage(
@@ -101,6 +112,29 @@ async fn run_stage(
         layers = steps.run(layers, step).await?;
     }
     Ok(layers)
+}
+
+async fn context_layers(
+    builds: &Builds,
+    order: &Build,
+    cancel: &CancellationToken,
+) -> Result<Vec<Sha256Digest>, BuildFault> {
+    let (images, contexts) = (builds.host.images.clone(), builds.contexts.clone());
+    let (order, flag) = (order.clone(), Cancel::default());
+    let seen = flag.clone();
+    let unpacking = blocking(move || context::layers(&images, &contexts, &order, &seen));
+    tokio::pin!(unpacking);
+    let unpacked = tokio::select! {
+        unpacked = &mut unpacking => unpacked,
+        () = cancel.cancelled() => {
+            flag.cancel();
+            unpacking.await
+        }
+    };
+    if cancel.is_cancelled() {
+        return Err(fault::cancelled());
+    }
+    unpacked.map_err(fault::internal)?
 }
 
 fn uses_context(plan: &Plan) -> bool {

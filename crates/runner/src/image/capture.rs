@@ -94,7 +94,8 @@ impl ImageStore {
             let limits = self.limits();
             let writing = scope.spawn(move || write_layer(view, cancel, limits, writer));
             // The reader's end is dropped with the call: a writer that is not done yet then fails.
-            let read = layer::unpack_any(reader, &folder, limits);
+            let go_on = || self.may_write(cancel);
+            let read = layer::unpack_any(reader, &folder, limits, &go_on);
             let written = writing
                 .join()
                 .unwrap_or_else(|_| Err(io::Error::other("the thread that reads them panicked")));

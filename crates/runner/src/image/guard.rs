@@ -13,7 +13,11 @@ use rustix::io::Errno;
 use super::error::ImageError;
 use super::limits::Limits;
 use super::store::{ImageStore, fail};
+use crate::cancel::Cancel;
 use crate::faults::{Faults, Step};
+
+/// Of all inodes of the file system, this part is left to the host: one in fifty.
+const INODES_KEPT_SHARE: u64 = 50;
 
 impl ImageStore {
     /// Lets somebody make its steps fail.
@@ -33,9 +37,22 @@ impl ImageStore {
         &self.limits
     }
 
+    /// For work that writes a layer out of what somebody else has made: whether it may go on.
+    pub(super) fn may_write(&self, cancel: &Cancel) -> io::Result<()> {
+        if cancel.is_cancelled() {
+            // Not `Interrupted`, which readers take for a reason to try again.
+            return Err(io::Error::other("nobody wants it any more"));
+        }
+        self.room_for(0)
+    }
+
     /// Makes sure that the host keeps its reserve when so much more is written.
     pub(super) fn room_for(&self, bytes: u64) -> io::Result<()> {
         let space = rustix::fs::statvfs(&self.dir)?;
+        // Empty files take no space. Some file systems do not count them, and say zero.
+        if space.f_favail < space.f_files / INODES_KEPT_SHARE {
+            return Err(Errno::NOSPC.into());
+        }
         let left = space.f_bavail.saturating_mul(space.f_frsize);
         if left < self.limits.disk_reserve_bytes.saturating_add(bytes) {
             return Err(Errno::NOSPC.into());

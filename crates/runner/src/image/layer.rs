@@ -20,6 +20,12 @@ pub struct Unpacked {
     pub skipped: u64,
 }
 
+/// Asked before each mebibyte of a plain archive whether to go on; an error ends the work. What is compressed well is little to read
+/// and much to write, so bytes of the blob would be no measure.
+pub type GoOn<'a> = &'a dyn Fn() -> io::Result<()>;
+
+const LOOK_BYTES: usize = 1 << 20;
+
 /// Unpacks `blob` into the empty folder `into` and checks that the plain archive is `diff_id`.
 ///
 /// On failure the folder holds a part of the layer and must be thrown away.
@@ -28,8 +34,9 @@ pub fn unpack(
     diff_id: Sha256Digest,
     into: &Path,
     limits: &Limits,
+    go_on: GoOn<'_>,
 ) -> Result<Unpacked, LayerError> {
-    let (unpacked, found) = unpack_any(blob, into, limits)?;
+    let (unpacked, found) = unpack_any(blob, into, limits, go_on)?;
     if found != diff_id {
         return Err(LayerError::WrongContent {
             expected: diff_id,
@@ -40,8 +47,13 @@ pub fn unpack(
 }
 
 /// Reads a layer through without unpacking it, and checks that the plain archive is `diff_id`.
-pub fn check(blob: impl Read, diff_id: Sha256Digest, limits: &Limits) -> Result<(), LayerError> {
-    let mut plain = plain(blob, limits)?;
+pub fn check(
+    blob: impl Read,
+    diff_id: Sha256Digest,
+    limits: &Limits,
+    go_on: GoOn<'_>,
+) -> Result<(), LayerError> {
+    let mut plain = plain(blob, limits, go_on)?;
     io::copy(&mut plain, &mut io::sink()).map_err(LayerError::Read)?;
     let (found, _) = plain.seen.finish();
     if found != diff_id {
@@ -53,12 +65,19 @@ pub fn check(blob: impl Read, diff_id: Sha256Digest, limits: &Limits) -> Result<
     Ok(())
 }
 
-fn plain<R: Read>(blob: R, limits: &Limits) -> Result<Plain<BufReader<R>>, LayerError> {
+/// The archive in a blob.
+pub fn plain<'a, R: Read>(
+    blob: R,
+    limits: &Limits,
+    go_on: GoOn<'a>,
+) -> Result<Plain<'a, BufReader<R>>, LayerError> {
     Ok(Plain {
         inner: Decoder::detect(BufReader::with_capacity(256 * 1024, blob))
             .map_err(LayerError::Read)?,
         seen: Fingerprint::default(),
         limit: limits.layer_bytes,
+        go_on,
+        until_look: 0,
     })
 }
 
@@ -69,8 +88,9 @@ pub fn unpack_any(
     blob: impl Read,
     into: &Path,
     limits: &Limits,
+    go_on: GoOn<'_>,
 ) -> Result<(Unpacked, Sha256Digest), LayerError> {
-    unpack_some(blob, into, limits, |_| Ok(true))
+    unpack_some(blob, into, limits, go_on, |_| Ok(true))
 }
 
 /// Like [`unpack_any`], asking about each entry. `chosen` may change its metadata; an entry for which it says no is
@@ -79,9 +99,10 @@ pub fn unpack_some(
     blob: impl Read,
     into: &Path,
     limits: &Limits,
+    go_on: GoOn<'_>,
     chosen: impl Fn(&mut Entry) -> Result<bool, EntryError>,
 ) -> Result<(Unpacked, Sha256Digest), LayerError> {
-    let plain = plain(blob, limits)?;
+    let plain = plain(blob, limits, go_on)?;
     let mut tree = LayerTree::open(into).map_err(|source| LayerError::Finish {
         doing: "open the folder of",
         source,
@@ -121,15 +142,22 @@ fn blame(source: EntryError, path: &str) -> LayerError {
 }
 
 /// The decompressed stream, bounded and hashed.
-struct Plain<R: Read> {
+pub struct Plain<'a, R: Read> {
     inner: Decoder<R>,
     seen: Fingerprint,
     limit: u64,
+    go_on: GoOn<'a>,
+    until_look: usize,
 }
 
-impl<R: Read> Read for Plain<R> {
+impl<R: Read> Read for Plain<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.until_look == 0 {
+            (self.go_on)()?;
+            self.until_look = LOOK_BYTES;
+        }
         let count = self.inner.read(buffer)?;
+        self.until_look = self.until_look.saturating_sub(count);
         self.seen.update(&buffer[..count]);
         if self.seen.bytes() > self.limit {
             return Err(io::Error::new(

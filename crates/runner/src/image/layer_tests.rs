@@ -26,7 +26,7 @@ fn unpack_into(
     limits: &Limits,
 ) -> (tempfile::TempDir, Result<Unpacked, LayerError>) {
     let folder = tempfile::tempdir().unwrap();
-    let outcome = unpack(blob, diff_id, folder.path(), limits);
+    let outcome = unpack(blob, diff_id, folder.path(), limits, &|| Ok(()));
     (folder, outcome)
 }
 
@@ -104,4 +104,31 @@ fn an_entry_that_promises_more_than_the_limit_is_refused_at_once() {
         })
     ));
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn what_is_unpacked_is_asked_about_by_what_comes_out() {
+    const MIB: usize = 1 << 20;
+    // Some kilobytes that become many megabytes.
+    let plain = TarBytes::default().file("a", &vec![0; 20 * MIB]).finish();
+    let blob = zstd::encode_all(&plain[..], 1).unwrap();
+    assert!(blob.len() < MIB / 10);
+    let asked = std::cell::Cell::new(0);
+    let unpacked = |stops_after: u32| {
+        asked.set(0);
+        let folder = tempfile::tempdir().unwrap();
+        let go_on = || {
+            asked.set(asked.get() + 1);
+            if asked.get() > stops_after {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            Ok(())
+        };
+        unpack_any(&blob[..], folder.path(), &Limits::default(), &go_on)
+    };
+    assert!(unpacked(u32::MAX).is_ok());
+    assert!((20..=25).contains(&asked.get()), "{}", asked.get());
+    let stopped = crate::image::ImageError::Context(unpacked(5).unwrap_err());
+    assert!(stopped.is_disk_full(), "{stopped}");
+    assert_eq!(asked.get(), 6);
 }

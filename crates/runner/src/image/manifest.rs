@@ -257,6 +257,15 @@ fn config(
     configuration: &ImageConfiguration,
     extensions: BuiltConfig,
 ) -> Result<ImageConfig, ImageError> {
+    let config = whole_config(configuration, extensions)?;
+    config.check_size()?;
+    Ok(config)
+}
+
+fn whole_config(
+    configuration: &ImageConfiguration,
+    extensions: BuiltConfig,
+) -> Result<ImageConfig, ImageError> {
     let Some(config) = configuration.config() else {
         return Ok(ImageConfig::default());
     };

@@ -272,12 +272,7 @@ impl Puller<'_> {
     /// Unpacks a layer, or only reads it through where it is unpacked already.
     fn unpack(&self, layer: &LayerSource, blob: File, size_bytes: u64) -> Result<u64, PullError> {
         let blob = Checked::new(blob, layer.blob, layer.blob_bytes);
-        let blob = Stoppable {
-            inner: blob,
-            cancel: self.parts.cancel,
-            store: self.store,
-            until_look: 0,
-        };
+        let go_on = || self.store.may_write(self.parts.cancel);
         let mut limits = *self.store.limits();
         // Headers and padding come on top of the files.
         let left = self.order.max_bytes.saturating_sub(size_bytes);
@@ -285,13 +280,15 @@ impl Puller<'_> {
         limits.layer_bytes = limits.layer_bytes.min(own);
         let known = self.store.layer_bytes(layer.diff_id)?;
         let done = match known {
-            Some(bytes) => layer::check(blob, layer.diff_id, &limits)
+            Some(bytes) => layer::check(blob, layer.diff_id, &limits, &go_on)
                 .map(|()| bytes)
                 .map_err(|source| ImageError::Layer {
                     digest: layer.diff_id,
                     source,
                 }),
-            None => self.store.unpack_layer(layer.diff_id, blob, &limits),
+            None => self
+                .store
+                .unpack_layer(layer.diff_id, blob, &limits, &go_on),
         };
         done.map_err(|error| {
             if self.parts.cancel.is_cancelled() {
@@ -448,33 +445,6 @@ fn is_too_long(error: &ImageError) -> bool {
         source = error.source();
     }
     false
-}
-
-/// Bytes of a blob between two looks at the disk space that is left.
-const LOOK_BYTES: usize = 1 << 20;
-
-/// Ends the unpacking of a blob that nobody wants any more, or that the host has no room for.
-struct Stoppable<'a, R> {
-    inner: R,
-    cancel: &'a Cancel,
-    store: &'a ImageStore,
-    until_look: usize,
-}
-
-impl<R: Read> Read for Stoppable<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.cancel.is_cancelled() {
-            // Not `Interrupted`, which readers take for a reason to try again.
-            return Err(io::Error::other("nobody wants it any more"));
-        }
-        if self.until_look == 0 {
-            self.store.room_for(0)?;
-            self.until_look = LOOK_BYTES;
-        }
-        let count = self.inner.read(buffer)?;
-        self.until_look = self.until_look.saturating_sub(count);
-        Ok(count)
-    }
 }
 
 #[cfg(test)]

@@ -44,6 +44,54 @@ pub struct BuiltConfig {
     pub on_build: Vec<String>,
 }
 
+/// What may be kept in memory of an image's configuration, for as long as the image is there. Labels of the largest images in use take
+/// some tens of kilobytes.
+const CONFIG_MAX_BYTES: usize = 256 << 10;
+
+/// What a text of a configuration takes beside its bytes.
+const TEXT_BYTES: usize = 64;
+
+impl ImageConfig {
+    /// # Errors
+    /// It takes more memory than an image may.
+    pub(super) fn check_size(&self) -> Result<(), ImageError> {
+        if self.memory_bytes() > CONFIG_MAX_BYTES {
+            return Err(ImageError::TooLarge {
+                what: "bytes in a configuration",
+                limit: CONFIG_MAX_BYTES as u64,
+            });
+        }
+        Ok(())
+    }
+
+    fn memory_bytes(&self) -> usize {
+        let Self {
+            env,
+            user,
+            workdir,
+            entrypoint,
+            cmd,
+            build,
+        } = self;
+        let BuiltConfig {
+            labels,
+            exposed_ports,
+            volumes,
+            stop_signal,
+            healthcheck,
+            shell,
+            on_build,
+        } = build;
+        let lists = [env, entrypoint, cmd, shell, on_build];
+        let texts = lists.into_iter().flatten();
+        let texts = texts.chain(exposed_ports).chain(volumes);
+        let texts = texts.chain(labels.iter().flat_map(|(key, value)| [key, value]));
+        let texts = texts.chain(healthcheck.iter().flat_map(|check| &check.test));
+        let texts = texts.chain([user, workdir, stop_signal]);
+        texts.map(|text| text.len() + TEXT_BYTES).sum()
+    }
+}
+
 impl BuiltConfig {
     fn is_empty(&self) -> bool {
         *self == Self::default()

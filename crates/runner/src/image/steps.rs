@@ -19,6 +19,7 @@ use super::limits::Limits;
 use super::record::{ImageConfig, ImageRecord, VERSION};
 use super::store::{Image, ImageStore, read_layer_record};
 use super::tar_stream::{EntryKind, TarStream};
+use crate::cancel::Cancel;
 
 /// With a plus sign, like all names that no user can give.
 pub const BUILD_PREFIX: &str = "+build-";
@@ -43,6 +44,7 @@ impl ImageStore {
         layers: &[Sha256Digest],
         config: ImageConfig,
     ) -> Result<ImageEntry, ImageError> {
+        config.check_size()?;
         let layers = topmost(layers);
         let _pin = self.pin(layers.iter().copied());
         let limit = self.limits().layers;
@@ -141,11 +143,13 @@ impl ImageStore {
         archive: impl Read,
         ignore: &Ignore,
         ignore_digest: Sha256Digest,
+        cancel: &Cancel,
     ) -> Result<ImageEntry, ImageError> {
         let unpacked = self.new_layer()?;
         let folder = unpacked.path().join("fs");
         let limits = context_limits(self.limits());
-        let outcome = layer::unpack_some(archive, &folder, &limits, |entry| {
+        let go_on = || self.may_write(cancel);
+        let outcome = layer::unpack_some(archive, &folder, &limits, &go_on, |entry| {
             // Whoever made the archive has ids that mean nothing here.
             (entry.uid, entry.gid) = (0, 0);
             let parts = entry.path.parts();
@@ -175,10 +179,15 @@ impl ImageStore {
     }
 
     /// The `.dockerignore` of a part of a context, if it is in this one.
-    pub fn find_ignore(&self, archive: impl Read) -> Result<Option<Vec<u8>>, ImageError> {
-        let plain = layer::Decoder::detect(archive)
-            .map_err(|source| ImageError::Context(LayerError::Read(source)))?;
-        let mut stream = TarStream::new(plain, context_limits(self.limits()));
+    pub fn find_ignore(
+        &self,
+        archive: impl Read,
+        cancel: &Cancel,
+    ) -> Result<Option<Vec<u8>>, ImageError> {
+        let limits = context_limits(self.limits());
+        let go_on = || self.may_write(cancel);
+        let plain = layer::plain(archive, &limits, &go_on).map_err(ImageError::Context)?;
+        let mut stream = TarStream::new(plain, limits);
         while let Some(entry) = stream.next_entry().map_err(ImageError::Context)? {
             let is_it = matches!(entry.path.parts(), [name] if name == IGNORE_NAME.as_bytes());
             if !is_it || !matches!(entry.kind, EntryKind::File { .. }) {
@@ -210,8 +219,9 @@ fn context_limits(limits: &Limits) -> Limits {
     }
 }
 
-/// Overlayfs refuses one folder twice. All that a lower one of equal layers shows, the upper one shows too.
-fn topmost(layers: &[Sha256Digest]) -> Vec<Sha256Digest> {
+/// Layers without those that come again higher up. Overlayfs refuses one folder twice, and all that a lower one of equal layers shows,
+/// the upper one shows too.
+pub fn topmost(layers: &[Sha256Digest]) -> Vec<Sha256Digest> {
     let mut kept: Vec<Sha256Digest> = Vec::with_capacity(layers.len());
     for layer in layers.iter().rev() {
         if !kept.contains(layer) {

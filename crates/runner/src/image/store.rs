@@ -210,7 +210,8 @@ impl ImageStore {
             return Ok(size_bytes);
         }
         let blob = layout.blob("layer", layer.blob, layer.blob_bytes)?;
-        self.unpack_layer(layer.diff_id, blob, &self.limits)
+        // The operator's own doing.
+        self.unpack_layer(layer.diff_id, blob, &self.limits, &|| Ok(()))
     }
 
     /// The size of a layer that is here.
@@ -225,10 +226,11 @@ impl ImageStore {
         diff_id: Sha256Digest,
         blob: impl Read,
         limits: &Limits,
+        go_on: layer::GoOn<'_>,
     ) -> Result<u64, ImageError> {
         let unpacked = self.new_layer()?;
         let folder = unpacked.path().join("fs");
-        let outcome = layer::unpack(blob, diff_id, &folder, limits);
+        let outcome = layer::unpack(blob, diff_id, &folder, limits, go_on);
         let outcome = outcome.map_err(|source| ImageError::Layer {
             digest: diff_id,
             source,

@@ -281,6 +281,36 @@ fn what_is_not_an_image_for_this_machine_is_refused() {
 }
 
 #[test]
+fn a_configuration_that_would_fill_the_memory_is_refused() {
+    let place = Place::new();
+    let store = place.open();
+    let import = |arguments: usize| {
+        let words = vec!["a"; arguments];
+        let config = serde_json::json!({ "Cmd": words, "Env": ["A=1"] });
+        let config: BuildConfig = serde_json::from_value(config).unwrap();
+        let path = place.path("words.tar");
+        let _ = fs::remove_file(&path);
+        write_oci_archive(&small().finish()[..], &config, &path).unwrap();
+        store.import_oci(&path, "words")
+    };
+    let too_large = |error: &ImageError| matches!(error, ImageError::TooLarge { what, .. } if what.contains("configuration"));
+    assert!(too_large(&import(100_000).unwrap_err()));
+    assert!(names(&store).is_empty());
+    assert_eq!(place.count("layers"), 0);
+    // The control.
+    let image = import(100).unwrap();
+    let image = store.get(&image.digest).unwrap();
+    let mut config = image.config.clone();
+    config.build.labels = (0..10_000)
+        .map(|n| (n.to_string(), "x".repeat(20)))
+        .collect();
+    let layers = store.layers_of(&image.digest).unwrap();
+    assert!(too_large(
+        &store.compose("built", &layers, config).unwrap_err()
+    ));
+}
+
+#[test]
 fn a_store_is_open_once() {
     let place = Place::new();
     let first = place.open();

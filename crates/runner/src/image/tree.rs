@@ -5,6 +5,7 @@
 //! ends inside it. The last part of a path is never followed. Nobody else can write below the folder, which
 //! has a parent that only root may enter.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -16,6 +17,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::error::EntryError;
+use super::holes;
 use super::tar_stream::{Entry, EntryKind, LayerPath};
 use crate::in_root::open_in_root;
 
@@ -35,6 +37,41 @@ fn cannot(doing: &'static str) -> impl Fn(Errno) -> EntryError {
     }
 }
 
+/// Memory for the paths of folders whose times are still to be set. An archive of a few megabytes may have millions of folders with long
+/// paths; beyond this their times are set early, and what comes into them later changes those.
+const FOLDER_TIMES_MAX_BYTES: usize = 64 << 20;
+
+/// By path. A folder that comes again has the time of its last entry.
+#[derive(Debug, Default)]
+struct FolderTimes {
+    by_path: HashMap<Vec<u8>, Timestamps>,
+    bytes: usize,
+}
+
+impl FolderTimes {
+    fn note(&mut self, parts: &[Vec<u8>], times: Timestamps) {
+        let path = path(parts);
+        let bytes = path.len() + size_of::<(Vec<u8>, Timestamps)>();
+        if self.by_path.insert(path, times).is_none() {
+            self.bytes += bytes;
+        }
+    }
+
+    fn set(&mut self, root: &OwnedFd) -> io::Result<()> {
+        self.bytes = 0;
+        for (path, times) in self.by_path.drain() {
+            let folder = match open_path(root, &path, OFlags::RDONLY) {
+                Ok(folder) => folder,
+                // A later entry made its path lead elsewhere.
+                Err(Errno::NOENT | Errno::NOTDIR) => continue,
+                Err(errno) => return Err(errno.into()),
+            };
+            rustix::fs::futimens(folder, &times)?;
+        }
+        Ok(())
+    }
+}
+
 /// Writes the entries of one layer below its folder.
 #[derive(Debug)]
 pub struct LayerTree {
@@ -42,7 +79,7 @@ pub struct LayerTree {
     /// The folder of the last entry: most entries come folder by folder.
     last_folder: Option<(Vec<Vec<u8>>, OwnedFd)>,
     /// Making a file in a folder changes the folder's time, so those times are set at the end.
-    folder_times: Vec<(Vec<Vec<u8>>, Timestamps)>,
+    folder_times: FolderTimes,
     skipped: u64,
 }
 
@@ -58,7 +95,7 @@ impl LayerTree {
         Ok(Self {
             root,
             last_folder: None,
-            folder_times: Vec::new(),
+            folder_times: FolderTimes::default(),
             skipped: 0,
         })
     }
@@ -122,18 +159,21 @@ impl LayerTree {
     }
 
     /// Sets the times of the folders. Returns how many entries were passed over.
-    pub fn finish(self) -> io::Result<u64> {
-        // A folder comes before what is in it, so the reverse order sets the inner ones first.
-        for (parts, times) in self.folder_times.iter().rev() {
-            let folder = match open_below(&self.root, parts, OFlags::RDONLY) {
-                Ok(folder) => folder,
-                // A later entry made its path lead elsewhere.
-                Err(Errno::NOENT | Errno::NOTDIR) => continue,
-                Err(errno) => return Err(errno.into()),
-            };
-            rustix::fs::futimens(folder, times)?;
-        }
+    pub fn finish(mut self) -> io::Result<u64> {
+        self.folder_times.set(&self.root)?;
         Ok(self.skipped)
+    }
+
+    fn note_time(&mut self, parts: &[Vec<u8>], entry: &Entry) -> Result<(), EntryError> {
+        if self.folder_times.bytes > FOLDER_TIMES_MAX_BYTES {
+            let set = self.folder_times.set(&self.root);
+            set.map_err(|source| EntryError::Write {
+                doing: "set the times of folders",
+                source,
+            })?;
+        }
+        self.folder_times.note(parts, times(entry));
+        Ok(())
     }
 
     fn write_root(&mut self, entry: &Entry) -> Result<(), EntryError> {
@@ -141,8 +181,7 @@ impl LayerTree {
             return Err(EntryError::RootNotFolder);
         }
         set_all(self.root.as_fd(), entry)?;
-        self.folder_times.push((Vec::new(), times(entry)));
-        Ok(())
+        self.note_time(&[], entry)
     }
 
     fn write_folder(
@@ -176,9 +215,7 @@ impl LayerTree {
             set_opaque(made.as_fd())?;
         }
         set_all(made.as_fd(), entry)?;
-        self.folder_times
-            .push((entry.path.parts().to_vec(), times(entry)));
-        Ok(())
+        self.note_time(entry.path.parts(), entry)
     }
 
     fn write_hard_link(
@@ -246,13 +283,20 @@ impl LayerTree {
 }
 
 fn open_below(root: &OwnedFd, parts: &[Vec<u8>], access: OFlags) -> Result<OwnedFd, Errno> {
-    let path = if parts.is_empty() {
+    open_path(root, &path(parts), access)
+}
+
+fn open_path(root: &OwnedFd, path: &[u8], access: OFlags) -> Result<OwnedFd, Errno> {
+    let access = access | OFlags::DIRECTORY;
+    open_in_root(root, path, access, ResolveFlags::NO_XDEV)
+}
+
+fn path(parts: &[Vec<u8>]) -> Vec<u8> {
+    if parts.is_empty() {
         b".".to_vec()
     } else {
         parts.join(&b'/')
-    };
-    let access = access | OFlags::DIRECTORY;
-    open_in_root(root, &path[..], access, ResolveFlags::NO_XDEV)
+    }
 }
 
 /// Makes the folders of a path that the archive has no entries for, as root's and readable by all.
@@ -364,8 +408,8 @@ fn write_file(
         Mode::RUSR | Mode::WUSR,
     )
     .map_err(cannot("make the file"))?;
-    let mut file = File::from(file);
-    let copied = io::copy(body, &mut file).map_err(|source| EntryError::Write {
+    let file = File::from(file);
+    let copied = holes::copy(body, &file).map_err(|source| EntryError::Write {
         doing: "copy its bytes",
         source,
     })?;

@@ -386,3 +386,27 @@ proptest! {
         prop_assert!(place.is_untouched_outside());
     }
 }
+
+#[test]
+fn a_folder_that_comes_often_is_remembered_once_and_has_its_last_time() {
+    let place = Place::new();
+    let mut tar = TarBytes::default();
+    for time in 1..=1000 {
+        let mut header = header(EntryType::Directory, "a/b", 0);
+        header.set_mtime(time);
+        tar = tar.raw(&mut header, b"");
+    }
+    let bytes = tar.finish();
+    let mut stream = TarStream::new(&bytes[..], Limits::default());
+    let mut tree = LayerTree::open(&place.path("")).unwrap();
+    while let Some(entry) = stream.next_entry().unwrap() {
+        tree.write(&entry, &mut stream).unwrap();
+    }
+    assert!(
+        tree.folder_times.bytes < 1000,
+        "{}",
+        tree.folder_times.bytes
+    );
+    tree.finish().unwrap();
+    assert_eq!(fs::metadata(place.path("a/b")).unwrap().mtime(), 1000);
+}
