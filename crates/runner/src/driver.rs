@@ -321,7 +321,7 @@ impl Driver {
                     Err(failed) => {
                         let why = Why::StartFailed(self.fault(&failed.error));
                         let device = failed.busy.map_or(LastDevice::Released, LastDevice::Known);
-                        self.stopped(*record, device, why)
+                        self.stopped(*record, device, why).await
                     }
                 };
             }
@@ -379,7 +379,7 @@ impl Driver {
                 self.note_traffic(traffic);
             }
             Held::Stopped { record, device, .. } => {
-                self.note_generation(&record);
+                self.note_generation(&record).await;
                 self.held = Held::Stopped {
                     record,
                     device,
@@ -459,36 +459,6 @@ impl Driver {
         let _ = pidfd_send_signal(&live.pidfd, Signal::KILL);
         if wait(KILL_DEADLINE).await.is_err() {
             tracing::error!(sandbox.id = %self.sandbox, pid = live.running.process.pid, "a killed sandbox does not end");
-        }
-    }
-
-    fn stopped(&self, record: Record, device: LastDevice, why: Why) -> Held {
-        let phase = Phase::Stopped {
-            fault: why.fault().cloned(),
-        };
-        let record = Record {
-            generation: self.generation,
-            phase,
-            ..record
-        };
-        if let Err(error) = self.host.journal.write(&record) {
-            // The old record says that it runs; the next start of the runner sees that it does not.
-            tracing::error!(sandbox.id = %self.sandbox, %error, "cannot write the journal");
-        }
-        Held::Stopped {
-            record: Box::new(record),
-            device,
-            why,
-        }
-    }
-
-    fn note_generation(&self, record: &Record) {
-        let record = Record {
-            generation: self.generation,
-            ..record.clone()
-        };
-        if let Err(error) = self.host.journal.write(&record) {
-            tracing::error!(sandbox.id = %self.sandbox, %error, "cannot write the journal");
         }
     }
 

@@ -113,6 +113,9 @@ impl Runner {
 
         let (journal, records) =
             Journal::open(sub("journal")?).map_err(part("open the journal"))?;
+        let aside = journal
+            .set_aside()
+            .map_err(part("list what was set aside"))?;
         let disks = Arc::new(Disks::open(sub("disks")?).map_err(part("open the folder of disks"))?);
         let image_limits = image::Limits {
             disk_reserve_bytes: config.bounds.disk_reserve_bytes,
@@ -151,7 +154,7 @@ impl Runner {
             .map_err(part("set up the network"))?;
         let inside =
             InsideDoor::open().map_err(part("start the thread for sockets in sandboxes"))?;
-        let ranges = Ranges::new(found.iter().map(|found| found.record.range));
+        let ranges = Ranges::new(take_over::ranges(&found, &aside));
         let disk_pool = DiskPool::new(disks.clone(), mounts.clone(), config.ready_disk_bytes);
         let disk_layers = DiskLayers::new(mounts.clone());
         let (report_to, reports) = mpsc::channel(REPORTS);
@@ -210,7 +213,7 @@ impl Runner {
         };
         let let_go = runner.inner.host.volumes.let_go().await;
         let_go.map_err(part("let go of volumes"))?;
-        runner.take_over(found, in_archive).await?;
+        runner.take_over(found, aside, in_archive).await?;
         runner.start_refill(config.ready_parts);
         runner.start_warming();
         Ok(runner)

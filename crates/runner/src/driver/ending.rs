@@ -7,6 +7,8 @@ use alcove_runner_api::{NetworkUsage, Observed, RunUsage};
 use super::Driver;
 use super::held::{Held, Live, Why, observed};
 use crate::disk_pool::blocking;
+use crate::host::HostError;
+use crate::journal::{Phase, Record};
 use crate::making::{self, LastDevice};
 
 impl Driver {
@@ -68,6 +70,45 @@ impl Driver {
                 LastDevice::Known(number)
             }
         };
-        self.stopped(live.record, device, why)
+        self.stopped(live.record, device, why).await
+    }
+
+    pub(super) async fn stopped(&self, record: Record, device: LastDevice, why: Why) -> Held {
+        let phase = Phase::Stopped {
+            fault: why.fault().cloned(),
+        };
+        let record = Record {
+            generation: self.generation,
+            phase,
+            ..record
+        };
+        if let Err(error) = self.write_down(record.clone()).await {
+            // The old record says that it runs; the next start of the runner sees that it does not.
+            tracing::error!(sandbox.id = %self.sandbox, %error, "cannot write the journal");
+        }
+        Held::Stopped {
+            record: Box::new(record),
+            device,
+            why,
+        }
+    }
+
+    pub(super) async fn note_generation(&self, record: &Record) {
+        let record = Record {
+            generation: self.generation,
+            ..record.clone()
+        };
+        if let Err(error) = self.write_down(record).await {
+            tracing::error!(sandbox.id = %self.sandbox, %error, "cannot write the journal");
+        }
+    }
+
+    /// Writes a record that waits for the host's disk, on a thread that may.
+    pub(super) async fn write_down(&self, record: Record) -> Result<(), HostError> {
+        let host = Arc::clone(&self.host);
+        let written = blocking(move || host.journal.write(&record)).await;
+        written
+            .map_err(HostError::Disk)?
+            .map_err(HostError::Journal)
     }
 }

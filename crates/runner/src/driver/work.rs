@@ -325,13 +325,16 @@ impl Driver {
             ..Record::new(child.clone(), child_generation, range, image)
         };
         // The disk before the record: a record without a disk would be a sandbox without files.
-        let (disks, name) = (host.disks.clone(), child.to_string());
-        let settled = blocking(move || disks.settle(&draft, &name))
-            .await
-            .map_err(HostError::Disk)
-            .and_then(|settled| settled.map_err(HostError::ChangeDisk))
-            .and_then(|()| host.journal.write(&record).map_err(HostError::Journal))
-            .and_then(|()| self.hit(Step::ChildRecorded));
+        let (maker, name) = (host.clone(), child.to_string());
+        let settled = blocking(move || {
+            let settled = maker.disks.settle(&draft, &name);
+            settled.map_err(HostError::ChangeDisk)?;
+            maker.journal.write(&record).map_err(HostError::Journal)
+        })
+        .await
+        .map_err(HostError::Disk)
+        .and_then(|settled| settled)
+        .and_then(|()| self.hit(Step::ChildRecorded));
         if settled.is_err() {
             let _ = host.journal.remove(&child);
             if let Err(error) = host.disks.remove(child.as_str()) {
@@ -437,24 +440,7 @@ impl Driver {
             disks.settle(&draft, &name).map_err(HostError::ChangeDisk)
         })
         .await?;
-        let full = |e| HostError::Range(crate::ranges::MakeRangeError::Full(e));
-        let recorded = host.ranges.claim().map_err(full).and_then(|range| {
-            let (sandbox, image) = (self.sandbox.clone(), header.image.clone());
-            let record = Record {
-                phase: Phase::Stopped { fault: None },
-                ..Record::new(sandbox, self.generation, range, image)
-            };
-            let written = host
-                .journal
-                .write(&record)
-                .map_err(HostError::Journal)
-                .and_then(|()| self.hit(Step::RestoreRecorded));
-            if written.is_err() {
-                let _ = host.journal.remove(&self.sandbox);
-                host.ranges.release(range);
-            }
-            written.map(|()| record)
-        });
+        let recorded = self.record_restored(header).await;
         if recorded.is_err() {
             // The archive is the sandbox still.
             if let Err(error) = host.disks.remove(self.sandbox.as_str()) {
@@ -476,6 +462,24 @@ impl Driver {
             }
         }
         recorded
+    }
+
+    async fn record_restored(&self, header: &Header) -> Result<Record, HostError> {
+        let host = &self.host;
+        let full = |e| HostError::Range(crate::ranges::MakeRangeError::Full(e));
+        let range = host.ranges.claim().map_err(full)?;
+        let (sandbox, image) = (self.sandbox.clone(), header.image.clone());
+        let record = Record {
+            phase: Phase::Stopped { fault: None },
+            ..Record::new(sandbox, self.generation, range, image)
+        };
+        let written = self.write_down(record.clone()).await;
+        let written = written.and_then(|()| self.hit(Step::RestoreRecorded));
+        if written.is_err() {
+            let _ = host.journal.remove(&self.sandbox);
+            host.ranges.release(range);
+        }
+        written.map(|()| record)
     }
 }
 

@@ -1,13 +1,15 @@
 //! Images that nothing on this host and nobody in the control plane needs any more.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::PoisonError;
 
 use alcove_runner_api::{Collected, ImageDigest, Needed};
 
 use super::{Entry, Runner};
+use crate::disk::Disks;
 use crate::image::ImageError;
-use crate::journal::JournalError;
+use crate::journal::{Journal, JournalError};
 
 /// Why images were not taken away.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +18,8 @@ pub enum CollectError {
     Images(#[from] ImageError),
     #[error(transparent)]
     Journal(#[from] JournalError),
+    #[error("{} does not tell of which image the sandbox is whose disk is kept", path.display())]
+    SetAside { path: PathBuf },
     #[error("the task that does it broke off")]
     Task(#[source] tokio::task::JoinError),
 }
@@ -43,6 +47,7 @@ impl Runner {
         let host = self.inner.host.clone();
         let collected = tokio::task::spawn_blocking(move || {
             needed.extend(host.journal.images()?);
+            needed.extend(images_of_kept(&host.journal, &host.disks)?);
             Ok(host.images.collect(&needed)?)
         });
         collected.await.map_err(CollectError::Task)?
@@ -58,5 +63,42 @@ impl Runner {
             Entry::Tombstone(_) => None,
         });
         images.collect()
+    }
+}
+
+/// What the disks belong to whose records are set aside. One whose image is not known may be of any image.
+fn images_of_kept(journal: &Journal, disks: &Disks) -> Result<BTreeSet<ImageDigest>, CollectError> {
+    let aside = journal.set_aside()?.into_iter();
+    aside
+        .filter(|aside| disks.path(&aside.name).exists())
+        .map(|aside| {
+            let path = aside.path;
+            aside.image.ok_or(CollectError::SetAside { path })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn the_image_of_a_disk_that_is_kept_is_needed_and_one_that_is_not_known_may_be_any() {
+        let folder = tempfile::tempdir().unwrap();
+        let sub = |name| folder.path().join(name);
+        let (journal, _) = Journal::open(sub("journal")).unwrap();
+        let disks = Disks::open(sub("disks")).unwrap();
+        fs::write(sub("journal/a.unreadable"), r#"{"image":"sha256:00"}"#).unwrap();
+        fs::write(sub("journal/b.unreadable"), "").unwrap();
+        fs::write(disks.path("a"), "").unwrap();
+        let needed = images_of_kept(&journal, &disks).unwrap();
+        assert_eq!(needed, [ImageDigest("sha256:00".to_owned())].into());
+        fs::write(disks.path("b"), "").unwrap();
+        let error = images_of_kept(&journal, &disks).unwrap_err();
+        assert!(matches!(error, CollectError::SetAside { .. }), "{error}");
     }
 }

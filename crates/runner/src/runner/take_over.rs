@@ -13,17 +13,19 @@ use crate::disk::Disks;
 use crate::disk_pool::POOL_PREFIX;
 use crate::driver::{Driver, let_go_of_copied};
 use crate::host::Host;
-use crate::journal::{Hold, Phase, Record, boot_id};
+use crate::journal::{Hold, Phase, RangeIndex, Record, SetAside, boot_id};
 use crate::limits::Limits;
 use crate::net::SlotIndex;
 
 impl Runner {
     /// Adopts, stops or takes apart every sandbox that the journal knows, and removes what it does not know.
     /// A sandbox whose record is gone is what the archive has of it; where there is a record, an archive is a
-    /// leftover of putting the sandbox away or of bringing it back.
+    /// leftover of putting the sandbox away or of bringing it back. Disk and archive of a sandbox whose record cannot
+    /// be read are left to a person.
     pub(super) async fn take_over(
         &self,
         found: Vec<Found>,
+        aside: Vec<SetAside>,
         archived: Vec<Header>,
     ) -> Result<(), OpenError> {
         let host = &self.inner.host;
@@ -32,15 +34,15 @@ impl Runner {
             .filter(|found| found.pidfd.is_some())
             .map(|found| found.record.sandbox.to_string())
             .collect();
-        let known: Vec<String> = found
-            .iter()
-            .map(|found| found.record.sandbox.to_string())
-            .collect();
+        let known = known(&found, &aside);
         let (limits, disks) = (host.limits.clone(), host.disks.clone());
         let live_names = live.clone();
-        let swept =
-            tokio::task::spawn_blocking(move || sweep(&limits, &disks, &live_names, &known));
+        let swept = tokio::task::spawn_blocking(move || {
+            sweep_groups(&limits, &live_names);
+            sweep_disks(&disks, &known);
+        });
         swept.await.map_err(part("remove what is left over"))?;
+        tell_of_kept(&aside, &host.disks);
         sweep_sockets(&self.inner.host, &live);
         for header in archived {
             let sandbox = header.sandbox.clone();
@@ -48,6 +50,11 @@ impl Runner {
                 if let Err(error) = host.archives.remove(&sandbox) {
                     tracing::error!(sandbox.id = %sandbox, %error, "cannot remove an archive that is left over");
                 }
+                continue;
+            }
+            // A start from it would replace the disk, of which nobody knows whether it is the newer.
+            if aside.iter().any(|aside| aside.name == sandbox.as_str()) {
+                tracing::error!(sandbox.id = %sandbox, "an archive stays whose sandbox's record is set aside");
                 continue;
             }
             let driver = Driver::archived(host.clone(), header);
@@ -168,8 +175,37 @@ fn absence_fault(boot: &str, had_oom_kill: bool) -> Fault {
     }
 }
 
-/// Removes control groups without a running sandbox, with all that is in them, and disks without a sandbox.
-fn sweep(limits: &Limits, disks: &Disks, live: &[String], known: &[String]) {
+/// The ranges that files on disks are of.
+pub(super) fn ranges(found: &[Found], aside: &[SetAside]) -> impl Iterator<Item = RangeIndex> {
+    let aside = aside.iter().filter_map(|aside| aside.range);
+    found.iter().map(|found| found.record.range).chain(aside)
+}
+
+/// The sandboxes whose disks stay.
+fn known(found: &[Found], aside: &[SetAside]) -> Vec<String> {
+    let found = found.iter().map(|found| found.record.sandbox.to_string());
+    let aside = aside.iter().map(|aside| aside.name.clone());
+    found.chain(aside).collect()
+}
+
+/// Says where the disks are that nobody but a person can make something of.
+fn tell_of_kept(aside: &[SetAside], disks: &Disks) {
+    for aside in aside {
+        let disk = disks.path(&aside.name);
+        if disk.exists() {
+            tracing::error!(
+                sandbox.id = aside.name,
+                "the record of sandbox {} cannot be read: it is {} now, and the disk stays as {}",
+                aside.name,
+                aside.path.display(),
+                disk.display()
+            );
+        }
+    }
+}
+
+/// Removes control groups without a running sandbox, with all that is in them.
+fn sweep_groups(limits: &Limits, live: &[String]) {
     for name in limits.names() {
         if live.contains(&name) {
             continue;
@@ -181,6 +217,10 @@ fn sweep(limits: &Limits, disks: &Disks, live: &[String], known: &[String]) {
             tracing::error!(group = name, %error, "cannot remove a control group that is left over");
         }
     }
+}
+
+/// Removes disks without a sandbox.
+fn sweep_disks(disks: &Disks, known: &[String]) {
     for name in disks.names() {
         if (name.starts_with(POOL_PREFIX) || !known.contains(&name))
             && let Err(error) = disks.remove(&name)
@@ -200,6 +240,46 @@ fn sweep_sockets(host: &Host, live: &[String]) {
     {
         if name != "spawner" && !live.contains(&name) {
             let _ = rustix::fs::unlinkat(&host.sockets, &name, rustix::fs::AtFlags::empty());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+    use alcove_runner_api::{Generation, ImageDigest};
+
+    use super::*;
+    use crate::journal::Journal;
+
+    #[test]
+    fn the_disk_of_a_record_that_cannot_be_read_survives_starts_and_that_of_nobody_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let sub = |name| folder.path().join(name);
+        let (journal, _) = Journal::open(sub("journal")).unwrap();
+        let image = ImageDigest("sha256:00".to_owned());
+        let sandbox = "kept".parse().unwrap();
+        let record = Record::new(sandbox, Generation(1), RangeIndex(0), image);
+        journal.write(&record).unwrap();
+        // As a loss of power leaves it.
+        fs::write(sub("journal/empty.json"), "").unwrap();
+        let disks = Disks::open(sub("disks")).unwrap();
+        for name in ["kept", "empty", "nobody"] {
+            fs::write(disks.path(name), "").unwrap();
+        }
+        for start in ["the first", "the second"] {
+            let (journal, records) = Journal::open(sub("journal")).unwrap();
+            let found = |record| Found {
+                record,
+                pidfd: None,
+                fault: None,
+            };
+            let found: Vec<Found> = records.into_iter().map(found).collect();
+            sweep_disks(&disks, &known(&found, &journal.set_aside().unwrap()));
+            let mut left = disks.names();
+            left.sort_unstable();
+            assert_eq!(left, ["empty", "kept"], "{start}");
         }
     }
 }
