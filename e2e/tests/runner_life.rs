@@ -10,6 +10,7 @@ use alcove_domain::SandboxId;
 use alcove_e2e::runner::TestRunner;
 use alcove_e2e::wait;
 use alcove_runner::faults::{Faults, Step};
+use alcove_runner::limits::Limits;
 use alcove_runner_api::{
     DiskOrigin, FaultCode, Generation, Goal, ImageEntry, Observed, Resources, SandboxSpec, Work,
 };
@@ -109,6 +110,32 @@ async fn a_paused_sandbox_stands_still_and_goes_on_where_it_was() {
     assert_eq!(report.observed, Observed::Stopped { fault: None });
     runs(&host, &sandbox, 6, Goal::Running(host.spec())).await;
     host.apply(&sandbox, 7, Goal::Paused).await;
+    end(host, &[&sandbox]).await;
+}
+
+#[tokio::test]
+async fn a_pause_that_a_kill_cuts_short_before_all_is_held_never_was() {
+    let host = TestRunner::start().await;
+    let sandbox = host.run("cut").await;
+    host.apply(&sandbox, 2, Goal::Paused).await;
+    // As it is between the record and the first process that is held.
+    let limits = Limits::open(&host.config.cgroup_parent).unwrap();
+    limits.group(&sandbox).thaw().unwrap();
+    wait::until("the processes go on", async || {
+        let is_frozen = limits.group(&sandbox).is_frozen();
+        if is_frozen { Err(is_frozen) } else { Ok(()) }
+    })
+    .await;
+    let host = host.reopen().await;
+    let found = host.runner.inventory();
+    assert!(
+        matches!(found[0].observed, Observed::Running { .. }),
+        "{found:?}"
+    );
+    assert_eq!(says(&host, &sandbox, "echo on").await, "on\n");
+    let report = host.apply(&sandbox, 2, Goal::Paused).await;
+    assert!(matches!(report.observed, Observed::Paused { .. }));
+    assert!(limits.group(&sandbox).is_frozen());
     end(host, &[&sandbox]).await;
 }
 
@@ -397,6 +424,7 @@ async fn work_that_fails_at_any_step_leaves_the_sandbox_as_it_was_and_succeeds_t
     let name = || "+snapshot-1".to_owned();
     let mut generation = 2;
     for (step, goal) in [
+        (Step::HoldNoted, Goal::Paused),
         (Step::Held, Goal::Paused),
         (Step::Sized, Goal::Resized(larger(64 << 20))),
         (Step::DiskCopied, copy()),

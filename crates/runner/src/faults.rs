@@ -42,6 +42,7 @@ steps! {
     Parked,
     HandedOver,
     // Of what is made of a sandbox that exists.
+    HoldNoted,
     Held,
     NetworkNoted,
     NetworkSet,

@@ -20,6 +20,7 @@ use crate::disk_pool::blocking;
 use crate::faults::Step;
 use crate::host::{HostError, admit};
 use crate::journal::{Hold, Phase, Record, Running};
+use crate::limits::Group;
 use crate::making::LastDevice;
 
 impl Driver {
@@ -103,17 +104,21 @@ impl Driver {
             .write(&record)
             .map_err(HostError::Journal)?;
         note_hold(live, self.generation, Hold::Processes);
-        let freezing = group.clone();
-        let frozen = blocking(move || freezing.freeze())
-            .await
-            .map_err(HostError::Disk)
-            .and_then(|frozen| frozen.map_err(HostError::Limits))
-            .and_then(|()| self.hit(Step::Held));
+        let frozen = self.freeze(group).await;
         if frozen.is_err() {
             // It goes on, and its record says so.
             self.thaw();
         }
         frozen
+    }
+
+    async fn freeze(&self, group: Group) -> Result<(), HostError> {
+        self.hit(Step::HoldNoted)?;
+        let frozen = blocking(move || group.freeze()).await;
+        frozen
+            .map_err(HostError::Disk)?
+            .map_err(HostError::Limits)?;
+        self.hit(Step::Held)
     }
 
     /// Lets the processes of a running sandbox go on, if they are held, under the policy that is ordered, and notes the

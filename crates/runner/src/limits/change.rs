@@ -68,6 +68,16 @@ impl Group {
         }
     }
 
+    /// Whether every process is held. Where not all of them are, as after a kill in the middle of
+    /// [`Group::freeze`], none is afterwards.
+    pub fn is_frozen_or_let_go(&self) -> Result<bool, LimitsError> {
+        let is_frozen = self.is_frozen();
+        if !is_frozen {
+            self.thaw()?;
+        }
+        Ok(is_frozen)
+    }
+
     /// Whether every process is held.
     pub fn is_frozen(&self) -> bool {
         let Some(folder) = self.freezer() else {
@@ -128,6 +138,43 @@ mod tests {
         assert!(matches!(three.freeze(), Err(LimitsError::NoFreezer)));
         three.thaw().unwrap();
         assert!(!three.is_frozen());
+    }
+
+    #[test]
+    fn processes_that_are_not_all_held_are_let_go_and_a_frozen_group_stays_so() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |file| root.path().join(file);
+        for (is_v2, said, is, half, held) in [
+            (
+                true,
+                "cgroup.freeze",
+                "cgroup.events",
+                "frozen 0\n",
+                "frozen 1\n",
+            ),
+            (
+                false,
+                "freezer.state",
+                "freezer.state",
+                "FREEZING\n",
+                "FROZEN\n",
+            ),
+        ] {
+            let group = Group {
+                folders: vec![root.path().to_owned(); if is_v2 { 1 } else { 4 }],
+                is_v2,
+            };
+            fs::write(at(said), "1").unwrap();
+            fs::write(at(is), half).unwrap();
+            assert!(!group.is_frozen_or_let_go().unwrap());
+            let let_go = if is_v2 { "0" } else { "THAWED" };
+            assert!(fs::read_to_string(at(said)).unwrap().starts_with(let_go));
+
+            fs::write(at(said), "1").unwrap();
+            fs::write(at(is), held).unwrap();
+            assert!(group.is_frozen_or_let_go().unwrap());
+            assert!(!fs::read_to_string(at(said)).unwrap().starts_with(let_go));
+        }
     }
 
     #[test]

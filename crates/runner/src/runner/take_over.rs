@@ -12,7 +12,7 @@ use crate::archive::Header;
 use crate::disk::Disks;
 use crate::disk_pool::POOL_PREFIX;
 use crate::driver::{Driver, let_go_of_copied};
-use crate::host::Host;
+use crate::host::{Host, HostError};
 use crate::journal::{Hold, Phase, RangeIndex, Record, SetAside, boot_id};
 use crate::limits::Limits;
 use crate::net::SlotIndex;
@@ -97,21 +97,33 @@ impl Runner {
 }
 
 impl Runner {
-    /// Ends what a copy of a running sandbox's disk needed, where the server was killed in the middle.
+    /// Ends what a copy of a running sandbox's disk needed, and a pause that held nothing yet, where the server was
+    /// killed in the middle. The control plane orders them again.
     async fn let_go(&self, mut record: Record, runs: bool) -> Record {
         let Phase::Running(running) = &mut record.phase else {
             return record;
         };
-        if running.hold != Hold::FileSystem || !runs {
+        if !runs {
             return record;
         }
-        match let_go_of_copied(&self.inner.host, running.loop_device).await {
+        let host = &self.inner.host;
+        let let_go = match running.hold {
+            Hold::Nothing => return record,
+            // Noted before the first process is held.
+            Hold::Processes => match host.limits.group(&record.sandbox).is_frozen_or_let_go() {
+                Ok(true) => return record,
+                Ok(false) => Ok(()),
+                Err(error) => Err(HostError::Limits(error)),
+            },
+            Hold::FileSystem => let_go_of_copied(host, running.loop_device).await,
+        };
+        match let_go {
             Ok(()) => running.hold = Hold::Nothing,
             Err(error) => {
-                tracing::error!(sandbox.id = %record.sandbox, %error, "cannot let a file system go");
+                tracing::error!(sandbox.id = %record.sandbox, %error, "cannot let go what was held");
             }
         }
-        if let Err(error) = self.inner.host.journal.write(&record) {
+        if let Err(error) = host.journal.write(&record) {
             tracing::error!(sandbox.id = %record.sandbox, %error, "cannot write the journal");
         }
         record

@@ -284,3 +284,18 @@ async fn a_network_policy_that_a_kill_cuts_short_anywhere_is_in_force_under_the_
     }
     server.finish().await;
 }
+
+#[tokio::test]
+async fn a_pause_that_a_kill_cuts_short_anywhere_is_done_by_the_next_server() {
+    let mut server = TestServer::start().await;
+    make(&server.client(), "box").await;
+    let counter = start_counter(&server.client(), "box").await;
+    for place in [&["runner:HoldNoted", "runner:Held"][..], &CONTROL[..]].concat() {
+        let client =
+            call_and_die(&mut server, place, async |client| client.pause("box").await).await;
+        becomes(&client, "box", SandboxState::Paused).await;
+        client.start("box").await.unwrap();
+        counter_goes_on(&client, "box", &counter).await;
+    }
+    server.finish().await;
+}
