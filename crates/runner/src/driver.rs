@@ -23,6 +23,7 @@ mod held;
 mod inbox;
 mod network;
 mod new;
+mod resize;
 mod step;
 mod work;
 

@@ -208,6 +208,15 @@ impl Group {
         result
     }
 
+    /// A group of version 2 of ordinary files.
+    #[cfg(test)]
+    pub(crate) fn stand_in(folder: &Path) -> Self {
+        Self {
+            folders: vec![folder.to_owned()],
+            is_v2: true,
+        }
+    }
+
     fn try_create(&self, resources: &Resources) -> Result<(), LimitsError> {
         for folder in &self.folders {
             make_folder(folder)?;

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use alcove_domain::SandboxId;
-use alcove_runner_api::{Generation, Goal, NetworkSpec, Resources, Work};
+use alcove_runner_api::{Generation, Goal, NetworkSpec, Work};
 
 use super::Driver;
 use super::held::{Held, Live, Why};
@@ -150,54 +150,6 @@ impl Driver {
         if let Err(error) = self.host.journal.write(&record) {
             tracing::error!(sandbox.id = %self.sandbox, %error, "cannot write the journal");
         }
-    }
-
-    async fn resize(&mut self, resources: Resources, inbox: &mut Inbox) -> Result<(), HostError> {
-        match &mut self.held {
-            Held::Running(live) => {
-                let group = self.host.limits.group(&self.sandbox);
-                let before = live.running.spec.resources;
-                group.resize(&resources).map_err(HostError::Limits)?;
-                if let Err(source) = self.host.faults.at(Step::Sized) {
-                    group.resize(&before).map_err(HostError::Limits)?;
-                    let step = "pass a fault point";
-                    return Err(HostError::Io { step, source });
-                }
-                live.running.spec.resources = Resources {
-                    disk_bytes: before.disk_bytes,
-                    ..resources
-                };
-                note_hold(live, self.generation, live.running.hold);
-                let record = live.record.clone();
-                self.host.journal.write(&record).map_err(HostError::Journal)
-            }
-            Held::Stopped { device, .. } => {
-                let device = *device;
-                self.release_disk(device).await?;
-                self.grow(resources.disk_bytes, inbox).await
-            }
-            Held::Absent { .. } | Held::Archived { .. } => Err(self.not("running or stopped")),
-        }
-    }
-
-    async fn grow(&mut self, bytes: u64, inbox: &mut Inbox) -> Result<(), HostError> {
-        let (disks, name) = (self.host.disks.clone(), self.sandbox.to_string());
-        if disks.size(&name).map_err(HostError::ChangeDisk)? >= bytes {
-            return Ok(());
-        }
-        admit(&self.host.bounds, &self.host.data_dir)?;
-        let faults = self.host.faults.clone();
-        self.long(inbox, move |cancel| {
-            let draft = disks
-                .larger(&name, bytes, cancel)
-                .map_err(HostError::ChangeDisk)?;
-            faults.at(Step::DiskGrown).map_err(|source| HostError::Io {
-                step: "pass a fault point",
-                source,
-            })?;
-            disks.settle(&draft, &name).map_err(HostError::ChangeDisk)
-        })
-        .await
     }
 
     /// A stopped sandbox's disk must not be read before the kernel has let go of it.
