@@ -14,6 +14,7 @@ use alcove_runner::limits::Limits;
 use alcove_runner_api::{
     DiskOrigin, FaultCode, Generation, Goal, ImageEntry, Observed, Resources, SandboxSpec, Work,
 };
+use tokio::sync::Notify;
 
 const DONE: Option<Work> = Some(Work::Done { image: None });
 
@@ -290,6 +291,57 @@ async fn a_copy_of_a_running_sandbox_has_its_files_and_a_life_of_its_own() {
     assert_eq!(host.apply(&parent, 3, goal).await.work, DONE);
     assert_eq!(disks(&host), ["child.ext4", "parent.ext4"]);
     end(host, &[&parent, &child]).await;
+}
+
+/// Tells when a step is reached.
+#[derive(Debug)]
+struct TellOf(Step, Notify);
+
+impl Faults for TellOf {
+    fn at(&self, step: Step) -> io::Result<()> {
+        if step == self.0 {
+            self.1.notify_one();
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_copy_whose_caller_goes_away_and_asks_again_is_taken_in_once() {
+    let reached = Arc::new(TellOf(Step::DiskCopied, Notify::new()));
+    let host = TestRunner::start_with_faults(reached.clone()).await;
+    let parent = host.run("parent").await;
+    says(&host, &parent, "echo kept > file").await;
+    let child: SandboxId = "child".parse().unwrap();
+    let goal = || Goal::Copied {
+        child: child.clone(),
+        child_generation: Generation(1),
+    };
+    tokio::select! {
+        biased;
+        () = reached.1.notified() => {}
+        report = host.apply(&parent, 2, goal()) => panic!("it came to its end before: {report:?}"),
+    }
+    wait::until("the copy is taken in", async || {
+        let found = host.runner.inventory();
+        if found.len() == 2 { Ok(()) } else { Err(found) }
+    })
+    .await;
+    let late: SandboxId = "late".parse().unwrap();
+    let goal = || Goal::Copied {
+        child: late.clone(),
+        child_generation: Generation(1),
+    };
+    let (first, second) = tokio::join!(
+        host.apply(&parent, 3, goal()),
+        host.apply(&parent, 3, goal())
+    );
+    assert_eq!((first.work, second.work), (DONE, DONE));
+    for copy in [&child, &late] {
+        runs(&host, copy, 2, existing(host.spec())).await;
+        assert_eq!(says(&host, copy, "cat file").await, "kept\n");
+    }
+    end(host, &[&parent, &child, &late]).await;
 }
 
 async fn captured(host: &TestRunner, sandbox: &SandboxId, generation: u64) -> ImageEntry {

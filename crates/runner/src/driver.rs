@@ -51,7 +51,7 @@ use crate::disk::LoopNumber;
 use crate::host::{Host, HostError};
 use crate::journal::{Hold, Phase, Record};
 use crate::making::{self, Extras, Failed, LastDevice, Made, Start};
-use crate::runner::Occupied;
+use crate::runner::{Occupied, Runner};
 
 /// A killed process that is still there after this long is stuck in the kernel.
 const KILL_DEADLINE: Duration = Duration::from_secs(10);
@@ -67,8 +67,8 @@ pub enum Message {
     Order {
         /// Apart: a mailbox has room for 32 messages from the first on, also that of a sandbox which is stopped for weeks.
         order: Box<Order>,
-        /// What the order would make of another sandbox is there already, or nobody wants it any more.
-        is_done: bool,
+        /// Takes in what the order makes of this sandbox.
+        runner: Runner,
         answer: oneshot::Sender<Result<Report, OrderError>>,
     },
     /// To copy it into the folder of a backup. It changes nothing, so it has no generation.
@@ -206,10 +206,10 @@ impl Driver {
             match message {
                 Message::Order {
                     order,
-                    is_done,
+                    runner,
                     answer,
                 } => {
-                    let result = Box::pin(self.apply(*order, is_done, &mut inbox)).await;
+                    let result = Box::pin(self.apply(*order, &runner, &mut inbox)).await;
                     // Someone who no longer waits reads the inventory.
                     let _ = answer.send(result);
                 }
@@ -226,7 +226,7 @@ impl Driver {
     async fn apply(
         &mut self,
         order: Order,
-        is_done: bool,
+        runner: &Runner,
         inbox: &mut Inbox,
     ) -> Result<Report, OrderError> {
         if order.generation < self.generation {
@@ -248,7 +248,7 @@ impl Driver {
                 self.make_absent().await;
                 None
             }
-            goal => Some(self.work(goal, is_done, inbox).await),
+            goal => Some(self.work(goal, runner, inbox).await),
         };
         let report = self.publish();
         Ok(Report { work, ..report })

@@ -4,6 +4,7 @@ mod collect;
 mod config;
 mod dial;
 mod host_status;
+mod orders;
 mod samples;
 mod take_over;
 mod volumes;
@@ -19,10 +20,10 @@ use std::time::Duration;
 
 use alcove_domain::SandboxId;
 use alcove_runner_api::{
-    Build, BuildLogPiece, BuildOutcome, Fetch, FetchError, Generation, Goal, ImageEntry, Observed,
-    Order, OrderError, Pull, PullState, Report, Sighting, Work,
+    Build, BuildLogPiece, BuildOutcome, Fetch, FetchError, Generation, ImageEntry, Observed,
+    OrderError, Pull, PullState, Report, Sighting,
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -56,9 +57,6 @@ const MAILBOX: usize = 16;
 
 /// Unasked reports that may wait for the control plane; the rest it learns from the inventory.
 const REPORTS: usize = 1024;
-
-/// Generations of removed sandboxes that are remembered, against orders that come late.
-const TOMBSTONES_MAX: usize = 10_000;
 
 /// Pause between two parts that are made ahead, so that a refill does not stand in the way of creates.
 const REFILL_PAUSE: Duration = Duration::from_millis(20);
@@ -279,132 +277,6 @@ impl Runner {
             };
             inner.stop.run_until_cancelled(refill).await;
         });
-    }
-
-    /// Works an order off. Resolves when its goal is reached, or has failed; see [`Observed`].
-    pub async fn apply(&self, order: Order) -> Result<Report, OrderError> {
-        if self.inner.stop.is_cancelled() {
-            return Err(OrderError::Unavailable);
-        }
-        let (sandbox, generation) = (order.sandbox.clone(), order.generation);
-        let (child, is_done) = self.child_of(&order);
-        let mailbox = {
-            let mut entries = self.entries();
-            match entries.get(&sandbox) {
-                Some(Entry::Driven { mailbox, .. }) => mailbox.clone(),
-                Some(Entry::Tombstone(current)) if generation < *current => {
-                    return Err(OrderError::Stale { current: *current });
-                }
-                Some(Entry::Tombstone(_)) | None => {
-                    let driver = Driver::absent(self.inner.host.clone(), sandbox.clone());
-                    self.start_driver(&mut entries, sandbox.clone(), driver)
-                }
-            }
-        };
-        let (answer, answered) = oneshot::channel();
-        mailbox
-            .send(Message::Order {
-                order: Box::new(order),
-                is_done,
-                answer,
-            })
-            .await
-            .map_err(|_| OrderError::Unavailable)?;
-        drop(mailbox);
-        let report = answered.await.map_err(|_| OrderError::Unavailable)??;
-        if let Some(child) = child
-            && !is_done
-            && matches!(report.work, Some(Work::Done { .. }))
-        {
-            self.take_in_child(&child);
-        }
-        if matches!(
-            report.observed,
-            Observed::Absent
-                | Observed::Failed {
-                    has_disk: false,
-                    ..
-                }
-        ) {
-            self.bury(&sandbox);
-        }
-        Ok(report)
-    }
-
-    /// The sandbox that an order makes of another one, and whether that is done already: it is there, or was
-    /// ordered away before it came.
-    fn child_of(&self, order: &Order) -> (Option<SandboxId>, bool) {
-        let Goal::Copied {
-            child,
-            child_generation,
-        } = &order.goal
-        else {
-            return (None, false);
-        };
-        let is_done = match self.entries().get(child) {
-            Some(Entry::Driven { view, .. }) => {
-                let view = view.read().unwrap_or_else(PoisonError::into_inner);
-                view.report.observed != Observed::Absent
-                    || view.report.generation > *child_generation
-            }
-            Some(Entry::Tombstone(current)) => current > child_generation,
-            None => false,
-        };
-        (Some(child.clone()), is_done)
-    }
-
-    /// Gives a new copy its driver. One that was ordered away meanwhile goes again.
-    fn take_in_child(&self, child: &SandboxId) {
-        let host = &self.inner.host;
-        let Some(record) = host.journal.find(child) else {
-            return;
-        };
-        let mut entries = self.entries();
-        if entries.contains_key(child) {
-            drop(entries);
-            if let Err(error) = host.disks.remove(child.as_str()) {
-                tracing::error!(sandbox.id = %child, %error, "cannot remove a fork that nobody wants");
-            }
-            if host.journal.remove(child).is_ok() {
-                host.ranges.release(record.range);
-            }
-            return;
-        }
-        let driver = Driver::adopt(host.clone(), record, None, None, None);
-        self.start_driver(&mut entries, child.clone(), driver);
-    }
-
-    /// Replaces the driver of a sandbox that is gone by a note of its last generation.
-    fn bury(&self, sandbox: &SandboxId) {
-        let mut entries = self.entries();
-        let Some(Entry::Driven { mailbox, view }) = entries.get(sandbox) else {
-            return;
-        };
-        let report = view
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .report
-            .clone();
-        let is_gone = matches!(
-            report.observed,
-            Observed::Absent
-                | Observed::Failed {
-                    has_disk: false,
-                    ..
-                }
-        );
-        // Another order may be on its way to the driver.
-        if !is_gone || mailbox.capacity() != MAILBOX {
-            return;
-        }
-        entries.insert(sandbox.clone(), Entry::Tombstone(report.generation));
-        let tombstones = entries
-            .iter()
-            .filter(|(_, e)| matches!(e, Entry::Tombstone(_)))
-            .count();
-        if tombstones > TOMBSTONES_MAX {
-            entries.retain(|_, entry| matches!(entry, Entry::Driven { .. }));
-        }
     }
 
     /// What is on this host.

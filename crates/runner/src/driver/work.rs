@@ -22,24 +22,31 @@ use crate::host::{HostError, admit};
 use crate::journal::{Hold, Phase, Record, Running};
 use crate::limits::Group;
 use crate::making::LastDevice;
+use crate::runner::Runner;
 
 impl Driver {
     /// Works off an order that leaves the sandbox what it is, apart from what is ordered.
-    pub(super) async fn work(&mut self, goal: Goal, is_done: bool, inbox: &mut Inbox) -> Work {
+    pub(super) async fn work(&mut self, goal: Goal, runner: &Runner, inbox: &mut Inbox) -> Work {
         let result = match goal {
             Goal::Paused => self.pause().await.map(|()| None),
             Goal::Archived => self.archive(inbox).await.map(|()| None),
             Goal::Networked(network) => self.network(network).await.map(|()| None),
             Goal::Resized(resources) => self.resize(resources, inbox).await.map(|()| None),
             Goal::Captured { name } => self.capture(name, inbox).await.map(Some),
-            Goal::Copied { .. } if is_done => Ok(None),
             Goal::Copied {
                 child,
                 child_generation,
-            } => self
-                .copy(child, child_generation, inbox)
-                .await
-                .map(|()| None),
+            } if runner.has_copy(&child, child_generation) => Ok(None),
+            Goal::Copied {
+                child,
+                child_generation,
+            } => {
+                let copied = self.copy(child, child_generation, inbox).await;
+                copied.map(|record| {
+                    runner.take_in_child(record);
+                    None
+                })
+            }
             Goal::Running(_) | Goal::Stopped { .. } | Goal::Absent => Ok(None),
         };
         match result {
@@ -269,7 +276,7 @@ impl Driver {
         child: SandboxId,
         child_generation: Generation,
         inbox: &mut Inbox,
-    ) -> Result<(), HostError> {
+    ) -> Result<Record, HostError> {
         let image = self.image()?;
         let draft = self.host.disks.draft();
         self.copy_disk(draft.path(), inbox).await?;
@@ -282,11 +289,11 @@ impl Driver {
             ..Record::new(child.clone(), child_generation, range, image)
         };
         // The disk before the record: a record without a disk would be a sandbox without files.
-        let (maker, name) = (host.clone(), child.to_string());
+        let (maker, name, written) = (host.clone(), child.to_string(), record.clone());
         let settled = blocking(move || {
             let settled = maker.disks.settle(&draft, &name);
             settled.map_err(HostError::ChangeDisk)?;
-            maker.journal.write(&record).map_err(HostError::Journal)
+            maker.journal.write(&written).map_err(HostError::Journal)
         })
         .await
         .map_err(HostError::Disk)
@@ -299,7 +306,7 @@ impl Driver {
             }
             host.ranges.release(range);
         }
-        settled
+        settled.map(|()| record)
     }
 
     pub(super) fn image(&self) -> Result<alcove_runner_api::ImageDigest, HostError> {
