@@ -6,7 +6,7 @@ import time
 import uuid
 
 import pytest
-from daytona import CreateSandboxFromSnapshotParams, Daytona, DaytonaNotFoundError
+from daytona import CreateSandboxFromSnapshotParams, Daytona, DaytonaError, DaytonaNotFoundError
 
 for variable in ("DAYTONA_API_URL", "DAYTONA_API_KEY"):
     if variable not in os.environ:
@@ -42,6 +42,15 @@ def sandbox(create):
 def unique():
     """A word that no other test uses."""
     return f"t-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def volume(daytona, unique):
+    """Asked for before the sandboxes that mount it, so that it goes after them."""
+    volume = daytona.volume.get(unique, create=True)
+    yield volume
+    with contextlib.suppress(DaytonaError):
+        daytona.volume.delete(volume)
 
 
 def wait_until(condition, what, seconds=60):

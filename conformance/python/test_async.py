@@ -8,14 +8,17 @@ from daytona import (
     AsyncDaytona,
     CreateSandboxFromSnapshotParams,
     DaytonaAuthenticationError,
+    DaytonaBadRequestError,
     DaytonaConfig,
     DaytonaConflictError,
     DaytonaFileNotFoundError,
     DaytonaNotFoundError,
     DaytonaProcessExecutionTimeoutError,
+    DaytonaUnprocessableEntityError,
     FileDownloadRequest,
     FileUpload,
     ListSandboxesQuery,
+    Resources,
     SandboxState,
     SessionExecuteRequest,
 )
@@ -139,6 +142,53 @@ async def test_a_sandbox_is_found_stopped_started_and_changed(daytona, sandbox):
     assert [item.id for item in items] == [sandbox.id]
     await sandbox.set_autostop_interval(42)
     assert (await daytona.get(sandbox.id)).auto_stop_interval == 42
+
+
+@asynchronous
+async def test_a_sandbox_is_resized_forked_captured_and_archived(daytona, sandbox):
+    cpu, memory, disk = sandbox.cpu, sandbox.memory, sandbox.disk
+    await sandbox.resize(Resources(cpu=cpu + 1))
+    assert (sandbox.state, sandbox.cpu) == (SandboxState.STARTED, cpu + 1)
+    await sandbox.fs.upload_file(b"kept", "file")
+    name = f"of-{sandbox.id}"
+    await sandbox.create_snapshot(name)
+    fork = await sandbox.fork()
+    other = await daytona.create(CreateSandboxFromSnapshotParams(snapshot=name))
+    try:
+        for child in (fork, other):
+            assert child.state == SandboxState.STARTED
+            assert await child.fs.download_file("file") == b"kept"
+        with pytest.raises(DaytonaConflictError):
+            await sandbox.create_snapshot(name)
+        assert (fork.cpu, fork.memory, fork.disk) == (cpu + 1, memory, disk)
+    finally:
+        await fork.delete()
+        await other.delete()
+        await daytona.snapshot.delete(await daytona.snapshot.get(name))
+    with pytest.raises(DaytonaBadRequestError, match="not stopped"):
+        await sandbox.archive()
+    await sandbox.stop()
+    await sandbox.archive()
+    # The test's own time limit is that of this wait.
+    while sandbox.state != SandboxState.ARCHIVED:
+        await sandbox.refresh_data()
+    await sandbox.start()
+    assert await sandbox.fs.download_file("file") == b"kept"
+
+
+@asynchronous
+async def test_a_paused_sandbox_comes_back(daytona, sandbox):
+    await sandbox.process.exec("nohup sleep 300 > /dev/null 2>&1 &")
+    try:
+        await sandbox.pause()
+    except DaytonaUnprocessableEntityError as reason:
+        pytest.skip(f"this host cannot pause: {reason}")
+    assert sandbox.state == SandboxState.PAUSED
+    with pytest.raises(DaytonaBadRequestError, match="not started"):
+        await sandbox.process.exec("true")
+    await sandbox.start()
+    assert sandbox.state == SandboxState.STARTED
+    assert (await sandbox.process.exec("pgrep -x sleep")).result != ""
 
 
 @asynchronous

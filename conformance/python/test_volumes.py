@@ -1,7 +1,6 @@
 """Volumes: made, mounted by several sandboxes at once, listed, refused, deleted."""
 
 import asyncio
-import contextlib
 
 import pytest
 from daytona import (
@@ -9,21 +8,11 @@ from daytona import (
     CreateSandboxFromSnapshotParams,
     DaytonaBadRequestError,
     DaytonaConflictError,
-    DaytonaError,
     DaytonaNotFoundError,
     VolumeMount,
 )
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
-
-
-@pytest.fixture
-def volume(daytona, unique):
-    """Asked for before the sandboxes that mount it, so that it goes after them."""
-    volume = daytona.volume.get(unique, create=True)
-    yield volume
-    with contextlib.suppress(DaytonaError):
-        daytona.volume.delete(volume)
 
 
 def test_a_volume_is_made_on_demand_and_found_again(daytona, unique):
