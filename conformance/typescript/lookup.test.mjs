@@ -2,9 +2,9 @@
 
 import assert from 'node:assert/strict'
 
-import { DaytonaBadRequestError, DaytonaNotFoundError } from '@daytonaio/sdk'
+import { DaytonaBadRequestError, DaytonaInvalidArgumentError } from '@daytonaio/sdk'
 
-import { collect, daytona, rejects, testSandbox, testWith, unique, waitUntil } from './support.mjs'
+import { collect, daytona, rejects, testPause, testSandbox, testWith, unique } from './support.mjs'
 
 const ids = async (query) => (await collect(daytona.list(query))).map((sandbox) => sandbox.id)
 
@@ -108,39 +108,38 @@ testSandbox('the intervals are set, kept and switched off', async (sandbox) => {
   await rejects(sandbox.setAutostopInterval(10 ** 9), DaytonaBadRequestError, { message: /autoStopInterval/ })
 })
 
-testWith('files survive a stop and processes do not', async (create) => {
-  const sandbox = await create({ envVars: { A: '1' } })
-  await sandbox.fs.uploadFile(Buffer.from('kept'), 'file')
-  await sandbox.process.executeCommand('nohup sleep 300 > /dev/null 2>&1 &')
-  await sandbox.process.createSession('s')
+testSandbox('an interval of zero is the longest until an archive, and no time until a delete', async (sandbox) => {
+  await sandbox.setAutoArchiveInterval(0)
+  await sandbox.setAutoDeleteInterval(0)
+  const found = await daytona.get(sandbox.id)
+  assert.deepEqual([found.autoArchiveInterval, found.autoDeleteInterval], [43200, 0])
   await sandbox.stop()
-  assert.equal(sandbox.state, 'stopped')
-  await rejects(sandbox.process.executeCommand('true'), DaytonaBadRequestError, { message: /not started/ })
-  await sandbox.start()
-  assert.equal(sandbox.state, 'started')
-  assert.equal((await sandbox.fs.downloadFile('file')).toString(), 'kept')
-  assert.equal((await sandbox.process.executeCommand('echo $A; pgrep -a sleep')).result, '1\n')
-  assert.deepEqual(await sandbox.process.listSessions(), [])
-})
-
-testWith('a deleted sandbox is gone', async (create) => {
-  const sandbox = await create()
-  await sandbox.delete(60, true)
   assert.equal(sandbox.state, 'destroyed')
-  await rejects(daytona.get(sandbox.id), DaytonaNotFoundError)
-  await rejects(sandbox.delete(), DaytonaNotFoundError)
-  await rejects(sandbox.process.executeCommand('true'), DaytonaNotFoundError)
+  assert.ok(!(await collect(daytona.list())).some((other) => other.id === sandbox.id))
 })
 
-testWith('a stop by somebody else is told by an event', async (create) => {
-  const { Daytona } = await import('@daytonaio/sdk')
+testPause('a pause by itself can take the place of a stop', async (create) => {
   const sandbox = await create()
-  const byEvent = new Daytona()
-  const listening = await byEvent.get(sandbox.id)
-  const deaf = await new Daytona({ useDeprecatedPolling: true }).get(sandbox.id)
-  await waitUntil(() => byEvent.eventDispatcher.isConnected, 'the event connection')
-  await sandbox.stop()
-  await waitUntil(() => listening.state === 'stopped', 'the event')
-  assert.equal(deaf.state, 'started', 'without events nothing can have changed it')
-  await byEvent[Symbol.asyncDispose]()
+  await sandbox.setAutostopInterval(0)
+  await sandbox.setAutoPauseInterval(60)
+  const found = await daytona.get(sandbox.id)
+  assert.deepEqual([found.autoStopInterval, found.autoPauseInterval], [0, 60])
+  await sandbox.setAutoPauseInterval(0)
+  assert.equal((await daytona.get(sandbox.id)).autoPauseInterval, 0)
+})
+
+testSandbox('negative intervals are refused but for the delete', async (sandbox) => {
+  for (const [setter, message] of [
+    ['setAutostopInterval', /autoStopInterval/],
+    ['setAutoArchiveInterval', /autoArchiveInterval/],
+    ['setAutoPauseInterval', /autoPauseInterval/],
+    ['setTtl', /ttlMinutes/],
+  ]) {
+    // By the client itself, and by the server where it is asked without it.
+    await rejects(sandbox[setter](-1), DaytonaInvalidArgumentError, { message })
+    await rejects(daytona.sandboxApi[setter](sandbox.id, -1), DaytonaBadRequestError, { statusCode: 400, message })
+  }
+  await sandbox.setAutoDeleteInterval(-5)
+  const found = await daytona.get(sandbox.id)
+  assert.deepEqual([found.autoStopInterval, found.autoArchiveInterval, found.autoDeleteInterval], [15, 10080, -1])
 })

@@ -5,7 +5,7 @@ import { randomUUID } from 'node:crypto'
 import test from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
 
-import { Daytona, DaytonaNotFoundError } from '@daytonaio/sdk'
+import { Daytona, DaytonaNotFoundError, DaytonaUnprocessableEntityError } from '@daytonaio/sdk'
 
 for (const variable of ['DAYTONA_API_URL', 'DAYTONA_API_KEY']) {
   assert.ok(process.env[variable], `${variable} is not set: run the tests by scripts/with-server.sh`)
@@ -22,20 +22,21 @@ export async function collect(iterable) {
   return all
 }
 
-const unlessGone = (error) => {
+export const unlessGone = (error) => {
   if (!(error instanceof DaytonaNotFoundError)) throw error
 }
 
-/** A test that may create sandboxes; they are deleted after it. */
+/** A test that may create sandboxes; they are deleted after it, and so is what it was told to `keep` until then. */
 export function testWith(name, body) {
-  test(name, async () => {
+  test(name, async (context) => {
     const created = []
-    const create = async (params) => {
-      created.push(await daytona.create(params))
-      return created.at(-1)
+    const keep = (sandbox) => {
+      created.push(sandbox)
+      return sandbox
     }
+    const create = async (params) => keep(await daytona.create(params))
     try {
-      await body(create)
+      await body(create, keep, context)
     } finally {
       await Promise.all(created.map((sandbox) => daytona.delete(sandbox).catch(unlessGone)))
     }
@@ -45,6 +46,18 @@ export function testWith(name, body) {
 /** A test of one sandbox without special wishes. */
 export function testSandbox(name, body) {
   testWith(name, async (create) => body(await create()))
+}
+
+/** A test that is skipped where the host cannot pause. */
+export function testPause(name, body) {
+  testWith(name, async (create, _, context) => {
+    try {
+      await body(create)
+    } catch (error) {
+      if (!(error instanceof DaytonaUnprocessableEntityError && /pausing/.test(error.message))) throw error
+      context.skip(`this host cannot pause: ${error.message}`)
+    }
+  })
 }
 
 /** Waits for something that comes by itself; never longer than `seconds`. */
