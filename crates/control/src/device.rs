@@ -15,7 +15,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use alcove_domain::{
-    DeviceCodeHash, DeviceDecision, DeviceLogin, NewApiKey, Permissions, Reason, UserId,
+    DeviceCodeHash, DeviceDecision, DeviceLogin, NewApiKey, OrganizationId, Permissions, Reason,
+    UserId,
 };
 use aws_lc_rs::hmac;
 use jiff::Timestamp;
@@ -366,8 +367,8 @@ pub(crate) async fn redeem(
     device_code: &str,
 ) -> Result<Result<CreatedApiKey, DeviceRefusal>, Error> {
     let code = hash(device_code);
-    let pending = match answer(shared, &code) {
-        Ok(pending) => pending,
+    let taken = match answer(shared, &code) {
+        Ok(taken) => taken,
         Err(refusal) => {
             if refusal == DeviceRefusal::AccessDenied {
                 forget(shared, &code).await;
@@ -375,28 +376,52 @@ pub(crate) async fn redeem(
             return Ok(Err(refusal));
         }
     };
-    let DeviceDecision::Approved(user, organization) = pending.login.decision.clone() else {
-        return Ok(Err(DeviceRefusal::AuthorizationPending));
-    };
-    let wish = wish(shared, &pending.login);
-    let made = keys::device_key(shared, organization, user, wish, &code).await;
-    match made {
-        Ok(made) => Ok(Ok(made)),
-        // Whoever approved is no member any more.
-        Err(Error::Unauthenticated { .. }) => {
-            forget(shared, &code).await;
-            Ok(Err(DeviceRefusal::AccessDenied))
+    let wish = wish(shared, &taken.pending.login);
+    // Who goes away while it waits for its turn asks again and gets the key.
+    let tx = shared.store.begin().await;
+    let tx = tx.map_err(|error| Error::store("making an API key", error))?;
+    let task = |shared: Arc<Shared>| async move {
+        // All of it comes along: it is dropped with the task, and not with the request.
+        let mut taken = taken;
+        let (user, organization) = taken.by.clone();
+        match keys::device_key(&shared, tx, organization, user, wish, &code).await {
+            Ok(made) => {
+                taken.is_over = true;
+                Ok(Ok(made))
+            }
+            // Whoever approved is no member any more.
+            Err(Error::Unauthenticated { .. }) => {
+                taken.is_over = true;
+                forget(&shared, &code).await;
+                Ok(Err(DeviceRefusal::AccessDenied))
+            }
+            Err(error) => Err(error),
         }
-        Err(error) => {
-            // Nothing was written, so it can be asked for again.
-            lock(&shared.devices.pending).insert(code, pending);
-            Err(error)
+    };
+    shared.finish_shared("letting in a program", task).await
+}
+
+/// One that was approved and is taken out of those that wait. It waits again when this is dropped before it is over: nothing
+/// was written then.
+struct Taken {
+    shared: Arc<Shared>,
+    pending: Pending,
+    /// Who approved, and in which organization.
+    by: (UserId, OrganizationId),
+    is_over: bool,
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        if !self.is_over {
+            let pending = self.pending.clone();
+            lock(&self.shared.devices.pending).insert(pending.login.code, pending);
         }
     }
 }
 
 /// What a program is told; one that was approved is taken out, so that nobody else gets a key for it.
-fn answer(shared: &Shared, code: &DeviceCodeHash) -> Result<Pending, DeviceRefusal> {
+fn answer(shared: &Arc<Shared>, code: &DeviceCodeHash) -> Result<Taken, DeviceRefusal> {
     let now = shared.clock.now();
     let mut all = lock(&shared.devices.pending);
     let found = all.get_mut(code).ok_or(DeviceRefusal::InvalidGrant)?;
@@ -407,7 +432,7 @@ fn answer(shared: &Shared, code: &DeviceCodeHash) -> Result<Pending, DeviceRefus
         .asked_at
         .is_some_and(|asked| passed(asked, now) < found.interval);
     found.asked_at = Some(now);
-    match found.login.decision {
+    match found.login.decision.clone() {
         DeviceDecision::Denied => {
             all.remove(code);
             Err(DeviceRefusal::AccessDenied)
@@ -417,7 +442,15 @@ fn answer(shared: &Shared, code: &DeviceCodeHash) -> Result<Pending, DeviceRefus
             Err(DeviceRefusal::SlowDown)
         }
         DeviceDecision::None => Err(DeviceRefusal::AuthorizationPending),
-        DeviceDecision::Approved(..) => all.remove(code).ok_or(DeviceRefusal::InvalidGrant),
+        DeviceDecision::Approved(user, organization) => {
+            let pending = all.remove(code).ok_or(DeviceRefusal::InvalidGrant)?;
+            Ok(Taken {
+                shared: Arc::clone(shared),
+                pending,
+                by: (user, organization),
+                is_over: false,
+            })
+        }
     }
 }
 

@@ -102,6 +102,7 @@ pub(crate) fn first_key(shared: &Shared, user: &User, home: &OrganizationId) -> 
 /// [`Error::Unauthenticated`] for whoever is no member of the organization any more, and for a code that is used up.
 pub(crate) async fn device_key(
     shared: &Shared,
+    tx: Tx,
     organization: OrganizationId,
     user: UserId,
     wish: NewApiKey,
@@ -109,7 +110,6 @@ pub(crate) async fn device_key(
 ) -> Result<CreatedApiKey, Error> {
     let failed = |error| Error::store("making an API key", error);
     let made = make(shared, organization, user, wish);
-    let tx = shared.store.begin().await.map_err(failed)?;
     // With the key, so that a code is neither used twice nor used up for nothing.
     if !tx.device_login_delete(code).await.map_err(failed)? {
         return Err(Error::bad_credentials());

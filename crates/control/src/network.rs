@@ -45,7 +45,7 @@ pub(crate) async fn load(shared: &Shared) -> Result<(), Error> {
 
 /// Writes whether an organization is limited. Its sandboxes learn of it when they are made or started.
 pub(crate) async fn limit_egress(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     caller: &Caller,
     organization: &OrganizationId,
     is_limited: bool,
@@ -53,14 +53,19 @@ pub(crate) async fn limit_egress(
     shared
         .check_organization_rights(caller, organization)
         .await?;
-    let failed = |error| Error::store("writing an organization", error);
-    let tx = shared.store.begin().await.map_err(failed)?;
-    tx.organization_limit_egress(organization, is_limited)
-        .await
-        .map_err(failed)?;
-    tx.commit().await.map_err(failed)?;
-    shared.limited_egress.note(organization, is_limited);
-    Ok(())
+    let organization = organization.clone();
+    let task = |shared: Arc<Shared>| async move {
+        let failed = |error| Error::store("writing an organization", error);
+        let tx = shared.store.begin().await.map_err(failed)?;
+        tx.organization_limit_egress(&organization, is_limited)
+            .await
+            .map_err(failed)?;
+        tx.commit().await.map_err(failed)?;
+        shared.limited_egress.note(&organization, is_limited);
+        Ok(())
+    };
+    // A caller that goes away must not leave a limit that nobody heeds.
+    shared.finish_shared("writing an organization", task).await
 }
 
 /// What a runner is told of a sandbox's network.

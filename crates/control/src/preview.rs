@@ -177,7 +177,7 @@ pub(crate) fn sign(
 
 /// Ends a signed URL. One that has ended already stays so.
 pub(crate) async fn end(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     caller: &Caller,
     id_or_name: &str,
     port: Port,
@@ -195,13 +195,17 @@ pub(crate) async fn end(
         return Ok(());
     }
     let doing = "ending a preview URL";
-    let failed = |error| Error::store(doing, error);
     let id = label_id(label);
-    let tx = shared.store.begin().await.map_err(failed)?;
-    tx.preview_end(&id, expires_at, now).await.map_err(failed)?;
-    tx.commit().await.map_err(failed)?;
-    shared.ended_labels.insert(id, expires_at, now);
-    Ok(())
+    let task = |shared: Arc<Shared>| async move {
+        let failed = |error| Error::store(doing, error);
+        let tx = shared.store.begin().await.map_err(failed)?;
+        tx.preview_end(&id, expires_at, now).await.map_err(failed)?;
+        tx.commit().await.map_err(failed)?;
+        shared.ended_labels.insert(id, expires_at, now);
+        Ok(())
+    };
+    // A caller that goes away must not leave a URL that has ended and still opens.
+    shared.finish_shared(doing, task).await
 }
 
 /// Lets a visitor of the toolbox in, who must be allowed to run programs.

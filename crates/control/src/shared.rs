@@ -190,6 +190,18 @@ impl Shared {
         }
     }
 
+    /// As [`Shared::finish`], for what needs all that is shared: what is written down and then noted in memory.
+    pub async fn finish_shared<T: Send + 'static, W>(
+        self: &Arc<Self>,
+        doing: &'static str,
+        task: impl FnOnce(Arc<Self>) -> W,
+    ) -> Result<T, Error>
+    where
+        W: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        self.finish(doing, task(Arc::clone(self))).await
+    }
+
     pub fn cancel(&self) {
         self.cancel.cancel();
     }

@@ -109,13 +109,28 @@ pub(crate) async fn sign_in(shared: &Arc<Shared>, shown: Entrance<'_>) -> Result
         tracing::info!("a try to sign in failed");
         return Err(Error::bad_credentials());
     };
+    let code = shown.code.filter(|code| !code.trim().is_empty());
+    let code = code.map(str::to_owned);
+    let task = |shared: Arc<Shared>| async move { enter(&shared, user, hash, code, attempt).await };
+    // Whoever goes away must not leave a session that had to go and still lets in.
+    shared.finish_shared("signing in", task).await
+}
+
+/// Begins a session of a user who has shown the password that this is the hash of.
+async fn enter(
+    shared: &Shared,
+    user: User,
+    hash: Option<String>,
+    code: Option<String>,
+    attempt: Try,
+) -> Result<SignedIn, Error> {
+    let failed = |error| Error::store("signing in", error);
     let tx = shared.store.begin().await.map_err(failed)?;
     // What was right when it was read may have been changed since, with the end of all sessions.
     if tx.password_find(&user.id).await.map_err(failed)? != hash {
         return Err(Error::bad_credentials());
     }
-    let code = shown.code.filter(|code| !code.trim().is_empty());
-    let taken = second_factor::take(shared, &tx, &user.id, code).await?;
+    let taken = second_factor::take(shared, &tx, &user.id, code.as_deref()).await?;
     match taken {
         Taken::NotNeeded | Taken::Right => shared.end_try(&tx, &attempt).await?,
         // The password was right: it may be sent again with a code.

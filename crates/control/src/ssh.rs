@@ -282,7 +282,7 @@ pub(crate) async fn create(
 
 /// Ends one token of the sandbox or all, and the sessions that came with it. Safe to repeat.
 pub(crate) async fn revoke(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     caller: &Caller,
     id_or_name: &str,
     token: Option<&str>,
@@ -300,13 +300,19 @@ pub(crate) async fn revoke(
             });
         }
     }
-    let now = shared.clock.now();
-    let tx = shared.store.begin().await.map_err(failed)?;
-    tx.ssh_access_end(&entry.id, token, SshAccessEnd::Revoked, now)
-        .await
-        .map_err(failed)?;
-    tx.commit().await.map_err(failed)?;
-    shared.ssh_sessions.revoke(&entry.id, token);
+    let sandbox = entry.id.clone();
+    let task = |shared: Arc<Shared>| async move {
+        let now = shared.clock.now();
+        let tx = shared.store.begin().await.map_err(failed)?;
+        tx.ssh_access_end(&sandbox, token, SshAccessEnd::Revoked, now)
+            .await
+            .map_err(failed)?;
+        tx.commit().await.map_err(failed)?;
+        shared.ssh_sessions.revoke(&sandbox, token);
+        Ok(())
+    };
+    // A caller that goes away must not leave sessions of a token that has ended.
+    shared.finish_shared("revoking SSH access", task).await?;
     tracing::info!(
         sandbox.id = %entry.id,
         user.id = %caller.user,

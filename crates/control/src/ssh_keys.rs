@@ -85,20 +85,33 @@ pub(crate) async fn create(
 }
 
 /// Takes a key of the caller's back, and ends the sessions that it opened.
-pub(crate) async fn delete(shared: &Shared, caller: &Caller, id: &str) -> Result<(), Error> {
+pub(crate) async fn delete(shared: &Arc<Shared>, caller: &Caller, id: &str) -> Result<(), Error> {
     caller.require(Permission::WriteSandboxes)?;
     let not_found = || Error::NotFound {
         message: format!("SSH key with ID {id} not found"),
     };
     let key: SshKeyId = id.parse().map_err(|_| not_found())?;
-    let failed = |error| Error::store("removing an SSH key", error);
-    let tx = shared.store.begin().await.map_err(failed)?;
-    let deleted = tx.ssh_key_delete(&caller.organization, &caller.user, &key);
-    if !deleted.await.map_err(failed)? {
+    let doing = "removing an SSH key";
+    let (org, user, removed) = (
+        caller.organization.clone(),
+        caller.user.clone(),
+        key.clone(),
+    );
+    let task = |shared: Arc<Shared>| async move {
+        let failed = |error| Error::store(doing, error);
+        let tx = shared.store.begin().await.map_err(failed)?;
+        let deleted = tx.ssh_key_delete(&org, &user, &removed).await;
+        let was_there = deleted.map_err(failed)?;
+        if was_there {
+            tx.commit().await.map_err(failed)?;
+            shared.ssh_sessions.end_of_key(&removed);
+        }
+        Ok(was_there)
+    };
+    // A caller that goes away must not leave sessions of a key that is gone.
+    if !shared.finish_shared(doing, task).await? {
         return Err(not_found());
     }
-    tx.commit().await.map_err(failed)?;
-    shared.ssh_sessions.end_of_key(&key);
     tracing::info!(user.id = %caller.user, ssh_key.id = %key, "SSH key {key} removed");
     Ok(())
 }

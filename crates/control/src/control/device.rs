@@ -1,9 +1,11 @@
 //! Programs whose user signs in elsewhere, from the one door.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::Control;
 use crate::device::{self, DeviceCodes, DeviceRefusal, DeviceRequest, DeviceView};
+use crate::shared::Shared;
 use crate::{Caller, CreatedApiKey, Error};
 
 impl Control {
@@ -38,7 +40,14 @@ impl Control {
         user_code: &str,
         is_approved: bool,
     ) -> Result<(), Error> {
-        device::decide(&self.shared, caller, user_code, is_approved).await
+        let (caller, user_code) = (caller.clone(), user_code.to_owned());
+        let task = |shared: Arc<Shared>| async move {
+            device::decide(&shared, &caller, &user_code, is_approved).await
+        };
+        // A person who goes away must not leave a decision that only the store knows.
+        self.shared
+            .finish_shared("letting in a program", task)
+            .await
     }
 
     /// The key of a program that was let in, once; or why there is none.

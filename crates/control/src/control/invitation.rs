@@ -69,7 +69,10 @@ impl Control {
             created_at: now,
             updated_at: now,
         };
-        self.insert_invitation(&invitation).await?;
+        let (control, written) = (self.clone(), invitation.clone());
+        let task = async move { control.insert_invitation(&written).await };
+        // A caller that goes away must not leave a mail that nobody sends.
+        shared.finish("inviting", task).await?;
         let view = self.view_invitation(invitation).await?;
         Ok(self.with_link(view))
     }

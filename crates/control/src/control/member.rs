@@ -56,7 +56,7 @@ impl Control {
         let (by, now) = (caller.user.clone(), self.shared.clock.now());
         let (written_org, written_user) = (org.clone(), user.clone());
         let changed = self
-            .change_rights("changing a member", move |tx| async move {
+            .change_rights_of(&org, &user, "changing a member", move |tx| async move {
                 let failed = |error| Error::store("changing a member", error);
                 let (org, user) = (&written_org, &written_user);
                 let found = tx.member_find(org, user).await.map_err(failed)?;
@@ -81,7 +81,6 @@ impl Control {
                 Ok((tx, member))
             })
             .await?;
-        ssh_keys::recheck(&self.shared, &org, &user).await?;
         let mut views = self.shared.view_members(&org, vec![changed]).await?;
         views.pop().ok_or_else(|| not_found(user.as_str()))
     }
@@ -110,7 +109,7 @@ impl Control {
     async fn end_membership(&self, caller: &Caller, user: UserId) -> Result<(), Error> {
         let org = caller.organization.clone();
         let (written_org, written_user) = (org.clone(), user.clone());
-        self.change_rights("ending a membership", move |tx| async move {
+        self.change_rights_of(&org, &user, "ending a membership", move |tx| async move {
             let failed = |error| Error::store("ending a membership", error);
             let (org, user) = (&written_org, &written_user);
             let found = tx.member_find(org, user).await.map_err(failed)?;
@@ -127,7 +126,29 @@ impl Control {
             user.id = %user,
             "user {user} is no member of organization {org} any more, by user {}", caller.user
         );
-        ssh_keys::recheck(&self.shared, &org, &user).await
+        Ok(())
+    }
+
+    /// As [`Control::change_rights`], of one member, whose SSH sessions end where the rights to them do.
+    async fn change_rights_of<T, F, W>(
+        &self,
+        org: &OrganizationId,
+        user: &UserId,
+        doing: &'static str,
+        write: F,
+    ) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(Tx) -> W + Send + 'static,
+        W: Future<Output = Result<(Tx, T), Error>> + Send + 'static,
+    {
+        let (control, org, user) = (self.clone(), org.clone(), user.clone());
+        let task = async move {
+            let written = control.change_rights(doing, write).await?;
+            ssh_keys::recheck(&control.shared, &org, &user).await?;
+            Ok(written)
+        };
+        self.shared.finish(doing, task).await
     }
 
     /// Writes what changes somebody's rights. Once it has returned, nobody is let in by older ones, even if its caller has

@@ -1,10 +1,11 @@
-//! Regions, from the one door.
+//! Regions, from the one door. A caller that goes away must not leave one in the store that memory does not know.
 
 use std::sync::Arc;
 
 use alcove_domain::{CustomRegion, RegionChange};
 
 use super::Control;
+use crate::shared::Shared;
 use crate::{Caller, Error, IssuedCredentials, ListedRegion, NewRegion, RegionKey};
 
 impl Control {
@@ -28,7 +29,10 @@ impl Control {
         caller: &Caller,
         request: NewRegion,
     ) -> Result<(Arc<CustomRegion>, IssuedCredentials), Error> {
-        self.shared.create_region(caller, request).await
+        let caller = caller.clone();
+        let task =
+            |shared: Arc<Shared>| async move { shared.create_region(&caller, request).await };
+        self.shared.finish_shared("making a region", task).await
     }
 
     /// Changes addresses. One that is there for the first time comes with a credential, and one that goes takes its own
@@ -42,7 +46,10 @@ impl Control {
         id: &str,
         change: RegionChange,
     ) -> Result<(Arc<CustomRegion>, IssuedCredentials), Error> {
-        self.shared.update_region(caller, id, change).await
+        let (caller, id) = (caller.clone(), id.to_owned());
+        let task =
+            |shared: Arc<Shared>| async move { shared.update_region(&caller, &id, change).await };
+        self.shared.finish_shared("changing a region", task).await
     }
 
     /// Makes a new credential of a region; the one before opens nothing any more.
@@ -55,12 +62,18 @@ impl Control {
         id: &str,
         which: RegionKey,
     ) -> Result<IssuedCredentials, Error> {
-        self.shared.regenerate_region_key(caller, id, which).await
+        let (caller, id) = (caller.clone(), id.to_owned());
+        let task = |shared: Arc<Shared>| async move {
+            shared.regenerate_region_key(&caller, &id, which).await
+        };
+        self.shared.finish_shared("changing a region", task).await
     }
 
     /// # Errors
     /// [`Error::Invalid`] while it has runners.
     pub async fn delete_region(&self, caller: &Caller, id: &str) -> Result<(), Error> {
-        self.shared.delete_region(caller, id).await
+        let (caller, id) = (caller.clone(), id.to_owned());
+        let task = |shared: Arc<Shared>| async move { shared.delete_region(&caller, &id).await };
+        self.shared.finish_shared("deleting a region", task).await
     }
 }

@@ -1,4 +1,5 @@
-//! Runners, and those who stand between users and sandboxes, from the one door.
+//! Runners, and those who stand between users and sandboxes, from the one door. A caller that goes away must not leave a
+//! change of a runner in the store that memory does not know.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use alcove_domain::runner::{JobsAsked, WorkAsked};
 use alcove_domain::{Heartbeat, NewRunner, Port, Runner, RunnerId, Sandbox, SandboxState};
 
 use super::Control;
+use crate::shared::Shared;
 use crate::{Caller, CreatedRunner, Error, Gate, Job, JobEnd, JobsPage, RunnerClient, RunnerView};
 
 impl Control {
@@ -46,7 +48,12 @@ impl Control {
         caller: &Caller,
         request: NewRunner,
     ) -> Result<CreatedRunner, Error> {
-        self.shared.create_runner(caller, request).await
+        let caller = caller.clone();
+        let task =
+            |shared: Arc<Shared>| async move { shared.create_runner(&caller, request).await };
+        self.shared
+            .finish_shared("registering a runner", task)
+            .await
     }
 
     /// Registers one in any region, for the administrator.
@@ -58,7 +65,12 @@ impl Control {
         caller: &Caller,
         request: NewRunner,
     ) -> Result<CreatedRunner, Error> {
-        self.shared.create_any_runner(caller, request).await
+        let caller = caller.clone();
+        let task =
+            |shared: Arc<Shared>| async move { shared.create_any_runner(&caller, request).await };
+        self.shared
+            .finish_shared("registering a runner", task)
+            .await
     }
 
     /// Closes a runner to new sandboxes, or opens it. What it has goes on.
@@ -68,9 +80,13 @@ impl Control {
         id: &str,
         is_unschedulable: bool,
     ) -> Result<RunnerView, Error> {
-        self.shared
-            .set_unschedulable(caller, id, is_unschedulable)
-            .await
+        let (caller, id) = (caller.clone(), id.to_owned());
+        let task = |shared: Arc<Shared>| async move {
+            shared
+                .set_unschedulable(&caller, &id, is_unschedulable)
+                .await
+        };
+        self.shared.finish_shared("changing a runner", task).await
     }
 
     /// The same of any runner, for the administrator.
@@ -80,9 +96,13 @@ impl Control {
         id: &str,
         is_unschedulable: bool,
     ) -> Result<RunnerView, Error> {
-        self.shared
-            .set_any_unschedulable(caller, id, is_unschedulable)
-            .await
+        let (caller, id) = (caller.clone(), id.to_owned());
+        let task = |shared: Arc<Shared>| async move {
+            shared
+                .set_any_unschedulable(&caller, &id, is_unschedulable)
+                .await
+        };
+        self.shared.finish_shared("changing a runner", task).await
     }
 
     /// Begins to empty a runner, or takes it back.
@@ -92,14 +112,21 @@ impl Control {
         id: &str,
         is_draining: bool,
     ) -> Result<RunnerView, Error> {
-        self.shared.set_draining(caller, id, is_draining).await
+        let (caller, id) = (caller.clone(), id.to_owned());
+        let task = |shared: Arc<Shared>| async move {
+            shared.set_draining(&caller, &id, is_draining).await
+        };
+        self.shared.finish_shared("changing a runner", task).await
     }
 
     /// # Errors
     /// [`Error::Invalid`] for the one that is part of the server, and one that is open to new sandboxes; with `force`, for
     /// one that is ready.
     pub async fn delete_runner(&self, caller: &Caller, id: &str, force: bool) -> Result<(), Error> {
-        self.shared.delete_runner(caller, id, force).await
+        let (caller, id) = (caller.clone(), id.to_owned());
+        let task =
+            |shared: Arc<Shared>| async move { shared.delete_runner(&caller, &id, force).await };
+        self.shared.finish_shared("deleting a runner", task).await
     }
 
     /// The same of any runner, for the administrator.
@@ -112,7 +139,11 @@ impl Control {
         id: &str,
         force: bool,
     ) -> Result<(), Error> {
-        self.shared.delete_any_runner(caller, id, force).await
+        let (caller, id) = (caller.clone(), id.to_owned());
+        let task = |shared: Arc<Shared>| async move {
+            shared.delete_any_runner(&caller, &id, force).await
+        };
+        self.shared.finish_shared("deleting a runner", task).await
     }
 
     /// Whether nothing needs an image any more, for the administrator.
@@ -135,7 +166,9 @@ impl Control {
     /// # Errors
     /// [`Error::Invalid`] for what cannot be said of a host.
     pub async fn take_heartbeat(&self, id: &RunnerId, beat: &Heartbeat) -> Result<(), Error> {
-        self.shared.take_heartbeat(id, beat).await
+        let (id, beat) = (id.clone(), beat.clone());
+        let task = |shared: Arc<Shared>| async move { shared.take_heartbeat(&id, &beat).await };
+        self.shared.finish_shared("changing a runner", task).await
     }
 
     /// Whether a data folder may join with the key of a runner, and notes that it does.
@@ -143,7 +176,9 @@ impl Control {
     /// # Errors
     /// [`Error::Conflict`] while the runner has sandboxes in another data folder, or is there from another.
     pub async fn admit_runner(&self, id: &RunnerId, instance: &str) -> Result<(), Error> {
-        self.shared.admit_runner(id, instance).await
+        let (id, instance) = (id.clone(), instance.to_owned());
+        let task = |shared: Arc<Shared>| async move { shared.admit_runner(&id, &instance).await };
+        self.shared.finish_shared("changing a runner", task).await
     }
 
     /// Works with a runner that has come from a process of its own: its sandboxes are given orders from now on. Resolves when

@@ -13,6 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::Control;
 use crate::audit;
 use crate::rng::uuid_v4;
+use crate::shared::Shared;
 use crate::token::Claims;
 use crate::webhooks::find::{LIST_MAX, endpoint_in, no_endpoint, no_message, not_initialized};
 use crate::webhooks::{delivery, new_message_id, queue, signature, wake};
@@ -162,18 +163,22 @@ impl Control {
     /// Tries at once what waits for the organization's endpoints.
     pub async fn refresh_webhooks(&self, manager: &WebhookManager) -> Result<(), Error> {
         let failed = |error| Error::store("trying webhooks again", error);
-        let (shared, org) = (&self.shared, &manager.organization);
-        shared.webhook_status(org).await?;
-        let tx = shared.store.begin().await.map_err(failed)?;
-        tx.webhook_hurry(org, shared.clock.now())
-            .await
-            .map_err(failed)?;
-        let all = tx.webhook_endpoint_all(org).await.map_err(failed)?;
-        tx.commit().await.map_err(failed)?;
-        for sealed in all {
-            wake(shared, &sealed.endpoint.id);
-        }
-        Ok(())
+        let org = manager.organization.clone();
+        self.shared.webhook_status(&org).await?;
+        let task = |shared: Arc<Shared>| async move {
+            let tx = shared.store.begin().await.map_err(failed)?;
+            tx.webhook_hurry(&org, shared.clock.now())
+                .await
+                .map_err(failed)?;
+            let all = tx.webhook_endpoint_all(&org).await.map_err(failed)?;
+            tx.commit().await.map_err(failed)?;
+            for sealed in all {
+                wake(&shared, &sealed.endpoint.id);
+            }
+            Ok(())
+        };
+        let doing = "trying webhooks again";
+        self.shared.finish_shared(doing, task).await
     }
 
     pub async fn list_endpoints(
@@ -252,40 +257,45 @@ impl Control {
         request: EndpointRequest,
     ) -> Result<WebhookEndpoint, Error> {
         let failed = |error| Error::store("changing an endpoint", error);
-        let (shared, org) = (&self.shared, &manager.organization);
-        let sender = Arc::clone(shared.webhook_sender()?);
-        let tx = shared.store.begin().await.map_err(failed)?;
-        let mut sealed = endpoint_in(&tx, org, id).await?;
-        let was_enabled = sealed.endpoint.disabled.is_none();
-        let now = shared.clock.now();
-        let changed = request.apply(sealed.endpoint, now, |host| sender.is_known(host));
-        sealed.endpoint = changed.map_err(Error::refused)?;
-        tx.webhook_endpoint_update(&sealed).await.map_err(failed)?;
-        if was_enabled && sealed.endpoint.disabled.is_some() {
-            tx.webhook_give_up(&sealed.endpoint.id)
-                .await
-                .map_err(failed)?;
-        }
-        tx.commit().await.map_err(failed)?;
-        wake(shared, &sealed.endpoint.id);
-        Ok(sealed.endpoint)
+        let (org, id) = (manager.organization.clone(), id.to_owned());
+        let sender = Arc::clone(self.shared.webhook_sender()?);
+        let task = |shared: Arc<Shared>| async move {
+            let tx = shared.store.begin().await.map_err(failed)?;
+            let mut sealed = endpoint_in(&tx, &org, &id).await?;
+            let was_enabled = sealed.endpoint.disabled.is_none();
+            let now = shared.clock.now();
+            let changed = request.apply(sealed.endpoint, now, |host| sender.is_known(host));
+            sealed.endpoint = changed.map_err(Error::refused)?;
+            tx.webhook_endpoint_update(&sealed).await.map_err(failed)?;
+            if was_enabled && sealed.endpoint.disabled.is_some() {
+                tx.webhook_give_up(&sealed.endpoint.id)
+                    .await
+                    .map_err(failed)?;
+            }
+            tx.commit().await.map_err(failed)?;
+            wake(&shared, &sealed.endpoint.id);
+            Ok(sealed.endpoint)
+        };
+        let doing = "changing an endpoint";
+        self.shared.finish_shared(doing, task).await
     }
 
     pub async fn delete_endpoint(&self, manager: &WebhookManager, id: &str) -> Result<(), Error> {
         let failed = |error| Error::store("removing an endpoint", error);
-        let (shared, org) = (&self.shared, &manager.organization);
+        let org = manager.organization.clone();
         let key: WebhookEndpointId = id.parse().map_err(|_| no_endpoint(id))?;
-        let tx = shared.store.begin().await.map_err(failed)?;
-        if !tx
-            .webhook_endpoint_delete(org, &key)
-            .await
-            .map_err(failed)?
-        {
-            return Err(no_endpoint(id));
-        }
-        tx.commit().await.map_err(failed)?;
-        wake(shared, &key);
-        Ok(())
+        let task = |shared: Arc<Shared>| async move {
+            let tx = shared.store.begin().await.map_err(failed)?;
+            let deleted = tx.webhook_endpoint_delete(&org, &key).await;
+            if !deleted.map_err(failed)? {
+                return Err(no_endpoint(key.as_str()));
+            }
+            tx.commit().await.map_err(failed)?;
+            wake(&shared, &key);
+            Ok(())
+        };
+        let doing = "removing an endpoint";
+        self.shared.finish_shared(doing, task).await
     }
 
     /// What an endpoint's messages are signed with.
@@ -326,8 +336,20 @@ impl Control {
         id: &str,
         replay: Replay,
     ) -> Result<u64, Error> {
+        let (control, org, id) = (self.clone(), manager.organization.clone(), id.to_owned());
+        let task = async move { control.write_replay(&org, &id, replay).await };
+        // A caller that goes away must not leave messages that nobody sends.
+        self.shared.finish("sending messages again", task).await
+    }
+
+    async fn write_replay(
+        &self,
+        org: &OrganizationId,
+        id: &str,
+        replay: Replay,
+    ) -> Result<u64, Error> {
         let failed = |error| Error::store("sending messages again", error);
-        let (shared, org) = (&self.shared, &manager.organization);
+        let shared = &self.shared;
         let now = shared.clock.now();
         let tx = shared.store.begin().await.map_err(failed)?;
         let endpoint = endpoint_in(&tx, org, id).await?.endpoint;
@@ -445,13 +467,6 @@ impl Control {
         let (Some(event), id) = (event, id.and_then(Result::ok)) else {
             return Ok(());
         };
-        let tx = shared.store.begin().await.map_err(failed)?;
-        tx.organization_hold(org).await.map_err(failed)?;
-        if let Some(id) = &id
-            && tx.webhook_message_is_there(id).await.map_err(failed)?
-        {
-            return Ok(());
-        }
         let message = WebhookMessage {
             id: id.unwrap_or_else(|| new_message_id(shared)),
             organization_id: org.clone(),
@@ -459,13 +474,27 @@ impl Control {
             payload,
             created_at: shared.clock.now(),
         };
-        let all = tx.webhook_endpoint_all(org).await.map_err(failed)?;
-        let all: Vec<&WebhookEndpoint> = all.iter().map(|sealed| &sealed.endpoint).collect();
-        let told = queue(&tx, &message, &all).await?;
-        tx.commit().await.map_err(failed)?;
-        for endpoint in told {
-            wake(shared, &endpoint);
-        }
-        Ok(())
+        let task = |shared: Arc<Shared>| async move {
+            let org = &message.organization_id;
+            let tx = shared.store.begin().await.map_err(failed)?;
+            tx.organization_hold(org).await.map_err(failed)?;
+            let all = tx.webhook_endpoint_all(org).await.map_err(failed)?;
+            let all: Vec<&WebhookEndpoint> = all.iter().map(|sealed| &sealed.endpoint).collect();
+            let is_there = tx.webhook_message_is_there(&message.id).await;
+            let told = if is_there.map_err(failed)? {
+                // Whoever sends it again may have been told nothing the first time.
+                all.iter().map(|endpoint| endpoint.id.clone()).collect()
+            } else {
+                let told = queue(&tx, &message, &all).await?;
+                tx.commit().await.map_err(failed)?;
+                told
+            };
+            for endpoint in told {
+                wake(&shared, &endpoint);
+            }
+            Ok(())
+        };
+        // A caller that goes away must not leave a message that nobody sends.
+        shared.finish_shared("sending a message", task).await
     }
 }

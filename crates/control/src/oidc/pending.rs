@@ -84,6 +84,15 @@ pub(crate) async fn dismiss(shared: &Arc<Shared>, caller: &Caller, id: &str) -> 
 /// The person who waits is the caller: signs in as the caller from now on, into the provider's organization alone.
 pub(crate) async fn confirm(shared: &Arc<Shared>, caller: &Caller, id: &str) -> Result<(), Error> {
     let (user, id) = (person(caller)?, id.to_owned());
+    let task = |shared: Arc<Shared>| async move { write_confirmed(&shared, user, id).await };
+    // A caller that goes away must not leave sessions of keys that open nothing any more.
+    shared
+        .finish_shared("confirming a pending link", task)
+        .await
+}
+
+async fn write_confirmed(shared: &Arc<Shared>, user: UserId, id: String) -> Result<(), Error> {
+    let confirmed_by = user.clone();
     let link = sign_in::change(
         shared,
         "confirming a pending link",
@@ -127,8 +136,8 @@ pub(crate) async fn confirm(shared: &Arc<Shared>, caller: &Caller, id: &str) -> 
     )
     .await?;
     tracing::info!(
-        user.id = %caller.user,
-        "user {} is a person of the identity provider {}", caller.user, link.provider_id
+        user.id = %confirmed_by,
+        "user {confirmed_by} is a person of the identity provider {}", link.provider_id
     );
     ssh_keys::recheck(shared, &link.organization_id, &link.made_user_id).await
 }

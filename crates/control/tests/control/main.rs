@@ -12,6 +12,7 @@ mod events;
 mod host_bounds;
 mod invitations;
 mod kills;
+mod leavers;
 mod life;
 mod lifecycle;
 mod links;
