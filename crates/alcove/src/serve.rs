@@ -16,7 +16,7 @@ use alcove_storage::ObjectStore;
 use alcove_storage::registry::Registry;
 use alcove_storage::s3::{self as s3_face, S3Face};
 use alcove_store::Store;
-use anyhow::Context;
+use anyhow::{Context, bail};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -299,7 +299,7 @@ async fn serve(
     ));
     let operator = Operator {
         control: control.clone(),
-        store,
+        store: store.clone(),
         runner,
         has_foreign_objects: arguments.storage.is_foreign(),
         data_dir: data_dir.to_owned(),
@@ -342,7 +342,10 @@ async fn serve(
             "{}",
             welcome::text(&url, &key, &key_file.display().to_string(), set_up.as_ref())
         );
-        stop.cancelled().await;
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = store.in_doubt() => {}
+        }
     }
     tracing::info!("stopping");
     shutdown.cancel();
@@ -350,7 +353,14 @@ async fn serve(
         ended.context("a task of the server failed")?;
     }
     control.shutdown().await;
-    checked
+    checked?;
+    if store.is_in_doubt() {
+        bail!(
+            "the connection to the database ended in the middle of a write, and only the database knows whether it was \
+             written; the next start reads what is there and goes on, and sandboxes run meanwhile"
+        );
+    }
+    Ok(())
 }
 
 async fn check_first_sandbox(

@@ -201,8 +201,15 @@ impl Caller {
     }
 }
 
+/// Starts what the log is kept by, until the control plane ends.
+pub(crate) fn start(shared: &Arc<Shared>) {
+    shared.spawn(write(Arc::clone(shared)));
+    shared.spawn(watch_network(Arc::clone(shared)));
+    shared.spawn(retain(Arc::clone(shared)));
+}
+
 /// Writes rows as they come, until the control plane ends.
-pub(crate) async fn write(shared: Arc<Shared>) {
+async fn write(shared: Arc<Shared>) {
     loop {
         tokio::select! {
             () = shared.clock.sleep(WRITE_EVERY) => {}
@@ -249,7 +256,7 @@ pub(crate) async fn flush(shared: &Shared) -> Result<(), Error> {
 }
 
 /// Asks the runner now and then what sandboxes wanted of the network, until the control plane ends.
-pub(crate) async fn watch_network(shared: Arc<Shared>) {
+async fn watch_network(shared: Arc<Shared>) {
     if !shared.settings.audit.traffic {
         return;
     }
@@ -344,7 +351,7 @@ fn row_of(shared: &Shared, organization: OrganizationId, sighting: Sighting) -> 
 }
 
 /// Removes what is older than the operator keeps, now and then.
-pub(crate) async fn retain(shared: Arc<Shared>) {
+async fn retain(shared: Arc<Shared>) {
     let Some(kept) = shared.settings.audit.kept else {
         return;
     };

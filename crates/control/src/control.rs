@@ -196,6 +196,7 @@ impl Control {
             _guard: Arc::new(Guard(Arc::clone(&shared))),
             shared: Arc::clone(&shared),
         };
+        shared.spawn(Arc::clone(&shared).end_in_doubt());
         shared.spawn(event::publish(Arc::clone(&shared)));
         fleet::load(&shared).await?;
         reconcile::load(&shared).await?;
@@ -215,9 +216,7 @@ impl Control {
         shared.spawn(reconcile::listen(Arc::clone(&shared)));
         shared.spawn(reconcile::safety_net(Arc::clone(&shared)));
         shared.spawn(reconcile::write_activity(Arc::clone(&shared)));
-        shared.spawn(crate::audit::write(Arc::clone(&shared)));
-        shared.spawn(crate::audit::watch_network(Arc::clone(&shared)));
-        shared.spawn(crate::audit::retain(Arc::clone(&shared)));
+        crate::audit::start(&shared);
         shared.spawn(timers::run(Arc::clone(&shared)));
         shared.spawn(fleet::keep(Arc::clone(&shared)));
         shared.spawn(crate::snapshots::retention::run(Arc::clone(&shared)));

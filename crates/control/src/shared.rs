@@ -206,6 +206,12 @@ impl Shared {
         self.cancel.cancel();
     }
 
+    /// Ends all tasks once a commit is in doubt: what is in memory may not be what is written, and nobody may act on it.
+    pub async fn end_in_doubt(self: Arc<Self>) {
+        self.store.in_doubt().await;
+        self.cancel();
+    }
+
     /// Resolves when the control plane ends.
     pub async fn cancelled(&self) {
         self.cancel.cancelled().await;

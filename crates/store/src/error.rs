@@ -49,6 +49,17 @@ pub enum StoreError {
         #[source]
         source: DbErr,
     },
+    /// The connection to PostgreSQL ended between a commit and its answer: whether all of the transaction is there or nothing
+    /// is not known before somebody looks. Nobody may go on as if nothing had been written. The process is to end; see
+    /// [`Store::in_doubt`](crate::Store::in_doubt).
+    #[error("the database did not say whether a transaction is written")]
+    InDoubt {
+        #[source]
+        source: DbErr,
+    },
+    /// A transaction before this one is [in doubt](Self::InDoubt). Nothing of this one is written.
+    #[error("nothing is written any more: the server is about to end")]
+    Stopped,
     /// A live sandbox, snapshot or volume of the organization has this name already.
     #[error("the name is taken")]
     NameTaken,

@@ -1,5 +1,6 @@
 //! Opening the database; readers and the writer as types of their own.
 
+mod doubt;
 mod postgres;
 mod sqlite;
 
@@ -15,6 +16,7 @@ use sea_orm::{
 };
 use sea_orm_migration::MigratorTrait;
 
+use self::doubt::Doubt;
 use crate::StoreError;
 use crate::audit::{self, Deed};
 use crate::migration::Migrator;
@@ -32,6 +34,7 @@ pub struct Store {
     /// Held as long as any clone lives: a second server on the same folder must not start. PostgreSQL keeps a
     /// second one off by itself.
     _lock: Option<Arc<sqlite::Lock>>,
+    doubt: Doubt,
 }
 
 impl fmt::Debug for Store {
@@ -59,6 +62,7 @@ pub struct Tx {
     pub(crate) appended: AtomicI64,
     /// The action that this is part of.
     deed: Option<Arc<Deed>>,
+    doubt: Doubt,
 }
 
 impl fmt::Debug for Tx {
@@ -82,6 +86,7 @@ impl Store {
             writer,
             reader: Reader { connection },
             _lock: Some(Arc::new(lock)),
+            doubt: Doubt::new(),
         })
     }
 
@@ -99,6 +104,7 @@ impl Store {
             writer,
             reader: Reader { connection },
             _lock: None,
+            doubt: Doubt::new(),
         })
     }
 
@@ -110,8 +116,22 @@ impl Store {
         &self.writer
     }
 
+    /// Whether a commit is [in doubt](StoreError::InDoubt). Nothing is written from then on, and the process is to end.
+    pub fn is_in_doubt(&self) -> bool {
+        self.doubt.is_there()
+    }
+
+    /// Resolves when a commit is [in doubt](StoreError::InDoubt).
+    pub async fn in_doubt(&self) {
+        self.doubt.comes().await;
+    }
+
     /// Waits for the turn to write. Keep it short: everyone else waits meanwhile.
+    ///
+    /// # Errors
+    /// [`StoreError::Stopped`] once a commit was in doubt.
     pub async fn begin(&self) -> Result<Tx, StoreError> {
+        self.doubt.check()?;
         // A deferred transaction would fail at its first write, whatever the busy timeout, if another
         // process had written since its first read.
         let options = TransactionOptions {
@@ -123,10 +143,13 @@ impl Store {
             .begin_with_options(options)
             .await
             .map_err(StoreError::write("the beginning of a transaction"))?;
+        // It may have come while we waited.
+        self.doubt.check()?;
         Ok(Tx {
             transaction,
             appended: AtomicI64::new(0),
             deed: Deed::current(),
+            doubt: self.doubt.clone(),
         })
     }
 
@@ -162,6 +185,8 @@ impl Reader {
 }
 
 impl Tx {
+    /// # Errors
+    /// [`StoreError::InDoubt`] if it is not known whether it is written, any other if it is not.
     pub async fn commit(self) -> Result<(), StoreError> {
         self.commit_events().await.map(drop)
     }
@@ -174,11 +199,11 @@ impl Tx {
             .as_ref()
             .and_then(|deed| Some((deed, deed.claim()?)));
         let ended = match claimed {
-            None => self.transaction.commit().await,
+            None => self.doubt.commit(self.transaction).await,
             Some((deed, entry)) => {
                 let ended = match audit::append(&self.transaction, vec![entry]).await {
-                    Ok(()) => self.transaction.commit().await,
-                    Err(error) => Err(error),
+                    Ok(()) => self.doubt.commit(self.transaction).await,
+                    Err(error) => Err(StoreError::write("the end of a transaction")(error)),
                 };
                 if ended.is_err() {
                     deed.give_back();
@@ -186,7 +211,7 @@ impl Tx {
                 ended
             }
         };
-        ended.map_err(StoreError::write("the end of a transaction"))?;
+        ended?;
         Ok(Some(self.appended.into_inner()).filter(|sequence| *sequence > 0))
     }
 

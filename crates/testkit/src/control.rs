@@ -19,7 +19,7 @@ use alcove_telemetry::Telemetry;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
-use crate::{FakeRunner, FakeWebhooks, ManualClock, SeededRng, template};
+use crate::{FakeRunner, FakeWebhooks, LossyPostgres, ManualClock, SeededRng, template};
 
 /// The text of the bootstrap key in tests.
 const KEY: &str = "dtn_0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -127,6 +127,16 @@ impl TestStore {
             database: Some(template::new_postgres_database().await),
             ..Self::default()
         }
+    }
+
+    /// The same by a way on which an answer can be lost.
+    pub async fn on_lossy_postgres() -> (Self, LossyPostgres) {
+        let lossy = LossyPostgres::start(&template::new_postgres_database().await);
+        let store = Self {
+            database: Some(lossy.url().to_owned()),
+            ..Self::default()
+        };
+        (store, lossy)
     }
 
     pub fn path(&self) -> PathBuf {

@@ -84,7 +84,8 @@ async fn claim(shared: &Arc<Shared>, sandbox: Sandbox) -> Result<Arc<Entry>, Err
         None => sandboxes::insert(shared, sandbox).await,
     };
     drop(claiming);
-    if written.is_err() {
+    // A commit in doubt may have written it: the next start compares.
+    if written.is_err() && !shared.store.is_in_doubt() {
         remove(shared, id);
     }
     written

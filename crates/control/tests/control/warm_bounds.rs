@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use alcove_control::{Caller, Error, NewWarmPool};
-use alcove_domain::{NewSandbox, Permission, Permissions, Quota, SandboxId};
-use alcove_testkit::{TestControl, eventually};
+use alcove_domain::{NewSandbox, Permission, Permissions, Quota, SandboxId, SandboxState};
+use alcove_testkit::{TestControl, TestStore, eventually};
 
 use crate::support::*;
 use crate::warm::{CAPACITY, pool, warm_store};
@@ -192,4 +192,24 @@ async fn an_organization_has_no_more_pools_than_it_may() {
         }
     }
     assert_eq!(made, 20);
+}
+
+#[tokio::test]
+async fn a_claim_in_doubt_leaves_its_sandbox_on_the_host_for_the_next_server() {
+    let (mut store, lossy) = TestStore::on_lossy_postgres().await;
+    store.settings.warm_pool_bytes = warm_store().settings.warm_pool_bytes;
+    let kit = store.open().await;
+    pool(&kit, 1).await;
+    let member = kit.runner.members().into_iter().next().unwrap();
+    lossy.lose_next_commit();
+    let lost = create(&kit, named("box")).await;
+    assert!(lost.is_err(), "{lost:?}");
+    assert!(kit.store.is_in_doubt());
+    // All that is under way ends with it, so nobody compares the host with what is remembered.
+    let other = create(&kit, named("other")).await;
+    assert!(other.is_err(), "{other:?}");
+    let kit = kit.restart().await;
+    becomes(&kit, &member, SandboxState::Started).await;
+    assert!(kit.runner.is_running(&member));
+    assert_eq!(get(&kit, "box").await.unwrap().id, member);
 }

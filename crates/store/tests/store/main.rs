@@ -4,6 +4,7 @@
 mod accounts;
 mod audit;
 mod copies;
+mod doubt;
 mod fleet;
 mod host_bounds;
 mod lists;
