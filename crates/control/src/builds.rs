@@ -289,6 +289,7 @@ async fn ask(shared: &Arc<Shared>, build: &ImageBuild) -> End {
             contexts: build.info.context_hashes.clone(),
             images,
             limit,
+            is_limited: shared.limited_egress.is_limited(&build.organization_id),
         };
         sandboxes::tell(shared, &build.snapshot_id).await;
         shared.reached(Step::OrderReady).await;

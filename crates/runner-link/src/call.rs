@@ -90,3 +90,29 @@ pub(crate) enum Dialled {
     PortTaken,
     Unavailable,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_that_says_nothing_of_a_limit_is_not_limited_and_one_that_does_is() {
+        let mut ask = serde_json::json!({"ask": "build", "with": {
+            "id": "b",
+            "name": "+b",
+            "organization": "o",
+            "dockerfile": "FROM x",
+            "contexts": [],
+            "images": {},
+            "limit": {"secs": 60, "nanos": 0},
+        }});
+        let is_limited = |ask: &serde_json::Value| match serde_json::from_value(ask.clone()) {
+            Ok(Ask::Build(order)) => order.network().is_limited,
+            other => panic!("{other:?}"),
+        };
+        // As control planes write it that know no such limit.
+        assert!(!is_limited(&ask));
+        ask["with"]["isLimited"] = true.into();
+        assert!(is_limited(&ask));
+    }
+}

@@ -166,6 +166,7 @@ impl TestBuilds {
                 },
             )]),
             limit: Duration::from_mins(2),
+            is_limited: false,
         }
     }
 

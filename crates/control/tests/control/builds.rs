@@ -71,6 +71,23 @@ async fn a_built_snapshot_is_building_and_then_active() {
 }
 
 #[tokio::test]
+async fn the_build_of_an_organization_with_limited_egress_is_limited() {
+    let kit = TestControl::open().await;
+    let organization = &kit.caller.organization;
+    for (name, is_limited) in [("one", true), ("two", false)] {
+        let said = kit
+            .control
+            .limit_egress(&kit.caller, organization, is_limited);
+        said.await.unwrap();
+        build(&kit, name).await.unwrap();
+        becomes(&kit, name, SnapshotState::Active).await;
+        let order = kit.runner.builds().pop().unwrap();
+        assert_eq!(order.is_limited, is_limited, "{name}");
+        assert_eq!(order.network().is_limited, is_limited, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn the_callers_entrypoint_stands_for_that_of_a_built_image() {
     let kit = TestControl::open().await;
     let own = vec!["sleep".to_owned(), "2000".to_owned()];

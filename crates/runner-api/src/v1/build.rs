@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ImageDigest, ImageEntry, RegistryCredentials};
+use super::{ImageDigest, ImageEntry, NetworkSpec, RegistryCredentials};
 
 /// An order to build an image. Ordered again under the same name it goes on with the steps that are done already: an
 /// image that has the name is the one.
@@ -25,6 +25,19 @@ pub struct Build {
     pub images: BTreeMap<String, BaseImage>,
     /// Time for all of it.
     pub limit: Duration,
+    /// Whether what its commands send carries the mark by which hosts limit traffic.
+    #[serde(default)]
+    pub is_limited: bool,
+}
+
+impl Build {
+    /// What its commands may reach: all that sandboxes without a policy may, under the limit of their organization.
+    pub fn network(&self) -> NetworkSpec {
+        NetworkSpec {
+            is_limited: self.is_limited,
+            ..NetworkSpec::default()
+        }
+    }
 }
 
 /// What the name of an image in a Dockerfile means.

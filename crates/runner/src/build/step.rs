@@ -5,9 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use alcove_agent_api::{BuildCopyRequest, BuildInlineFile, BuildRunRequest};
 use alcove_build::{Action, Copy, MountKind, Run, Source, Step, StepKey};
 use alcove_domain::SandboxId;
-use alcove_runner_api::{
-    Build, BuildFault, BuildFaultCode, DiskOrigin, NetworkSpec, Resources, SandboxSpec,
-};
+use alcove_runner_api::{Build, BuildFault, BuildFaultCode, DiskOrigin, Resources, SandboxSpec};
 use tokio_util::sync::CancellationToken;
 
 use super::agent::{Agent, AgentError};
@@ -423,7 +421,7 @@ impl Work<'_, '_> {
             disk: DiskOrigin::New,
             entrypoint: Vec::new(),
             volumes: Vec::new(),
-            network: NetworkSpec::default(),
+            network: order.network(),
         };
         let line = self.step.line;
         let mut driver = Driver::absent(host.clone(), sandbox.clone());
