@@ -320,10 +320,12 @@ impl Puller<'_> {
         Ok(())
     }
 
-    /// Tries again what failed for a reason that may pass.
+    /// Tries again what failed for a reason that may pass, while anybody wants it and there is time.
     fn again<T>(&self, mut attempt: impl FnMut() -> Result<T, PullError>) -> Result<T, PullError> {
         let mut pause = PAUSE;
         for _ in 1..ATTEMPTS {
+            self.check_cancel()?;
+            self.check_time()?;
             match attempt() {
                 Err(error) if error.is_transient() => {
                     tracing::debug!(registry = self.client.host(), "trying again: {error}");
@@ -333,7 +335,18 @@ impl Puller<'_> {
             self.pause(pause)?;
             pause *= 2;
         }
+        self.check_cancel()?;
+        self.check_time()?;
         attempt()
+    }
+
+    fn check_time(&self) -> Result<(), PullError> {
+        if self.began.elapsed() > TIME_LIMIT {
+            let host = self.client.host().to_owned();
+            let reason = DownloadError::OutOfTime { limit: TIME_LIMIT }.to_string();
+            return Err(RegistryError::Unreachable { host, reason }.into());
+        }
+        Ok(())
     }
 
     /// Sleeps in small pieces: who cancels does not wait for it.
@@ -401,14 +414,8 @@ impl Descriptions for Puller<'_> {
     fn configuration(&self, digest: Sha256Digest, bytes: u64) -> Result<Vec<u8>, PullError> {
         let limit = self.check_description(bytes)?;
         let content = self.again(|| {
-            let blob = self.client.blob(&digest.to_string(), 0)?;
-            let mut content = Vec::new();
-            let read = blob.bytes.take(limit + 1).read_to_end(&mut content);
-            read.map_err(|error| RegistryError::Unreachable {
-                host: self.client.host().to_owned(),
-                reason: error.to_string(),
-            })?;
-            Ok(content)
+            let content = self.client.small_blob(&digest.to_string(), limit);
+            Ok(content?)
         })?;
         self.checked("configuration", digest, bytes, content)
     }
@@ -454,3 +461,7 @@ mod tests;
 #[cfg(test)]
 #[path = "pull_interrupted_tests.rs"]
 mod interrupted_tests;
+
+#[cfg(test)]
+#[path = "pull_bounds_tests.rs"]
+mod bounds_tests;

@@ -13,9 +13,10 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, RANGE, WW
 use http::{HeaderMap, StatusCode};
 use ureq::config::RedirectAuthHeaders;
 use ureq::tls::{PemItem, RootCerts, TlsConfig};
+use ureq::typestate::WithoutBody;
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::DefaultConnector;
-use ureq::{Agent, Body, Proxy};
+use ureq::{Agent, Body, Proxy, RequestBuilder};
 
 use super::challenge::{Challenge, TokenAnswer};
 use super::resolver::{NOT_PUBLIC, PublicOnly};
@@ -27,6 +28,11 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(20);
 const ANSWER_LIMIT: Duration = Duration::from_mins(1);
 /// Silence after which a connection counts as broken.
 const SILENCE_LIMIT: Duration = Duration::from_secs(30);
+/// All of a request for a manifest, a configuration or a token, with redirects and the last byte of the body: a connection
+/// and an answer within their limits, and time for some MiB. Silence alone bounds nothing, since a byte now and then ends it.
+const DESCRIPTION_LIMIT: Duration = Duration::from_mins(2);
+/// All of a request for a layer: as long as a whole pull may take.
+const LAYER_LIMIT: Duration = Duration::from_hours(1);
 const MAX_REDIRECTS: u32 = 5;
 /// Bytes of a token service's answer.
 const TOKEN_BYTES: u64 = 1 << 20;
@@ -48,6 +54,7 @@ pub struct Client {
     repository: String,
     /// What the registry wanted to see last; asked for anew when it is not taken any more.
     authorization: Mutex<Option<String>>,
+    description_limit: Duration,
 }
 
 /// An index or a manifest, not yet checked.
@@ -105,6 +112,7 @@ impl Client {
             endpoint,
             repository: repository.to_owned(),
             authorization: Mutex::default(),
+            description_limit: DESCRIPTION_LIMIT,
         })
     }
 
@@ -121,7 +129,8 @@ impl Client {
     ) -> Result<Manifest, RegistryError> {
         let what = format!("{}:{tag_or_digest}", self.repository);
         let path = format!("manifests/{tag_or_digest}");
-        let answer = self.get(&path, &what, &[(ACCEPT, accept.to_owned())])?;
+        let headers = [(ACCEPT, accept.to_owned())];
+        let answer = self.get(&path, &what, &headers, self.description_limit)?;
         let text = |name: &str| {
             let value = answer.headers().get(name)?.to_str().ok()?;
             Some(value.to_owned())
@@ -136,6 +145,14 @@ impl Client {
         })
     }
 
+    /// A blob that is a description: all of it, at most so many bytes.
+    pub fn small_blob(&self, digest: &str, limit: u64) -> Result<Vec<u8>, RegistryError> {
+        let what = format!("{}@{digest}", self.repository);
+        let path = format!("blobs/{digest}");
+        let answer = self.get(&path, &what, &[], self.description_limit)?;
+        self.read_all(answer, &what, limit)
+    }
+
     /// A blob from this place on, if the registry can; from the start if it cannot.
     pub fn blob(&self, digest: &str, from: u64) -> Result<Blob, RegistryError> {
         let what = format!("{}@{digest}", self.repository);
@@ -145,7 +162,7 @@ impl Client {
         } else {
             Vec::new()
         };
-        let answer = self.get(&path, &what, &headers)?;
+        let answer = self.get(&path, &what, &headers, LAYER_LIMIT)?;
         let is_part = answer.status() == StatusCode::PARTIAL_CONTENT;
         let from = if is_part {
             range_start(answer.headers())
@@ -170,12 +187,13 @@ impl Client {
         path: &str,
         what: &str,
         headers: &[(http::HeaderName, String)],
+        time: Duration,
     ) -> Result<http::Response<Body>, RegistryError> {
-        let mut answer = self.send(path, headers)?;
+        let mut answer = self.send(path, headers, time)?;
         if answer.status() == StatusCode::UNAUTHORIZED {
             let authorization = self.authorize(answer.headers())?;
             *self.authorization() = Some(authorization);
-            answer = self.send(path, headers)?;
+            answer = self.send(path, headers, time)?;
         }
         let host = self.endpoint.host.clone();
         match answer.status() {
@@ -193,7 +211,7 @@ impl Client {
                     .filter(|(name, _)| *name != RANGE)
                     .cloned()
                     .collect();
-                let answer = self.send(path, &headers)?;
+                let answer = self.send(path, &headers, time)?;
                 if answer.status() == StatusCode::OK {
                     return Ok(answer);
                 }
@@ -207,6 +225,7 @@ impl Client {
         &self,
         path: &str,
         headers: &[(http::HeaderName, String)],
+        time: Duration,
     ) -> Result<http::Response<Body>, RegistryError> {
         let scheme = if self.endpoint.is_insecure {
             "http"
@@ -215,7 +234,7 @@ impl Client {
         };
         let Endpoint { host, .. } = &self.endpoint;
         let address = format!("{scheme}://{host}/v2/{}/{path}", self.repository);
-        let mut request = self.agent.get(address);
+        let mut request = self.within(address, time);
         for (name, value) in headers {
             request = request.header(name, value);
         }
@@ -223,6 +242,12 @@ impl Client {
             request = request.header(AUTHORIZATION, authorization);
         }
         request.call().map_err(|error| self.failed(&error))
+    }
+
+    /// A request that is over after this time, all of its answer read or not.
+    fn within(&self, address: String, time: Duration) -> RequestBuilder<WithoutBody> {
+        let request = self.agent.get(address);
+        request.config().timeout_global(Some(time)).build()
     }
 
     /// The value of the header that this challenge asks for.
@@ -242,7 +267,7 @@ impl Client {
     }
 
     fn token(&self, address: &str, basic: Option<String>) -> Result<String, RegistryError> {
-        let mut request = self.agent.get(address);
+        let mut request = self.within(address.to_owned(), self.description_limit);
         if let Some(basic) = basic {
             request = request.header(AUTHORIZATION, basic);
         }
@@ -386,3 +411,7 @@ fn read_certificates(path: &Path) -> std::io::Result<Vec<ureq::tls::Certificate<
     }
     Ok(certificates)
 }
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;
