@@ -12,6 +12,7 @@
 //! Nothing is asked of the store before there is something to do with it, so a store that is away holds up no start.
 
 mod client;
+mod doubts;
 mod list;
 mod move_in;
 mod names;
@@ -26,8 +27,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use object_store::Error;
+use object_store::{Error, ObjectMeta};
 use tokio::sync::{MutexGuard, OnceCell, Semaphore};
+use tracing::Instrument as _;
 
 use crate::faults::{Faults, NoFaults, Step};
 use crate::folder::draft::Sealed;
@@ -37,7 +39,8 @@ use crate::{
     Body, Bucket, ByteRange, Content, FolderStore, Key, Limits, List, Listing, Object, ObjectStore,
     Part, PutOptions, StorageError, UploadId,
 };
-use push::Pushes;
+use doubts::{Doubts, LATE};
+use push::{PushError, Pushes};
 use remote::{Remote, modified};
 
 pub use settings::{ForeignSettings, SettingsError};
@@ -75,8 +78,9 @@ struct Shared {
     staging: FolderStore,
     faults: Arc<dyn Faults>,
     pushes: Pushes,
-    pushers: Semaphore,
+    pushers: Arc<Semaphore>,
     counted: Mutex<Counted>,
+    doubts: Doubts,
     turns: [tokio::sync::Mutex<()>; TURNS],
 }
 
@@ -106,8 +110,9 @@ impl ForeignStore {
                 staging,
                 faults,
                 pushes,
-                pushers: Semaphore::new(PUSHES),
+                pushers: Arc::new(Semaphore::new(PUSHES)),
                 counted: Mutex::default(),
+                doubts: Doubts::default(),
                 turns: std::array::from_fn(|_| tokio::sync::Mutex::default()),
             }),
         })
@@ -132,14 +137,49 @@ impl Shared {
         cell.get_or_try_init(|| async {
             let found = self.remote.count(bucket, owner).await?;
             self.staging.ledger().found(bucket, owner, found);
-            Ok(())
+            Ok::<(), StorageError>(())
         })
-        .await
-        .map(drop)
+        .await?;
+        let due = self.doubts.due(Some((bucket, owner)));
+        self.look_again(due).await
     }
 
-    /// Brings a sealed draft into the bucket.
+    /// Counts what these names stand for by now.
+    async fn look_again(&self, names: Vec<Key>) -> Result<(), StorageError> {
+        for key in names {
+            let name = self.remote.object(&key)?;
+            let _turn = self.turn(&key).await;
+            let found = self
+                .remote
+                .look(&name)
+                .await?
+                .map(|meta| content_bytes(&meta));
+            self.doubts.settle(self.staging.ledger(), &key, found);
+        }
+        Ok(())
+    }
+
+    /// Brings a sealed draft into the bucket. Once that has begun, it ends: whoever goes away meanwhile has sent all of
+    /// the object, and what the bucket takes counts.
     async fn publish(
+        self: &Arc<Self>,
+        key: &Key,
+        sealed: Sealed,
+        said: Said,
+        only_new: bool,
+    ) -> Result<Object, StorageError> {
+        // Waited for here, so that of those who go away at most as many are left behind.
+        let pusher = Arc::clone(&self.pushers).acquire_owned().await;
+        let (shared, key) = (Arc::clone(self), key.clone());
+        let push = async move {
+            let _pusher = pusher;
+            shared.push(&key, sealed, said, only_new).await
+        };
+        let pushed = tokio::spawn(push.in_current_span()).await;
+        pushed.unwrap_or_else(|error| Err(StorageError::foreign("put an object", error)))
+    }
+
+    async fn push(
         &self,
         key: &Key,
         sealed: Sealed,
@@ -147,19 +187,48 @@ impl Shared {
         only_new: bool,
     ) -> Result<Object, StorageError> {
         let name = self.remote.object(key)?;
-        let _pusher = self.pushers.acquire().await;
         let _turn = self.turn(key).await;
         let replaced = self.remote.look(&name).await?;
+        let replaced = replaced.map(|meta| content_bytes(&meta));
+        let ledger = self.staging.ledger();
+        self.doubts.settle(ledger, key, replaced);
         if only_new && replaced.is_some() {
             return Err(StorageError::Exists);
         }
-        let replaced = replaced.map(|meta| meta.size.saturating_sub(HEADER_BYTES));
         let (size, sha256) = (sealed.size, sealed.sha256);
         // Dropped on the way, the old object counts again.
-        let settled = Settled::new(self.staging.ledger(), key, sealed.hold, size, replaced)?;
+        let settled = Settled::new(ledger, key, sealed.hold, size, replaced)?;
         let file = Arc::new(sealed.file);
         let faults = self.faults.as_ref();
-        self.pushes.push(&self.remote, faults, &name, file).await?;
+        let pushed = self.pushes.push(&self.remote, faults, &name, file).await;
+        if let Err(PushError {
+            error,
+            may_be_there,
+        }) = pushed
+        {
+            if !may_be_there {
+                return Err(error);
+            }
+            let found = self.remote.header(&name).await;
+            return match found.map(|found| found.map(|(object, _)| object)) {
+                // Only the answer was lost.
+                Ok(Some(object)) if is_it(&object, size, sha256, &said) => {
+                    settled.keep();
+                    self.hit(Step::Pushed)?;
+                    Ok(object)
+                }
+                Ok(_) => {
+                    drop(settled);
+                    self.doubts.note(key, replaced, LATE);
+                    Err(error)
+                }
+                Err(_) => {
+                    settled.keep();
+                    self.doubts.note(key, Some(size), Duration::ZERO);
+                    Err(error)
+                }
+            };
+        }
         settled.keep();
         self.hit(Step::Pushed)?;
         let meta = self.remote.look(&name).await?;
@@ -184,7 +253,10 @@ impl Shared {
         let (name, mark) = (self.remote.object(key)?, self.remote.mark(key)?);
         self.count(key).await?;
         let _turn = self.turn(key).await;
-        let Some(meta) = self.remote.look(&name).await? else {
+        let found = self.remote.look(&name).await?;
+        let bytes = found.as_ref().map(content_bytes);
+        self.doubts.settle(self.staging.ledger(), key, bytes);
+        let Some(meta) = found else {
             return Ok(false);
         };
         let marked = self.remote.look(&mark).await?;
@@ -195,8 +267,7 @@ impl Shared {
             }
         }
         self.remote.delete(&name).await?;
-        let bytes = meta.size.saturating_sub(HEADER_BYTES);
-        self.staging.ledger().removed(key, bytes);
+        self.staging.ledger().removed(key, content_bytes(&meta));
         self.hit(Step::Deleted)?;
         if marked.is_some() {
             self.remote.delete(&mark).await?;
@@ -233,6 +304,18 @@ impl Shared {
             std::io::Error::from(std::io::ErrorKind::ResourceBusy),
         ))
     }
+}
+
+/// Without its header.
+fn content_bytes(meta: &ObjectMeta) -> u64 {
+    meta.size.saturating_sub(HEADER_BYTES)
+}
+
+/// Whether this is the object that was pushed, or one that does not differ from it.
+fn is_it(object: &Object, size: u64, sha256: [u8; 32], said: &Said) -> bool {
+    (object.size, object.sha256) == (size, sha256)
+        && object.content_type == said.content_type
+        && object.metadata == said.metadata
 }
 
 #[async_trait]
@@ -346,6 +429,7 @@ impl ObjectStore for ForeignStore {
     async fn remove_stale_uploads(&self, before: SystemTime) -> Result<usize, StorageError> {
         let stale = self.shared.staging.remove_stale_uploads(before).await?;
         let left = self.shared.pushes.give_up_left(&self.shared.remote).await?;
+        self.shared.look_again(self.shared.doubts.due(None)).await?;
         Ok(stale + left)
     }
 

@@ -101,6 +101,16 @@ impl Ledger {
         });
     }
 
+    /// An object was counted with so many bytes, or none was, and it was found to be otherwise.
+    pub fn correct(&self, key: &Key, counted: Option<u64>, found: Option<u64>) {
+        let _ = self.change(key.bucket(), key.owner(), |used| {
+            let (bytes, objects) = (found.unwrap_or(0), u64::from(found.is_some()));
+            used.bytes = (used.bytes + bytes).saturating_sub(counted.unwrap_or(0));
+            used.objects = (used.objects + objects).saturating_sub(counted.is_some().into());
+            Ok(())
+        });
+    }
+
     pub fn upload_began(&self, key: &Key) -> Result<(), StorageError> {
         let max = self.limits.uploads_per_owner;
         self.change(key.bucket(), key.owner(), |used| {

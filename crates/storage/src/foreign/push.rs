@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use object_store::multipart::MultipartStore as _;
 use object_store::path::Path as Name;
-use object_store::{ObjectStoreExt as _, PutPayload};
+use object_store::{Error, ObjectStoreExt as _, PutPayload};
 use serde::{Deserialize, Serialize};
 
 use super::remote::Remote;
@@ -32,6 +32,41 @@ pub(super) struct Pushes {
     folder: PathBuf,
     /// Names of the files that a task of this process looks after.
     under_way: Mutex<HashSet<String>>,
+}
+
+/// Why an object did not get into the bucket, as far as anybody knows.
+#[derive(Debug)]
+pub(super) struct PushError {
+    pub error: StorageError,
+    /// The store had all that it needs, and did not refuse it: the object may be there, or come to be.
+    pub may_be_there: bool,
+}
+
+impl PushError {
+    /// Of the request after which the object is there.
+    fn of_last(remote: &Remote, step: &'static str, error: Error) -> Self {
+        let is_refused = matches!(
+            error,
+            Error::NotFound { .. }
+                | Error::Precondition { .. }
+                | Error::AlreadyExists { .. }
+                | Error::PermissionDenied { .. }
+                | Error::Unauthenticated { .. }
+        );
+        Self {
+            error: remote.failed(step)(error),
+            may_be_there: !is_refused,
+        }
+    }
+}
+
+impl From<StorageError> for PushError {
+    fn from(error: StorageError) -> Self {
+        Self {
+            error,
+            may_be_there: false,
+        }
+    }
 }
 
 /// What the file of an upload says.
@@ -134,7 +169,7 @@ impl Pushes {
         faults: &dyn Faults,
         name: &Name,
         file: Arc<File>,
-    ) -> Result<(), StorageError> {
+    ) -> Result<(), PushError> {
         let size = file
             .metadata()
             .map_err(failed("look at a draft of an object"))?
@@ -142,7 +177,7 @@ impl Pushes {
         if size <= PIECE_BYTES {
             let piece = read(&file, 0, size).await?;
             let put = remote.store.put(name, PutPayload::from_bytes(piece)).await;
-            put.map_err(remote.failed("put an object"))?;
+            put.map_err(|error| PushError::of_last(remote, "put an object", error))?;
             return Ok(());
         }
         let id = remote.store.create_multipart(name).await;
@@ -172,7 +207,7 @@ async fn push_parts(
     id: &String,
     file: &Arc<File>,
     size: u64,
-) -> Result<(), StorageError> {
+) -> Result<(), PushError> {
     let hit = |step| faults.at(step).map_err(failed("pass a fault point"));
     hit(Step::PushBegun)?;
     let mut parts = Vec::new();
@@ -186,7 +221,7 @@ async fn push_parts(
         hit(Step::PartPushed)?;
     }
     let joined = remote.store.complete_multipart(name, id, parts).await;
-    joined.map_err(remote.failed("join the parts of an upload"))?;
+    joined.map_err(|error| PushError::of_last(remote, "join the parts of an upload", error))?;
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Arc;
 
 use alcove_storage::{
     Body, Bucket, ForeignSettings, ForeignStore, Key, Limits, List, Listing, Object,
@@ -11,6 +12,7 @@ use alcove_storage::{
 };
 use futures_util::TryStreamExt as _;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -94,10 +96,23 @@ impl OtherStore {
     }
 }
 
+/// What becomes of the way to the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Passes {
+    All,
+    Nothing,
+    /// Requests to put something come there. Their answers wait.
+    HoldsAnswersToPuts,
+    /// Requests to put something come there. Their answers do not come back.
+    LosesAnswersToPuts,
+    /// With the next request to put something, which does not come there, the way is closed.
+    EndsAtPut,
+}
+
 /// A place that leads to the store while it is open.
 pub struct Way {
     pub endpoint: String,
-    open: watch::Sender<bool>,
+    passes: Arc<watch::Sender<Passes>>,
 }
 
 impl Way {
@@ -109,33 +124,83 @@ impl Way {
             .unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let (open, is_open) = watch::channel(true);
+        let passes = Arc::new(watch::Sender::new(Passes::All));
+        let shared = Arc::clone(&passes);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(carry(client, target, is_open.clone()));
+                tokio::spawn(carry(client, target, Arc::clone(&shared)));
             }
         });
-        Self { endpoint, open }
+        Self { endpoint, passes }
     }
 
     /// Cuts all connections, and takes no new ones.
     pub fn close(&self) {
-        self.open.send_replace(false);
+        self.set(Passes::Nothing);
     }
 
     pub fn open(&self) {
-        self.open.send_replace(true);
+        self.set(Passes::All);
+    }
+
+    pub fn set(&self, passes: Passes) {
+        self.passes.send_replace(passes);
     }
 }
 
-async fn carry(mut client: TcpStream, target: SocketAddr, mut is_open: watch::Receiver<bool>) {
-    if !*is_open.borrow_and_update() {
+async fn carry(client: TcpStream, target: SocketAddr, passes: Arc<watch::Sender<Passes>>) {
+    let mut closed = passes.subscribe();
+    if *closed.borrow_and_update() == Passes::Nothing {
         return;
     }
-    let mut server = TcpStream::connect(target).await.unwrap();
+    let server = TcpStream::connect(target).await.unwrap();
     tokio::select! {
-        _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
-        _ = is_open.wait_for(|open| !open) => {}
+        _ = carry_both(client, server, &passes) => {}
+        _ = closed.wait_for(|passes| *passes == Passes::Nothing) => {}
+    }
+}
+
+async fn carry_both(
+    mut client: TcpStream,
+    mut server: TcpStream,
+    passes: &watch::Sender<Passes>,
+) -> std::io::Result<()> {
+    let (mut asked, mut answered) = (vec![0; 64 << 10], vec![0; 64 << 10]);
+    let mut is_put = false;
+    loop {
+        tokio::select! {
+            count = client.read(&mut asked) => {
+                let asked = &asked[..count?];
+                if asked.is_empty() {
+                    return Ok(());
+                }
+                // A request begins with a piece: the next one waits for the answer.
+                is_put |= asked.starts_with(b"PUT ");
+                if is_put && *passes.borrow() == Passes::EndsAtPut {
+                    passes.send_replace(Passes::Nothing);
+                    return Ok(());
+                }
+                server.write_all(asked).await?;
+            }
+            count = server.read(&mut answered) => {
+                let answered = &answered[..count?];
+                if answered.is_empty() {
+                    return Ok(());
+                }
+                if is_put {
+                    let mut now = passes.subscribe();
+                    let now = *now
+                        .wait_for(|passes| *passes != Passes::HoldsAnswersToPuts)
+                        .await
+                        .expect("the way is there");
+                    if now == Passes::LosesAnswersToPuts {
+                        return Ok(());
+                    }
+                }
+                is_put = false;
+                client.write_all(answered).await?;
+            }
+        }
     }
 }
 
