@@ -318,12 +318,12 @@ impl Runner {
             .ok_or(OrderError::Unavailable)
     }
 
-    /// Ends a build, if it is under way.
     /// What sandboxes wanted of the network since the last time that this was asked.
     pub async fn take_sightings(&self) -> Vec<Sighting> {
         self.inner.host.network.take_sightings().await
     }
 
+    /// Ends a build, if it is under way.
     pub fn cancel_build(&self, id: &str) {
         self.inner.builds.cancel(id);
     }
