@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::evaluate::TEXT_BYTES;
+/// What a text takes in memory beside its bytes.
+pub(crate) const TEXT_BYTES: usize = 48;
 
 /// The configuration of an image, as far as a Dockerfile can set it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

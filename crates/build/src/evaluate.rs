@@ -10,7 +10,7 @@ pub(crate) use self::fetch::{NOT_BY_COPY, is_remote};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
-use crate::config::{Config, Healthcheck};
+use crate::config::{Config, Healthcheck, TEXT_BYTES};
 use crate::dockerfile::Dockerfile;
 use crate::instruction::{self, Command, Flag, Instruction, Kind};
 use crate::refusal::Refusal;
@@ -29,9 +29,6 @@ const VARIABLES_MAX_BYTES: usize = 512 << 10;
 /// Most bytes of a plan: of values, and of what stages take over from others and steps from their stage. One line can name a value of many
 /// kilobytes many thousand times.
 pub const PLAN_MAX_BYTES: usize = 32 << 20;
-
-/// What a text takes beside its bytes.
-pub(crate) const TEXT_BYTES: usize = 48;
 
 impl Dockerfile {
     /// Spells out what is to be done. `base` gives the configuration of an image by its name; `None` means that there is
