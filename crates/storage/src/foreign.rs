@@ -175,8 +175,8 @@ impl Shared {
             let _pusher = pusher;
             shared.push(&key, sealed, said, only_new).await
         };
-        let pushed = tokio::spawn(push.in_current_span()).await;
-        pushed.unwrap_or_else(|error| Err(StorageError::foreign("put an object", error)))
+        let done = tokio::spawn(push.in_current_span()).await;
+        done.unwrap_or_else(|error| Err(StorageError::foreign("put an object", error)))
     }
 
     async fn push(
