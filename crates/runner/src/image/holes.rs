@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 
 /// What is looked at as a whole: a block of the usual file systems.
 const BLOCK: usize = 4096;
-const BUFFER: usize = 8 * BLOCK;
+const BUFFER: usize = 4 * BLOCK;
 
 /// Copies everything into an empty file. Returns its length.
 pub fn copy(from: &mut impl Read, into: &File) -> io::Result<u64> {
