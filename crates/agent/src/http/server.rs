@@ -129,12 +129,9 @@ async fn answer(request: Request<Incoming>, routes: Arc<Routes>) -> Response {
     }
     let request = Request::from_parts(parts, body);
     // A bug in one request must not end process 1, and with it the sandbox.
-    let response = match AssertUnwindSafe(routes.answer(request))
-        .catch_unwind()
-        .await
-    {
-        Ok(response) => response,
-        Err(_) => return error::panicked().to_response(&method, &path),
+    let answered = AssertUnwindSafe(routes.answer(request)).catch_unwind();
+    let Ok(response) = answered.await else {
+        return error::panicked().to_response(&method, &path);
     };
     error::finish(response, &method, &path).await
 }
