@@ -69,6 +69,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
     use std::fs;
+    use std::process::Command;
 
     use super::*;
 
@@ -100,8 +101,32 @@ mod tests {
         panic!("the program is not in its own list");
     }
 
+    const CHILD: &str = "ALCOVE_TEST_OWN_MEMORY";
+
+    /// Runs a test of this module in a process of its own, since the others of this one take memory and run code meanwhile. Whether
+    /// this is that process.
+    fn is_alone(test: &str) -> bool {
+        if std::env::var_os(CHILD).is_some() {
+            return true;
+        }
+        let (_, module) = module_path!().split_once("::").unwrap();
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "--test-threads=1"])
+            .arg(format!("{module}::{test}"))
+            .env(CHILD, "1")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&child.stdout);
+        assert!(child.status.success(), "{said}");
+        assert!(said.contains("1 passed"), "{said}");
+        false
+    }
+
     #[test]
     fn pages_of_the_program_go_and_come_back_when_they_are_run() {
+        if !is_alone("pages_of_the_program_go_and_come_back_when_they_are_run") {
+            return;
+        }
         let before = program_kib();
         forget_own_program();
         let after = program_kib();
@@ -112,6 +137,9 @@ mod tests {
 
     #[test]
     fn what_was_freed_is_given_back() {
+        if !is_alone("what_was_freed_is_given_back") {
+            return;
+        }
         let pieces: Vec<Vec<u8>> = (0..20_000).map(|n| vec![1; 2000 + n % 7]).collect();
         // Something behind it keeps the allocator from giving it back by itself.
         let behind = Box::new([1_u8; 100]);
